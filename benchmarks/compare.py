@@ -1,0 +1,74 @@
+"""Compare two JSON files of run.py, row by row.
+
+    python benchmarks/compare.py before.json after.json
+    python benchmarks/compare.py before.json after.json --fail-above 1.05
+
+Absolute times of a shared machine drift; where both files hold a rival, the change is
+also given relative to it (`beside the rival`), which is the figure to trust.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+def read_rows(path):
+    """Return ({row name: figures}, what is said about the run)."""
+    report = json.loads(path.read_text())
+    return {row["name"]: row for row in report["rows"]}, report["about"]
+
+
+def own_time(row):
+    return row["figures"]["exactrnn"]["median_us"]
+
+
+def compare_rows(before, after):
+    """Return [(name, µs before, µs after, change, change beside the rival or None)]."""
+    table = []
+    for name, new in after.items():
+        old = before.get(name)
+        if old is None:
+            continue
+        change = own_time(new) / own_time(old)
+        beside = old["ratio"] / new["ratio"] if old["ratio"] and new["ratio"] else None
+        table.append((name, own_time(old), own_time(new), change, beside))
+    return table
+
+
+def format_table(table):
+    """Return the comparison as a Markdown table."""
+    lines = ["| row | before µs | after µs | time | beside the rival |"]
+    lines.append("|---|---:|---:|---:|---:|")
+    for name, old, new, change, beside in table:
+        relative = "–" if beside is None else f"{beside:.3f}"
+        lines.append(f"| {name} | {old:.2f} | {new:.2f} | {change:.3f} | {relative} |")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("before", type=Path)
+    parser.add_argument("after", type=Path)
+    parser.add_argument(
+        "--fail-above",
+        type=float,
+        metavar="RATIO",
+        help="exit with 1 if a row's time grew by more than this ratio",
+    )
+    options = parser.parse_args()
+    before, old_about = read_rows(options.before)
+    after, new_about = read_rows(options.after)
+    for key in ("processor", "isa", "threads", "versions"):
+        if old_about[key] != new_about[key]:
+            print(f"{key} differs: {old_about[key]} and {new_about[key]}")
+    table = compare_rows(before, after)
+    if not table:
+        parser.error("the two files have no row in common")
+    print(format_table(table))
+    worst = max(change if beside is None else beside for *_, change, beside in table)
+    return 1 if options.fail_above and worst > options.fail_above else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

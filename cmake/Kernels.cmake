@@ -1,0 +1,49 @@
+# How csrc/kernels is compiled: once per instruction set and element type, as object
+# libraries with their own flags. The caller lists the instruction sets; this file
+# knows what a kernel needs.
+
+set(EXACTRNN_KERNELS "")
+
+file(STRINGS csrc/kernels/cells.def cell_lines REGEX "^XR_CELL")
+set(EXACTRNN_CELL_SOURCES "")
+foreach(line IN LISTS cell_lines)
+  string(REGEX REPLACE "^XR_CELL\\(([a-z0-9_]+)\\).*" "\\1" cell "${line}")
+  list(APPEND EXACTRNN_CELL_SOURCES csrc/kernels/cells/${cell}.c)
+endforeach()
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS csrc/kernels/cells.def)
+
+# Flags of every C file: no contraction (the bits depend on it), no math-errno so that
+# sqrt is one instruction, no exported symbols but the module's own.
+function(exactrnn_c_flags target)
+  set_target_properties(${target} PROPERTIES
+    C_STANDARD 11 C_STANDARD_REQUIRED ON C_EXTENSIONS ON
+    POSITION_INDEPENDENT_CODE ON C_VISIBILITY_PRESET hidden
+    INTERPROCEDURAL_OPTIMIZATION OFF)
+  target_include_directories(${target} PRIVATE csrc)
+  target_compile_options(${target} PRIVATE
+    -O3 -ffp-contract=off -fno-math-errno
+    -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla)
+  if(EXACTRNN_WERROR)
+    target_compile_options(${target} PRIVATE -Werror)
+  endif()
+endfunction()
+
+function(exactrnn_isa isa processors)
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "^(${processors})$")
+    return()
+  endif()
+  if(EXACTRNN_ISAS AND NOT isa IN_LIST EXACTRNN_ISAS)
+    return()
+  endif()
+  foreach(dtype f32 f64)
+    set(target kernels_${isa}_${dtype})
+    add_library(${target} OBJECT
+      csrc/kernels/engine.c csrc/kernels/dense.c ${EXACTRNN_CELL_SOURCES})
+    exactrnn_c_flags(${target})
+    target_compile_options(${target} PRIVATE ${ARGN})
+    target_compile_definitions(${target} PRIVATE
+      XR_ISA=${isa} XR_ISA_${isa} XR_DTYPE=${dtype} XR_DTYPE_${dtype})
+    list(APPEND EXACTRNN_KERNELS ${target})
+  endforeach()
+  set(EXACTRNN_KERNELS ${EXACTRNN_KERNELS} PARENT_SCOPE)
+endfunction()

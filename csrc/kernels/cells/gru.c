@@ -1,0 +1,87 @@
+/* Gated recurrent unit, reset after the product: K. Cho et al., arXiv 1406.1078 (v1), the
+ * form of cuDNN and torch.
+ *
+ *     r = σ(W_r x + R_r h_prev + b_r)        z = σ(W_z x + R_z h_prev + b_z)
+ *     v = R_n h_prev + b_hh_n
+ *     n = tanh(W_n x + b_ih_n + r * v)
+ *     h = z * h_prev + (1 - z) * n           z keeps: at z = 1, h is h_prev exactly
+ *
+ * Gate order: r z n, as torch. The candidate keeps its two products apart, each starting
+ * at its own bias, so there are four sums. The cache holds r z n v and h.
+ * Twin: src/exactrnn/cells/gru.py.
+ */
+#include "../cell.h"
+#include "../elementary.h"
+
+enum { R, Z, N, V, SUMS };
+
+static void gru_point_forward(const struct forward_block *block)
+{
+    const ptrdiff_t Hp = block->Hp;
+    for (ptrdiff_t b = 0; b < block->rows; b++) {
+        elem *sums = block->sums[b];
+        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+            vec r = vec_sigmoid(vec_load(sums + R * Hp + u));
+            vec z = vec_sigmoid(vec_load(sums + Z * Hp + u));
+            vec v = vec_load(sums + V * Hp + u);
+            vec n = vec_tanh(vec_fma(r, v, vec_load(sums + N * Hp + u)));
+            vec h_prev = vec_load(block->prev[0][b] + u);
+            vec t = vec_sub(vec_set((elem)1), z);
+            vec h = vec_fma(z, h_prev, vec_mul(t, n));
+            vec_store(block->next[0][b] + u, vec_flush(h));
+            if (block->keep) {
+                vec_store(sums + R * Hp + u, r);
+                vec_store(sums + Z * Hp + u, z);
+                vec_store(sums + N * Hp + u, n);
+            }
+        }
+    }
+}
+
+/*     dan = dh * (1 - z) * (1 - n*n)      daz = dh * (h_prev - n) * z'
+ *     dv  = dan * r                       dar = dan * v * r'
+ *     h_prev by z:  dh * z                v reaches R_n and b_hh_n, n reaches W_n, b_ih_n
+ */
+static void gru_point_backward(const struct backward_block *block)
+{
+    const ptrdiff_t Hp = block->Hp;
+    for (ptrdiff_t b = 0; b < block->rows; b++) {
+        const elem *sums = block->sums[b];
+        elem *da = block->da[b];
+        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+            vec r = vec_load(sums + R * Hp + u);
+            vec z = vec_load(sums + Z * Hp + u);
+            vec n = vec_load(sums + N * Hp + u);
+            vec v = vec_load(sums + V * Hp + u);
+            vec h_prev = vec_load(block->prev[0][b] + u);
+            vec dh = vec_load(block->dstate[0][b] + u);
+
+            vec t = vec_sub(vec_set((elem)1), z);
+            vec dan = vec_flush(vec_mul(vec_mul(dh, t), tanh_slope(n)));
+            vec dar = vec_mul(vec_mul(dan, v), sigmoid_slope(r));
+            vec daz = vec_mul(vec_mul(dh, vec_sub(h_prev, n)), vec_mul(z, t));
+
+            vec_store(da + R * Hp + u, vec_flush(dar));
+            vec_store(da + Z * Hp + u, vec_flush(daz));
+            vec_store(da + N * Hp + u, dan);
+            vec_store(da + V * Hp + u, vec_flush(vec_mul(dan, r)));
+            vec_store(block->dstate[0][b] + u, vec_mul(dh, z));
+        }
+    }
+}
+
+extern const struct xr_cell XR_NAME(xr_cell_gru);
+const struct xr_cell XR_NAME(xr_cell_gru) = {
+    .info = {.name = "gru",
+             .gates = 3,
+             .states = 1,
+             .sums = SUMS,
+             .stages = 1,
+             .keeps_sums = 1,
+             .sum = {[R] = {"r", 0, 0, 0},
+                     [Z] = {"z", 1, 1, 0},
+                     [N] = {"n", 2, -1, 0},
+                     [V] = {"v", -1, 2, 0}}},
+    .point_forward = {gru_point_forward},
+    .point_backward = {gru_point_backward},
+};

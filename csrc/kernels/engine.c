@@ -1,0 +1,214 @@
+/* One engine: all kernels of one instruction set and one element type, and the table by
+ * which the rest of the library reaches them. Compiled once for each of both.
+ */
+#include "../engine.h"
+
+#include "gradients.h"
+#include "sequence_forward.h"
+
+#define XR_CELL(name) extern const struct xr_cell XR_NAME(xr_cell_##name);
+#include "cells.def"
+#undef XR_CELL
+
+static const struct xr_cell *const CELLS[] = {
+#define XR_CELL(name) &XR_NAME(xr_cell_##name),
+#include "cells.def"
+#undef XR_CELL
+};
+
+static const struct xr_cell *cell_of(const struct xr_layer *layer)
+{
+    return CELLS[layer->cell];
+}
+
+static const struct xr_cell_info *cell_info(int index)
+{
+    const int count = sizeof CELLS / sizeof CELLS[0];
+    return index >= 0 && index < count ? &CELLS[index]->info : NULL;
+}
+
+static struct run make_backward_run(const struct xr_problem *problem,
+                                    const struct xr_cell *cell, struct arena *arena)
+{
+    const ptrdiff_t B = problem->B, D = problem->directions;
+    const ptrdiff_t pointers = (3 + 3 * cell->info.states) * B;
+    struct run run = make_run(problem, cell, arena, pointers);
+    const ptrdiff_t da_row_size = run.sums * run.Hp;
+    const ptrdiff_t widest = da_row_size > pad_units(run.I) ? da_row_size : pad_units(run.I);
+    run.da = arena_take(arena, D * run.T * B * da_row_size, sizeof(elem));
+    run.dstates = arena_take(arena, D * run.states * B * run.Hp, sizeof(elem));
+    run.doperand = arena_take(arena, D * B * run.Hp, sizeof(elem));
+    run.zeros = arena_take(arena, widest, sizeof(elem));
+    const ptrdiff_t weights = weight_buffer_size(&run), inputs = input_buffer_size(&run);
+    run.thread_buffer_size = weights > inputs ? weights : inputs;
+    run.thread_buffers =
+        arena_take(arena, problem->threads * run.thread_buffer_size, sizeof(elem));
+    if (arena->memory != NULL) {
+        memset(run.zeros, 0, (size_t)widest * sizeof(elem));
+    }
+    return run;
+}
+
+static void backward_thread(void *context, int rank, int size)
+{
+    const struct run *run = context;
+    const ptrdiff_t panels =
+        ((const struct backward_pack *)run->problem->packed_backward[0])->r[0].count;
+    const struct split split = split_team(run, size, panels);
+    for (int d = 0; d < run->directions; d++) {
+        const struct lane lane = make_lane(run, split, rank, d, panels);
+        backward_lane(&lane);
+    }
+    xr_barrier_wait(&run->barriers[run->directions * run->problem->threads], size);
+    elem *buffer = run->thread_buffers + rank * run->thread_buffer_size;
+    input_gradients(run, rank, size, buffer);
+    weight_gradients(run, rank, size, buffer);
+}
+
+static void run_backward(const struct xr_problem *problem, const struct xr_cell *cell)
+{
+    struct arena arena = {.memory = problem->scratch};
+    struct run run = make_backward_run(problem, cell, &arena);
+    for (int d = 0; d < run.directions; d++) {
+        for (int k = 0; k < run.states; k++) {
+            for (ptrdiff_t b = 0; b < run.B; b++) {
+                state_to_row(&run, problem->dstate[k], d, b, dstate_row(&run, d, k, b));
+            }
+        }
+    }
+    xr_parallel(threads_for_call(&run), backward_thread, &run);
+    for (int d = 0; d < run.directions; d++) {
+        for (int k = 0; k < run.states; k++) {
+            for (ptrdiff_t b = 0; b < run.B; b++) {
+                row_to_state(&run, dstate_row(&run, d, k, b), d, b, problem->dstate_out[k]);
+            }
+        }
+    }
+}
+
+static size_t packed_bytes(const struct xr_layer *layer)
+{
+    const struct xr_cell_info *cell = &cell_of(layer)->info;
+    return (size_t)forward_pack_layout(layer, cell).end * sizeof(elem);
+}
+
+static size_t packed_backward_bytes(const struct xr_layer *layer)
+{
+    const struct xr_cell_info *cell = &cell_of(layer)->info;
+    return (size_t)backward_pack_layout(layer, cell).end * sizeof(elem);
+}
+
+struct pack_call {
+    const struct xr_layer *layer;
+    const struct xr_weights *weights;
+    void *packed;
+    void (*pack)(const struct xr_layer *layer, const struct xr_cell_info *cell,
+                 const struct xr_weights *weights, void *packed);
+};
+
+/* Packing adds biases, so it too runs in the environment of the contract. */
+static void pack_body(void *context, int rank, int size)
+{
+    (void)rank, (void)size; /* a team of one */
+    const struct pack_call *call = context;
+    call->pack(call->layer, &cell_of(call->layer)->info, call->weights, call->packed);
+}
+
+static void engine_pack(const struct xr_layer *layer, const struct xr_weights *weights,
+                        void *packed)
+{
+    struct pack_call call = {layer, weights, packed, pack_forward};
+    xr_parallel(1, pack_body, &call);
+}
+
+static void engine_pack_backward(const struct xr_layer *layer,
+                                 const struct xr_weights *weights, void *packed)
+{
+    struct pack_call call = {layer, weights, packed, pack_backward};
+    xr_parallel(1, pack_body, &call);
+}
+
+static size_t scratch_bytes(const struct xr_problem *problem, int backward)
+{
+    const struct xr_cell *cell = cell_of(problem->layer);
+    struct arena arena = {0};
+    if (backward) {
+        make_backward_run(problem, cell, &arena);
+    } else {
+        make_forward_run(problem, cell, &arena);
+    }
+    return arena.used;
+}
+
+static void forward(const struct xr_problem *problem)
+{
+    run_forward(problem, cell_of(problem->layer));
+}
+
+static void backward(const struct xr_problem *problem)
+{
+    run_backward(problem, cell_of(problem->layer));
+}
+
+static vec function_of(enum xr_function function, vec a, vec b, vec c)
+{
+    switch (function) {
+    case XR_EXP: return vec_exp(a);
+    case XR_LOG: return vec_log(a);
+    case XR_TANH_OF: return vec_tanh(a);
+    case XR_SIGMOID_OF: return vec_sigmoid(a);
+    case XR_FLUSH: return vec_flush(a);
+    case XR_FMA: return vec_fma(a, b, c);
+    }
+    return a;
+}
+
+struct elementary_call {
+    enum xr_function function;
+    const void *const *in;
+    elem *out;
+    ptrdiff_t n;
+};
+
+static void elementary_body(void *context, int rank, int size)
+{
+    (void)rank, (void)size; /* a team of one */
+    const struct elementary_call *call = context;
+    for (ptrdiff_t k = 0; k < call->n; k += VEC_LANES) {
+        const ptrdiff_t inside = min_of(VEC_LANES, call->n - k);
+        vec in[3];
+        for (int i = 0; i < 3; i++) {
+            const elem *array = call->in[i];
+            in[i] = array ? vec_load_part(array + k, inside) : vec_zero();
+        }
+        vec_store_part(call->out + k, inside,
+                       function_of(call->function, in[0], in[1], in[2]));
+    }
+}
+
+static void elementary(enum xr_function function, const void *const in[3], void *out,
+                       ptrdiff_t n)
+{
+    struct elementary_call call = {function, in, out, n};
+    xr_parallel(1, elementary_body, &call);
+}
+
+#define XR_STRING(name) XR_STRING_OF(name)
+#define XR_STRING_OF(name) #name
+
+extern const struct xr_dense XR_NAME(xr_dense);
+extern const struct xr_engine XR_NAME(xr_engine);
+const struct xr_engine XR_NAME(xr_engine) = {
+    .isa = XR_STRING(XR_ISA),
+    .element_bytes = sizeof(elem),
+    .packed_bytes = packed_bytes,
+    .packed_backward_bytes = packed_backward_bytes,
+    .pack = engine_pack,
+    .pack_backward = engine_pack_backward,
+    .scratch_bytes = scratch_bytes,
+    .forward = forward,
+    .backward = backward,
+    .elementary = elementary,
+    .cell_info = cell_info,
+    .dense = &XR_NAME(xr_dense),
+};

@@ -1,0 +1,92 @@
+"""One door to every command of a developer: `nox -l` lists them.
+
+Sessions run in the environment that is active (CONTRIBUTING.md makes it in five
+commands): tools are pinned once, in the extra `dev` of pyproject.toml, and pre-commit
+and CI run these same tools.
+"""
+
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "none"
+nox.options.sessions = ["lint", "types", "tests"]
+
+PYTHON_FILES = ("src", "tests", "benchmarks", ".ci", "noxfile.py")
+
+
+def c_files():
+    """Return the C sources that a person has written."""
+    folders = (Path("csrc"), Path("tests"))
+    return sorted(
+        str(path)
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.suffix in {".c", ".h"}
+    )
+
+
+def cython_files():
+    return sorted(str(path) for path in Path("src").rglob("*.p[yx][xd]"))
+
+
+@nox.session
+def build(session):
+    """Build the extension in place; arguments go to pip (see `isa`)."""
+    install = ("pip", "install", "--no-build-isolation", "--no-deps", "--editable", ".")
+    session.run(*install, *session.posargs, external=True)
+
+
+@nox.session
+def isa(session):
+    """Build only the named instruction sets, for short turns: nox -s isa -- avx2."""
+    names = ";".join([*(session.posargs or ["avx2"]), "scalar"])
+    install = ("pip", "install", "--no-build-isolation", "--no-deps", "--editable", ".")
+    session.run(*install, f"-Ccmake.define.EXACTRNN_ISAS={names}", external=True)
+
+
+@nox.session
+def tests(session):
+    """Run the tests; arguments go to pytest: nox -s tests -- -k gru."""
+    session.run("python", "-m", "pytest", *session.posargs, external=True)
+
+
+@nox.session
+def coverage(session):
+    """Run the tests and report the branch coverage of the Python files."""
+    session.run("python", "-m", "pytest", "--cov", *session.posargs, external=True)
+
+
+@nox.session
+def lint(session):
+    """Check every file by the linters and formatters; nothing is changed."""
+    session.run("ruff", "check", *PYTHON_FILES, external=True)
+    session.run("ruff", "format", "--check", *PYTHON_FILES, external=True)
+    session.run("clang-format", "--dry-run", "-Werror", *c_files(), external=True)
+    session.run("cython-lint", *cython_files(), external=True)
+    session.run("codespell", *PYTHON_FILES, "csrc", *markdown_files(), external=True)
+
+
+def markdown_files():
+    return sorted(str(path) for path in Path().glob("*.md"))
+
+
+@nox.session
+def format(session):  # noqa: A001 - the name of the command
+    """Bring every file into the form that `lint` asks for."""
+    session.run("ruff", "check", "--fix", *PYTHON_FILES, external=True)
+    session.run("ruff", "format", *PYTHON_FILES, external=True)
+    session.run("clang-format", "-i", *c_files(), external=True)
+
+
+@nox.session
+def types(session):
+    """Check types, and the extension's stub against the built extension."""
+    session.run("mypy", external=True)
+    session.run("python", "-m", "mypy.stubtest", "exactrnn._core", external=True)
+
+
+@nox.session
+def bench(session):
+    """Measure beside the rivals; arguments go to benchmarks/run.py."""
+    session.run("python", "benchmarks/run.py", *session.posargs, external=True)

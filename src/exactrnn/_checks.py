@@ -1,0 +1,393 @@
+"""Checks of everything a caller hands in, and every error message of the layers.
+
+A message names the argument, what was expected in letters and numbers, and what came:
+
+    x: expected [T, B, I=128], got (100, 8, 64)
+
+Shapes, ranges and overlaps raise `ValueError`, kinds and dtypes `TypeError`. Nothing is
+cast between float32 and float64 and nothing is broadcast. `make_readable` hands on what
+has passed as an array that the kernels can read: native byte order, aligned, last axis
+contiguous, any other strides; only an array that is not so already is copied.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[np.floating[Any]]
+Lengths: TypeAlias = NDArray[np.int64]
+FloatType: TypeAlias = np.dtype[np.floating[Any]]
+
+DTYPES = ("float32", "float64")
+OVERLAP_EFFORT = 10_000
+"""Work after which two arrays with tangled strides are taken to overlap."""
+
+
+class SupportsArray(Protocol):
+    """An object that gives itself as a NumPy array, as a torch tensor does."""
+
+    def __array__(self) -> NDArray[Any]:
+        """Return the values, without a copy where that is possible."""
+
+
+class SupportsDLPack(Protocol):
+    """An object of the array API standard, in memory that the CPU can read."""
+
+    def __dlpack__(self) -> object:
+        """Return a capsule over the values."""
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Return the kind and number of the device."""
+
+
+ArrayLike: TypeAlias = NDArray[Any] | SupportsArray | SupportsDLPack | memoryview
+
+
+# Numbers and options
+
+
+def check_size(name: str, value: object) -> int:
+    """Return `value` as an int of at least 1."""
+    size = check_integer(name, value)
+    if size < 1:
+        raise ValueError(f"{name}: expected an integer >= 1, got {size}")
+    return size
+
+
+def check_integer(name: str, value: object) -> int:
+    """Return `value` as an int; a bool or a float is none."""
+    if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name}: expected an integer, got {describe(value)}")
+    return operator.index(value)
+
+
+def check_flag(name: str, value: object) -> bool:
+    """Return `value` as a bool; nothing but a bool is one."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name}: expected True or False, got {describe(value)}")
+    return bool(value)
+
+
+def check_dropout(value: object) -> float:
+    """Return the share of values to drop, 0 <= value < 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        raise TypeError(f"dropout: expected a number in [0, 1), got {describe(value)}")
+    share = float(value)
+    if not 0.0 <= share < 1.0:
+        raise ValueError(f"dropout: expected a number in [0, 1), got {share}")
+    return share
+
+
+def check_dtype(value: object) -> FloatType:
+    """Return `value` as float32 or float64 in native byte order."""
+    expected = "dtype: expected float32 or float64, got"
+    if value is None:
+        raise TypeError(f"{expected} None")
+    try:
+        dtype = np.dtype(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        raise TypeError(f"{expected} {value!r}") from None
+    if dtype.name not in DTYPES:
+        raise TypeError(f"{expected} {dtype.name}")
+    return cast(FloatType, np.dtype(dtype.name))
+
+
+def check_seed(value: object) -> int | None:
+    """Return the seed: None for one from the operating system, or an int >= 0."""
+    if value is None:
+        return None
+    seed = check_integer("seed", value)
+    if seed < 0:
+        raise ValueError(f"seed: expected None or an integer >= 0, got {seed}")
+    return seed
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
+    """Return `value`, which must be one of `choices`."""
+    listed = ", ".join(map(repr, choices))
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected one of {listed}, got {describe(value)}")
+    if value not in choices:
+        raise ValueError(f"{name}: expected one of {listed}, got {value!r}")
+    return value
+
+
+def check_names(name: str, given: Iterable[object], expected: Iterable[str]) -> None:
+    """Raise unless `given` holds exactly the names `expected`."""
+    given, expected = list(given), list(expected)
+    missing = [repr(key) for key in expected if key not in given]
+    unknown = [repr(key) for key in given if key not in expected]
+    if missing or unknown:
+        problems = [f"missing {', '.join(missing)}"] if missing else []
+        problems += [f"unknown {', '.join(unknown)}"] if unknown else []
+        raise ValueError(
+            f"{name}: expected {', '.join(expected)}; got {'; '.join(problems)}"
+        )
+
+
+# Arrays
+
+
+def describe(value: object) -> str:
+    """Name what came in a few words."""
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} with shape {value.shape}"
+    if isinstance(value, bool | int | float | str | None):
+        return repr(value)
+    return type(value).__name__
+
+
+def as_array(name: str, value: object, dtype: FloatType) -> Array:
+    """Return `value` as an array of `dtype`, in any byte order and layout.
+
+    Arrays, buffers, `__array__` and CPU `__dlpack__` are taken, without a copy; lists
+    and numbers are not: they have no dtype to check.
+    """
+    array = value if type(value) is np.ndarray else _as_any_array(name, value)
+    if array.dtype != dtype and array.dtype.newbyteorder("=") != dtype:
+        raise TypeError(f"{name}: expected {dtype}, got {array.dtype}")
+    return array
+
+
+def _as_any_array(name: str, value: object) -> NDArray[Any]:
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected an array without a mask, got MaskedArray")
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)
+    try:
+        if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
+            return np.asarray(value)
+        if hasattr(value, "__dlpack__"):
+            return np.from_dlpack(value)
+        return np.asarray(memoryview(value))  # type: ignore[arg-type]
+    except Exception as error:
+        raise TypeError(
+            f"{name}: expected a NumPy array or a CPU array with the buffer protocol, "
+            f"__dlpack__ or __array__, got {type(value).__name__} ({error})"
+        ) from error
+
+
+def make_readable(array: Array) -> Array:
+    """Return `array`, or a copy where the kernels cannot read it as it lies."""
+    if _is_readable(array):
+        return array
+    return np.array(array, array.dtype.newbyteorder("="), order="C")
+
+
+def _is_readable(array: Array) -> bool:
+    if not (array.dtype.isnative and array.flags.aligned):
+        return False
+    size = array.itemsize
+    return array.flags.c_contiguous or (
+        array.strides[-1] == size and not any(step % size for step in array.strides)
+    )
+
+
+def shape_error(name: str, expected: str, shape: tuple[int, ...]) -> ValueError:
+    """Return the error of an array with the wrong shape."""
+    return ValueError(f"{name}: expected [{expected}], got {tuple(shape)}")
+
+
+def check_shape(name: str, array: NDArray[Any], **sizes: int) -> None:
+    """Raise unless the shape is `sizes`, given as letter=size in the order of axes."""
+    if array.shape != tuple(sizes.values()):
+        raise shape_error(name, spell(sizes), array.shape)
+
+
+def spell(sizes: Mapping[str, int]) -> str:
+    """Write sizes as in messages; `D_H` stands for the product `D*H`."""
+    return ", ".join(f"{k.replace('_', '*')}={size}" for k, size in sizes.items())
+
+
+def check_sequence(
+    x: object, input_size: int, dtype: FloatType, batch_first: bool
+) -> Array:
+    """Return a layer's input [T, B, I] (or [B, T, I]) or [T, I], not yet readable."""
+    array = as_array("x", x, dtype)
+    if array.ndim not in (2, 3) or array.shape[-1] != input_size:
+        axes = "B, T" if batch_first else "T, B"
+        either = f"{axes}, I={input_size}] or [T, I={input_size}"
+        expected = f"{axes}, I={input_size}" if array.ndim == 3 else either
+        raise shape_error("x", expected, array.shape)
+    return array
+
+
+def check_step(x: object, input_size: int, dtype: FloatType) -> Array:
+    """Return a cell's input [B, I] or [I], not yet readable."""
+    array = as_array("x", x, dtype)
+    if array.ndim not in (1, 2) or array.shape[-1] != input_size:
+        expected = f"B, I={input_size}] or [I={input_size}"
+        raise shape_error("x", expected, array.shape)
+    return array
+
+
+def check_state(
+    name: str, state: object, states: int, dtype: FloatType, sizes: Mapping[str, int]
+) -> tuple[Array, ...]:
+    """Return the arrays of a state: one array, or as many as the cell has states."""
+    if states == 1:
+        return (_check_part(name, state, dtype, sizes),)
+    if not isinstance(state, tuple | list) or len(state) != states:
+        wanted = "(h, c)" if states == 2 else f"{states} arrays"
+        came = describe(state)
+        if isinstance(state, tuple | list):
+            came = f"a {type(state).__name__} of {len(state)}"
+        raise TypeError(f"{name}: expected the tuple {wanted}, got {came}")
+    return tuple(
+        _check_part(f"{name}[{index}]", part, dtype, sizes)
+        for index, part in enumerate(state)
+    )
+
+
+def _check_part(
+    name: str, part: object, dtype: FloatType, sizes: Mapping[str, int]
+) -> Array:
+    array = as_array(name, part, dtype)
+    if array.shape != tuple(sizes.values()):
+        raise shape_error(name, spell(sizes), array.shape)
+    if array.flags.c_contiguous and _is_readable(array):
+        return array
+    return np.array(array, dtype, order="C")
+
+
+def check_lengths(lengths: object, steps: int, rows: int, batched: bool) -> Lengths:
+    """Return lengths [B] (one integer if unbatched) as a fresh int64 array."""
+    try:
+        given = np.asarray(lengths)
+    except Exception as error:
+        raise TypeError(
+            f"lengths: expected integers [B={rows}], got {describe(lengths)}"
+        ) from error
+    if given.dtype.kind not in "iu" and given.shape != (0,):
+        raise TypeError(f"lengths: expected integers, got {given.dtype}")
+    if not batched and given.ndim == 0:
+        given = given.reshape(1)
+    if given.shape != (rows,):
+        expected = f"B={rows}" if batched else "] (one integer) or [1"
+        raise shape_error("lengths", expected, given.shape)
+    checked = given.astype(np.int64)
+    # The copy is judged, not the caller's memory, which another thread may change.
+    # An unsigned value past int64 turns negative in it, and so is outside as well.
+    outside = np.flatnonzero((checked < 0) | (checked > steps))
+    if outside.size:
+        b = outside[0]
+        raise ValueError(f"lengths[{b}]: expected 0..T={steps}, got {given[b]}")
+    return checked
+
+
+def check_rows(rows: object, batch_size: int) -> NDArray[np.intp]:
+    """Return indices of rows of the batch from an int, a list of them or a mask."""
+    given = np.asarray(rows)
+    if given.dtype == np.bool_:
+        check_shape("rows", given, B=batch_size)
+        return np.flatnonzero(given)
+    if given.shape == (0,):
+        return np.zeros(0, np.intp)
+    if given.dtype.kind not in "iu" or given.ndim > 1:
+        raise TypeError(
+            f"rows: expected integers or a mask [B={batch_size}], got {describe(given)}"
+        )
+    indices = np.atleast_1d(given)
+    outside = (indices < -batch_size) | (indices >= batch_size)
+    if outside.any():
+        raise ValueError(
+            f"rows: expected {-batch_size}..{batch_size - 1} for B={batch_size}, "
+            f"got {indices[outside][0]}"
+        )
+    return indices.astype(np.intp)
+
+
+# Arrays to write into
+
+
+def check_out(
+    out: object, dtype: FloatType, sizes: Mapping[str, int], inputs: Iterable[Array]
+) -> Array:
+    """Return `out` as a writable array of exactly this shape, apart from `inputs`."""
+    array = as_array("out", out, dtype)
+    if not array.dtype.isnative:
+        raise TypeError(
+            f"out: expected {dtype} in native byte order, got {array.dtype}"
+        )
+    check_shape("out", array, **sizes)
+    if not array.flags.writeable:
+        raise ValueError("out: expected a writable array, got a read-only one")
+    if _overlaps_itself(array):
+        raise ValueError("out: expected separate elements, got an array whose overlap")
+    for other in inputs:
+        if _overlap(array, other):
+            raise ValueError("out: expected memory of its own, got memory of an input")
+    return array
+
+
+def _overlap(first: Array, second: Array) -> bool:
+    if not np.may_share_memory(first, second):
+        return False
+    try:
+        effort = cast(Any, OVERLAP_EFFORT)  # NumPy's stubs know 0 and -1 alone
+        return np.shares_memory(first, second, max_work=effort)
+    except np.exceptions.TooHardError:
+        return True
+
+
+def _overlaps_itself(array: Array) -> bool:
+    """Tell whether strides are so that elements may overlap (a sufficient test)."""
+    if array.size == 0 or array.flags.c_contiguous:
+        return False
+    extent = array.itemsize
+    axes = [(abs(step), n) for step, n in zip(array.strides, array.shape, strict=True)]
+    for step, n in sorted(axis for axis in axes if axis[1] > 1):
+        if step < extent:
+            return True
+        extent = step * (n - 1) + extent
+    return False
+
+
+def allocate(shape: tuple[int, ...], dtype: FloatType) -> Array:
+    """Return an array to be filled; a size past all memory is a `MemoryError`."""
+    try:
+        return np.empty(shape, dtype)
+    except ValueError:
+        text = f"an array of {dtype} with shape {shape} is too large"
+        raise MemoryError(text) from None
+
+
+# State of the caller's objects
+
+
+def check_owner(cache: object, owner: object) -> None:
+    """Raise unless `cache` was made by the `forward` of `owner`."""
+    made_by = getattr(cache, "_owner", None)
+    if made_by is None:
+        raise TypeError(f"cache: expected one made by forward, got {describe(cache)}")
+    if made_by is not owner:
+        raise ValueError("cache: expected one made by this layer, got another layer's")
+
+
+def check_version(then: int, now: int) -> None:
+    """Raise if the weights have changed since the forward that made a cache."""
+    if then != now:
+        raise ValueError(
+            "cache: expected the weights that forward used, but they have changed "
+            "since; call forward again"
+        )
+
+
+def check_gradient_given(dy: object, dstate: object) -> None:
+    """Raise unless at least one of the gradients of a backward is given."""
+    if dy is None and dstate is None:
+        raise ValueError("dy: expected an array because dstate is not given, got None")
+
+
+def check_unidirectional(bidirectional: bool) -> None:
+    """Raise if a stream is asked from a layer that also reads from the end."""
+    if bidirectional:
+        raise ValueError(
+            "stream: expected a layer with bidirectional=False; the reverse direction "
+            "starts at the end of the sequence"
+        )

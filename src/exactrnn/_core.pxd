@@ -1,0 +1,137 @@
+# The C interface of csrc/exactrnn.h and csrc/kernels/dense.h, as Cython sees it.
+
+from libc.stddef cimport ptrdiff_t, size_t
+from libc.stdint cimport int64_t
+
+
+cdef extern from "exactrnn.h" nogil:
+    enum: XR_NUMERICS_VERSION
+    enum: XR_ALIGNMENT
+    enum: XR_MAX_STATES
+    enum: XR_MAX_DIRECTIONS
+
+    enum xr_dtype: XR_F32, XR_F64
+    enum xr_activation: XR_TANH, XR_RELU, XR_SIGMOID
+    enum xr_function: XR_EXP, XR_LOG, XR_TANH_OF, XR_SIGMOID_OF, XR_FLUSH, XR_FMA
+
+    struct xr_sum:
+        const char *name
+        int w, r, stage
+
+    struct xr_cell_info:
+        const char *name
+        int gates, states, sums, stages, keeps_sums
+        xr_sum *sum
+
+    struct xr_engine:
+        pass
+
+    struct xr_layer:
+        const xr_engine *engine
+        int cell
+        ptrdiff_t I, H
+        xr_activation activation[3]
+
+    struct xr_weights:
+        const void *w_ih
+        const void *w_hh
+        const void *b_ih
+        const void *b_hh
+
+    struct xr_gradients:
+        void *w_ih
+        void *w_hh
+        void *b_ih
+        void *b_hh
+
+    struct xr_sequence:
+        void *data
+        ptrdiff_t step, row
+
+    struct xr_problem:
+        const xr_layer *layer
+        int directions, threads
+        ptrdiff_t T, B
+        const int64_t *lengths
+        const void *packed[2]
+        const void *packed_backward[2]
+        xr_sequence x, y, dy, dx
+        const void *state[4]
+        void *state_out[4]
+        void *cache
+        const void *dstate[4]
+        void *dstate_out[4]
+        xr_gradients dw[2]
+        void *scratch
+
+    struct xr_cache_layout_of "xr_cache_layout":
+        ptrdiff_t Hp, sums
+        ptrdiff_t state[4]
+        ptrdiff_t initial[4]
+        ptrdiff_t operand, direction
+        size_t bytes
+
+    const xr_cell_info *xr_cell_at(int index)
+    const char *xr_isa_at(int index)
+    const xr_engine *xr_find_engine(const char *isa, xr_dtype dtype)
+    size_t xr_packed_bytes(const xr_layer *layer)
+    size_t xr_packed_backward_bytes(const xr_layer *layer)
+    void xr_pack(const xr_layer *layer, const xr_weights *weights, void *packed)
+    void xr_pack_backward(const xr_layer *layer, const xr_weights *weights, void *packed)
+    xr_cache_layout_of xr_cache_layout(const xr_problem *problem)
+    size_t xr_scratch_bytes(const xr_problem *problem, int backward)
+    void xr_forward(const xr_problem *problem)
+    void xr_backward(const xr_problem *problem)
+    void xr_elementary(const xr_engine *engine, xr_function function,
+                       const void *const *arrays, void *out, ptrdiff_t n)
+    int xr_max_threads()
+    void xr_set_threads(int threads)
+
+    struct xr_thread_work_of "xr_thread_work":
+        ptrdiff_t call, step
+    xr_thread_work_of xr_thread_work
+
+
+cdef extern from "kernels/dense.h" nogil:
+    struct xr_linear:
+        ptrdiff_t N, K, O
+        const void *x
+        const void *w
+        const void *b
+        const void *dy
+        void *y
+        void *dx
+        void *dw
+        void *db
+        int threads
+        void *scratch
+
+    struct xr_softmax:
+        ptrdiff_t N, V
+        const void *logits
+        const int64_t *target
+        double scale
+        void *loss
+        void *dlogits
+        int threads
+        void *scratch
+
+    struct xr_embedding:
+        ptrdiff_t N, V, E
+        const int64_t *index
+        const void *dy
+        void *dw
+        int threads
+        void *scratch
+
+    struct xr_dense:
+        size_t (*linear_scratch)(const xr_linear *problem) noexcept nogil
+        void (*linear_forward)(const xr_linear *problem) noexcept nogil
+        void (*linear_backward)(const xr_linear *problem) noexcept nogil
+        size_t (*softmax_scratch)(const xr_softmax *problem) noexcept nogil
+        void (*softmax)(const xr_softmax *problem) noexcept nogil
+        size_t (*embedding_scratch)(const xr_embedding *problem) noexcept nogil
+        void (*embedding_backward)(const xr_embedding *problem) noexcept nogil
+        void (*long_sum)(const void *x, ptrdiff_t n, int squares, void *total) noexcept nogil
+
+    const xr_dense *xr_find_dense(const char *isa, xr_dtype dtype)

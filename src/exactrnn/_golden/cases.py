@@ -1,0 +1,317 @@
+"""The fixed cases whose bits are published, and how they are hashed.
+
+A case is computed by one of two sides: `KernelSide` goes through the public API, in
+whatever instruction set and number of threads are in force, and `ReferenceSide` through
+the NumPy twins.  Both return the same list of arrays.
+
+Inputs come from PCG64 by exact operations; nothing here depends on a library function
+whose bits may vary.  The hash of a case is SHA-256 over the bytes of all its arrays in
+little-endian order, -0.0 and +0.0 distinct, every NaN taken as one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from exactrnn import _dense_reference, reference
+from exactrnn._checks import FloatType
+from exactrnn.layers import GRU, LSTM, RNN
+from exactrnn.train import (
+    Adam,
+    Embedding,
+    LanguageModel,
+    Linear,
+    clip_global_norm,
+    softmax_cross_entropy,
+    stream_batches,
+)
+from exactrnn.train._checks import FloatArray, IndexArray
+from exactrnn.train._uniform import UniformSource
+from exactrnn.train.clipping import clip_factor
+from exactrnn.train.language_model import PARTS
+
+Arrays: TypeAlias = list[FloatArray]
+
+TRAINING_STEPS = 12
+TRAINING_TEXT = "the quick brown fox jumps over the lazy dog; " * 8
+TRAINING_CLIP = 0.25
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """A recurrent layer: how it is made and on what it runs."""
+
+    make: Callable[..., Any]
+    options: dict[str, Any]
+    T: int = 7
+    B: int = 3
+    I: int = 5
+    H: int = 9
+    lengths: tuple[int, ...] | None = None
+
+
+LAYER_CASES = {
+    "rnn tanh": LayerCase(RNN, {}),
+    "rnn relu ragged": LayerCase(RNN, {"nonlinearity": "relu"}, lengths=(7, 0, 4)),
+    "lstm": LayerCase(LSTM, {}, H=17),
+    "lstm no bias": LayerCase(LSTM, {"bias": False}, T=5, B=1, I=1, H=1),
+    "lstm deep bidirectional ragged": LayerCase(
+        LSTM, {"num_layers": 2, "bidirectional": True}, B=4, lengths=(3, 7, 0, 5)
+    ),
+    "lstm large": LayerCase(LSTM, {}, T=40, B=8, I=24, H=64),
+    "gru": LayerCase(GRU, {}, H=17),
+    "gru deep bidirectional ragged": LayerCase(
+        GRU, {"num_layers": 2, "bidirectional": True}, B=4, lengths=(7, 1, 6, 0)
+    ),
+    "gru large": LayerCase(GRU, {}, T=40, B=6, I=24, H=64),
+    "gru reset before": LayerCase(GRU, {"reset_after": False}, H=17),
+    "gru reset before bidirectional": LayerCase(
+        GRU, {"reset_after": False, "bidirectional": True}, lengths=(2, 7, 5)
+    ),
+}
+
+
+class Side(Protocol):
+    """One way to compute the cases."""
+
+    def layer(self, case: LayerCase, layer: Any, inputs: Arrays) -> Arrays:
+        """Return output, final states and all gradients."""
+
+    def linear(self, layer: Linear, x: FloatArray, dy: FloatArray) -> Arrays:
+        """Return output and gradients of a linear layer."""
+
+    def embedding(self, layer: Embedding, k: IndexArray, dy: FloatArray) -> Arrays:
+        """Return the gradient of an embedding."""
+
+    def softmax(self, logits: FloatArray, targets: IndexArray) -> Arrays:
+        """Return mean loss and gradient of the cross-entropy."""
+
+    def train_step(
+        self, model: LanguageModel, optimizer: Adam, chunk: Any, state: Any
+    ) -> tuple[float, float, Any]:
+        """Train one step and return loss, norm and state."""
+
+
+class KernelSide:
+    """The compiled kernels, through the public API."""
+
+    def layer(self, case: LayerCase, layer: Any, inputs: Arrays) -> Arrays:
+        """Return output, final states and all gradients."""
+        x, dy, *states = inputs
+        state, dstate = _split(states)
+        y, last, cache = layer.forward(x, state, lengths=_lengths(case))
+        plain, _ = layer(x, state, lengths=_lengths(case))
+        return [plain, *_collect(y, last, layer.backward(cache, dy, dstate))]
+
+    def linear(self, layer: Linear, x: FloatArray, dy: FloatArray) -> Arrays:
+        """Return output and gradients of a linear layer."""
+        y, cache = layer.forward(x)
+        gradients = layer.backward(cache, dy)
+        assert gradients.x is not None
+        return [y, gradients.x, *gradients.weights.values()]
+
+    def embedding(self, layer: Embedding, k: IndexArray, dy: FloatArray) -> Arrays:
+        """Return the gradient of an embedding."""
+        return [layer.backward(layer.forward(k)[1], dy).weights["weight"]]
+
+    def softmax(self, logits: FloatArray, targets: IndexArray) -> Arrays:
+        """Return mean loss and gradient of the cross-entropy."""
+        loss, dlogits = softmax_cross_entropy(logits, targets)
+        return [np.array(loss, logits.dtype), dlogits]
+
+    def train_step(
+        self, model: LanguageModel, optimizer: Adam, chunk: Any, state: Any
+    ) -> tuple[float, float, Any]:
+        """Train one step and return loss, norm and state."""
+        loss, gradients, state = model.loss_and_gradients(
+            chunk.inputs, chunk.targets, state
+        )
+        norm = clip_global_norm(gradients, TRAINING_CLIP)
+        optimizer.step(gradients)
+        return loss, norm, state
+
+
+class ReferenceSide:
+    """The NumPy twins."""
+
+    def layer(self, case: LayerCase, layer: Any, inputs: Arrays) -> Arrays:
+        """Return output, final states and all gradients."""
+        x, dy, *states = inputs
+        state, dstate = _split(states)
+        y, last, cache = reference.forward(layer, x, state, lengths=_lengths(case))
+        gradients = reference.backward(layer, cache, dy, dstate)
+        return [y, *_collect(y, last, gradients)]
+
+    def linear(self, layer: Linear, x: FloatArray, dy: FloatArray) -> Arrays:
+        """Return output and gradients of a linear layer."""
+        y = _dense_reference.linear_forward(x, layer.weight, layer.bias)
+        return [y, *_linear_gradients(layer, x, dy)]
+
+    def embedding(self, layer: Embedding, k: IndexArray, dy: FloatArray) -> Arrays:
+        """Return the gradient of an embedding."""
+        dw = np.zeros_like(layer.weight)
+        return [_dense_reference.embedding_backward(k, dy, dw)]
+
+    def softmax(self, logits: FloatArray, targets: IndexArray) -> Arrays:
+        """Return mean loss and gradient of the cross-entropy."""
+        number = logits.dtype.type
+        count = number(np.count_nonzero(targets >= 0))
+        scale = float(number(1) / count)
+        losses, dlogits = _dense_reference.softmax_xent(logits, targets, scale)
+        total = number(_dense_reference.long_sum_of(losses))
+        return [np.asarray(total / count), dlogits]
+
+    def train_step(
+        self, model: LanguageModel, optimizer: Adam, chunk: Any, state: Any
+    ) -> tuple[float, float, Any]:
+        """Train one step and return loss, norm and state."""
+        T, B = chunk.inputs.shape
+        embedding, readout = model.embedding, model.readout
+        x = embedding.weight[chunk.inputs]
+        y, state, cache = reference.forward(model.recurrent, x, state)
+        rows = y.reshape(T * B, -1)
+        logits = _dense_reference.linear_forward(rows, readout.weight, readout.bias)
+        loss, dlogits = self.softmax(logits, chunk.targets.reshape(-1))
+        dy, dw, db = _linear_gradients(readout, rows, dlogits)
+        back = reference.backward(model.recurrent, cache, dy.reshape(y.shape))
+        index, dx = chunk.inputs.reshape(-1), back.x.reshape(T * B, -1)
+        found = (
+            {"weight": self.embedding(embedding, index, dx)[0]},
+            back.weights,
+            {"weight": dw, "bias": db},
+        )
+        gradients = {
+            f"{part}.{name}": array
+            for part, weights in zip(PARTS, found, strict=True)
+            for name, array in weights.items()
+        }
+        norm = _clip(gradients)
+        optimizer.step(gradients)
+        return float(loss), norm, state
+
+
+def _clip(gradients: dict[str, FloatArray]) -> float:
+    total = 0.0
+    for array in gradients.values():
+        total = _dense_reference.long_sum_squares(array.reshape(-1), total)
+    dtype = next(iter(gradients.values())).dtype
+    norm = float(np.sqrt(dtype.type(total)))
+    factor = clip_factor(norm, TRAINING_CLIP, dtype)
+    if factor < 1.0:
+        for array in gradients.values():
+            np.multiply(array, factor, out=array)
+    return norm
+
+
+def _linear_gradients(layer: Linear, x: FloatArray, dy: FloatArray) -> Arrays:
+    assert layer.bias is not None
+    dw, db = np.zeros_like(layer.weight), np.zeros_like(layer.bias)
+    dx, dw, total = _dense_reference.linear_backward(x, layer.weight, dy, dw, db)
+    assert total is not None
+    return [dx, dw, total]
+
+
+def _split(states: Arrays) -> tuple[Any, Any]:
+    """Return the state and its gradient from the list of both."""
+    half = len(states) // 2
+    state, dstate = tuple(states[:half]), tuple(states[half:])
+    return (state, dstate) if half > 1 else (state[0], dstate[0])
+
+
+def _lengths(case: LayerCase) -> Any:
+    return None if case.lengths is None else np.array(case.lengths)
+
+
+def _collect(y: FloatArray, last: Any, gradients: Any) -> Arrays:
+    pairs = (last, gradients.state)
+    states = [s for p in pairs for s in (p if isinstance(p, tuple) else (p,))]
+    return [y, *states, gradients.x, *gradients.weights.values()]
+
+
+def run_layer(side: Side, case: LayerCase, dtype: FloatType) -> Arrays:
+    """Compute the case of a recurrent layer."""
+    layer = case.make(case.I, case.H, dtype=dtype, seed=1, **case.options)
+    source = UniformSource(2)
+    D = 2 if case.options.get("bidirectional") else 1
+    rows = case.options.get("num_layers", 1) * D
+    states = 2 if case.make is LSTM else 1
+    shapes = [(case.T, case.B, case.I), (case.T, case.B, D * case.H)]
+    shapes += [(rows, case.B, case.H)] * (2 * states)
+    return side.layer(case, layer, [source.symmetric(s, 1.5, dtype) for s in shapes])
+
+
+def run_linear(side: Side, dtype: FloatType) -> Arrays:
+    """Compute a linear layer: large enough for threads, and one of odd sizes."""
+    source, arrays = UniformSource(3), []
+    for N, K, O in ((300, 33, 29), (3, 1, 5)):
+        layer = Linear(K, O, dtype=dtype, seed=4)
+        x = source.symmetric((N, K), 2.0, dtype)
+        arrays += side.linear(layer, x, source.symmetric((N, O), 2.0, dtype))
+    return arrays
+
+
+def run_embedding(side: Side, dtype: FloatType) -> Arrays:
+    """Compute the gradient of an embedding, with a symbol that never occurs."""
+    source = UniformSource(5)
+    layer = Embedding(7, 37, dtype=dtype, seed=6)
+    index = (source.unit((2000,), dtype) * dtype.type(6)).astype(np.int64)
+    return side.embedding(layer, index, source.symmetric((2000, 37), 1.0, dtype))
+
+
+def run_softmax(side: Side, dtype: FloatType) -> Arrays:
+    """Compute the cross-entropy, with rows left out."""
+    source = UniformSource(7)
+    logits = source.symmetric((500, 35), 9.0, dtype)
+    targets = (source.unit((500,), dtype) * dtype.type(36)).astype(np.int64) - 1
+    return side.softmax(logits, targets)
+
+
+def run_training(side: Side, dtype: FloatType) -> Arrays:
+    """Train a language model for some steps and return its weights."""
+    alphabet = "".join(sorted(set(TRAINING_TEXT)))
+    model = LanguageModel(
+        alphabet, hidden_size=19, embedding_size=6, dtype=dtype, seed=8
+    )
+    optimizer = Adam(model, lr=0.01)
+    sequence, state, trace = model.encode(TRAINING_TEXT), None, []
+    chunks = list(stream_batches(sequence, 4, 8))
+    for step in range(TRAINING_STEPS):
+        chunk = chunks[step % len(chunks)]
+        loss, norm, state = side.train_step(model, optimizer, chunk, state)
+        trace += [loss, norm]
+    return [np.array(trace, dtype), *model.state_dict().values()]
+
+
+def run_case(side: Side, name: str, dtype: FloatType) -> Arrays:
+    """Compute one case by name."""
+    if name in LAYER_CASES:
+        return run_layer(side, LAYER_CASES[name], dtype)
+    return OTHER_CASES[name](side, dtype)
+
+
+OTHER_CASES: dict[str, Callable[[Side, FloatType], Arrays]] = {
+    "linear": run_linear,
+    "embedding": run_embedding,
+    "softmax cross-entropy": run_softmax,
+    "training": run_training,
+}
+CASE_NAMES = (*LAYER_CASES, *OTHER_CASES)
+
+
+def hash_arrays(arrays: Iterable[FloatArray]) -> str:
+    """Return the SHA-256 of the bits of arrays."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        canonical = np.where(np.isnan(array), np.nan, array)
+        digest.update(canonical.astype(array.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()
+
+
+def hash_case(side: Side, name: str, dtype: FloatType) -> str:
+    """Return the SHA-256 of one case."""
+    return hash_arrays(run_case(side, name, dtype))

@@ -1,0 +1,272 @@
+"""What all layers do with a sequence; the public classes are in `layers.py`.
+
+The caller's layouts (time-major, batch first, unbatched) become time-major views here,
+and `_stack.Stack` runs them.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar, cast
+
+from exactrnn import _checks
+from exactrnn._checks import Array, ArrayLike, Lengths
+from exactrnn._module import Cache, Gradients, Module
+from exactrnn._stack import Call
+from exactrnn.stream import Stream
+
+S = TypeVar("S", Array, tuple[Array, Array])
+
+
+class RecurrentLayer(Module[S]):
+    """What all layers do: run, keep, go back, stream.
+
+    A call with checked arguments changes nothing but its results. One layer may be
+    called from several Python threads at once.
+    """
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        state: S | None = None,
+        *,
+        lengths: object = None,
+        out: ArrayLike | None = None,
+    ) -> tuple[Array, S]:
+        """Run over a sequence, for inference: without dropout, keeping nothing.
+
+        Parameters
+        ----------
+        x : array_like
+            Input [T, B, I], [B, T, I] with `batch_first`, or [T, I] unbatched, of the
+            layer's dtype; any strides.
+        state : array_like or pair of array_like, optional
+            Initial state: `h` [L*D, B, H], or `(h, c)` for an LSTM; [L*D, H] unbatched;
+            zeros by default. L layers, D directions.
+        lengths : array_like of int, optional
+            Steps of each row, [B], 0 to T each, in any order. Padding is never read.
+        out : ndarray, optional
+            Where to put `y`: its shape, the layer's dtype, apart from the inputs.
+
+        Returns
+        -------
+        y : ndarray
+            Output [T, B, D*H], laid out as `x`; zeros past a row's length.
+        state : ndarray or tuple of ndarrays
+            Each row's state at its own end, shaped as the initial state. A row of
+            length 0 returns its initial state.
+
+        Raises
+        ------
+        ValueError
+            If a shape or a length is wrong or `out` overlaps an input.
+        TypeError
+            If something is not an array or not of the layer's dtype.
+        """
+        call: Call = self._begin(x, state, lengths)
+        if out is None:
+            y = self._new_y(call)
+            target = self._to_engine(y, call.batched)
+            final = self._stack.run(call, target)
+            return y, self._pack_state(final, call.batched)
+        given = _checks.as_array("x", x, self.dtype)
+        inputs = (given, *(call.state or ()))
+        y = _checks.check_out(out, self.dtype, self._y_sizes(call), inputs)
+        direct = _checks.make_readable(y) is y
+        result = y if direct else self._new_y(call)
+        final = self._stack.run(call, self._to_engine(result, call.batched))
+        if not direct:
+            y[...] = result
+        return y, self._pack_state(final, call.batched)
+
+    def forward(
+        self,
+        x: ArrayLike,
+        state: S | None = None,
+        *,
+        lengths: object = None,
+        gates: bool = False,
+    ) -> tuple[Array, S, Cache]:
+        """Run over a sequence, for training: with dropout, keeping what backward needs.
+
+        Parameters
+        ----------
+        x, state, lengths
+            As in a plain call.
+        gates : bool
+            Whether `cache.gates` is wanted.
+
+        Returns
+        -------
+        y, state
+            As in a plain call.
+        cache : Cache
+            For `backward`; owns copies of `x` and `state`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in a plain call.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import exactrnn as xr
+        >>> layer = xr.GRU(3, 4, seed=1)
+        >>> x = np.ones((5, 2, 3), np.float32)
+        >>> y, h, cache = layer.forward(x, gates=True)
+        >>> cache.gates["z_l0"].shape
+        (5, 2, 4)
+        >>> grads = layer.backward(cache, np.ones_like(y))
+        >>> grads.x.shape, grads.state.shape, grads.weights["weight_ih_l0"].shape
+        ((5, 2, 3), (1, 2, 4), (12, 3))
+        """
+        gates = _checks.check_flag("gates", gates)
+        given = self._begin(x, state, lengths)
+        own_state = None
+        if given.state is not None:
+            own_state = tuple(part.copy() for part in given.state)
+        call = Call(given.x.copy(), own_state, given.lengths, given.batched)
+        y = self._new_y(call)
+        final, run = self._stack.run_keeping(call, self._to_engine(y, call.batched))
+        cache = Cache(self, run, call.batched, gates)
+        return y, self._pack_state(final, call.batched), cache
+
+    def backward(
+        self, cache: Cache, dy: ArrayLike | None, dstate: S | None = None
+    ) -> Gradients[S]:
+        """Go back through time, from gradients of outputs to gradients of inputs.
+
+        Parameters
+        ----------
+        cache : Cache
+            From this layer's `forward`; the weights must be those of then.
+        dy : array_like or None
+            Gradient of `y`, in its shape; None for none, if `dstate` is given. Values
+            past a row's length are not read.
+        dstate : array_like or pair of array_like, optional
+            Gradient of the final state, in its shape.
+
+        Returns
+        -------
+        Gradients
+            `x`, `state` (of the initial state) and `weights` by name. Gradients of
+            padding are zeros.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, the cache is another layer's or the weights have
+            changed since `forward`.
+        TypeError
+            If something is not an array or not of the layer's dtype.
+        """
+        _checks.check_owner(cache, self)
+        _checks.check_gradient_given(dy, dstate)
+        run, batched = cache._run, cache._batched
+        call = Call(run.inputs[0], None, run.lengths, batched)
+        dy_taken = None
+        if dy is not None:
+            given = _checks.as_array("dy", dy, self.dtype)
+            _checks.check_shape("dy", given, **self._y_sizes(call))
+            dy_taken = _checks.make_readable(self._to_engine(given, batched))
+        dstate_taken = self._take_state("dstate", dstate, call.x.shape[1], batched)
+        dx, dstate_out, dweights = self._stack.run_back(run, dy_taken, dstate_taken)
+        dx_out = self._to_user(dx, batched)
+        return Gradients(dx_out, self._pack_state(dstate_out, batched), dweights)
+
+    def stream(self, batch_size: int = 1) -> Stream[S]:
+        """Make a stream: one time step at a time, with the state kept inside.
+
+        Parameters
+        ----------
+        batch_size : int
+            Number of rows that go on side by side.
+
+        Returns
+        -------
+        Stream
+            With state zero; it follows later changes of the weights.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the layer is bidirectional or `batch_size` not an integer of at least 1.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import exactrnn as xr
+        >>> layer = xr.GRU(3, 4, seed=1)
+        >>> x = np.ones((5, 3), np.float32)
+        >>> stream = layer.stream()
+        >>> steps = [stream.step(x_t) for x_t in x]
+        >>> bool((np.stack(steps) == layer(x)[0]).all())
+        True
+        """
+        return Stream(self, batch_size)
+
+    # Layouts
+
+    def _begin(self, x: object, state: object, lengths: object) -> Call:
+        """Check the arguments of a call and bring them into time-major views."""
+        given = _checks.check_sequence(x, self.input_size, self.dtype, self.batch_first)
+        batched = given.ndim == 3
+        engine_x = _checks.make_readable(self._to_engine(given, batched))
+        steps, rows, _ = engine_x.shape
+        taken: Lengths | None = None
+        if lengths is not None:
+            taken = _checks.check_lengths(lengths, steps, rows, batched)
+        return Call(
+            engine_x, self._take_state("state", state, rows, batched), taken, batched
+        )
+
+    def _take_state(
+        self, name: str, state: object, rows: int, batched: bool
+    ) -> tuple[Array, ...] | None:
+        """Return the state's arrays as [L*D, B, H], or None for zeros."""
+        if state is None:
+            return None
+        config = self._stack.config
+        sizes = {"L_D": config.num_layers * config.directions}
+        if batched:
+            sizes["B"] = rows
+        sizes["H"] = config.hidden_size
+        parts = _checks.check_state(name, state, config.states, config.dtype, sizes)
+        return parts if batched else tuple(part[:, None, :] for part in parts)
+
+    def _pack_state(self, parts: tuple[Array, ...], batched: bool) -> S:
+        if not batched:
+            parts = tuple([part[:, 0, :] for part in parts])
+        return cast(S, parts if len(parts) > 1 else parts[0])
+
+    def _to_engine(self, array: Array, batched: bool) -> Array:
+        """Return a view [T, B, ...] of an array in the caller's layout."""
+        if not batched:
+            return array[:, None, :]
+        return array.transpose(1, 0, 2) if self.batch_first else array
+
+    def _to_user(self, array: Array, batched: bool) -> Array:
+        """Return a view in the caller's layout of an array [T, B, ...]."""
+        if not batched:
+            return array[:, 0, :]
+        return array.transpose(1, 0, 2) if self.batch_first else array
+
+    def _y_sizes(self, call: Call) -> dict[str, int]:
+        """Return the sizes of y in the caller's order of axes."""
+        steps, rows, _ = call.x.shape
+        width = {"D_H": self._stack.config.directions * self._stack.config.hidden_size}
+        if not call.batched:
+            return {"T": steps, **width}
+        if self.batch_first:
+            return {"B": rows, "T": steps, **width}
+        return {"T": steps, "B": rows, **width}
+
+    def _new_y(self, call: Call) -> Array:
+        steps, rows, _ = call.x.shape
+        width = self._stack.config.directions * self.hidden_size
+        shape: tuple[int, ...] = (steps, rows, width)
+        if not call.batched:
+            shape = (steps, width)
+        elif self.batch_first:
+            shape = (rows, steps, width)
+        return _checks.allocate(shape, self.dtype)

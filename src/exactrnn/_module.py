@@ -1,0 +1,354 @@
+"""What layers and single cells share: options, weights by name, copies of the whole.
+
+The classes that a user gets back from their calls, `Cache` and `Gradients`, are here
+too. What computes is in `_stack.py`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
+
+import numpy as np
+
+from exactrnn import _checks, _init
+from exactrnn._checks import Array, ArrayLike, FloatType
+from exactrnn._config import Config
+from exactrnn._stack import Run, Stack
+
+OPTIONS = tuple(field.name for field in fields(Config) if field.name != "suffixed")
+"""Options of every layer that can be read as its attributes."""
+
+S = TypeVar("S", Array, tuple[Array, Array])
+"""A state: `h` for cells with one, `(h, c)` for cells with two."""
+
+
+class Gradients(NamedTuple, Generic[S]):
+    """What `backward` returns.
+
+    Attributes
+    ----------
+    x : ndarray
+        Gradient of the input, in the input's shape.
+    state : ndarray or tuple of two ndarrays
+        Gradient of the initial state, in its shape.
+    weights : dict of str to ndarray
+        Gradient of each weight by name.
+    """
+
+    x: Array
+    state: S
+    weights: dict[str, Array]
+
+
+class IncompatibleKeys(NamedTuple):
+    """Names that `load_state_dict(..., strict=False)` passed over.
+
+    Attributes
+    ----------
+    missing_keys : list of str
+        Weights that were not given and stay as they are.
+    unexpected_keys : list of str
+        Names given that the layer does not have.
+    """
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Cache:
+    """What `forward` keeps for `backward`; it stays valid until the weights change.
+
+    It owns a copy of the input and of the state: changing the caller's arrays after
+    `forward` cannot change a gradient. `backward` leaves it as it is and may be called
+    again.
+
+    Attributes
+    ----------
+    gates : dict of str to ndarray
+        The gate activations, if `forward` was called with `gates=True`.
+    masks : tuple of ndarray
+        The dropout masks [T, B, D*H] between the layers, 0 or 1/(1-p); empty without
+        dropout.
+    """
+
+    __slots__ = ("_batched", "_gates", "_owner", "_run")
+
+    def __init__(self, owner: Module[Any], run: Run, batched: bool, gates: bool):
+        self._owner = owner
+        self._run = run
+        self._batched = batched
+        self._gates = gates
+
+    def __repr__(self) -> str:
+        steps, rows, _ = self._run.inputs[0].shape
+        return f"<cache of {self._owner!r}, T={steps}, B={rows}>"
+
+    @property
+    def masks(self) -> tuple[Array, ...]:
+        """The dropout masks between the layers, time-major and read-only."""
+        return tuple(_read_only(mask) for mask in self._run.masks)
+
+    @property
+    def gates(self) -> dict[str, Array]:
+        """The gate activations as read-only arrays, by name with the weights' suffix.
+
+        Each is shaped as the output of one direction: [T, B, H], [B, T, H] with
+        `batch_first`, [T, H] unbatched. Values past a row's length have no meaning.
+
+        Raises
+        ------
+        ValueError
+            If `forward` was called without `gates=True`.
+        """
+        if not self._gates:
+            raise ValueError(
+                "gates: expected forward(..., gates=True), got gates=False"
+            )
+        return {
+            name: _read_only(self._owner._to_user(gate, self._batched))
+            for name, gate in self._owner._stack.gates(self._run).items()
+        }
+
+
+def _read_only(array: Array) -> Array:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+class Module(Generic[S]):
+    """Base of layers and cells: options as read-only attributes, weights by name.
+
+    `layer.weight_hh_l0` gives an array that views the weight; writing into it changes
+    the layer. `layer.weight_hh_l0 = array` copies the array's values.
+
+    Parameters
+    ----------
+    arguments : mapping of str to object
+        The constructor's arguments by name, but for the seed.
+    seed : int or None
+        Seed of the first weights and of dropout.
+    """
+
+    cell: str
+    activations: tuple[str, ...]
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bias: bool
+    bidirectional: bool
+    batch_first: bool
+    dropout: float
+    dtype: FloatType
+    clip: float | None
+
+    _stack: Stack
+    _options: Mapping[str, object]
+    _arguments: Mapping[str, object]
+
+    def __init__(self, arguments: Mapping[str, object], seed: object) -> None:
+        generator = _init.make_generator(_checks.check_seed(seed))
+        config = self._configure(arguments)
+        weights = _init.draw_weights(
+            config.weight_shapes(), config.hidden_size, config.dtype, generator
+        )
+        self._assemble(arguments, weights, generator)
+
+    @classmethod
+    def _configure(cls, arguments: Mapping[str, object]) -> Config:
+        """Check the constructor's arguments."""
+        raise NotImplementedError
+
+    @classmethod
+    def restore(
+        cls,
+        arguments: Mapping[str, object],
+        weights: Mapping[str, object],
+        generator_state: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Build a layer from its parts, drawing nothing; all is checked as given."""
+        config = cls._configure(arguments)
+        shapes = config.weight_shapes()
+        _checks.check_names("weights", weights, shapes)
+        taken = {
+            name: _take_weight(name, weights[name], shapes[name], config.dtype)
+            for name in shapes
+        }
+        generator = _init.make_generator(None)
+        if generator_state is not None:
+            generator.state = cast(Any, generator_state)
+        module = cls.__new__(cls)
+        module._assemble(arguments, taken, generator)
+        return module
+
+    def _assemble(
+        self,
+        arguments: Mapping[str, object],
+        weights: Mapping[str, Array],
+        generator: np.random.PCG64,
+    ) -> None:
+        config = self._configure(arguments)
+        options = {name: getattr(config, name) for name in OPTIONS}
+        options |= {n: value for n, value in arguments.items() if n not in options}
+        self.__dict__.update(options)
+        self.__dict__.update(
+            _stack=Stack(config, weights, generator),
+            _options=options,
+            _arguments={name: options[name] for name in arguments},
+        )
+
+    # Weights as attributes; options cannot be set
+
+    def __getattr__(self, name: str) -> Array:
+        """Return an array that views the weight of this name."""
+        # Through __dict__: an object under construction has no stack yet.
+        stack: Stack | None = self.__dict__.get("_stack")
+        if stack is None or name not in stack.store:
+            kind = type(self).__name__
+            raise AttributeError(f"{kind!r} object has no attribute {name!r}")
+        return stack.store.lease(name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Copy `value` into the weight of this name."""
+        stack: Stack | None = self.__dict__.get("_stack")
+        if stack is None:
+            super().__setattr__(name, value)
+        elif name in stack.store:
+            self._assign({name: value})
+        elif name in self._options:
+            kind = type(self).__name__
+            raise AttributeError(f"{name} cannot change: make a new {kind}")
+        elif name.startswith(("weight_", "bias_")):
+            names = ", ".join(self._stack.store.names)
+            raise AttributeError(f"{name}: expected one of {names}")
+        else:
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._stack.store.names})
+
+    def __repr__(self) -> str:
+        arguments, parts = self.arguments(), []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if parameter.default is inspect.Parameter.empty and name in arguments:
+                parts.append(str(arguments[name]))
+            elif arguments.get(name, parameter.default) != parameter.default:
+                parts.append(f"{name}={arguments[name]!r}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments, but for the seed, as plain values.
+
+        Returns
+        -------
+        dict of str to object
+            Sizes, options and the name of the dtype.
+        """
+        return {**self._arguments, "dtype": self.dtype.name}
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights, all arrays together."""
+        shapes = self._stack.config.weight_shapes().values()
+        return sum(int(np.prod(shape)) for shape in shapes)
+
+    def parameters(self) -> dict[str, Array]:
+        """Return the weights themselves: writing into the arrays changes the layer.
+
+        Returns
+        -------
+        dict of str to ndarray
+            A view of each weight by name, in the order of `state_dict`. While such
+            an array is held anywhere, every call packs the weights anew to see whether
+            they have changed: let go of it when done.
+        """
+        return {name: self._stack.store.lease(name) for name in self._stack.store.names}
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return a copy of the weights.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Names and shapes as in `torch.nn`.
+        """
+        return self._stack.store.copies()
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, ArrayLike], strict: bool = True
+    ) -> IncompatibleKeys:
+        """Copy weights into the layer.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array_like
+            Names and shapes as in `state_dict`, of the layer's dtype; torch tensors
+            are taken.
+        strict : bool
+            Whether every name must be there and no other; False passes them over.
+
+        Returns
+        -------
+        IncompatibleKeys
+            The names passed over, as in torch.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, or with `strict` a name; nothing is changed then.
+        TypeError
+            If a dtype is not the layer's; nothing is changed then.
+        """
+        store = self._stack.store
+        if not isinstance(state_dict, Mapping):
+            got = _checks.describe(state_dict)
+            raise TypeError(f"state_dict: expected a mapping, got {got}")
+        if strict:
+            _checks.check_names("state_dict", state_dict, store.names)
+        missing = [name for name in store.names if name not in state_dict]
+        unexpected = [name for name in state_dict if name not in store]
+        self._assign({n: v for n, v in state_dict.items() if n in store})
+        return IncompatibleKeys(missing, unexpected)
+
+    def _assign(self, values: Mapping[str, object]) -> None:
+        shapes, dtype = self._stack.config.weight_shapes(), self.dtype
+        taken = {n: _take_weight(n, v, shapes[n], dtype) for n, v in values.items()}
+        self._stack.store.assign(taken)
+
+    # Copies of the whole
+
+    def __getstate__(self) -> dict[str, Any]:
+        added = {n: v for n, v in self.__dict__.items() if n not in self._options}
+        for name in ("_stack", "_options", "_arguments"):
+            del added[name]
+        return {
+            "arguments": self.arguments(),
+            "weights": self._stack.store.copies(),
+            "generator": self._stack.generator_state(),
+            "added": added,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        generator = _init.make_generator(0)
+        generator.state = cast(Any, state["generator"])
+        self._assemble(state["arguments"], state["weights"], generator)
+        self.__dict__.update(state["added"])
+
+    def _to_user(self, array: Array, batched: bool) -> Array:
+        """Return a time-major array in the layout that the caller uses."""
+        raise NotImplementedError
+
+
+def _take_weight(
+    name: str, value: object, shape: tuple[int, ...], dtype: FloatType
+) -> Array:
+    """Return a weight as an array of its own."""
+    array = _checks.as_array(name, value, dtype)
+    letters = ("G*H", "I" if name.startswith("weight_ih") else "H")
+    if array.shape != shape:
+        sizes = dict(zip(letters, shape, strict=False))
+        raise _checks.shape_error(name, _checks.spell(sizes), array.shape)
+    return np.array(array, dtype, order="C")

@@ -1,0 +1,191 @@
+"""Weights, their packed copies, and why the two can never differ.
+
+A `ParameterStore` owns one C-contiguous array per weight. Kernels read packed copies of
+them (`_core.Packed`, immutable). A stale copy is impossible because every way to write
+is seen:
+
+* `assign` and `edit` write inside the store and declare all packed copies doubtful.
+* `lease` lends an array that views the store's memory. Its base is a small exporter
+  object, which NumPy, torch.from_numpy, DLPack and memoryviews all keep alive as long
+  as anything can still write there; the exporter keeps a token alive. While the token
+  lives, packed copies are doubtful at every call.
+
+        lease -> _Exporter -> _Token  <.. weak reference .. ParameterStore
+                     |
+                     +-> the owned array
+
+What is doubtful is packed anew before use and compared, byte by byte, with what was
+there: equal copies leave the version as it is, others raise it. `backward` compares
+versions, so gradients never mix two sets of weights.
+
+`fresh` holds the packed copies that are beyond doubt, by instruction set: one lookup
+without the lock answers the usual call. Whoever makes copies doubtful empties it first.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from exactrnn import _core
+from exactrnn._checks import Array
+from exactrnn._config import Config
+
+
+class _Token:
+    """Lives as long as any lease of one store lives."""
+
+    __slots__ = ("__weakref__",)
+
+
+class _Exporter:
+    """The base of a lease: keeps the owned array and the store's token alive."""
+
+    __slots__ = ("_array", "_token")
+
+    def __init__(self, array: Array, token: _Token) -> None:
+        self._array = array
+        self._token = token
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        return self._array.__array_interface__
+
+
+@dataclass(frozen=True, slots=True)
+class Packs:
+    """The packed weights of a layer: `panels[layer][direction]`, for one version."""
+
+    isa: str
+    version: int
+    has_backward: bool
+    panels: tuple[tuple[_core.Packed, ...], ...]
+
+    def equals(self, other: Packs) -> bool:
+        """Tell whether both hold the same bytes."""
+        pairs = (
+            zip(mine, theirs, strict=True)
+            for mine, theirs in zip(self.panels, other.panels, strict=True)
+        )
+        return all(a.equals(b) for directions in pairs for a, b in directions)
+
+
+class ParameterStore:
+    """Owner of the weights of one layer.
+
+    Parameters
+    ----------
+    config : Config
+        Names and shapes of the weights, cell and dtype.
+    weights : mapping of str to ndarray
+        One C-contiguous array per name of `config.weight_shapes()`; taken over.
+    """
+
+    def __init__(self, config: Config, weights: Mapping[str, Array]) -> None:
+        self.fresh: Mapping[str, Packs] = {}
+        self._config = config
+        self._weights = dict(weights)
+        self._known: Mapping[str, Packs] = {}
+        self._version = 0
+        self._token: weakref.ref[_Token] | None = None
+        self._lock = threading.RLock()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the weights, in the order of `state_dict`."""
+        return tuple(self._weights)
+
+    @property
+    def clean(self) -> bool:
+        """Whether packed copies exist that are beyond doubt."""
+        return bool(self.fresh)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._weights
+
+    def copies(self) -> dict[str, Array]:
+        """Return a copy of each weight by name."""
+        with self._lock:
+            return {name: weight.copy() for name, weight in self._weights.items()}
+
+    def lease(self, name: str) -> Array:
+        """Return an array that views one weight; writing into it changes the layer."""
+        with self._lock:
+            token = self._living_token() or _Token()
+            self._token = weakref.ref(token)
+            self.fresh = {}
+            return np.asarray(_Exporter(self._weights[name], token))
+
+    def assign(self, values: Mapping[str, Array]) -> None:
+        """Copy `values`, of the right names, shapes and dtype, into the weights."""
+        with self.edit() as weights:
+            for name, value in values.items():
+                weights[name][...] = value
+
+    @contextmanager
+    def edit(self) -> Iterator[Mapping[str, Array]]:
+        """Give the owned arrays to library code that does not keep them."""
+        with self._lock:
+            self.fresh = {}
+            yield self._weights
+
+    def packs(self, isa: str, *, backward: bool = False) -> Packs:
+        """Return packed copies of the weights as they are now."""
+        found = self.fresh.get(isa)
+        if found is not None and (found.has_backward or not backward):
+            return found
+        with self._lock:
+            # Asked before the weights are read: a lease that ends later than this may
+            # still be written to while they are packed.
+            leased = self._living_token() is not None
+            if not self.fresh:
+                self._settle(isa)
+            found = self._known.get(isa)
+            if found is None or (backward and not found.has_backward):
+                found = self._pack(isa, backward)
+                self._known = {**self._known, isa: found}
+            if not leased:
+                self.fresh = self._known
+            return found
+
+    def _living_token(self) -> _Token | None:
+        return None if self._token is None else self._token()
+
+    def _settle(self, isa: str) -> None:
+        """Keep the known copies if the weights are still theirs, else drop them."""
+        if not self._known:
+            return
+        known = self._known.get(isa) or next(iter(self._known.values()))
+        now = self._pack(known.isa, known.has_backward)
+        if not now.equals(known):
+            self._version += 1
+            self._known = {now.isa: replace(now, version=self._version)}
+
+    def _pack(self, isa: str, backward: bool) -> Packs:
+        config = self._config
+        panels = tuple(
+            tuple(self._pack_one(isa, names, backward) for names in directions)
+            for directions in config.weight_groups()
+        )
+        return Packs(isa, self._version, backward, panels)
+
+    def _pack_one(
+        self, isa: str, names: tuple[str | None, ...], backward: bool
+    ) -> _core.Packed:
+        config = self._config
+        weights = tuple(None if n is None else self._weights[n] for n in names)
+        return _core.pack(
+            isa,
+            config.dtype.name,
+            config.cell,
+            weights,
+            config.activations,
+            config.clip,
+            backward,
+        )

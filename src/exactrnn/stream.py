@@ -1,0 +1,196 @@
+"""One time step at a time: a layer's stream, with the state kept inside.
+
+`step` is the hot path: one lookup that the packed weights are still the layer's, one
+that the shapes are right, then the kernels, which judge dtype and layout themselves.
+Only what they refuse comes to the checks, which either bring it into shape or say what
+is wrong with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+
+import numpy as np
+
+from exactrnn import _checks, _core, engine
+from exactrnn._checks import Array, ArrayLike
+
+if TYPE_CHECKING:
+    from exactrnn._layer import RecurrentLayer
+
+__all__ = ["Stream"]
+
+S = TypeVar("S", Array, tuple[Array, Array])
+
+
+class Stream(Generic[S]):
+    """A layer that is fed one time step at a time; made by `layer.stream()`.
+
+    The bits are those of the whole sequence in one call. Dropout does not act. A change
+    of the layer's weights acts from the next step on. One stream belongs to one Python
+    thread at a time; a layer may have many.
+
+    Parameters
+    ----------
+    layer : RecurrentLayer
+        A unidirectional layer.
+    batch_size : int
+        B, rows that go on side by side.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the layer is bidirectional or `batch_size` not an integer of at least 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> stream = xr.LSTM(3, 4, seed=1).stream(batch_size=2)
+    >>> y = stream.step(np.ones((2, 3), np.float32))
+    >>> h, c = stream.state
+    >>> y.shape, h.shape
+    ((2, 4), (1, 2, 4))
+    >>> stream.reset(rows=[1])
+    >>> stream.state[0][0, 1].tolist()
+    [0.0, 0.0, 0.0, 0.0]
+    """
+
+    __slots__ = (
+        "_batch",
+        "_dtype",
+        "_layer",
+        "_packs",
+        "_shapes",
+        "_stepper",
+        "_store",
+    )
+
+    def __init__(self, layer: RecurrentLayer[S], batch_size: int = 1) -> None:
+        _checks.check_unidirectional(layer.bidirectional)
+        rows = _checks.check_size("batch_size", batch_size)
+        self._layer: RecurrentLayer[S] = layer
+        self._store = layer._stack.store
+        self._dtype = layer.dtype
+        self._batch = (rows, layer.hidden_size)
+        # Shape of the output by shape of the input.
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {
+            (rows, layer.input_size): self._batch
+        }
+        if rows == 1:
+            self._shapes[layer.input_size,] = (layer.hidden_size,)
+        self._packs = self._store.packs(engine.isa())
+        self._stepper = self._new_stepper()
+
+    def __repr__(self) -> str:
+        return f"<stream of {self._layer!r}, B={self.batch_size}>"
+
+    @property
+    def batch_size(self) -> int:
+        """B, rows that go on side by side."""
+        return self._batch[0]
+
+    def step(self, x: ArrayLike, out: ArrayLike | None = None) -> Array:
+        """Go on by one time step.
+
+        Parameters
+        ----------
+        x : array_like
+            Input [B, I], or [I] where B = 1, of the layer's dtype.
+        out : ndarray, optional
+            Where to put the output: [B, H], or [H] for an input [I], apart from `x`.
+            With it nothing is allocated.
+
+        Returns
+        -------
+        ndarray
+            The top layer's output; `out` if given, else a new array.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, or `out` is read-only or overlaps `x`; the state is
+            unchanged.
+        TypeError
+            If something is not an array or not of the layer's dtype; likewise.
+        """
+        if self._store.fresh.get(engine._active) is not self._packs:
+            self._renew()
+        try:
+            shape = self._shapes[x.shape]  # type: ignore[union-attr,index]
+            if out is None:
+                out = np.empty(shape, self._dtype)
+            elif out.shape != shape:  # type: ignore[union-attr]
+                return self._step_checked(x, out)
+            return self._stepper.step(x, out)
+        except (TypeError, ValueError, KeyError, BufferError, AttributeError):
+            return self._step_checked(x, out)
+
+    @property
+    def state(self) -> S:
+        """A copy of the state: `h` [L, B, H], or `(h, c)`. It can be set."""
+        parts = tuple(part.copy() for part in self._stepper.state)
+        return cast(S, parts if len(parts) > 1 else parts[0])
+
+    @state.setter
+    def state(self, state: S) -> None:
+        layer = self._layer
+        sizes = {"L": layer.num_layers, "B": self._batch[0], "H": self._batch[1]}
+        states = len(self._stepper.state)
+        parts = _checks.check_state("state", state, states, self._dtype, sizes)
+        for own, part in zip(self._stepper.state, parts, strict=True):
+            own[...] = part
+
+    def reset(self, rows: object = None) -> None:
+        """Set the state to zero.
+
+        Parameters
+        ----------
+        rows : int, array_like of int or mask [B], optional
+            The rows of the batch that start anew; all by default.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a row is not there or `rows` is something else.
+        """
+        which: Any = slice(None)
+        if rows is not None:
+            which = _checks.check_rows(rows, self._batch[0])
+        for part in self._stepper.state:
+            part[:, which] = 0
+
+    def _new_stepper(self) -> _core.Stepper:
+        return _core.Stepper(self._packs.panels, self._batch[0])
+
+    def _renew(self) -> None:
+        """Take over changed weights, or another instruction set, with the state."""
+        packs = self._store.packs(engine.isa())
+        if packs is self._packs:
+            return
+        before, self._packs = self._stepper.state, packs
+        stepper = self._new_stepper()
+        for new, old in zip(stepper.state, before, strict=True):
+            new[...] = old
+        self._stepper = stepper
+
+    def _step_checked(self, x: object, out: object) -> Array:
+        """Do a step with arrays that the kernels cannot take, or say why not."""
+        given = _checks.as_array("x", x, self._dtype)
+        width = self._layer.input_size
+        one_row = given.ndim == 1 and self._batch[0] == 1
+        if one_row:
+            _checks.check_shape("x", given, I=width)
+        else:
+            _checks.check_shape("x", given, B=self._batch[0], I=width)
+        sizes = {"B": self._batch[0], "H": self._batch[1]}
+        if one_row:
+            del sizes["B"]
+        result = np.empty(tuple(sizes.values()), self._dtype)
+        target = result
+        if out is not None:
+            target = _checks.check_out(out, self._dtype, sizes, (given,))
+        self._stepper.step(np.ascontiguousarray(_checks.make_readable(given)), result)
+        if out is not None:
+            target[...] = result
+        return target

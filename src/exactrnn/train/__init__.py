@@ -1,0 +1,30 @@
+"""Training: losses, optimisers, clipping, truncated BPTT and a language model.
+
+Everything here is inside the numerics contract (N9): a training run has defined bits.
+"""
+
+from exactrnn.train.bptt import Chunk, StreamChunk, stream_batches, truncated_bptt
+from exactrnn.train.clipping import clip_global_norm, global_norm
+from exactrnn.train.language_model import LanguageModel, Progress
+from exactrnn.train.losses import mean_squared_error, softmax_cross_entropy
+from exactrnn.train.modules import Embedding, Linear, ModuleGradients
+from exactrnn.train.optimizers import SGD, Adam, Optimizer
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "Chunk",
+    "Embedding",
+    "LanguageModel",
+    "Linear",
+    "ModuleGradients",
+    "Optimizer",
+    "Progress",
+    "StreamChunk",
+    "clip_global_norm",
+    "global_norm",
+    "mean_squared_error",
+    "softmax_cross_entropy",
+    "stream_batches",
+    "truncated_bptt",
+]

@@ -1,0 +1,125 @@
+"""Clipping gradients by one global norm.
+
+R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neural
+networks", ICML 2013, arXiv 1211.5063, with the factor of ``torch.nn.utils``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from exactrnn import _core
+from exactrnn.engine import isa
+from exactrnn.train._checks import FloatArray, check_real
+
+__all__ = ["clip_global_norm", "global_norm"]
+
+EPSILON = 1e-6
+
+
+def global_norm(gradients: Mapping[str, FloatArray]) -> float:
+    """Norm of all gradients taken together, as one vector.
+
+    The sum of squares is one long sum (N3) continued from array to array in the order
+    of the mapping: within an array ``k`` runs in storage order and chunks start anew.
+
+    Parameters
+    ----------
+    gradients : mapping of str to ndarray
+        C-contiguous arrays of one dtype, float32 or float64.
+
+    Returns
+    -------
+    float
+        The norm, rounded to the gradients' dtype; infinite or NaN if a gradient is
+        or if the squares overflow; 0.0 for an empty mapping.
+
+    Raises
+    ------
+    TypeError
+        If the arrays are not all of one dtype, float32 or float64.
+    ValueError
+        If an array is not C-contiguous.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> xr.train.global_norm({"a": np.array([3.0]), "b": np.array([[4.0]])})
+    5.0
+    """
+    arrays = _check_gradients(gradients)
+    if not arrays:
+        return 0.0
+    number = arrays[0].dtype.type
+    total = number(0)
+    for array in arrays:
+        total = number(_core.long_sum_squares(array.reshape(-1), total, isa()))
+    return float(np.sqrt(total))
+
+
+def clip_global_norm(gradients: Mapping[str, FloatArray], limit: float) -> float:
+    """Scale all gradients in place so that their global norm is at most `limit`.
+
+    The factor is ``limit / (norm + 1e-6)`` in the gradients' dtype, and 1 if that is
+    not below 1.  **A norm that is infinite or NaN leaves the gradients untouched**:
+    look at the returned value and leave the step out, as ``LanguageModel`` does.
+
+    Parameters
+    ----------
+    gradients : mapping of str to ndarray
+        As for `global_norm`; scaled in place.
+    limit : float
+        Largest norm wanted, above 0.
+
+    Returns
+    -------
+    float
+        The norm before clipping.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `global_norm`, and if `limit` is not a positive finite number.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> gradients = {"a": np.array([3.0]), "b": np.array([4.0])}
+    >>> xr.train.clip_global_norm(gradients, 1.0)
+    5.0
+    >>> round(float(gradients["b"][0]), 6)
+    0.8
+    """
+    check_real("limit", limit, 0.0, open_below=True)
+    norm = global_norm(gradients)
+    if not np.isfinite(norm) or not gradients:
+        return norm
+    factor = clip_factor(norm, limit, next(iter(gradients.values())).dtype)
+    if factor < 1.0:
+        for array in gradients.values():
+            np.multiply(array, factor, out=array)
+    return norm
+
+
+def clip_factor(norm: float, limit: float, dtype: np.dtype[Any]) -> float:
+    """Return ``min(1, limit / (norm + 1e-6))`` computed in `dtype`."""
+    number = dtype.type
+    factor = float(number(limit) / (number(norm) + number(EPSILON)))
+    return min(1.0, factor)
+
+
+def _check_gradients(gradients: Mapping[str, FloatArray]) -> list[FloatArray]:
+    arrays = list(gradients.values())
+    for name, array in gradients.items():
+        if array.dtype not in (np.float32, np.float64):
+            raise TypeError(f"{name}: expected float32 or float64, got {array.dtype}")
+        if array.dtype != arrays[0].dtype:
+            raise TypeError(f"{name}: expected {arrays[0].dtype}, got {array.dtype}")
+        if not array.flags.c_contiguous:
+            raise ValueError(f"{name}: expected a C-contiguous array")
+    return arrays

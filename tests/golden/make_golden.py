@@ -1,0 +1,41 @@
+"""Make src/exactrnn/_golden/hashes.json, the published bits, from the NumPy reference.
+
+    python tests/golden/make_golden.py           print what would be published
+    python tests/golden/make_golden.py --write   publish it
+
+Published bits change only together with NUMERICS_VERSION and a line in the changelog.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import exactrnn as xr
+from exactrnn._golden.cases import CASE_NAMES, ReferenceSide, hash_case
+
+TARGET = Path(__file__).parents[2] / "src/exactrnn/_golden/hashes.json"
+
+
+def make_hashes():
+    return {
+        dtype: {
+            name: hash_case(ReferenceSide(), name, np.dtype(dtype))
+            for name in CASE_NAMES
+        }
+        for dtype in ("float32", "float64")
+    }
+
+
+def main():
+    published = {"numerics_version": xr.NUMERICS_VERSION, "hashes": make_hashes()}
+    text = json.dumps(published, indent=2) + "\n"
+    if "--write" in sys.argv[1:]:
+        TARGET.write_text(text, encoding="utf-8")
+    else:
+        print(text, end="")
+
+
+if __name__ == "__main__":
+    main()

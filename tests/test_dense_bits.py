@@ -1,0 +1,123 @@
+"""The dense kernels give the twin's bits, on every isa, dtype and number of threads."""
+
+import numpy as np
+import pytest
+
+from exactrnn import _core
+from exactrnn import _dense_reference as twin
+
+LINEAR_SIZES = [(1, 1, 1), (5, 3, 17), (7, 33, 100), (600, 70, 37), (256, 1, 130)]
+LINEAR_SIZES += [(0, 3, 2)]
+SUM_SIZES = [0, 1, 255, 256, 257, 4095, 4096, 5000]
+
+
+def bits(array):
+    """Return an array as integers, every NaN as one."""
+    array = np.asarray(array)
+    integers = array.view(f"uint{8 * array.itemsize}").copy()
+    integers[np.isnan(array)] = np.iinfo(integers.dtype).max
+    return integers
+
+
+def assert_same_bits(*pairs):
+    for ours, theirs in pairs:
+        np.testing.assert_array_equal(bits(ours), bits(theirs))
+
+
+def draw(seed, shape, dtype):
+    """Return normal numbers of many magnitudes, with zeros of both signs."""
+    rng = np.random.default_rng(seed)
+    values = rng.standard_normal(shape) * 2.0 ** rng.integers(-20, 20, shape)
+    values[rng.random(shape) < 0.05] = 0.0
+    values[rng.random(shape) < 0.05] = -0.0
+    return values.astype(dtype)
+
+
+@pytest.mark.parametrize("sizes", LINEAR_SIZES, ids=str)
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+def test_linear_forward_equals_twin(isa, dtype, threads, sizes, bias):
+    N, K, O = sizes
+    x, w = draw(1, (N, K), dtype), draw(2, (O, K), dtype)
+    b = draw(3, (O,), dtype) if bias else None
+    y = np.full((N, O), np.nan, dtype)
+    _core.linear_forward(x, w, b, y, isa, threads)
+    assert_same_bits((y, twin.linear_forward(x, w, b)))
+
+
+@pytest.mark.parametrize("sizes", LINEAR_SIZES, ids=str)
+def test_linear_backward_equals_twin_and_adds(isa, dtype, threads, sizes):
+    N, K, O = sizes
+    x, w = draw(1, (N, K), dtype), draw(2, (O, K), dtype)
+    dy = draw(4, (N, O), dtype)
+    before_dw, before_db = draw(5, (O, K), dtype), draw(6, (O,), dtype)
+    dx, dw, db = np.full((N, K), np.nan, dtype), before_dw.copy(), before_db.copy()
+    _core.linear_backward(x, w, dy, dx, dw, db, isa, threads)
+    expected = twin.linear_backward(x, w, dy, before_dw, before_db)
+    assert_same_bits(*zip((dx, dw, db), expected, strict=True))
+
+
+def test_linear_backward_leaves_out_what_is_none(isa, dtype):
+    x, w, dy = (draw(n, (4, 4), dtype) for n in range(3))
+    full, alone = np.zeros((4, 4), dtype), np.zeros((4, 4), dtype)
+    _core.linear_backward(x, w, dy, np.empty_like(x), full, np.zeros(4, dtype), isa, 1)
+    _core.linear_backward(x, w, dy, None, alone, None, isa, 1)
+    assert_same_bits((alone, full))
+
+
+@pytest.mark.parametrize("V", [1, 2, 35, 300])
+@pytest.mark.parametrize("N", [1, 7, 16, 520])
+def test_softmax_equals_twin(isa, dtype, threads, N, V):
+    logits = draw(7, (N, V), dtype)
+    target = np.random.default_rng(8).integers(-1, V, N)
+    scale = float(np.dtype(dtype).type(1) / np.dtype(dtype).type(N))
+    loss, dlogits = np.full(N, np.nan, dtype), np.full((N, V), np.nan, dtype)
+    _core.softmax_xent(logits, target, loss, dlogits, scale, isa, threads)
+    expected_loss, expected_dlogits = twin.softmax_xent(logits, target, scale)
+    assert_same_bits((loss, expected_loss), (dlogits, expected_dlogits))
+
+    loss_alone = np.full(N, np.nan, dtype)
+    _core.softmax_xent(logits, target, loss_alone, None, 0.0, isa, threads)
+    assert_same_bits((loss_alone, loss))
+
+
+def test_softmax_keeps_nan_and_infinity_in_their_rows(isa, dtype):
+    logits = draw(9, (20, 6), dtype)
+    clean = logits.copy()
+    logits[3, 2], logits[11, 0], logits[17, 5] = np.nan, np.inf, -np.inf
+    target = np.arange(20) % 6
+    results = []
+    for values in (logits, clean):
+        loss, dlogits = np.empty(20, dtype), np.empty((20, 6), dtype)
+        _core.softmax_xent(values, target, loss, dlogits, 1.0, isa, 1)
+        results.append((loss, dlogits))
+    with np.errstate(all="ignore"):
+        expected = twin.softmax_xent(logits, target, 1.0)
+    assert_same_bits(*zip(results[0], expected, strict=True))
+    others = ~np.isin(np.arange(20), (3, 11, 17))
+    for broken, whole in zip(*results, strict=True):
+        assert_same_bits((broken[others], whole[others]))
+    assert np.isnan(results[0][0][[3, 11]]).all()
+
+
+@pytest.mark.parametrize(("N", "V", "E"), [(1, 1, 1), (700, 3, 5), (3000, 50, 37)])
+def test_embedding_backward_equals_twin_and_adds(isa, dtype, threads, N, V, E):
+    index = np.minimum(np.random.default_rng(10).geometric(0.2, N) - 1, V - 1)
+    dy, before = draw(11, (N, E), dtype), draw(12, (V, E), dtype)
+    dw = before.copy()
+    _core.embedding_backward(index.astype(np.int64), dy, dw, isa, threads)
+    assert_same_bits((dw, twin.embedding_backward(index, dy, before)))
+
+
+@pytest.mark.parametrize("size", SUM_SIZES)
+def test_long_sums_equal_twin(isa, dtype, size):
+    x = draw(13, size, dtype)
+    number = np.dtype(dtype).type
+    assert_same_bits((number(_core.long_sum(x, isa)), number(twin.long_sum_of(x))))
+    squares = number(_core.long_sum_squares(x, number(1.5), isa))
+    assert_same_bits((squares, number(twin.long_sum_squares(x, 1.5))))
+
+
+def test_long_sum_stays_accurate_in_float32(isa):
+    x = np.full(1_000_000, 0.1, np.float32)
+    exact = 1_000_000 * float(np.float32(0.1))
+    assert abs(_core.long_sum(x, isa) - exact) <= 2e-5 * exact

@@ -1,0 +1,62 @@
+"""Public names: complete, sorted, documented, with examples that run."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import types
+
+import pytest
+
+import exactrnn as xr
+
+
+def public_modules():
+    """Return the dotted names of the package and of what it holds, private ones too."""
+    found = pkgutil.walk_packages(xr.__path__, prefix="exactrnn.")
+    names = [module.name for module in found]
+    return ["exactrnn", *(n for n in names if not n.endswith(("__main__", "_core")))]
+
+
+def kind_and_name(name):
+    """Return the key by which ruff sorts: constants, classes, then the rest."""
+    return (not name.isupper(), not name[0].isupper(), name)
+
+
+def test_all_is_sorted_and_has_no_duplicates():
+    assert xr.__all__ == sorted(set(xr.__all__), key=kind_and_name)
+
+
+def test_all_names_everything_that_is_public():
+    public = {
+        name
+        for name, member in vars(xr).items()
+        if not name.startswith("_") and not isinstance(member, types.ModuleType)
+    }
+    assert public <= set(xr.__all__)
+
+
+@pytest.mark.parametrize("name", xr.__all__)
+def test_exported_name_exists_and_is_documented(name):
+    member = getattr(xr, name)
+    if inspect.isroutine(member) or inspect.isclass(member) or inspect.ismodule(member):
+        assert inspect.getdoc(member)
+
+
+@pytest.mark.parametrize("name", xr.__all__)
+def test_exported_class_or_function_says_where_it_is_imported_from(name):
+    member = getattr(xr, name)
+    if inspect.isclass(member) or inspect.isfunction(member):
+        assert member.__module__.startswith("exactrnn")
+
+
+@pytest.mark.parametrize("name", public_modules())
+def test_examples_of_the_docstrings_run(name):
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    outcome = doctest.testmod(importlib.import_module(name), optionflags=flags)
+    assert outcome.failed == 0
+
+
+@pytest.mark.parametrize("name", public_modules())
+def test_module_has_a_docstring(name):
+    assert inspect.getdoc(importlib.import_module(name))

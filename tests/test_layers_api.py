@@ -1,0 +1,646 @@
+"""Layers and cells as a caller sees them: layouts, kinds of arrays, states, copies.
+
+That the bits themselves are right is for other files; here the same computation is
+asked for in two ways and has to give the same bits.
+"""
+
+import array
+import copy
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from variants import make_layer
+
+import exactrnn as xr
+
+T, B, I, H = 5, 3, 4, 6  # noqa: E741 (the letters of the equations)
+CELL_CLASSES = {"rnn": xr.RNNCell, "lstm": xr.LSTMCell, "gru": xr.GRUCell}
+
+
+def draw(*shape, dtype="float32", seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def as_tuple(state):
+    return state if isinstance(state, tuple) else (state,)
+
+
+def as_state(parts):
+    return tuple(parts) if len(parts) > 1 else parts[0]
+
+
+def draw_state(layer, *rows, seed=1):
+    shape = (layer.num_layers * (1 + layer.bidirectional), *rows, layer.hidden_size)
+    number = 2 if layer.cell == "lstm" else 1
+    parts = [draw(*shape, dtype=layer.dtype, seed=seed + i) for i in range(number)]
+    return as_state(parts)
+
+
+def same_bits(first, second):
+    if isinstance(first, tuple | list):
+        pairs = zip(first, second, strict=True)
+        return all(same_bits(a, b) for a, b in pairs)
+    if isinstance(first, dict):
+        assert first.keys() == second.keys()
+        return all(same_bits(first[key], second[key]) for key in first)
+    first, second = np.ascontiguousarray(first), np.ascontiguousarray(second)
+    assert (first.shape, first.dtype) == (second.shape, second.dtype)
+    return first.tobytes() == second.tobytes()
+
+
+# Layouts
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_shapes_are_those_of_torch(cell, dtype, num_layers, bidirectional):
+    options = {"num_layers": num_layers, "bidirectional": bidirectional}
+    layer = make_layer(cell, I, H, dtype=dtype, **options)
+    directions = 1 + bidirectional
+    y, state, cache = layer.forward(draw(T, B, I, dtype=dtype))
+    assert (y.shape, y.dtype) == ((T, B, directions * H), dtype)
+    for part in as_tuple(state):
+        assert part.shape == (num_layers * directions, B, H)
+    grads = layer.backward(cache, np.ones_like(y))
+    assert grads.x.shape == (T, B, I)
+    shapes = {name: weight.shape for name, weight in layer.state_dict().items()}
+    assert {name: dw.shape for name, dw in grads.weights.items()} == shapes
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_batch_first_is_time_major_transposed(cell, bidirectional):
+    plain = make_layer(cell, I, H, bidirectional=bidirectional)
+    turned = make_layer(cell, I, H, bidirectional=bidirectional, batch_first=True)
+    x, state, lengths = draw(B, T, I), draw_state(plain, B), [2, 5, 0]
+    y, final, cache = turned.forward(x, state, lengths=lengths, gates=True)
+    y_plain, final_plain, cache_plain = plain.forward(
+        x.transpose(1, 0, 2), state, lengths=lengths, gates=True
+    )
+    assert same_bits(y, y_plain.transpose(1, 0, 2))
+    assert same_bits(turned(x, state, lengths=lengths), (y, final))
+    assert same_bits(as_tuple(final), as_tuple(final_plain))
+    for name, gate in cache_plain.gates.items():
+        assert same_bits(cache.gates[name], gate.transpose(1, 0, 2))
+    dy = draw(*y.shape, seed=9)
+    grads = turned.backward(cache, dy, final)
+    grads_plain = plain.backward(cache_plain, dy.transpose(1, 0, 2), final_plain)
+    assert same_bits(grads.x, grads_plain.x.transpose(1, 0, 2))
+    assert same_bits(as_tuple(grads.state), as_tuple(grads_plain.state))
+    assert same_bits(grads.weights, grads_plain.weights)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_unbatched_is_a_batch_of_one(cell, batch_first):
+    layer = make_layer(cell, I, H, num_layers=2, batch_first=batch_first)
+    axis = 0 if batch_first else 1
+    x, state = draw(T, I), draw_state(layer)
+    rows = as_state([part[:, None] for part in as_tuple(state)])
+    y, final, cache = layer.forward(x, state, lengths=4)
+    y_rows, final_rows, cache_rows = layer.forward(
+        np.expand_dims(x, axis), rows, lengths=[4]
+    )
+    assert same_bits(y, y_rows.squeeze(axis))
+    assert same_bits(layer(x, state, lengths=4)[0], y)
+    for part, part_rows in zip(as_tuple(final), as_tuple(final_rows), strict=True):
+        assert same_bits(part, part_rows[:, 0])
+    grads = layer.backward(cache, y, final)
+    grads_rows = layer.backward(cache_rows, y_rows, final_rows)
+    assert same_bits(grads.x, grads_rows.x.squeeze(axis))
+    assert same_bits(grads.weights, grads_rows.weights)
+    for part, rows in zip(
+        as_tuple(grads.state), as_tuple(grads_rows.state), strict=True
+    ):
+        assert same_bits(part, rows[:, 0])
+
+
+# Kinds of arrays
+
+
+class GivesArray:
+    def __init__(self, values):
+        self._values = values
+
+    def __array__(self, dtype=None, copy=None):
+        return self._values
+
+
+class GivesDLPack:
+    def __init__(self, values):
+        self._values = values
+
+    def __dlpack__(self, **options):
+        return self._values.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self._values.__dlpack_device__()
+
+
+def with_gaps(values):
+    wide = np.full((*values.shape[:-1], 2 * values.shape[-1]), np.nan, values.dtype)
+    wide[..., ::2] = values
+    return wide[..., ::2]
+
+
+def misaligned(values):
+    memory = np.zeros(values.nbytes + 1, np.uint8)[1:]
+    view = memory.view(values.dtype).reshape(values.shape)
+    view[...] = values
+    assert not view.flags.aligned
+    return view
+
+
+def in_records(values):
+    """Lay rows into records of 2 bytes more: strides no multiple of the element."""
+    row = np.dtype([("row", values.dtype, values.shape[-1]), ("end", np.int16)])
+    records = np.zeros(values.shape[:-1], row)
+    records["row"] = values
+    return records["row"]
+
+
+def read_only(values):
+    frozen = values.copy()
+    frozen.flags.writeable = False
+    return frozen
+
+
+KINDS = {
+    "fortran order": np.asfortranarray,
+    "reversed time": lambda values: values[::-1].copy()[::-1],
+    "gaps in the last axis": with_gaps,
+    "other byte order": lambda values: values.astype(values.dtype.newbyteorder()),
+    "misaligned": misaligned,
+    "records": in_records,
+    "read-only": read_only,
+    "memoryview": memoryview,
+    "__array__": GivesArray,
+    "__dlpack__": GivesDLPack,
+    "subclass": lambda values: values.view(np.recarray),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_kind_of_array_gives_the_same_bits(kind):
+    layer = xr.LSTM(I, H, bidirectional=True, seed=1)
+    x, dy = draw(T, B, I), draw(T, B, 2 * H, seed=2)
+    state = draw_state(layer, B)
+    make = KINDS[kind]
+    other = (make(x), tuple(make(part) for part in state))
+    assert same_bits(layer(*other), layer(x, state))
+    y, final, cache = layer.forward(x, state)
+    y_other, _, cache_other = layer.forward(*other)
+    assert same_bits(y_other, y)
+    grads = layer.backward(cache, dy, final)
+    grads_other = layer.backward(cache_other, make(dy), tuple(map(make, final)))
+    assert same_bits(grads_other.x, grads.x)
+    assert same_bits(grads_other.state, grads.state)
+    assert same_bits(grads_other.weights, grads.weights)
+
+
+def test_standard_library_arrays_are_taken():
+    x = draw(T, I)
+    values = memoryview(array.array("f", x.ravel())).cast("B").cast("f", [T, I])
+    layer = xr.RNN(I, H, seed=1)
+    assert same_bits(layer(values), layer(x))
+
+
+def test_torch_tensors_are_taken():
+    torch = pytest.importorskip("torch")
+    layer = xr.GRU(I, H, seed=1)
+    x, h = draw(T, B, I), draw(1, B, H)
+    tensors = torch.from_numpy(x), torch.from_numpy(h)
+    assert same_bits(layer(*tensors), layer(x, h))
+    out = torch.empty(T, B, H)
+    layer(tensors[0], out=out)
+    assert same_bits(out.numpy(), layer(x)[0])
+    module = torch.nn.GRU(I, H)
+    layer.load_state_dict(module.state_dict())
+    assert list(module.state_dict()) == list(layer.state_dict())
+    assert np.abs(layer(x)[0] - module(tensors[0])[0].detach().numpy()).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "make", [list, tuple, np.array, lambda n: np.array(n, np.uint8)[::-1][::-1]]
+)
+def test_lengths_may_be_any_integers(make):
+    layer = xr.GRU(I, H, seed=1)
+    x, lengths = draw(T, B, I), [5, 0, 3]
+    expected = layer(x, lengths=np.array(lengths, np.int64))
+    assert same_bits(layer(x, lengths=make(lengths)), expected)
+
+
+def test_full_lengths_are_no_lengths(cell):
+    layer = make_layer(cell, I, H, bidirectional=True)
+    x = draw(T, B, I)
+    (y, final), (y_full, final_full) = layer(x), layer(x, lengths=[T] * B)
+    assert same_bits(y, y_full)
+    assert same_bits(as_tuple(final), as_tuple(final_full))
+
+
+# States, empty calls
+
+
+def test_no_state_is_a_state_of_zeros(cell):
+    layer = make_layer(cell, I, H, num_layers=2, bidirectional=True)
+    x = draw(T, B, I)
+    zeros = as_state([np.zeros((4, B, H), np.float32)] * len(as_tuple(layer(x)[1])))
+    assert same_bits(layer(x)[0], layer(x, zeros)[0])
+
+
+def test_pieces_with_the_state_carried_on_are_the_whole(cell):
+    layer = make_layer(cell, I, H, num_layers=2)
+    x = draw(T, B, I)
+    y, final = layer(x)
+    y_first, state = layer(x[:2])
+    y_last, state = layer(x[2:], state)
+    assert same_bits(np.concatenate([y_first, y_last]), y)
+    assert same_bits(as_tuple(state), as_tuple(final))
+
+
+def test_forward_computes_what_a_plain_call_does(cell):
+    layer = make_layer(cell, I, H, num_layers=2, bidirectional=True)
+    x, state = draw(T, B, I), draw_state(layer, B)
+    y, final, _ = layer.forward(x, state)
+    y_plain, final_plain = layer(x, state)
+    assert same_bits(y, y_plain)
+    assert same_bits(as_tuple(final), as_tuple(final_plain))
+
+
+@pytest.mark.parametrize(("steps", "rows"), [(0, B), (T, 0), (0, 0)])
+def test_an_empty_call_passes_the_state_through(cell, steps, rows):
+    layer = make_layer(cell, I, H, num_layers=2, bidirectional=True, dropout=0.5)
+    x, state = draw(steps, rows, I), draw_state(layer, rows)
+    lengths = [0] * rows
+    y, final, cache = layer.forward(x, state, lengths=lengths, gates=True)
+    assert y.shape == (steps, rows, 2 * H)
+    assert same_bits(as_tuple(final), as_tuple(state))
+    assert not any(
+        np.shares_memory(a, b)
+        for a, b in zip(as_tuple(final), as_tuple(state), strict=True)
+    )
+    assert all(gate.shape == (steps, rows, H) for gate in cache.gates.values())
+    dstate = draw_state(layer, rows, seed=5)
+    grads = layer.backward(cache, y, dstate)
+    assert grads.x.shape == x.shape
+    assert same_bits(as_tuple(grads.state), as_tuple(dstate))
+    assert not any(dw.any() for dw in grads.weights.values())
+    y_plain, final_plain = layer(x, lengths=lengths)
+    assert y_plain.shape == y.shape
+    assert not any(part.any() for part in as_tuple(final_plain))
+
+
+def test_a_row_of_length_0_passes_its_state_through(cell):
+    layer = make_layer(cell, I, H, num_layers=2)
+    state = draw_state(layer, B)
+    y, final = layer(draw(T, B, I), state, lengths=[T, 0, 2])
+    assert not y[:, 1].any()
+    assert not y[2:, 2].any()
+    assert same_bits(
+        [part[:, 1] for part in as_tuple(final)],
+        [part[:, 1] for part in as_tuple(state)],
+    )
+
+
+# out=
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("make", [np.zeros, None], ids=["plain", "gaps"])
+def test_out_is_filled_and_returned(cell, make, batch_first):
+    layer = make_layer(cell, I, H, num_layers=2, batch_first=batch_first)
+    x = draw(B, T, I)
+    y, final = layer(x)
+    if make is None:
+        out = np.full((*y.shape[:-1], 2 * H), np.nan, np.float32)[..., ::2]
+    else:
+        out = make(y.shape, np.float32)
+    got, final_out = layer(x, out=out)
+    assert got is out
+    assert same_bits(out, y)
+    assert same_bits(as_tuple(final_out), as_tuple(final))
+
+
+def test_out_may_have_large_strides_and_be_misaligned():
+    layer = xr.LSTM(I, H, bidirectional=True, seed=1)
+    x = draw(T, B, I)
+    y, _ = layer(x)
+    wide = np.zeros((T, B + 2, 4 * H), np.float32)
+    layer(x, out=wide[:, 1:-1, H : 3 * H])
+    assert same_bits(wide[:, 1:-1, H : 3 * H], y)
+    assert not wide[:, 0].any()
+    assert not wide[..., :H].any()
+    odd = misaligned(np.zeros_like(y))
+    layer(x, out=odd)
+    assert same_bits(odd, y)
+
+
+# The cache
+
+
+def test_later_changes_of_the_arguments_change_no_gradient(cell):
+    layer = make_layer(cell, I, H, num_layers=2)
+    x, state, lengths = draw(T, B, I), draw_state(layer, B), np.array([5, 2, 4])
+    y, _, cache = layer.forward(x, state, lengths=lengths)
+    dy = draw(*y.shape, seed=3)
+    before = layer.backward(cache, dy)
+    x[...] = np.nan
+    y[...] = np.nan
+    lengths[...] = 0
+    for part in as_tuple(state):
+        part[...] = np.nan
+    after = layer.backward(cache, dy)
+    assert same_bits(after.x, before.x)
+    assert same_bits(as_tuple(after.state), as_tuple(before.state))
+    assert same_bits(after.weights, before.weights)
+
+
+def test_gradient_of_the_output_may_be_left_out(cell):
+    layer = make_layer(cell, I, H, num_layers=2, bidirectional=True)
+    y, final, cache = layer.forward(draw(T, B, I))
+    dstate = draw_state(layer, B, seed=7)
+    without = layer.backward(cache, None, dstate)
+    zeros = layer.backward(cache, np.zeros_like(y), dstate)
+    assert np.array_equal(without.x, zeros.x)
+    assert without.x.any()
+    assert same_bits(
+        layer.backward(cache, y).x,
+        layer.backward(cache, y, as_state([p * 0 for p in as_tuple(final)])).x,
+    )
+
+
+GATES = {"rnn": "", "lstm": "ifgo", "gru": "rznv", "gru_before": "rzn"}
+
+
+def test_gates_are_named_arrays_that_cannot_be_written(cell):
+    layer = make_layer(cell, I, H, num_layers=2, bidirectional=True)
+    _, _, cache = layer.forward(draw(T, B, I), gates=True)
+    suffixes = ["_l0", "_l0_reverse", "_l1", "_l1_reverse"]
+    expected = {gate + suffix for suffix in suffixes for gate in GATES[cell]}
+    assert set(cache.gates) == expected
+    for gate in cache.gates.values():
+        assert gate.shape == (T, B, H)
+        assert not gate.flags.writeable
+
+
+def test_gates_make_up_the_output():
+    layer = xr.LSTM(I, H, seed=1)
+    y, (_, c), cache = layer.forward(draw(1, B, I), gates=True)
+    gates = cache.gates
+    assert np.allclose(c[0], gates["i_l0"][0] * gates["g_l0"][0], atol=1e-6)
+    assert np.allclose(y[0], gates["o_l0"][0] * np.tanh(c[0]), atol=1e-6)
+
+
+# Layers on top of each other, dropout
+
+
+def split_stack(layer, cell):
+    """Return two layers of one level each that hold the weights of a layer of two."""
+    width = H * (1 + layer.bidirectional)
+    parts = []
+    for level, size in enumerate((I, width)):
+        part = make_layer(cell, size, H, bidirectional=layer.bidirectional)
+        names = {name: name.replace("_l0", f"_l{level}") for name in part.state_dict()}
+        weights = layer.state_dict()
+        part.load_state_dict({name: weights[names[name]] for name in names})
+        parts.append(part)
+    return parts
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.25])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_two_layers_are_one_on_top_of_the_other(cell, bidirectional, dropout):
+    options = {"bidirectional": bidirectional, "dropout": dropout}
+    layer = make_layer(cell, I, H, num_layers=2, **options)
+    low, high = split_stack(layer, cell)
+    x, lengths, directions = draw(T, B, I), [5, 1, 3], 1 + bidirectional
+    y, final, cache = layer.forward(x, lengths=lengths, gates=True)
+    mask = cache.masks[0] if dropout else np.float32(1)
+    y_low, final_low, cache_low = low.forward(x, lengths=lengths)
+    y_high, final_high, cache_high = high.forward(y_low * mask, lengths=lengths)
+    assert same_bits(y, y_high)
+    for part, a, b in zip(*map(as_tuple, (final, final_low, final_high)), strict=True):
+        assert same_bits(part[:directions], a)
+        assert same_bits(part[directions:], b)
+    dy = draw(*y.shape, seed=4)
+    grads = layer.backward(cache, dy, final)
+    grads_high = high.backward(cache_high, dy, final_high)
+    grads_low = low.backward(cache_low, grads_high.x * mask, final_low)
+    assert same_bits(grads.x, grads_low.x)
+    for name, dw in grads.weights.items():
+        part = grads_low if "_l0" in name else grads_high
+        assert same_bits(dw, part.weights[name.replace("_l1", "_l0")])
+    for part, a, b in zip(
+        *map(as_tuple, (grads.state, grads_low.state, grads_high.state)), strict=True
+    ):
+        assert same_bits(part, np.concatenate([a, b]))
+
+
+def test_dropout_masks_have_the_share_and_scale_asked_for(dtype):
+    layer = xr.GRU(I, 50, 3, dropout=0.2, dtype=dtype, seed=5)
+    _, _, cache = layer.forward(draw(20, 10, I, dtype=dtype))
+    assert len(cache.masks) == 2
+    for mask in cache.masks:
+        assert mask.dtype == dtype
+        assert mask.shape == (20, 10, 50)
+        assert set(np.unique(mask)) == {0, np.dtype(dtype).type(1.25)}
+        assert 0.18 < (mask == 0).mean() < 0.22
+    assert not same_bits(cache.masks[0], cache.masks[1])
+
+
+def test_dropout_follows_the_seed_and_acts_in_forward_alone():
+    first = xr.GRU(I, H, 2, dropout=0.5, seed=5)
+    second = xr.GRU(I, H, 2, dropout=0.5, seed=5)
+    x = draw(T, B, I)
+    y, _, _ = first.forward(x)
+    second(x)
+    assert same_bits(second.forward(x)[0], y)
+    assert not same_bits(first.forward(x)[0], y)
+    assert same_bits(first(x), second(x))
+    wide = xr.GRU(I, H, 2, dropout=0.5, seed=5, dtype="float64")
+    narrow = xr.GRU(I, H, 2, dropout=0.5, seed=5)
+    masks = [
+        layer.forward(draw(T, B, I, dtype=layer.dtype))[2].masks[0]
+        for layer in (wide, narrow)
+    ]
+    assert np.array_equal(*masks)
+
+
+# First weights
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shift", "scale"), [("float32", 40, 2.0**-24), ("float64", 11, 2.0**-53)]
+)
+def test_first_weights_are_those_of_the_documented_generator(dtype, shift, scale):
+    layer = xr.LSTM(2, 3, bidirectional=True, dtype=dtype, seed=7)
+    generator = np.random.PCG64(np.random.SeedSequence(7))
+    number = np.dtype(dtype).type
+    bound = number(1) / np.sqrt(number(3))
+    for weight in layer.state_dict().values():
+        for value in weight.ravel():
+            u = number(int(generator.random_raw()) >> shift) * number(scale)
+            assert value == (number(2) * u - number(1)) * bound
+
+
+def test_seeds_tell_layers_apart_and_no_seed_is_a_new_one():
+    weights = [xr.RNN(2, 3, seed=s).weight_ih_l0 for s in (1, 1, 2, None, None)]
+    same = [same_bits(weights[0], weight) for weight in weights]
+    assert same == [True, True, False, False, False]
+    assert not same_bits(weights[3], weights[4])
+
+
+# The layer as an object
+
+
+def test_repr_names_what_is_not_default():
+    assert repr(xr.LSTM(3, 4)) == "LSTM(3, 4)"
+    layer = xr.GRU(3, np.int64(4), 2, reset_after=False, dtype=np.float64, seed=3)
+    assert repr(layer) == "GRU(3, 4, num_layers=2, reset_after=False, dtype='float64')"
+    assert repr(xr.RNNCell(3, 4, bias=False)) == "RNNCell(3, 4, bias=False)"
+    assert "T=5, B=3" in repr(layer.forward(draw(T, B, 3, dtype="float64"))[2])
+
+
+def test_attributes_are_the_options():
+    layer = xr.GRU(3, 4, 2, reset_after=False, bidirectional=True, dropout=0.25)
+    assert (layer.input_size, layer.hidden_size, layer.num_layers) == (3, 4, 2)
+    assert (layer.cell, layer.activations) == ("gru_before", ("sigmoid", "tanh"))
+    assert (layer.bias, layer.bidirectional, layer.batch_first) == (True, True, False)
+    assert (layer.dropout, layer.clip, layer.dtype) == (0.25, None, np.float32)
+    assert layer.reset_after is False
+    assert xr.RNN(3, 4, nonlinearity="relu").activations == ("relu",)
+    assert {"weight_hh_l1_reverse", "dropout", "forward"} <= set(dir(layer))
+
+
+def test_weights_have_the_names_and_shapes_of_torch():
+    weights = xr.LSTM(3, 4, 2, bidirectional=True).state_dict()
+    assert {name: weight.shape for name, weight in weights.items()} == {
+        f"{kind}_l{level}{reverse}": shape
+        for level, columns in ((0, 3), (1, 8))
+        for reverse in ("", "_reverse")
+        for kind, shape in (
+            ("weight_ih", (16, columns)),
+            ("weight_hh", (16, 4)),
+            ("bias_ih", (16,)),
+            ("bias_hh", (16,)),
+        )
+    }
+    assert list(xr.GRU(3, 4, bias=False).state_dict()) == [
+        "weight_ih_l0",
+        "weight_hh_l0",
+    ]
+
+
+def test_num_parameters_counts_all_weights():
+    layer = xr.LSTM(3, 4, 2, bidirectional=True)
+    assert layer.num_parameters == sum(w.size for w in layer.parameters().values())
+    assert xr.GRUCell(3, 4).num_parameters == 3 * 4 * (3 + 4 + 2)
+
+
+@pytest.mark.parametrize("make_copy", [copy.deepcopy, copy.copy, "pickle"])
+def test_copies_compute_the_same_and_are_apart(make_copy):
+    if make_copy == "pickle":
+        make_copy = lambda layer: pickle.loads(pickle.dumps(layer))  # noqa: E731
+    layer = xr.LSTM(I, H, 2, dropout=0.5, batch_first=True, seed=1)
+    layer.remark = "mine"
+    x = draw(B, T, I)
+    layer.forward(x)
+    twin = make_copy(layer)
+    assert repr(twin) == repr(layer)
+    assert twin.remark == "mine"
+    assert same_bits(twin(x), layer(x))
+    assert same_bits(twin.forward(x)[0], layer.forward(x)[0])
+    twin.weight_hh_l0[...] = 0
+    assert layer.weight_hh_l0.any()
+    assert twin != layer
+    assert len({twin, layer, layer}) == 2
+
+
+@pytest.mark.parametrize("name", CELL_CLASSES)
+def test_a_cell_is_one_step_of_a_layer(name, dtype):
+    cell = CELL_CLASSES[name](I, H, dtype=dtype, seed=2)
+    layer = make_layer(name, I, H, dtype=dtype)
+    layer.load_state_dict({f"{k}_l0": weight for k, weight in cell.state_dict().items()})
+    for rows in ((B,), ()):
+        x = draw(*rows, I, dtype=dtype)
+        state = draw_state(layer, *rows)
+        parts = as_state([part[0] for part in as_tuple(state)])
+        expected = [part[0] for part in as_tuple(layer(x[None], state)[1])]
+        assert same_bits(list(as_tuple(cell(x, parts))), expected)
+        after, cache = cell.forward(x, parts, gates=True)
+        assert same_bits(list(as_tuple(after)), expected)
+        assert all(gate.shape == (*rows, H) for gate in cache.gates.values())
+        assert set(cache.gates) == set(GATES[name])
+        _, final, layer_cache = layer.forward(x[None], state)
+        grads = cell.backward(cache, after)
+        layer_grads = layer.backward(layer_cache, None, final)
+        assert same_bits(grads.x, layer_grads.x[0])
+        for a, b in zip(
+            as_tuple(grads.state), as_tuple(layer_grads.state), strict=True
+        ):
+            assert same_bits(a, b[0])
+        for key, dw in grads.weights.items():
+            assert same_bits(dw, layer_grads.weights[f"{key}_l0"])
+        zeros = as_state([np.zeros_like(part) for part in as_tuple(after)])
+        assert same_bits(as_tuple(cell(x)), as_tuple(cell(x, zeros)))
+
+
+def test_reset_before_cell_differs_from_reset_after():
+    before, after = (xr.GRUCell(I, H, reset_after=r, seed=1) for r in (False, True))
+    x, h = draw(B, I), draw(B, H)
+    assert not same_bits(before(x, h), after(x, h))
+    assert before.cell == "gru_before"
+
+
+def test_one_layer_may_be_called_from_many_python_threads():
+    layer = xr.LSTM(I, 32, 2, seed=1)
+    inputs = [draw(20, B, I, seed=seed) for seed in range(24)]
+    expected = [layer(x) for x in inputs]
+
+    def both(x):
+        y, final, cache = layer.forward(x)
+        return layer(x), layer.backward(cache, y, final).weights
+
+    gradients = [both(x)[1] for x in inputs]
+    with ThreadPoolExecutor(6) as pool:
+        for (found, dw), want, dw_want in zip(
+            pool.map(both, inputs), expected, gradients, strict=True
+        ):
+            assert same_bits(found, want)
+            assert same_bits(dw, dw_want)
+
+
+# The package
+
+
+def run_python(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+
+
+def test_import_brings_in_nothing_that_is_not_needed_yet():
+    code = (
+        "import sys, exactrnn as xr; "
+        "assert not {'exactrnn.train', 'exactrnn.reference', 'safetensors', "
+        "'tqdm', 'importlib.metadata'} & set(sys.modules), "
+        "sorted(sys.modules); xr.train; xr.reference; xr.__version__"
+    )
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_missing_extension_says_what_to_do():
+    code = "import sys; sys.modules['exactrnn._core'] = None; import exactrnn"
+    done = run_python(code)
+    assert done.returncode == 1
+    assert "ImportError: exactrnn's compiled module exactrnn._core" in done.stderr
+    assert "pip install ." in done.stderr
+
+
+def test_an_unknown_name_of_the_package_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'GURU'"):
+        xr.GURU  # noqa: B018
+    assert set(xr.__all__) <= set(dir(xr))

@@ -1,0 +1,209 @@
+"""Streams: the bits of the whole sequence, one step at a time, in any company."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from variants import make_layer
+
+import exactrnn as xr
+
+T, B, I, H = 6, 3, 4, 5  # noqa: E741 (the letters of the equations)
+
+
+def draw(*shape, dtype="float32", seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def as_tuple(state):
+    return state if isinstance(state, tuple) else (state,)
+
+
+def same_bits(first, second):
+    assert (first.shape, first.dtype) == (second.shape, second.dtype)
+    return first.tobytes() == second.tobytes()
+
+
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+def test_T_steps_are_one_call(cell, isa, dtype, num_layers):
+    layer = make_layer(cell, I, H, num_layers=num_layers, dtype=dtype)
+    x = draw(T, B, I, dtype=dtype)
+    y, final = layer(x)
+    stream = layer.stream(batch_size=B)
+    out = np.full((B, H), np.nan, dtype)
+    for t in range(T):
+        if t % 2:
+            assert stream.step(x[t], out=out) is out
+            assert same_bits(out, y[t])
+        else:
+            assert same_bits(stream.step(x[t]), y[t])
+    for part, expected in zip(as_tuple(stream.state), as_tuple(final), strict=True):
+        assert same_bits(part, expected)
+
+
+def test_one_row_may_come_without_its_batch_axis(cell):
+    layer = make_layer(cell, I, H)
+    x = draw(T, I)
+    y, _ = layer(x)
+    stream, other = layer.stream(), layer.stream()
+    for t in range(T):
+        assert same_bits(stream.step(x[t]), y[t])
+        assert same_bits(other.step(x[t : t + 1]), y[t : t + 1])
+    assert stream.batch_size == 1
+    assert repr(stream) == f"<stream of {layer!r}, B=1>"
+
+
+def test_arrays_that_the_kernels_cannot_take_give_the_same_bits():
+    layer = xr.GRU(I, H, seed=1)
+    x = draw(B, I)
+    expected = layer.stream(B).step(x)
+    others = [
+        np.asfortranarray(x),
+        x.astype(x.dtype.newbyteorder()),
+        np.repeat(x, 2, axis=1)[:, ::2],
+        memoryview(x),
+    ]
+    for other in others:
+        assert same_bits(layer.stream(B).step(other), expected)
+    for out in (np.zeros((H, B), np.float32).T, np.zeros((B, 2 * H), "f4")[:, ::2]):
+        assert layer.stream(B).step(x, out) is out
+        assert np.array_equal(out, expected)
+
+
+def test_a_fresh_output_is_not_overwritten_by_the_next_step():
+    layer = xr.LSTM(I, H, seed=1)
+    stream, x = layer.stream(), draw(2, I)
+    first = stream.step(x[0])
+    kept = first.copy()
+    stream.step(x[1])
+    assert same_bits(first, kept)
+
+
+def test_state_can_be_read_set_and_reset_by_row(cell):
+    layer = make_layer(cell, I, H, num_layers=2)
+    x = draw(T, B, I)
+    stream = layer.stream(B)
+    for t in range(3):
+        stream.step(x[t])
+    half_way = stream.state
+    y = stream.step(x[3])
+    for part in as_tuple(stream.state):
+        part[...] = np.nan  # a copy: the stream does not see it
+    stream.state = half_way
+    assert same_bits(stream.step(x[3]), y)
+    stream.reset(rows=1)
+    assert not any(part[:, 1].any() for part in as_tuple(stream.state))
+    assert all(part[:, [0, 2]].all() for part in as_tuple(stream.state))
+    assert same_bits(stream.step(x[0])[1], layer(x[:1])[0][0, 1])
+    stream.reset([True, False, False])
+    stream.reset(np.array([-1]))
+    stream.reset([])
+    assert all(part[:, 1].all() for part in as_tuple(stream.state))
+    assert not any(part[:, [0, 2]].any() for part in as_tuple(stream.state))
+    stream.reset()
+    assert not any(part.any() for part in as_tuple(stream.state))
+
+
+def test_changed_weights_act_from_the_next_step_and_keep_the_state():
+    layer = xr.GRU(I, H, 2, seed=1)
+    x = draw(2, B, I)
+    stream = layer.stream(B)
+    stream.step(x[0])
+    state = stream.state
+    layer.weight_hh_l1[...] *= 2
+    expected, _ = layer(x[1:], state)
+    assert same_bits(stream.step(x[1]), expected[0])
+
+
+def test_changing_the_isa_in_midstream_changes_no_bit():
+    layer = xr.LSTM(I, H, 2, seed=1)
+    x = draw(T, B, I)
+    y, _ = layer(x)
+    stream = layer.stream(B)
+    for t in range(T):
+        with xr.use_isa(xr.isas()[t % len(xr.isas())]):
+            assert same_bits(stream.step(x[t]), y[t])
+
+
+def test_dropout_does_not_act():
+    layer = xr.GRU(I, H, 2, dropout=0.9, seed=1)
+    x = draw(B, I)
+    assert same_bits(layer.stream(B).step(x), layer(x[None])[0][0])
+
+
+def test_a_step_with_out_allocates_nothing_that_stays():
+    stream = xr.LSTM(I, H, seed=1).stream()
+    x, out = draw(I), np.zeros(H, np.float32)
+    for _ in range(100):
+        stream.step(x, out)
+    tracemalloc.start()
+    try:
+        stream.step(x, out)
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        for _ in range(1000):
+            stream.step(x, out)
+        after, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert after - before < 512
+    assert peak - before < 2048
+
+
+@pytest.mark.parametrize(
+    ("x", "out", "error", "message"),
+    [
+        (draw(I + 1), None, ValueError, r"x: expected \[B=3, I=4\], got \(5,\)"),
+        (draw(I, B), None, ValueError, r"x: expected \[B=3, I=4\], got \(4, 3\)"),
+        (draw(B * I), None, ValueError, r"x: expected \[B=3, I=4\], got \(12,\)"),
+        (draw(B, I, dtype="f8"), None, TypeError, "x: expected float32, got float64"),
+        ([[0.0] * I] * B, None, TypeError, "x: expected a NumPy array .* got list"),
+        (None, None, TypeError, "x: expected a NumPy array"),
+        (draw(B, I), draw(B, I), ValueError, r"out: expected \[B=3, H=5\]"),
+        (draw(B, I), draw(H, B), ValueError, r"out: expected \[B=3, H=5\]"),
+        (draw(B, I), draw(B, H, dtype="f8"), TypeError, "out: expected float32"),
+        (draw(B, I), [0.0], TypeError, "out: expected a NumPy array"),
+    ],
+)
+def test_a_wrong_step_is_refused_and_changes_nothing(x, out, error, message):
+    layer = xr.GRU(I, H, seed=1)
+    stream = layer.stream(B)
+    stream.step(draw(B, I, seed=3))
+    before = stream.state
+    with pytest.raises(error, match=message):
+        stream.step(x, out)
+    assert same_bits(stream.state, before)
+
+
+def test_a_read_only_or_overlapping_out_is_refused():
+    stream = xr.GRU(H, H, seed=1).stream(B)
+    x = draw(B, H)
+    frozen = np.zeros((B, H), np.float32)
+    frozen.flags.writeable = False
+    with pytest.raises(ValueError, match="out: expected a writable array"):
+        stream.step(x, frozen)
+    with pytest.raises(ValueError, match="out: expected memory of its own"):
+        stream.step(x, x)
+    memory = np.zeros(B * H + 2, np.float32)
+    with pytest.raises(ValueError, match="out: expected memory of its own"):
+        stream.step(memory[2:].reshape(B, H), memory[:-2].reshape(B, H))
+    assert not stream.state.any()
+
+
+def test_wrong_streams_states_and_rows_are_refused():
+    with pytest.raises(ValueError, match="stream: expected a layer with bidirectional"):
+        xr.GRU(I, H, bidirectional=True).stream()
+    with pytest.raises(ValueError, match="batch_size: expected an integer >= 1, got 0"):
+        xr.GRU(I, H).stream(0)
+    stream = xr.LSTM(I, H).stream(B)
+    with pytest.raises(TypeError, match=r"state: expected the tuple \(h, c\)"):
+        stream.state = np.zeros((1, B, H), np.float32)
+    h = np.zeros((1, B, H), np.float32)
+    with pytest.raises(ValueError, match=r"state\[1\]: expected \[L=1, B=3, H=5\]"):
+        stream.state = (h, h[:, :2])
+    with pytest.raises(ValueError, match=r"rows: expected -3\.\.2 for B=3, got 3"):
+        stream.reset(rows=[0, 3])
+    with pytest.raises(TypeError, match="rows: expected integers or a mask"):
+        stream.reset(rows=[0.5])
+    with pytest.raises(ValueError, match=r"rows: expected \[B=3\], got \(2,\)"):
+        stream.reset(rows=[True, False])
