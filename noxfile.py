@@ -42,7 +42,9 @@ def isa(session):
     """Build only the named instruction sets, for short turns: nox -s isa -- avx2."""
     names = ";".join([*(session.posargs or ["avx2"]), "scalar"])
     install = ("pip", "install", "--no-build-isolation", "--no-deps", "--editable", ".")
-    session.run(*install, f"-Ccmake.define.EXACTRNN_ISAS={names}", external=True)
+    session.run(
+        *install, f"--config-settings=cmake.define.EXACTRNN_ISAS={names}", external=True
+    )
 
 
 @nox.session

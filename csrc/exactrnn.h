@@ -100,8 +100,7 @@ struct xr_problem {
 struct xr_cache_layout {
     ptrdiff_t Hp;
     ptrdiff_t sums;                   /* [T, B, S, Hp] if the cell keeps them */
-    ptrdiff_t state[XR_MAX_STATES];   /* [T, B, Hp] each */
-    ptrdiff_t initial[XR_MAX_STATES]; /* [B, Hp] each */
+    ptrdiff_t state[XR_MAX_STATES];   /* [T + 1, B, Hp] each; the initial ones are last */
     ptrdiff_t operand;                /* [T, B, Hp] for two-stage cells */
     ptrdiff_t direction;
     size_t bytes; /* of all directions */

@@ -20,9 +20,7 @@ struct xr_cache_layout xr_cache_layout(const struct xr_problem *problem)
     end += cell->keeps_sums ? cell->sums * all_rows : 0;
     for (int k = 0; k < cell->states; k++) {
         at.state[k] = end;
-        end += all_rows;
-        at.initial[k] = end;
-        end += one_row;
+        end += all_rows + one_row;
     }
     at.operand = end;
     end += cell->stages > 1 ? all_rows : 0;

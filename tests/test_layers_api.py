@@ -16,8 +16,9 @@ import pytest
 from variants import make_layer
 
 import exactrnn as xr
+from exactrnn import _checks
 
-T, B, I, H = 5, 3, 4, 6  # noqa: E741 (the letters of the equations)
+T, B, I, H = 5, 3, 4, 6
 CELL_CLASSES = {"rnn": xr.RNNCell, "lstm": xr.LSTMCell, "gru": xr.GRUCell}
 
 
@@ -200,6 +201,20 @@ def test_any_kind_of_array_gives_the_same_bits(kind):
     assert same_bits(grads_other.weights, grads.weights)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_the_kernels_get_can_be_read_by_them(kind):
+    x = draw(T, B, I)
+    given = _checks.as_array("x", KINDS[kind](x), np.dtype("float32"))
+    readable = _checks.make_readable(given)
+    assert readable.flags.aligned
+    assert readable.dtype.isnative
+    assert readable.strides[-1] == readable.itemsize
+    assert same_bits(readable, x)
+    is_copy = not np.shares_memory(readable, given)
+    wanted = "gaps in the last axis", "other byte order", "misaligned", "records"
+    assert is_copy == (kind in (*wanted, "fortran order"))
+
+
 def test_standard_library_arrays_are_taken():
     x = draw(T, I)
     values = memoryview(array.array("f", x.ravel())).cast("B").cast("f", [T, I])
@@ -277,16 +292,16 @@ def test_an_empty_call_passes_the_state_through(cell, steps, rows):
     y, final, cache = layer.forward(x, state, lengths=lengths, gates=True)
     assert y.shape == (steps, rows, 2 * H)
     assert same_bits(as_tuple(final), as_tuple(state))
-    assert not any(
-        np.shares_memory(a, b)
-        for a, b in zip(as_tuple(final), as_tuple(state), strict=True)
-    )
     assert all(gate.shape == (steps, rows, H) for gate in cache.gates.values())
     dstate = draw_state(layer, rows, seed=5)
     grads = layer.backward(cache, y, dstate)
     assert grads.x.shape == x.shape
     assert same_bits(as_tuple(grads.state), as_tuple(dstate))
     assert not any(dw.any() for dw in grads.weights.values())
+    _, final_plain = layer(x, state, lengths=lengths)
+    assert same_bits(as_tuple(final_plain), as_tuple(state))
+    for a, b in zip(as_tuple(final_plain), as_tuple(state), strict=True):
+        assert not np.shares_memory(a, b)
     y_plain, final_plain = layer(x, lengths=lengths)
     assert y_plain.shape == y.shape
     assert not any(part.any() for part in as_tuple(final_plain))
@@ -514,6 +529,22 @@ def test_attributes_are_the_options():
     assert {"weight_hh_l1_reverse", "dropout", "forward"} <= set(dir(layer))
 
 
+def test_a_derived_class_may_add_attributes_and_arguments():
+    class Named(xr.GRU):
+        def __init__(self, name, *sizes, **options):
+            self.name = name
+            super().__init__(*sizes, **options)
+            self.calls = 0
+
+    layer = Named("mine", I, H, seed=1)
+    layer.calls += 1
+    assert (layer.name, layer.calls) == ("mine", 1)
+    assert "Named" in repr(layer)
+    twin = copy.deepcopy(layer)
+    assert (twin.name, twin.calls) == ("mine", 1)
+    assert same_bits(twin(draw(T, I)), xr.GRU(I, H, seed=1)(draw(T, I)))
+
+
 def test_weights_have_the_names_and_shapes_of_torch():
     weights = xr.LSTM(3, 4, 2, bidirectional=True).state_dict()
     assert {name: weight.shape for name, weight in weights.items()} == {
@@ -562,7 +593,9 @@ def test_copies_compute_the_same_and_are_apart(make_copy):
 def test_a_cell_is_one_step_of_a_layer(name, dtype):
     cell = CELL_CLASSES[name](I, H, dtype=dtype, seed=2)
     layer = make_layer(name, I, H, dtype=dtype)
-    layer.load_state_dict({f"{k}_l0": weight for k, weight in cell.state_dict().items()})
+    layer.load_state_dict(
+        {f"{k}_l0": weight for k, weight in cell.state_dict().items()}
+    )
     for rows in ((B,), ()):
         x = draw(*rows, I, dtype=dtype)
         state = draw_state(layer, *rows)
@@ -638,6 +671,17 @@ def test_a_missing_extension_says_what_to_do():
     assert done.returncode == 1
     assert "ImportError: exactrnn's compiled module exactrnn._core" in done.stderr
     assert "pip install ." in done.stderr
+
+
+def test_an_extension_of_another_version_says_what_to_do():
+    code = (
+        "import sys, types; "
+        "core = types.SimpleNamespace(numerics_version=lambda: 9); "
+        "sys.modules['exactrnn._core'] = core; import exactrnn"
+    )
+    done = run_python(code)
+    assert done.returncode == 1
+    assert "numerics version 9, the package of 1: install anew" in done.stderr
 
 
 def test_an_unknown_name_of_the_package_is_an_attribute_error():

@@ -359,7 +359,7 @@ def test_nothing_to_do_leaves_the_state_and_no_gradients(kind, steps, rows):
 def make_direction(kind):
     """Return a small reverse direction and its x, state, lengths, dy, dstate."""
     T, B, I, H = 3, 3, 2, 3
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(6)
     cell, _, nonlinearity = kind.partition("-")
     G, states = len(CELLS[cell].gates), len(CELLS[cell].states)
     shapes = ((G * H, I), (G * H, H), (G * H,), (G * H,))
@@ -409,6 +409,61 @@ def test_weight_gradients_add_to_those_given(kind):
     _, _, twice = direction_backward(cache, dy, dstate, once)
     for single, double in zip(once, twice, strict=True):
         assert_close(double, 2 * single)
+
+
+# What is too small to be kept (contract N6)
+
+
+def assert_flushed(array, least=2.0**-900):
+    """Fail unless small values are +0.0, and there are such values and others."""
+    is_zero = array == 0
+    assert is_zero.any()
+    assert not is_zero.all()
+    assert not np.signbit(array[is_zero]).any()
+    assert (np.abs(array[~is_zero]) >= least).all()
+
+
+def tiny_numbers(rng, size):
+    """Return numbers of both signs from 2^-910 to 2^-880."""
+    return rng.choice((-1, 1), size) * 2.0 ** rng.uniform(-910, -880, size)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_vanishing_gradients_are_stored_as_plus_zero(kind):
+    H = 160
+    rng = np.random.default_rng(7)
+    cell, _, nonlinearity = kind.partition("-")
+    G, states = len(CELLS[cell].gates), len(CELLS[cell].states)
+    activations = (nonlinearity,) if nonlinearity else CELLS[cell].default_activations
+    w_ih, w_hh = rng.normal(size=(G * H, 2)), np.tile(np.eye(H) / 2, (G, 1))
+    weights = (w_ih, w_hh, *np.full((2, G * H), 0.5))
+    state = tuple(rng.normal(size=(1, H)) for _ in range(states))
+    _, _, cache = direction_forward(
+        Direction(CELLS[cell], weights, activations), rng.normal(size=(1, 1, 2)), state
+    )
+    dstate = tuple(tiny_numbers(rng, (1, H)) for _ in range(states))
+    dx, dinitial, (_, _, db_ih, db_hh) = direction_backward(cache, None, dstate)
+    for gate_gradient in (*db_ih.reshape(G, H), *db_hh.reshape(G, H)):
+        assert_flushed(gate_gradient)
+    for dinitial_state in dinitial:
+        assert_flushed(dinitial_state)
+    assert dx.all(), "the gradient of the input is not flushed"
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_before"])
+def test_vanishing_states_are_stored_as_plus_zero(cell):
+    H = 160
+    rng = np.random.default_rng(8)
+    rows = len(CELLS[cell].gates) * H
+    weights = (np.zeros((rows, 2)), np.zeros((rows, H)), *np.zeros((2, rows)))
+    direction = Direction(CELLS[cell], weights, CELLS[cell].default_activations)
+    state = tuple(tiny_numbers(rng, (1, H)) for _ in CELLS[cell].states)
+    _, final, cache = direction_forward(direction, np.zeros((1, 1, 2)), state)
+    for name, array in zip(CELLS[cell].states, final, strict=True):
+        assert_flushed(array)
+        assert_same(cache.state[name][0], array)
+    if cell == "gru_before":
+        assert_flushed(cache.slots["s"])
 
 
 # The comparison itself

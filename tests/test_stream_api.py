@@ -8,7 +8,7 @@ from variants import make_layer
 
 import exactrnn as xr
 
-T, B, I, H = 6, 3, 4, 5  # noqa: E741 (the letters of the equations)
+T, B, I, H = 6, 3, 4, 5
 
 
 def draw(*shape, dtype="float32", seed=0):
@@ -188,6 +188,19 @@ def test_a_read_only_or_overlapping_out_is_refused():
     with pytest.raises(ValueError, match="out: expected memory of its own"):
         stream.step(memory[2:].reshape(B, H), memory[:-2].reshape(B, H))
     assert not stream.state.any()
+
+
+def test_one_row_with_a_step_that_needs_bringing_into_shape():
+    layer = xr.GRU(I, H, seed=1)
+    x = draw(I)
+    expected = layer.stream().step(x)
+    swapped = x.astype(x.dtype.newbyteorder())
+    assert same_bits(layer.stream().step(swapped), expected)
+    out = np.zeros(2 * H, np.float32)[::2]
+    assert layer.stream().step(x, out) is out
+    assert np.array_equal(out, expected)
+    with pytest.raises(ValueError, match=r"x: expected \[I=4\], got \(5,\)"):
+        layer.stream().step(draw(I + 1))
 
 
 def test_wrong_streams_states_and_rows_are_refused():

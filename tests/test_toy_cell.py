@@ -85,7 +85,11 @@ def install(folder, target):
     """Build the copy for two instruction sets, or skip where no build tools come."""
     isas = ";".join({ISAS[0], "scalar"})
     command = [sys.executable, "-m", "pip", "install", "--no-deps", "--quiet"]
-    command += ["--target", str(target), f"-Ccmake.define.EXACTRNN_ISAS={isas}"]
+    command += [
+        "--target",
+        str(target),
+        f"--config-settings=cmake.define.EXACTRNN_ISAS={isas}",
+    ]
     answer = subprocess.run(
         [*command, str(folder)], capture_output=True, text=True, check=False
     )

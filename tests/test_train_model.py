@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+from bits import every_thread_used
 
 import exactrnn as xr
 from exactrnn.train import LanguageModel, mean_squared_error, stream_batches
@@ -135,8 +136,8 @@ def test_training_has_the_same_bits_everywhere():
     digests = set()
     for isa in xr.isas():
         for threads in (1, 2, 3):
-            with xr.use_isa(isa), xr.threads(threads):
-                model = small_model(hidden_size=64)
+            with every_thread_used(), xr.use_isa(isa), xr.threads(threads):
+                model = small_model()
                 model.fit(TEXT, steps=4, batch_size=16, length=16)
             digests.add(digest(model))
     assert len(digests) == 1

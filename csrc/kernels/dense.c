@@ -16,6 +16,9 @@
  * are powers of two do no harm there. 6 rows by 2 vectors are 12 accumulators: enough to
  * hide the latency of fma, few enough for the 16 registers of AVX2. (The cells' product,
  * products.h, has rows by pointer and whole vectors; this one has strides and edges.)
+ *
+ * Over 400 lines because the four share the tile, the row sums and the transposition, and
+ * one descriptor.
  */
 #include "dense.h"
 
@@ -27,9 +30,7 @@ enum {
     CHUNK = 256, /* terms per partial sum of a long sum, contract N3 */
     TILE_ROWS = 6,
     TILE_WIDTH = 2 * VEC_LANES,
-    LINEAR_WORK = 1 << 18, /* multiply-adds below which one thread is faster */
-    SOFTMAX_WORK = 1 << 14,
-    EMBEDDING_WORK = 1 << 16
+    EXP_WORK = 16 /* multiplications that an exponential and its row's share cost */
 };
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
@@ -41,9 +42,12 @@ static ptrdiff_t part_begin(ptrdiff_t n, ptrdiff_t block, int rank, int size)
     return smaller(n, blocks * rank / size * block);
 }
 
-static int worth_threads(ptrdiff_t work, ptrdiff_t least, int threads)
+/* How many of `threads` some multiplications are worth. */
+static int worth_threads(ptrdiff_t work, int threads)
 {
-    return work < least ? 1 : threads;
+    ptrdiff_t least = xr_thread_work.call;
+    ptrdiff_t worth = least > 0 ? work / least : threads;
+    return worth < 1 ? 1 : (int)smaller(worth, threads);
 }
 
 /* The left factor a[r, k], the panel of the right one, where sums start and end. */
@@ -163,7 +167,7 @@ static void linear_forward_body(void *context, int rank, int size)
 static void linear_forward(const struct xr_linear *p)
 {
     struct xr_linear problem = *p;
-    int threads = worth_threads(p->N * p->K * p->O, LINEAR_WORK, p->threads);
+    int threads = worth_threads(p->N * p->K * p->O, p->threads);
     xr_parallel(threads, linear_forward_body, &problem);
 }
 
@@ -238,7 +242,7 @@ static void linear_backward_body(void *context, int rank, int size)
 static void linear_backward(const struct xr_linear *p)
 {
     struct xr_linear problem = *p;
-    int threads = worth_threads(p->N * p->K * p->O, LINEAR_WORK, p->threads);
+    int threads = worth_threads(p->N * p->K * p->O, p->threads);
     xr_parallel(threads, linear_backward_body, &problem);
 }
 
@@ -327,7 +331,7 @@ static void softmax_body(void *context, int rank, int size)
 static void softmax(const struct xr_softmax *p)
 {
     struct xr_softmax problem = *p;
-    int threads = worth_threads(p->N * p->V, SOFTMAX_WORK, p->threads);
+    int threads = worth_threads(p->N * p->V * EXP_WORK, p->threads);
     xr_parallel(threads, softmax_body, &problem);
 }
 
@@ -375,7 +379,7 @@ static void embedding_backward(const struct xr_embedding *p)
 {
     struct xr_embedding problem = *p;
     sort_by_symbol(p);
-    int threads = worth_threads(p->N * p->E, EMBEDDING_WORK, p->threads);
+    int threads = worth_threads(p->N * p->E, p->threads);
     xr_parallel(threads, embedding_body, &problem);
 }
 

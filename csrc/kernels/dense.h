@@ -30,7 +30,7 @@ struct xr_linear {
 
 /* The loss of each row and, where dlogits is not NULL, its gradient times `scale`. */
 struct xr_softmax {
-    ptrdiff_t N, V; /* V >= 1 */
+    ptrdiff_t N, V;        /* V >= 1 */
     const void *logits;    /* [N, V] */
     const int64_t *target; /* [N], 0..V-1; -1: loss and gradient are +0.0 */
     double scale;          /* a value of the dtype */

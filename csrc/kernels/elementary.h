@@ -61,12 +61,12 @@ static const double exp_coefficients_f64[] = {
     0x1.ad931687b5e45p-26,
 };
 
-/* v(r) = 1 - exp(-r) for |r| <= 0.3466. */
-XR_INLINE vec exp_complement(vec r) {
+/* v(r) = 1 - exp(-r) for |r| <= 0.3466, plus lead - r. */
+XR_INLINE vec exp_complement(vec r, vec lead) {
     const elem *c = XR_TYPED(exp_coefficients);
     const vec square = vec_mul(r, r);
     const vec P = polynomial(r, square, c, XR_COUNT(XR_TYPED(exp_coefficients)));
-    return vec_fma(square, P, r);
+    return vec_fma(square, P, lead);
 }
 
 /* x held within [low, high]; a NaN passes. */
@@ -82,7 +82,7 @@ XR_INLINE vec vec_exp(vec x) {
     const vec n = vec_sub(vec_fma(x, vec_set(LOG2E), rounder), rounder);
     vec r = vec_fma(n, vec_set(LN2_HIGH), vec_neg(x));
     r = vec_fma(n, vec_set(LN2_LOW), r);
-    const vec power = vec_sub(vec_set(1), exp_complement(r));
+    const vec power = vec_sub(vec_set(1), exp_complement(r, r));
     /* 2^n may lie outside the normal range: two factors, of which the first is exact. */
     const vec half = vec_rint(vec_mul(n, vec_set((elem)0.5)));
     return vec_mul(vec_mul(power, vec_pow2(half)), vec_pow2(vec_sub(n, half)));
@@ -130,22 +130,6 @@ XR_INLINE vec vec_log(vec x) {
     return vec_select(vec_eq(x, zero), vec_neg(infinity), y);
 }
 
-/* 1/(1 + exp(-x)) for x neither below XR_EITHER(-104, -746) nor above (32, 40). With
- * exp(-x) = (1 - v)/p, p = 2^n, it is p/(1 + (p - v)); numerator and denominator are scaled
- * by `unit`, so that p stays normal where the quotient does not. Of the orders to sum in,
- * this one rounds least where it counts, at denominators just above a power of two. */
-XR_INLINE vec logistic(vec x) {
-    const elem unit = XR_EITHER(0x1p63f, 0x1p539);
-    const vec shift = vec_set(VEC_POW2_BIAS + XR_EITHER(63.0f, 539.0));
-    const vec biased = vec_fma(x, vec_set(LOG2E), shift);
-    const vec n = vec_sub(biased, shift);
-    vec r = vec_fma(n, vec_set(-LN2_HIGH), x);
-    r = vec_fma(n, vec_set(-LN2_LOW), r);
-    const vec p = vec_pow2_biased(biased);
-    const vec rest = vec_fma(exp_complement(r), vec_set(-unit), p);
-    return vec_div(p, vec_add(rest, vec_set(unit)));
-}
-
 /* (tanh(x) - x)/x^3 in x^2, for |x| <= 0.55; tanh to 2^-29.7 and 2^-55.5. */
 static const float tanh_coefficients_f32[] = {
     -0x1.55554ap-2f, 0x1.110dp-3f, -0x1.b92358p-5f, 0x1.5918a4p-6f, -0x1.9a79bap-8f,
@@ -170,13 +154,37 @@ XR_INLINE vec vec_tanh(vec x) {
     const vec Q =
         polynomial(z, vec_mul(z, z), c, XR_COUNT(XR_TYPED(tanh_coefficients)));
     const vec small = vec_fma(vec_mul(a, z), Q, a);
-    const vec large = vec_fma(vec_set(-2), logistic(vec_mul(a, vec_set(-2))), vec_set(1));
+
+    const vec shift = vec_set(VEC_POW2_BIAS);
+    const vec biased = vec_fma(a, vec_set(-2 * LOG2E), shift);
+    const vec n = vec_sub(biased, shift);
+    const vec r = vec_fma(n, vec_set(-LN2_HIGH), vec_mul(a, vec_set(-2)));
+    const vec p = vec_pow2_biased(biased); /* exp(2a) = (1 - v)/p */
+    const vec denominator = vec_sub(vec_add(vec_set(1), p), exp_complement(r, r));
+    const vec large = vec_fma(vec_set(-2), vec_div(p, denominator), vec_set(1));
     return vec_copysign(vec_select(vec_lt(a, vec_set((elem)0.55)), small, large), x);
 }
 
-/* 1/(1 + exp(-x)). Any x: monotone, within [0, 1], 1/2 at 0, gradual underflow. */
+/* 1/(1 + exp(-x)). Any x: monotone, within [0, 1], 1/2 at 0, gradual underflow. With
+ * exp(-x) = (1 - v)/p, p = 2^n, it is p/((1 + p) - v); numerator and denominator are scaled
+ * by `unit`, so that p stays normal where the quotient does not. Where 1 + p is rounded,
+ * at n = -24 and beyond in float32, `lost` takes what is missing along with r: without it
+ * the error would be 2.4 ulp. Summed as 1 + (p - v), sigmoid would not be monotone. */
 XR_INLINE vec vec_sigmoid(vec x) {
-    return logistic(clamp(x, XR_EITHER(-104.0f, -746.0), XR_EITHER(32.0f, 40.0)));
+    const elem low = XR_EITHER(-104.0f, -746.0); /* sigmoid rounds to 0 from here down */
+    const elem high = XR_EITHER(32.0f, 40.0);    /* and to 1 from here up */
+    const elem unit = XR_EITHER(0x1p63f, 0x1p539);
+    const vec shift = vec_set(VEC_POW2_BIAS + XR_EITHER(63.0f, 539.0));
+    x = clamp(x, low, high);
+    const vec biased = vec_fma(x, vec_set(LOG2E), shift);
+    const vec n = vec_sub(biased, shift);
+    vec r = vec_fma(n, vec_set(-LN2_HIGH), x);
+    r = vec_fma(n, vec_set(-LN2_LOW), r);
+    const vec p = vec_pow2_biased(biased);
+    const vec whole = vec_add(vec_set(unit), p);
+    const vec lost = vec_sub(p, vec_sub(whole, vec_set(unit)));
+    const vec v = exp_complement(r, vec_fma(lost, vec_set(-1 / unit), r));
+    return vec_div(p, vec_fma(v, vec_set(-unit), whole));
 }
 
 /* v, or +0.0 where |v| < 2^-100 (f32), 2^-900 (f64). A NaN passes. */

@@ -283,7 +283,7 @@ static void input_rows(const struct run *run, const ptrdiff_t *k, ptrdiff_t rows
             c[i] = buffer + (d * INPUT_ROWS + i) * pack->Ip;
         }
         for (ptrdiff_t p = 0; p < pack->x.count; p++) {
-            product_panel(&product, p, rows, da, c);
+            product_panel(&product, p, min_of(p + 1, pack->x.count - 1), rows, da, c);
         }
     }
     for (ptrdiff_t i = 0; i < rows; i++) {

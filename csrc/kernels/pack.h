@@ -16,7 +16,7 @@
 
 #include "products.h"
 
-enum { HEADER_BYTES = 1024 };
+enum { HEADER_BYTES = 2048 };
 
 struct forward_pack {
     ptrdiff_t Hp;
@@ -40,12 +40,20 @@ static ptrdiff_t pad_units(ptrdiff_t n)
     return ceil_div(n, XR_UNIT_BLOCK) * XR_UNIT_BLOCK;
 }
 
-/* Panels start on cache lines. */
-static ptrdiff_t place_panels(struct panels *panels, ptrdiff_t most, ptrdiff_t at)
+/* Completes panels whose K, vectors, sums and slots are set: at most `most` unit vectors
+ * each, from element `at` of the pack on, on a cache line. Hp is the length of a slot. */
+static ptrdiff_t place_panels(struct panels *panels, ptrdiff_t most, ptrdiff_t Hp,
+                              ptrdiff_t at)
 {
     const ptrdiff_t line = XR_ALIGNMENT / (ptrdiff_t)sizeof(elem);
     panels->data = ceil_div(at, line) * line;
     panels->count = ceil_div(panels->vectors, most);
+    panels->narrow = panels->vectors / panels->count;
+    panels->wider = panels->vectors % panels->count;
+    for (int j = 0; j < TILE_VECTORS; j++) {
+        panels->at[j] =
+            panels->slot[j % panels->sums] * Hp + j / panels->sums * VEC_LANES;
+    }
     return panels_end(panels);
 }
 
@@ -73,7 +81,7 @@ static struct forward_pack forward_pack_layout(const struct xr_layer *layer,
             at.x.slot[at.x.sums++] = s;
         }
     }
-    at.end = place_panels(&at.x, most, at.end);
+    at.end = place_panels(&at.x, most, at.Hp, at.end);
     for (int stage = 0; stage < cell->stages; stage++) {
         struct panels *r = &at.r[stage];
         *r = (struct panels){.K = layer->H, .vectors = vectors};
@@ -82,7 +90,7 @@ static struct forward_pack forward_pack_layout(const struct xr_layer *layer,
                 r->slot[r->sums++] = s;
             }
         }
-        at.end = place_panels(r, most, at.end);
+        at.end = place_panels(r, most, at.Hp, at.end);
     }
     return at;
 }
@@ -113,13 +121,13 @@ static struct backward_pack backward_pack_layout(const struct xr_layer *layer,
         at.r[stage] = (struct panels){.K = at.da_r[stage].segments * layer->H,
                                       .vectors = ceil_div(layer->H, VEC_LANES),
                                       .sums = 1};
-        at.end = place_panels(&at.r[stage], 8, at.end);
+        at.end = place_panels(&at.r[stage], 8, at.Hp, at.end);
     }
     at.da_x = gate_rows(layer, cell, 0, 0);
     at.x = (struct panels){.K = at.da_x.segments * layer->H,
                            .vectors = ceil_div(layer->I, VEC_LANES),
                            .sums = 1};
-    at.end = place_panels(&at.x, 8, at.end);
+    at.end = place_panels(&at.x, 8, at.Ip, at.end);
     return at;
 }
 

@@ -29,19 +29,23 @@ enum {
     TILE_VECTORS = 12
 };
 
-/* A matrix in panels. Unit vectors are spread evenly, at most `most` to a panel. */
+/* A matrix in panels. Unit vectors are spread evenly over the panels, the first `wider`
+ * of which have one more. */
 struct panels {
     ptrdiff_t K;
-    ptrdiff_t vectors; /* unit vectors of all panels */
-    ptrdiff_t count;   /* panels */
+    ptrdiff_t vectors;      /* unit vectors of all panels */
+    ptrdiff_t count;        /* panels */
+    ptrdiff_t narrow, wider;
     int sums;
-    int slot[XR_MAX_SUMS]; /* where each sum lies in a row of results */
-    ptrdiff_t data;        /* elements from the start of the pack */
+    int slot[XR_MAX_SUMS];  /* where each sum lies in a row of results */
+    ptrdiff_t at[TILE_VECTORS]; /* where each vector of a panel lies there, from its first
+                                 * unit on */
+    ptrdiff_t data;         /* elements from the start of the pack */
 };
 
 static ptrdiff_t panel_first(const struct panels *panels, ptrdiff_t p)
 {
-    return p * panels->vectors / panels->count;
+    return p * panels->narrow + (p < panels->wider ? p : panels->wider);
 }
 
 static ptrdiff_t panel_data(const struct panels *panels, ptrdiff_t p)
@@ -64,13 +68,16 @@ struct operand {
 
 struct tile {
     const elem *const *a; /* [m] rows */
-    struct operand operand;
+    const struct operand *operand;
     const elem *w; /* first vector of the tile at k = 0 */
     ptrdiff_t w_step;
     elem *const *c;      /* [m] rows */
-    const ptrdiff_t *at; /* [n] where the vectors lie in a row of c */
+    ptrdiff_t unit;      /* first unit of the panel */
+    const ptrdiff_t *at; /* [n] where the vectors lie in a row of c, from `unit` on */
     const elem *start;   /* a row that every chain starts from; NULL: c itself */
     int flush;           /* store by contract N6 */
+    const elem *ahead;   /* weights to be had in the L2 soon, `ahead_step` with each k */
+    ptrdiff_t ahead_step;
 };
 
 XR_INLINE void tile_run(const struct tile *t, const int m, const int n)
@@ -78,21 +85,26 @@ XR_INLINE void tile_run(const struct tile *t, const int m, const int n)
     vec s[TILE_ROWS][TILE_VECTORS];
 #pragma GCC unroll 8
     for (int i = 0; i < m; i++) {
-        const elem *start = t->start ? t->start : t->c[i];
+        const elem *start = (t->start ? t->start : t->c[i]) + t->unit;
 #pragma GCC unroll 12
         for (int j = 0; j < n; j++) {
             s[i][j] = vec_load(start + t->at[j]);
         }
     }
     const elem *w = t->w;
-    for (int g = 0; g < t->operand.segments; g++) {
+    const elem *ahead = t->ahead;
+    for (int g = 0; g < t->operand->segments; g++) {
         const elem *a[TILE_ROWS];
 #pragma GCC unroll 8
         for (int i = 0; i < m; i++) {
-            a[i] = t->a[i] + t->operand.segment[g];
+            a[i] = t->a[i] + t->operand->segment[g];
         }
-        for (ptrdiff_t k = 0; k < t->operand.length; k++, w += t->w_step) {
+        for (ptrdiff_t k = 0; k < t->operand->length; k++, w += t->w_step) {
             vec row[TILE_VECTORS];
+            if (m > 1) { /* a single row leaves no time for more loads */
+                __builtin_prefetch(ahead, 0, 2);
+                ahead += t->ahead_step;
+            }
 #pragma GCC unroll 12
             for (int j = 0; j < n; j++) {
                 row[j] = vec_load(w + j * VEC_LANES);
@@ -109,9 +121,10 @@ XR_INLINE void tile_run(const struct tile *t, const int m, const int n)
     }
 #pragma GCC unroll 8
     for (int i = 0; i < m; i++) {
+        elem *c = t->c[i] + t->unit;
 #pragma GCC unroll 12
         for (int j = 0; j < n; j++) {
-            vec_store(t->c[i] + t->at[j], t->flush ? vec_flush(s[i][j]) : s[i][j]);
+            vec_store(c + t->at[j], t->flush ? vec_flush(s[i][j]) : s[i][j]);
         }
     }
 }
@@ -151,7 +164,7 @@ static ptrdiff_t min_of(ptrdiff_t n, ptrdiff_t m) { return n < m ? n : m; }
  * 6 x 2 or 4 x 3 with 16. */
 static ptrdiff_t tile_rows_most(ptrdiff_t vectors)
 {
-    ptrdiff_t wide = vectors % 3 == 0 ? 3 : TILE_SUMS / 6;
+    const ptrdiff_t wide = vectors % 3 == 0 ? 3 : TILE_SUMS / 6;
     return min_of(TILE_ROWS, TILE_SUMS / min_of(wide, vectors));
 }
 
@@ -159,43 +172,49 @@ struct product {
     const struct panels *panels;
     const elem *pack; /* the pack that the panels lie in */
     struct operand operand;
-    ptrdiff_t Hp; /* from slot to slot in a row of results */
-    const elem *start;
+    const elem *start; /* as in a tile */
     int flush;
 };
 
-/* One panel of a product for some rows. */
-static void product_panel(const struct product *product, ptrdiff_t p, ptrdiff_t rows,
-                          const elem *const *a, elem *const *c)
+/* One panel of a product for some rows. While its tiles pass, panel `next` is fetched,
+ * spread evenly: a panel that comes from the L3 costs its whole latency otherwise. */
+static void product_panel(const struct product *product, ptrdiff_t p, ptrdiff_t next,
+                          ptrdiff_t rows, const elem *const *a, elem *const *c)
 {
     const struct panels *panels = product->panels;
     const ptrdiff_t first = panel_first(panels, p);
     const int vectors = (int)(panel_first(panels, p + 1) - first) * panels->sums;
-    ptrdiff_t at[TILE_VECTORS];
-    for (int j = 0; j < vectors; j++) {
-        at[j] = panels->slot[j % panels->sums] * product->Hp +
-                (first + j / panels->sums) * VEC_LANES;
+    struct tile tile = {
+        .a = a,
+        .operand = &product->operand,
+        .w = product->pack + panel_data(panels, p),
+        .w_step = vectors * VEC_LANES,
+        .c = c,
+        .unit = first * VEC_LANES,
+        .at = panels->at,
+        .start = product->start,
+        .flush = product->flush,
+        .ahead = product->pack + panel_data(panels, next),
+    };
+    if (rows == 1) {
+        tile_any(&tile, 1, vectors);
+        return;
     }
-    const elem *w = product->pack + panel_data(panels, p);
+    const ptrdiff_t ahead_size = panel_data(panels, next + 1) - panel_data(panels, next);
     const ptrdiff_t tiles = ceil_div(rows, tile_rows_most(vectors));
     for (ptrdiff_t r = 0; r < tiles; r++) {
         const ptrdiff_t row = r * rows / tiles;
         const ptrdiff_t m = (r + 1) * rows / tiles - row;
-        const ptrdiff_t n_most = min_of(TILE_VECTORS, TILE_SUMS / m);
-        const ptrdiff_t chunks = ceil_div(vectors, n_most);
+        const ptrdiff_t chunks = ceil_div(vectors, min_of(TILE_VECTORS, TILE_SUMS / m));
+        tile.a = a + row;
+        tile.c = c + row;
+        tile.ahead_step = ahead_size / (tiles * chunks * panels->K);
         for (ptrdiff_t q = 0; q < chunks; q++) {
             const ptrdiff_t j = q * vectors / chunks;
-            const struct tile tile = {
-                .a = a + row,
-                .operand = product->operand,
-                .w = w + j * VEC_LANES,
-                .w_step = vectors * VEC_LANES,
-                .c = c + row,
-                .at = at + j,
-                .start = product->start,
-                .flush = product->flush,
-            };
+            tile.w = product->pack + panel_data(panels, p) + j * VEC_LANES;
+            tile.at = panels->at + j;
             tile_any(&tile, (int)m, (int)((q + 1) * vectors / chunks - j));
+            tile.ahead += tile.ahead_step * panels->K;
         }
     }
 }

@@ -95,25 +95,40 @@ static ptrdiff_t rows_alive(const struct lane *lane, ptrdiff_t most, ptrdiff_t s
     return most;
 }
 
+/* Rows of states lie in one order for all states of a direction: with a cache by time,
+ * the initial ones last; without one in two sets, used in turn. The index of row b before
+ * step s (after step s - 1). */
+static ptrdiff_t state_index(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t s)
+{
+    if (run->problem->cache == NULL) {
+        return (s & 1) * run->B + b;
+    }
+    const ptrdiff_t t = s == 0 ? run->T : time_of(run, direction, b, s - 1);
+    return t * run->B + b;
+}
+
+/* The index of row b at step s among rows that exist once for each step. */
+static ptrdiff_t step_index(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t s)
+{
+    return time_of(run, direction, b, s) * run->B + b;
+}
+
 static elem *cache_of(const struct run *run, int direction)
 {
     return (elem *)run->problem->cache + direction * run->cache_at.direction;
 }
 
-/* State k of row b before step s (after step s - 1). */
+static elem *states_of(const struct run *run, int direction, int k)
+{
+    if (run->problem->cache == NULL) {
+        return run->states_buffer + (direction * run->states + k) * 2 * run->B * run->Hp;
+    }
+    return cache_of(run, direction) + run->cache_at.state[k];
+}
+
 static elem *state_row(const struct run *run, int direction, int k, ptrdiff_t b, ptrdiff_t s)
 {
-    const ptrdiff_t B = run->B, Hp = run->Hp;
-    if (run->problem->cache == NULL) {
-        const ptrdiff_t which = (direction * run->states + k) * 2 + (s & 1);
-        return run->states_buffer + (which * B + b) * Hp;
-    }
-    elem *cache = cache_of(run, direction);
-    if (s == 0) {
-        return cache + run->cache_at.initial[k] + b * Hp;
-    }
-    const ptrdiff_t t = time_of(run, direction, b, s - 1);
-    return cache + run->cache_at.state[k] + (t * B + b) * Hp;
+    return states_of(run, direction, k) + state_index(run, direction, b, s) * run->Hp;
 }
 
 static elem *operand_row(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t s)
@@ -121,16 +136,15 @@ static elem *operand_row(const struct run *run, int direction, ptrdiff_t b, ptrd
     if (run->problem->cache == NULL) {
         return run->operand_buffer + (direction * run->B + b) * run->Hp;
     }
-    const ptrdiff_t t = time_of(run, direction, b, s);
-    return cache_of(run, direction) + run->cache_at.operand + (t * run->B + b) * run->Hp;
+    return cache_of(run, direction) + run->cache_at.operand +
+           step_index(run, direction, b, s) * run->Hp;
 }
 
 /* The sums of row b at step s in the cache. */
 static elem *cached_sums_row(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t s)
 {
-    const ptrdiff_t t = time_of(run, direction, b, s);
     return cache_of(run, direction) + run->cache_at.sums +
-           (t * run->B + b) * run->sums * run->Hp;
+           step_index(run, direction, b, s) * run->sums * run->Hp;
 }
 
 /* A row of a user's sequence. */

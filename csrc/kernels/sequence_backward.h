@@ -109,14 +109,13 @@ static void backward_product(const struct lane *lane, const struct backward_bloc
         .panels = &pack->r[stage],
         .pack = (const elem *)pack,
         .operand = pack->da_r[stage],
-        .Hp = run->Hp,
         .start = stage == 0 ? NULL : run->zeros,
         .flush = stage == 0,
     };
     elem *const *c = stage == 0 ? block->dstate[0] : (elem *const *)block->doperand;
     xr_barrier_wait(lane->barrier, lane->barrier_size);
     for (ptrdiff_t p = lane->panel; p < lane->panel_end; p++) {
-        product_panel(&product, p, block->rows, (const elem *const *)block->da, c);
+        product_panel(&product, p, min_of(p + 1, lane->panel_end - 1), block->rows, (const elem *const *)block->da, c);
     }
 }
 

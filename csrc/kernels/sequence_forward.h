@@ -102,11 +102,10 @@ static void forward_input(const struct lane *lane, ptrdiff_t s0, ptrdiff_t s1)
         .panels = &pack->x,
         .pack = (const elem *)pack,
         .operand = {.segments = 1, .length = run->I},
-        .Hp = run->Hp,
         .start = (const elem *)pack + pack->bias,
     };
     for (ptrdiff_t p = lane->panel; p < lane->panel_end; p++) {
-        product_panel(&product, p, rows, x, sums);
+        product_panel(&product, p, min_of(p + 1, lane->panel_end - 1), rows, x, sums);
     }
     start_at_bias(lane, rows, sums);
 }
@@ -146,13 +145,15 @@ static struct forward_block forward_rows(const struct lane *lane, ptrdiff_t s, p
         sums[i] = sums_row(run, d, row_of(lane, i), s, s0);
     }
     for (int k = 0; k < run->states; k++) {
+        elem *states = states_of(run, d, k);
         elem **prev = next_free, **next = next_free + alive;
         block.prev[k] = (const elem *const *)prev;
         block.next[k] = next;
         next_free += 2 * alive;
         for (ptrdiff_t i = 0; i < alive; i++) {
-            prev[i] = state_row(run, d, k, row_of(lane, i), s);
-            next[i] = state_row(run, d, k, row_of(lane, i), s + 1);
+            const ptrdiff_t b = row_of(lane, i);
+            prev[i] = states + state_index(run, d, b, s) * run->Hp;
+            next[i] = states + state_index(run, d, b, s + 1) * run->Hp;
         }
     }
     if (run->cell->info.stages > 1) {
@@ -164,21 +165,37 @@ static struct forward_block forward_rows(const struct lane *lane, ptrdiff_t s, p
     return block;
 }
 
-/* `block` from its row `first` on. */
-static struct forward_block forward_rows_from(struct forward_block block, ptrdiff_t first,
-                                              ptrdiff_t rows)
+/* `rows` rows of `block` from row `first` on. */
+static struct forward_block forward_part(const struct forward_block *block, ptrdiff_t first,
+                                         ptrdiff_t rows)
 {
-    block.rows = rows;
-    block.sums += first;
-    for (int k = 0; k < XR_MAX_STATES; k++) {
-        block.prev[k] = block.prev[k] ? block.prev[k] + first : NULL;
-        block.next[k] = block.next[k] ? block.next[k] + first : NULL;
+    struct forward_block part = *block;
+    part.rows = rows;
+    part.sums += first;
+    for (int k = 0; k < XR_MAX_STATES && part.next[k] != NULL; k++) {
+        part.prev[k] += first;
+        part.next[k] += first;
     }
-    block.operand = block.operand ? block.operand + first : NULL;
-    return block;
+    part.operand = part.operand ? part.operand + first : NULL;
+    return part;
 }
 
-static void forward_stage(const struct lane *lane, struct forward_block block, int stage,
+/* One panel of a stage: product, then point function, a few rows at a time. */
+static void forward_panel(const struct product *product, ptrdiff_t p, ptrdiff_t next,
+                          const struct forward_block *block,
+                          void (*point)(const struct forward_block *block), int stage)
+{
+    for (ptrdiff_t i = 0; i < block->rows; i += ROWS_AT_ONCE) {
+        const ptrdiff_t rows = min_of(ROWS_AT_ONCE, block->rows - i);
+        const struct forward_block part = forward_part(block, i, rows);
+        const elem *const *a =
+            stage == 0 ? part.prev[0] : (const elem *const *)part.operand;
+        product_panel(product, p, next, rows, a, part.sums);
+        point(&part);
+    }
+}
+
+static void forward_stage(const struct lane *lane, struct forward_block *block, int stage,
                           int backwards)
 {
     const struct run *run = lane->run;
@@ -188,20 +205,15 @@ static void forward_stage(const struct lane *lane, struct forward_block block, i
         .panels = panels,
         .pack = (const elem *)pack,
         .operand = {.segments = 1, .length = run->H},
-        .Hp = run->Hp,
     };
+    const ptrdiff_t mirror = lane->panel + lane->panel_end - 1;
     for (ptrdiff_t q = lane->panel; q < lane->panel_end; q++) {
-        const ptrdiff_t p = backwards ? lane->panel + lane->panel_end - 1 - q : q;
-        block.begin = panel_first(panels, p) * VEC_LANES;
-        block.end = panel_first(panels, p + 1) * VEC_LANES;
-        for (ptrdiff_t i = 0; i < block.rows; i += ROWS_AT_ONCE) {
-            const ptrdiff_t rows = min_of(ROWS_AT_ONCE, block.rows - i);
-            const struct forward_block part = forward_rows_from(block, i, rows);
-            const elem *const *a =
-                stage == 0 ? part.prev[0] : (const elem *const *)part.operand;
-            product_panel(&product, p, rows, a, part.sums);
-            run->cell->point_forward[stage](&part);
-        }
+        const ptrdiff_t after = min_of(q + 1, lane->panel_end - 1);
+        const ptrdiff_t p = backwards ? mirror - q : q;
+        const ptrdiff_t next = backwards ? mirror - after : after;
+        block->begin = panel_first(panels, p) * VEC_LANES;
+        block->end = panel_first(panels, p + 1) * VEC_LANES;
+        forward_panel(&product, p, next, block, run->cell->point_forward[stage], stage);
     }
     xr_barrier_wait(lane->barrier, lane->barrier_size);
 }
@@ -219,9 +231,9 @@ static void forward_lane(const struct lane *lane)
         forward_input(lane, s0, s1);
         for (ptrdiff_t s = s0; s < s1; s++) {
             alive = rows_alive(lane, alive, s);
-            const struct forward_block block = forward_rows(lane, s, s0, alive);
+            struct forward_block block = forward_rows(lane, s, s0, alive);
             for (int stage = 0; stage < run->cell->info.stages; stage++) {
-                forward_stage(lane, block, stage, (int)(s & 1));
+                forward_stage(lane, &block, stage, (int)(s & 1));
             }
             copy_output(lane, s, alive, block.next[0], units);
         }

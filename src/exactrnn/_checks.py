@@ -182,7 +182,7 @@ def make_readable(array: Array) -> Array:
 def _is_readable(array: Array) -> bool:
     if not (array.dtype.isnative and array.flags.aligned):
         return False
-    size = array.itemsize
+    size = array.itemsize  # alignment may be less: of float64 on 32-bit x86
     return array.flags.c_contiguous or (
         array.strides[-1] == size and not any(step % size for step in array.strides)
     )

@@ -67,7 +67,6 @@ cdef extern from "exactrnn.h" nogil:
     struct xr_cache_layout_of "xr_cache_layout":
         ptrdiff_t Hp, sums
         ptrdiff_t state[4]
-        ptrdiff_t initial[4]
         ptrdiff_t operand, direction
         size_t bytes
 

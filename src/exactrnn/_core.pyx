@@ -7,6 +7,7 @@ call brings its own memory, so any number of threads may be inside at once; the 
 released around every kernel that is worth it.
 """
 
+cimport cython
 from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE,
     PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer,
@@ -180,6 +181,7 @@ def thread_work(limits=None):
     return before
 
 
+@cython.final
 cdef class Packed:
     """Packed weights of one layer in one direction; immutable."""
 
@@ -279,6 +281,7 @@ cdef class _Call:
         self.problem.scratch = (<_Memory> memory).data
 
 
+@cython.final
 cdef class LayerCache:
     """What forward kept of one layer for backward, all directions."""
 
@@ -368,6 +371,7 @@ def backward(tuple packs, LayerCache cache, x, dy, dstate, dx, tuple dstate_out,
         xr_backward(problem)
 
 
+@cython.final
 cdef class Stepper:
     """Stacked layers one step at a time; state and all memory are kept between steps."""
 

@@ -64,7 +64,7 @@ def softmax_xent(logits: Array, target: Index, scale: float) -> tuple[Array, Arr
 
 
 def embedding_backward(index: Index, dy: Array, dw: Array) -> Array:
-    """Return ``dw`` with, for each symbol, the long sum of its own rows of `dy` added."""
+    """Return ``dw`` plus, for each symbol, the long sum of its own rows of `dy`."""
     dw = dw.copy()
     for v in range(len(dw)):
         rows = dy[index == v]

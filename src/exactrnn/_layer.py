@@ -6,6 +6,7 @@ and `_stack.Stack` runs them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeVar, cast
 
 from exactrnn import _checks
@@ -100,7 +101,7 @@ class RecurrentLayer(Module[S]):
         y, state
             As in a plain call.
         cache : Cache
-            For `backward`; owns copies of `x` and `state`.
+            For `backward`; owns a copy of `x`.
 
         Raises
         ------
@@ -122,10 +123,7 @@ class RecurrentLayer(Module[S]):
         """
         gates = _checks.check_flag("gates", gates)
         given = self._begin(x, state, lengths)
-        own_state = None
-        if given.state is not None:
-            own_state = tuple(part.copy() for part in given.state)
-        call = Call(given.x.copy(), own_state, given.lengths, given.batched)
+        call = replace(given, x=given.x.copy())
         y = self._new_y(call)
         final, run = self._stack.run_keeping(call, self._to_engine(y, call.batched))
         cache = Cache(self, run, call.batched, gates)

@@ -61,7 +61,7 @@ class IncompatibleKeys(NamedTuple):
 class Cache:
     """What `forward` keeps for `backward`; it stays valid until the weights change.
 
-    It owns a copy of the input and of the state: changing the caller's arrays after
+    It owns a copy of the input and of the states: changing the caller's arrays after
     `forward` cannot change a gradient. `backward` leaves it as it is and may be called
     again.
 

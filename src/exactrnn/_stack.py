@@ -90,7 +90,8 @@ class Stack:
         x = call.x
         for layer, panels in enumerate(packs.panels):
             target = y if layer == config.num_layers - 1 else self.new_output(call)
-            state, final = self._at(layer, call.state), self._at(layer, state_out)
+            state = None if call.state is None else self._at(layer, call.state)
+            final = self._at(layer, state_out)
             _core.forward(panels, x, target, state, final, call.lengths, threads, False)
             x = target
         return state_out
@@ -105,7 +106,8 @@ class Stack:
         for layer, panels in enumerate(packs.panels):
             top = layer == config.num_layers - 1
             target = y if top else self.new_output(call)
-            state, final = self._at(layer, call.state), self._at(layer, state_out)
+            state = None if call.state is None else self._at(layer, call.state)
+            final = self._at(layer, state_out)
             if not call.empty:
                 cache = _core.forward(
                     panels,
@@ -154,7 +156,7 @@ class Stack:
                 run.kept[layer],
                 run.inputs[layer],
                 dy,
-                self._at(layer, dstate),
+                None if dstate is None else self._at(layer, dstate),
                 dx,
                 self._at(layer, dstate_out),
                 dweights,
@@ -179,11 +181,9 @@ class Stack:
             return tuple([part.copy() for part in call.state])
         return tuple([np.zeros(shape, config.dtype) for _ in kinds])
 
-    def _at(
-        self, layer: int, states: tuple[Array, ...] | None
-    ) -> tuple[Array, ...] | None:
+    def _at(self, layer: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the part [D, B, H] of the states that belongs to one layer."""
-        if states is None or self.config.num_layers == 1:
+        if self.config.num_layers == 1:
             return states
         directions = self.config.directions
         rows = slice(layer * directions, (layer + 1) * directions)

@@ -7,6 +7,7 @@ caller's hands. For a stream of steps `layer.stream()` is faster.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TypeVar, cast
 
 from exactrnn import _checks
@@ -66,7 +67,7 @@ class RecurrentCell(Module[S]):
         state
             As in a plain call.
         cache : Cache
-            For `backward`; owns copies of `x` and `state`.
+            For `backward`; owns a copy of `x`.
 
         Raises
         ------
@@ -75,10 +76,7 @@ class RecurrentCell(Module[S]):
         """
         gates = _checks.check_flag("gates", gates)
         given = self._begin(x, state)
-        own_state = None
-        if given.state is not None:
-            own_state = tuple(part.copy() for part in given.state)
-        call = Call(given.x.copy(), own_state, None, given.batched)
+        call = replace(given, x=given.x.copy())
         final, run = self._stack.run_keeping(call, self._stack.new_output(call))
         cache = Cache(self, run, call.batched, gates)
         return self._pack_state(final, call.batched), cache

@@ -40,6 +40,12 @@ __all__ = [
 NUMERICS_VERSION = 1
 """Version of the numerics contract: results of equal version have equal bits."""
 
+if _core.numerics_version() != NUMERICS_VERSION:
+    raise ImportError(
+        "exactrnn's compiled module exactrnn._core is of numerics version "
+        f"{_core.numerics_version()}, the package of {NUMERICS_VERSION}: install anew"
+    )
+
 
 def isas() -> tuple[str, ...]:
     """Instruction sets that this machine can run, best first.

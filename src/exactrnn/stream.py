@@ -116,13 +116,16 @@ class Stream(Generic[S]):
         """
         if self._store.fresh.get(engine._active) is not self._packs:
             self._renew()
+        # Whatever the arguments are: the kernels refuse what is no fitting array.
+        given: Any = x
+        result: Any = out
         try:
-            shape = self._shapes[x.shape]  # type: ignore[union-attr,index]
-            if out is None:
-                out = np.empty(shape, self._dtype)
-            elif out.shape != shape:  # type: ignore[union-attr]
+            shape = self._shapes[given.shape]
+            if result is None:
+                result = np.empty(shape, self._dtype)
+            elif result.shape != shape:
                 return self._step_checked(x, out)
-            return self._stepper.step(x, out)
+            return self._stepper.step(given, result)
         except (TypeError, ValueError, KeyError, BufferError, AttributeError):
             return self._step_checked(x, out)
 

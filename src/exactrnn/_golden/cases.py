@@ -64,12 +64,16 @@ LAYER_CASES = {
         LSTM, {"num_layers": 2, "bidirectional": True}, B=4, lengths=(3, 7, 0, 5)
     ),
     "lstm large": LayerCase(LSTM, {}, T=40, B=8, I=24, H=64),
+    "lstm one row": LayerCase(LSTM, {}, T=12, B=1, I=8, H=100),
     "gru": LayerCase(GRU, {}, H=17),
     "gru deep bidirectional ragged": LayerCase(
         GRU, {"num_layers": 2, "bidirectional": True}, B=4, lengths=(7, 1, 6, 0)
     ),
     "gru large": LayerCase(GRU, {}, T=40, B=6, I=24, H=64),
     "gru reset before": LayerCase(GRU, {"reset_after": False}, H=17),
+    "gru reset before one row": LayerCase(
+        GRU, {"reset_after": False}, T=12, B=1, I=8, H=100
+    ),
     "gru reset before bidirectional": LayerCase(
         GRU, {"reset_after": False, "bidirectional": True}, lengths=(2, 7, 5)
     ),

@@ -1,7 +1,7 @@
 """Showing how training goes: a bar on a terminal, plain lines elsewhere.
 
-The bar is drawn by `tqdm`, which the extra ``exactrnn[lm]`` brings.  Without it, or when
-standard error is not a terminal, a line is printed at every tenth of the way.
+The bar is drawn by `tqdm`, which the extra ``exactrnn[lm]`` brings.  Without it, or
+when standard error is not a terminal, a line is printed at every tenth of the way.
 """
 
 from __future__ import annotations

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from exactrnn.cli._arguments import Subparsers
 
 HELD_OUT = 0.05
-DEFAULT_STEPS = 2000
+DEFAULT_STEPS = 1300
+FIRST_LINE = 80
 
 TRAIN_HELP = """\
 Train a character language model on a text and print a sample of what it writes.
@@ -71,24 +72,29 @@ def add_command(commands: Subparsers) -> None:
     _add_training_options(parser)
     add_engine_options(parser)
     actions = parser.add_subparsers(metavar="", title="then", dest="action")
-    sample_parser = actions.add_parser(
+    _add_sample_command(actions)
+
+
+def _add_sample_command(actions: Subparsers) -> None:
+    parser = actions.add_parser(
         "sample",
         help=SAMPLE_HELP,
         description=SAMPLE_HELP,
         formatter_class=HelpFormatter,
     )
-    sample_parser.set_defaults(run=sample)
-    sample_parser.add_argument(
-        "model", metavar="MODEL", type=Path, help="the model file"
-    )
-    sample_parser.add_argument(
+    parser.set_defaults(run=sample)
+    parser.add_argument("model", metavar="MODEL", type=Path, help="the model file")
+    parser.add_argument(
         "--prompt", metavar="TEXT", default="", help="what comes before"
     )
-    sample_parser.add_argument(
+    parser.add_argument(
         "--length", type=positive_int, default=1000, metavar="N", help="characters"
     )
-    _add_sample_options(sample_parser)
-    add_engine_options(sample_parser)
+    _add_temperature(parser)
+    parser.add_argument(
+        "--seed", type=natural_int, default=0, metavar="N", help="seed of the choices"
+    )
+    add_engine_options(parser)
 
 
 def _add_model_options(parser: argparse.ArgumentParser) -> None:
@@ -157,14 +163,14 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         metavar="NORM",
         help="largest norm of the gradients",
     )
-    _add_sample_options(parser.add_argument_group("sampling"), "--temperature")
     group.add_argument(
         "--seed", type=natural_int, default=0, metavar="N", help="seed of everything"
     )
+    _add_temperature(parser.add_argument_group("sampling"))
 
 
-def _add_sample_options(
-    parser: argparse.ArgumentParser | argparse._ArgumentGroup, *names: str
+def _add_temperature(
+    parser: argparse.ArgumentParser | argparse._ArgumentGroup,
 ) -> None:
     parser.add_argument(
         "--temperature",
@@ -173,14 +179,6 @@ def _add_sample_options(
         metavar="T",
         help="0 takes the likeliest character, 1 follows the model's probabilities",
     )
-    if not names:
-        parser.add_argument(
-            "--seed",
-            type=natural_int,
-            default=0,
-            metavar="N",
-            help="seed of the choices",
-        )
 
 
 def train(parsed: argparse.Namespace) -> int:
@@ -191,6 +189,11 @@ def train(parsed: argparse.Namespace) -> int:
     check_writable(parsed.out)
     cut = len(text) - max(2, int(len(text) * HELD_OUT))
     training_text, held_out = text[:cut], text[cut:]
+    if cut <= parsed.batch:
+        raise CommandError(
+            f"--text: expected more than {parsed.batch} characters to learn in "
+            f"{parsed.batch} streams, got {cut}"
+        )
     model = LanguageModel(
         "".join(sorted(set(text))),
         cell=parsed.cell,
@@ -206,7 +209,9 @@ def train(parsed: argparse.Namespace) -> int:
     print(f"held out  {model.evaluate(held_out):.3f} bits per character")
     print(f"saved     {parsed.out} (SHA-256 {digest})")
     print(f"sample    temperature {parsed.temperature}\n")
-    write_sample(model, "", 600, parsed.temperature, parsed.seed)
+    start = first_line(text)
+    sys.stdout.write(start)
+    write_sample(model, start, 600, parsed.temperature, parsed.seed)
     print(f"\nmore      exactrnn lm sample {parsed.out} --prompt ...")
     return INTERRUPTED if interrupted else 0
 
@@ -223,9 +228,13 @@ def read_text(path: Path | None) -> tuple[str, str]:
         raise CommandError(f"--text: {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise CommandError(f"--text: {path}: not UTF-8 at byte {error.start}") from None
-    if len(text) < 2:
-        raise CommandError(f"--text: {path}: expected at least two characters")
     return text, str(path)
+
+
+def first_line(text: str) -> str:
+    """Return the first line of a text with its end, if it is not too long."""
+    end = text.find("\n") + 1
+    return text[:end] if 0 < end <= FIRST_LINE else text[:FIRST_LINE]
 
 
 def check_model_files() -> None:
@@ -267,18 +276,15 @@ def describe_run(model: LanguageModel, text: str, source: str) -> None:
 def run_training(model: LanguageModel, text: str, parsed: argparse.Namespace) -> bool:
     """Train with progress shown; return whether Ctrl-C stopped it."""
     timed = "seconds" in parsed
-    try:
-        steps = model.training(
-            text,
-            steps=None if timed else parsed.steps,
-            seconds=parsed.seconds if timed else None,
-            batch_size=parsed.batch,
-            length=parsed.length,
-            lr=parsed.lr,
-            clip=parsed.clip,
-        )
-    except ValueError as error:
-        raise CommandError(f"the text is too short or unfit: {error}") from None
+    steps = model.training(
+        text,
+        steps=None if timed else parsed.steps,
+        seconds=parsed.seconds if timed else None,
+        batch_size=parsed.batch,
+        length=parsed.length,
+        lr=parsed.lr,
+        clip=parsed.clip,
+    )
     progress, interrupted = None, False
     with note_interrupt() as stops, make_reporter() as reporter:
         for progress in steps:

@@ -5,6 +5,8 @@
 
 Everything in it is inside the numerics contract (N9), so that training with equal text,
 sizes, seed and steps gives the same model bit for bit on every machine.
+
+Over 400 lines because half of it is the documentation of one class.
 """
 
 from __future__ import annotations

@@ -1,0 +1,106 @@
+"""Comparing bits as integers, and the arrays that tests compare.
+
+`assert_same_bits` is the one comparison of agreement: no tolerance, -0.0 and +0.0
+distinct, NaN equal to NaN of any payload (contract N8).
+"""
+
+import contextlib
+
+import numpy as np
+
+from exactrnn import _core
+
+
+def as_integers(array):
+    """Return the bits of a float array, every NaN turned into one."""
+    array = np.ascontiguousarray(array)
+    array = np.where(np.isnan(array), array.dtype.type(np.nan), array)
+    return array.view({4: np.uint32, 8: np.uint64}[array.itemsize])
+
+
+def assert_same_bits(name, actual, expected):
+    """Fail unless both arrays have the same shape, dtype and bits."""
+    assert actual.dtype == expected.dtype, name
+    assert actual.shape == expected.shape, name
+    differs = as_integers(actual) != as_integers(expected)
+    assert not differs.any(), (
+        f"{name}: {differs.sum()} of {differs.size} elements differ, "
+        f"first at {tuple(np.argwhere(differs)[0])}"
+    )
+
+
+def as_tuple(state):
+    """Return a state as a tuple of arrays."""
+    return state if isinstance(state, tuple) else (state,)
+
+
+def assert_same_results(actual, expected):
+    """Compare two dicts of arrays, name by name."""
+    assert actual.keys() == expected.keys()
+    for name in expected:
+        assert_same_bits(name, actual[name], expected[name])
+
+
+def random_array(rng, shape, dtype, scale=1.0):
+    """Return a normal sample with a few exact zeros, negative ones among them."""
+    array = (scale * rng.standard_normal(shape)).astype(dtype)
+    array[rng.random(shape) < 0.02] = 0.0
+    array[rng.random(shape) < 0.02] = -0.0
+    return array
+
+
+def random_state(rng, layer, B):
+    """Return an initial state, or a gradient of the final one, for a layer."""
+    shape = (layer.num_layers * (1 + layer.bidirectional), B, layer.hidden_size)
+    parts = tuple(
+        random_array(rng, shape, layer.dtype, 0.5)
+        for _ in range(_core.cell_info(layer.cell)["states"])
+    )
+    return parts if len(parts) > 1 else parts[0]
+
+
+def random_problem(layer, T, B, lengths=None, seed=0):
+    """Return x, state, dy and dstate for a layer, as keyword arguments of `run_layer`."""
+    rng = np.random.default_rng(seed)
+    width = layer.hidden_size * (1 + layer.bidirectional)
+    return {
+        "x": random_array(rng, (T, B, layer.input_size), layer.dtype, 2.0),
+        "state": random_state(rng, layer, B),
+        "dy": random_array(rng, (T, B, width), layer.dtype),
+        "dstate": random_state(rng, layer, B),
+        "lengths": lengths,
+    }
+
+
+def run_layer(layer, x, state, dy, dstate, lengths, run=None):
+    """Forward and backward; every result by name, gates and weight gradients included.
+
+    `run` is the layer itself by default, or a pair of functions that take it first, such
+    as those of `xr.reference`.
+    """
+    if run is None:
+        forward, backward = type(layer).forward, type(layer).backward
+    else:
+        forward, backward = run
+    y, final, cache = forward(layer, x, state, lengths=lengths)
+    gradients = backward(layer, cache, dy, dstate)
+    results = {"y": y, "dx": gradients.x}
+    for k, part in enumerate(as_tuple(final)):
+        results[f"state{k}"] = part
+    for k, part in enumerate(as_tuple(gradients.state)):
+        results[f"dstate{k}"] = part
+    for name, gate in cache.gates.items():
+        results[f"gate {name}"] = gate
+    for name, gradient in gradients.weights.items():
+        results[f"d{name}"] = gradient
+    return results
+
+
+@contextlib.contextmanager
+def every_thread_used():
+    """Let calls of any size use all threads they are given."""
+    before = _core.thread_work((0, 0))
+    try:
+        yield
+    finally:
+        _core.thread_work(before)

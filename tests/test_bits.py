@@ -1,0 +1,90 @@
+"""The promise: every kernel gives the bits of its NumPy twin.
+
+Outputs, states, kept gates and all gradients, over cells, instruction sets, dtypes and
+thread counts; sizes around the vectors and panels of every instruction set, ragged
+lengths, layers and directions.
+"""
+
+import functools
+
+import numpy as np
+import pytest
+from bits import as_tuple, assert_same_bits, assert_same_results, every_thread_used
+from bits import random_problem, run_layer
+from variants import make_layer
+
+import exactrnn as xr
+
+# T, B, I, H, options
+PROBLEMS = {
+    "one of everything": (1, 1, 1, 1, {}),
+    "odd sizes": (4, 2, 3, 15, {}),
+    "a whole vector": (3, 5, 16, 16, {}),
+    "one unit more": (3, 3, 17, 17, {"bias": False}),
+    "ragged": (5, 5, 1, 33, {"lengths": [5, 0, 3, 4, 1]}),
+    "many rows": (2, 17, 3, 3, {}),
+    "several panels": (2, 2, 3, 100, {}),
+    "both directions": (3, 2, 3, 5, {"bidirectional": True}),
+    "stacked, ragged, both directions": (
+        4, 7, 3, 17,
+        {"num_layers": 2, "bidirectional": True, "lengths": [4, 3, 0, 1, 4, 2, 3]},
+    ),
+    "several chunks of the long sum": (70, 8, 2, 3, {}),
+    "gaps in several chunks": (70, 8, 2, 3, {"lengths": [70, 0, 3, 33, 70, 1, 64, 32]}),
+}  # fmt: skip
+NONLINEARITIES = {"rnn": ("tanh", "relu")}
+
+
+@functools.cache
+def problem_and_expected(cell, dtype, name, nonlinearity):
+    T, B, I, H, options = PROBLEMS[name]
+    options = dict(options)
+    lengths = options.pop("lengths", None)
+    if nonlinearity:
+        options["nonlinearity"] = nonlinearity
+    layer = make_layer(cell, I, H, dtype=dtype, seed=1, **options)
+    problem = random_problem(layer, T, B, lengths, seed=H)
+    twin = (xr.reference.forward, xr.reference.backward)
+    return layer, problem, run_layer(layer, **problem, run=twin)
+
+
+@pytest.mark.parametrize("name", PROBLEMS, ids=lambda name: name.replace(" ", "_"))
+def test_kernel_equals_twin(cell, isa, dtype, threads, name):
+    for nonlinearity in NONLINEARITIES.get(cell, (None,)):
+        layer, problem, expected = problem_and_expected(cell, dtype, name, nonlinearity)
+        with every_thread_used():
+            assert_same_results(run_layer(layer, **problem), expected)
+            inference, _ = layer(
+                problem["x"], problem["state"], lengths=problem["lengths"]
+            )
+        assert_same_bits("y of inference", inference, expected["y"])
+
+
+def test_extreme_values_equal_twin(cell, isa, dtype):
+    """Saturated gates, vanishing states, products that overflow or underflow."""
+    layer = make_layer(cell, 3, 17, dtype=dtype, seed=2)
+    problem = random_problem(layer, 4, 6, seed=3)
+    tiny = np.finfo(dtype).tiny
+    scales = np.array([1e3, 1e-3, tiny, 3 * tiny * np.finfo(dtype).eps, 1e30, 1.0])
+    problem["x"] = (problem["x"] * scales[None, :, None]).astype(dtype)
+    problem["dy"] = (problem["dy"] * scales[None, ::-1, None]).astype(dtype)
+    twin = (xr.reference.forward, xr.reference.backward)
+    with np.errstate(all="ignore"):
+        expected = run_layer(layer, **problem, run=twin)
+    assert_same_results(run_layer(layer, **problem), expected)
+
+
+def test_vanishing_values_are_stored_as_zero(cell, isa, dtype):
+    """Contract N6: what is below 2^-100 (2^-900) becomes +0.0, states and gradients."""
+    least = np.array(2.0**-100 if dtype == "float32" else 2.0**-900, dtype)
+    layer = make_layer(cell, 1, 17, dtype=dtype, seed=2)
+    problem = random_problem(layer, 3, 2, seed=3)
+    problem["dy"] *= 8 * least
+    problem["dstate"] = tuple(part * 8 * least for part in as_tuple(problem["dstate"]))
+    if len(problem["dstate"]) == 1:
+        problem["dstate"] = problem["dstate"][0]
+    gradients = run_layer(layer, **problem)["dstate0"]
+    assert (gradients == 0).any()
+    assert (gradients != 0).any()
+    assert (np.abs(gradients[gradients != 0]) >= least).all()
+    assert not np.signbit(gradients[gradients == 0]).any()

@@ -1,0 +1,158 @@
+"""Choosing instruction sets and threads, and what the build says of itself."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import exactrnn as xr
+from exactrnn import engine
+
+
+def run_python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+@pytest.fixture(autouse=True)
+def _settings_stay_as_they_are():
+    isa, threads = xr.isa(), xr.get_num_threads()
+    yield
+    assert xr.isa() == isa
+    if xr.get_num_threads() != threads:
+        xr.set_num_threads(threads)
+
+
+def test_the_first_isa_is_in_force_by_default():
+    done = run_python(
+        "import exactrnn as xr; assert xr.isa() == xr.isas()[0]", EXACTRNN_ISA=""
+    )
+    assert done.returncode == 0, done.stderr
+    assert xr.isas()[-1] == "scalar"
+
+
+def test_the_environment_names_an_isa():
+    code = "import exactrnn as xr; print(xr.isa())"
+    for isa in xr.isas():
+        assert run_python(code, EXACTRNN_ISA=isa).stdout == f"{isa}\n"
+    done = run_python(code, EXACTRNN_ISA="mmx")
+    assert done.returncode == 1
+    assert "ValueError: EXACTRNN_ISA: expected one of " in done.stderr
+    assert "got 'mmx'" in done.stderr
+
+
+def test_use_isa_is_a_function_and_a_context():
+    before = xr.isa()
+    for isa in xr.isas():
+        with xr.use_isa(isa):
+            assert xr.isa() == isa
+            with xr.use_isa("scalar"):
+                assert xr.isa() == "scalar"
+            assert xr.isa() == isa
+        assert xr.isa() == before
+    xr.use_isa("scalar")
+    assert xr.isa() == "scalar"
+    xr.use_isa(before)
+
+
+def test_use_isa_restores_after_an_error():
+    before = xr.isa()
+    with pytest.raises(KeyError), xr.use_isa("scalar"):
+        raise KeyError
+    assert xr.isa() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("mmx", ValueError), ("", ValueError), (None, TypeError)]
+)
+def test_an_unknown_isa_is_refused(name, error):
+    with pytest.raises(error, match=r"name: expected one of .*'scalar', got "):
+        xr.use_isa(name)
+
+
+def test_threads_is_a_context():
+    before = xr.get_num_threads()
+    setting = xr.threads(3)
+    assert xr.get_num_threads() == before
+    with setting:
+        assert xr.get_num_threads() == 3
+        with xr.threads(1), setting:
+            assert xr.get_num_threads() == 3
+        assert xr.get_num_threads() == 3
+    assert xr.get_num_threads() == before
+
+
+def test_set_num_threads_is_for_all_python_threads():
+    before = xr.get_num_threads()
+    found = []
+    step = threading.Barrier(2, timeout=30)
+
+    def look():
+        for _ in range(2):
+            step.wait()
+            found.append(xr.get_num_threads())
+            step.wait()
+
+    other = threading.Thread(target=look)
+    other.start()
+    for number in (5, 2):
+        xr.set_num_threads(number)
+        assert xr.get_num_threads() == number
+        step.wait()
+        step.wait()
+    other.join()
+    assert found == [5, 2]
+    xr.set_num_threads(before)
+
+
+def test_threads_acts_in_its_own_python_thread_alone():
+    before = xr.get_num_threads()
+    found = []
+    with xr.threads(before + 4):
+        other = threading.Thread(target=lambda: found.append(xr.get_num_threads()))
+        other.start()
+        other.join()
+    assert found == [before]
+
+
+def test_omp_num_threads_is_respected():
+    code = "import exactrnn as xr; print(xr.get_num_threads())"
+    assert run_python(code, OMP_NUM_THREADS="3").stdout == "3\n"
+
+
+@pytest.mark.parametrize(
+    ("n", "error"),
+    [(0, ValueError), (-2, ValueError), (1.0, TypeError), (True, TypeError)],
+)
+def test_a_wrong_number_of_threads_is_refused(n, error):
+    for choose in (xr.set_num_threads, xr.threads):
+        with pytest.raises(error, match="n: expected an integer"):
+            choose(n)
+
+
+def test_show_config_names_what_a_report_needs(capsys):
+    xr.show_config()
+    lines = capsys.readouterr().out.splitlines()
+    shown = dict(line.split(maxsplit=1) for line in lines if len(line.split()) > 1)
+    assert shown["numerics"] == str(xr.NUMERICS_VERSION) == "1"
+    assert shown["isas"].split() == list(xr.isas())
+    assert shown["isa"] == xr.isa()
+    assert shown["threads"] == str(xr.get_num_threads())
+    assert "_core" in shown["module"]
+
+
+def test_show_config_runs_where_the_package_is_not_installed(monkeypatch):
+    import importlib.metadata
+
+    def missing(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert engine.describe_config()["exactrnn"] == "not installed"

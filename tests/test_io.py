@@ -1,0 +1,250 @@
+"""Models on disk: what comes back is what was written; damage is a ValueError."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import exactrnn as xr
+from exactrnn import io
+
+safetensors = pytest.importorskip("safetensors", reason="needs safetensors: extra lm")
+
+EXAMPLES = [
+    xr.RNN(3, 4, nonlinearity="relu", seed=1),
+    xr.LSTM(3, 4, 2, bidirectional=True, batch_first=True, dropout=0.5, seed=1),
+    xr.GRU(3, 4, reset_after=False, bias=False, dtype="float64", seed=1),
+    xr.RNNCell(3, 4, seed=1),
+    xr.LSTMCell(3, 4, dtype="float64", seed=1),
+    xr.GRUCell(3, 4, bias=False, seed=1),
+]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+def draw(*shape, dtype="float32"):
+    return np.random.default_rng(0).standard_normal(shape).astype(dtype)
+
+
+def same_bits(first, second):
+    assert (first.shape, first.dtype) == (second.shape, second.dtype)
+    return first.tobytes() == second.tobytes()
+
+
+@pytest.mark.parametrize("layer", EXAMPLES, ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize("as_path", [str, Path], ids=["text", "path"])
+def test_what_is_read_is_what_was_written(layer, path, as_path):
+    xr.save(layer, as_path(path))
+    twin = xr.load(as_path(path))
+    assert type(twin) is type(layer)
+    assert repr(twin) == repr(layer)
+    weights = layer.state_dict()
+    assert list(twin.state_dict()) == list(weights)
+    for name, weight in twin.state_dict().items():
+        assert same_bits(weight, weights[name])
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_dropout_goes_on_where_it_stood(path):
+    layer = xr.GRU(3, 4, 2, dropout=0.5, seed=1)
+    x = draw(5, 2, 3)
+    layer.forward(x)
+    xr.save(layer, path)
+    assert same_bits(layer.forward(x)[0], xr.load(path).forward(x)[0])
+
+
+def test_equal_layers_give_equal_files(path):
+    contents = set()
+    for _ in range(4):
+        xr.save(xr.LSTM(3, 4, 2, seed=1), path)
+        contents.add(path.read_bytes())
+    assert len(contents) == 1
+
+
+def test_the_file_says_what_it_is(path):
+    xr.save(EXAMPLES[1], path)
+    with safetensors.safe_open(path, framework="numpy") as file:
+        assert set(file.keys()) == set(EXAMPLES[1].state_dict())
+        description = json.loads(file.metadata()["exactrnn"])
+    assert description["class"] == "LSTM"
+    assert description["numerics"] == 1
+    assert description["arguments"]["dropout"] == 0.5
+    assert description["arguments"]["dtype"] == "float32"
+
+
+def write(path, layer=None, **changes):
+    """Write a layer with some entries of its description changed or (None) left out."""
+    layer = layer or xr.GRU(3, 4, seed=1)
+    description = {
+        "class": "GRU",
+        "arguments": layer.arguments(),
+        "numerics": 1,
+        "generator": layer._stack.generator_state(),
+        **changes,
+    }
+    description = {
+        key: value for key, value in description.items() if value is not None
+    }
+    io.write_file(path, layer.state_dict(), description)
+
+
+def test_another_numerics_version_is_a_warning(path):
+    write(path, numerics=2)
+    with pytest.warns(UserWarning, match="numerics version 2, this is version 1"):
+        layer = xr.load(path)
+    assert same_bits(layer.weight_ih_l0, xr.GRU(3, 4, seed=1).weight_ih_l0)
+
+
+def test_a_file_without_a_generator_is_taken(path):
+    write(path, generator=None)
+    assert repr(xr.load(path)) == "GRU(3, 4)"
+
+
+GOOD = xr.GRU(3, 4).arguments()
+HUGE = 10**30
+BAD_DESCRIPTIONS = [
+    {"class": None},
+    {"class": "LSTM"},
+    {"class": "Cache"},
+    {"class": ["GRU"]},
+    {"class": {}},
+    {"arguments": None},
+    {"arguments": []},
+    {"arguments": {}},
+    {"arguments": {**GOOD, "hidden_size": 5}},
+    {"arguments": {**GOOD, "hidden_size": HUGE}},
+    {"arguments": {**GOOD, "hidden_size": "4"}},
+    {"arguments": {**GOOD, "hidden_size": 4.0}},
+    {"arguments": {**GOOD, "dropout": 1}},
+    {"arguments": {**GOOD, "dtype": "float64"}},
+    {"arguments": {**GOOD, "dtype": {"names": []}}},
+    {"arguments": {**GOOD, "dtype": "O"}},
+    {"arguments": {**GOOD, "bias": False}},
+    {"arguments": {**GOOD, "bidirectional": True}},
+    {"arguments": {**GOOD, "num_layers": 2}},
+    {"arguments": {**GOOD, "reset_after": 1}},
+    {"numerics": None},
+    {"numerics": "one"},
+    {"numerics": []},
+    {"generator": 5},
+    {"generator": {}},
+    {"generator": {"bit_generator": "MT19937"}},
+    {"generator": {"bit_generator": "PCG64", "state": {"state": -1, "inc": 0}}},
+    {"generator": {"bit_generator": "PCG64", "state": {"state": HUGE**2, "inc": 1}}},
+    {"generator": {"bit_generator": "PCG64", "state": {"state": "a", "inc": 1}}},
+]
+
+
+@pytest.mark.parametrize("changes", BAD_DESCRIPTIONS, ids=str)
+def test_a_wrong_description_is_a_value_error(path, changes):
+    write(path, **changes)
+    with pytest.raises(ValueError, match=r"path: not an exactrnn layer: .*model"):
+        xr.load(path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", "null", "[" * 100_000])
+def test_a_description_that_is_no_object_is_a_value_error(path, text):
+    from safetensors.numpy import save_file
+
+    save_file({"w": draw(2)}, path, metadata={"exactrnn": text})
+    with pytest.raises(ValueError, match=r"path: not a model file: .*model"):
+        xr.load(path)
+
+
+def test_files_of_others_are_a_value_error(path):
+    from safetensors.numpy import save_file
+
+    save_file({"w": draw(2)}, path)
+    with pytest.raises(ValueError, match="path: not a model file"):
+        xr.load(path)
+    for content in (b"", b"\0" * 8, b"\xff" * 64, b"PK\3\4" + b"\0" * 60, b"{}" * 9):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="path: not a model file"):
+            xr.load(path)
+
+
+def test_a_truncated_file_is_a_value_error_wherever_it_ends(path):
+    xr.save(xr.GRU(2, 2, seed=1), path)
+    content = path.read_bytes()
+    for size in range(len(content)):
+        path.write_bytes(content[:size])
+        with pytest.raises(ValueError, match="path: not a"):
+            xr.load(path)
+    path.write_bytes(content + b"\0")
+    with pytest.raises(ValueError, match="path: not a"):
+        xr.load(path)
+
+
+def test_a_damaged_header_is_a_value_error_or_a_whole_layer(path):
+    xr.save(xr.GRU(2, 2, seed=1), path)
+    content = path.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    generator = np.random.default_rng(1)
+    refused = 0
+    for _ in range(500):
+        damaged = bytearray(content)
+        for place in generator.integers(0, header, generator.integers(1, 4)):
+            damaged[place] = generator.integers(256)
+        path.write_bytes(damaged)
+        try:
+            layer = xr.load(path)
+        except ValueError as error:
+            refused += str(error).startswith("path: not a")
+        except UserWarning:  # the damage hit the number of the numerics version
+            refused += 1
+        else:
+            layer(draw(2, 1, layer.input_size))
+            refused += 1
+    assert refused == 500
+
+
+def test_a_file_that_is_not_there_is_an_os_error(path):
+    with pytest.raises(FileNotFoundError):
+        xr.load(path)
+    with pytest.raises(IsADirectoryError):
+        xr.load(path.parent)
+    with pytest.raises(OSError, match="none"):
+        xr.save(EXAMPLES[0], path.parent / "none" / "model.safetensors")
+
+
+def test_only_layers_and_cells_of_the_package_are_written(path):
+    class Mine(xr.GRU):
+        pass
+
+    for wrong in (Mine(3, 4), xr.GRU, None, EXAMPLES[0].state_dict()):
+        with pytest.raises(TypeError, match="layer: expected one of RNN, LSTM, GRU"):
+            xr.save(wrong, path)
+    assert not path.exists()
+
+
+def test_a_failed_save_leaves_the_old_file(path, monkeypatch):
+    xr.save(EXAMPLES[0], path)
+    before = path.read_bytes()
+
+    def fail(self, target):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(io.Path, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        xr.save(EXAMPLES[1], path)
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_missing_safetensors_says_what_to_install(path):
+    code = (
+        "import sys; sys.modules['safetensors'] = None; import exactrnn as xr\n"
+        "for call in (lambda: xr.save(xr.GRU(1, 1), 'x'), lambda: xr.load('x')):\n"
+        "    try: call()\n"
+        "    except ImportError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count("pip install 'exactrnn[lm]'") == 2

@@ -1,0 +1,394 @@
+"""Weights and their packed copies: a stale copy is impossible.
+
+Whatever the way in which a weight is written, the next call computes with it. What it
+should give is computed by a new layer that has had the weight from the start.
+"""
+
+import copy
+import gc
+import pickle
+import threading
+import weakref
+
+import numpy as np
+import pytest
+
+import exactrnn as xr
+
+T, B, I, H = 4, 2, 3, 5
+NAME = "weight_hh_l0"
+
+
+def draw(*shape, dtype="float32", seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def same_bits(first, second):
+    assert (first.shape, first.dtype) == (second.shape, second.dtype)
+    return first.tobytes() == second.tobytes()
+
+
+X = draw(T, B, I)
+NEW = draw(3 * H, H, seed=5)
+
+
+@pytest.fixture
+def layer():
+    """A layer whose packed copies are in use, and beyond doubt."""
+    layer = xr.GRU(I, H, seed=1)
+    layer(X)
+    layer.forward(X)
+    assert layer._stack.store.clean
+    return layer
+
+
+def with_weights(weights):
+    twin = xr.GRU(I, H, seed=2)
+    twin.load_state_dict(weights)
+    return twin
+
+
+def assert_in_force(layer, weight=NEW):
+    weights = layer.state_dict()
+    assert same_bits(weights[NAME], weight)
+    twin = with_weights(weights)
+    expected, _ = twin(X)
+    assert same_bits(layer(X)[0], expected)
+    assert same_bits(layer.stream(B).step(X[0]), expected[0])
+    y, _, cache = layer.forward(X)
+    assert same_bits(y, expected)
+    _, _, twin_cache = twin.forward(X)
+    dx = twin.backward(twin_cache, y).x
+    assert same_bits(layer.backward(cache, y).x, dx)
+
+
+# Ways to write
+
+
+def write_attribute(layer):
+    layer.weight_hh_l0 = NEW
+
+
+def write_slice(layer):
+    layer.weight_hh_l0[...] = NEW
+
+
+def write_augmented(layer):
+    layer.weight_hh_l0 *= 0
+    layer.weight_hh_l0 += NEW
+
+
+def write_parameters(layer):
+    layer.parameters()[NAME][:] = NEW
+
+
+def write_view_of_a_view(layer):
+    layer.weight_hh_l0.T[::-1].reshape(-1, 3 * H)[...] = NEW.T[::-1]
+
+
+def write_ravel(layer):
+    layer.weight_hh_l0.ravel()[:] = NEW.ravel()
+
+
+def write_out(layer):
+    np.copyto(layer.weight_hh_l0, NEW)
+
+
+def write_memoryview(layer):
+    memoryview(layer.weight_hh_l0).cast("B")[:] = NEW.tobytes()
+
+
+def write_frombuffer(layer):
+    np.frombuffer(layer.weight_hh_l0, np.uint8)[:] = NEW.view(np.uint8).ravel()
+
+
+def write_other_dtype(layer):
+    layer.weight_hh_l0.view(np.uint32)[...] = NEW.view(np.uint32)
+
+
+def write_strided(layer):
+    weight = layer.weight_hh_l0
+    window = np.lib.stride_tricks.as_strided(weight, (3 * H, H), weight.strides)
+    del weight
+    window[...] = NEW
+
+
+def write_dlpack(layer):
+    np.from_dlpack(layer.weight_hh_l0)[...] = NEW
+
+
+def write_base(layer):
+    np.asarray(layer.weight_hh_l0.base)[...] = NEW
+
+
+def write_ctypes(layer):
+    np.ctypeslib.as_array(np.ctypeslib.as_ctypes(layer.weight_hh_l0))[...] = NEW
+
+
+def write_load_state_dict(layer):
+    layer.load_state_dict({**layer.state_dict(), NAME: NEW})
+
+
+def write_part_of_state_dict(layer):
+    assert layer.load_state_dict({NAME: NEW, "w": NEW}, strict=False) == (
+        ["weight_ih_l0", "bias_ih_l0", "bias_hh_l0"],
+        ["w"],
+    )
+
+
+def write_edit(layer):
+    with layer._stack.store.edit() as weights:
+        weights[NAME][...] = NEW
+
+
+def write_torch(layer):
+    torch = pytest.importorskip("torch")
+    torch.from_numpy(layer.weight_hh_l0).copy_(torch.from_numpy(NEW))
+
+
+def write_torch_dlpack(layer):
+    torch = pytest.importorskip("torch")
+    torch.from_dlpack(layer.weight_hh_l0)[...] = torch.from_numpy(NEW)
+
+
+def write_torch_parameter(layer):
+    torch = pytest.importorskip("torch")
+    parameter = torch.nn.Parameter(torch.from_numpy(layer.weight_hh_l0))
+    optimizer = torch.optim.SGD([parameter], lr=1.0)
+    parameter.grad = parameter.detach().clone()
+    optimizer.step()
+    parameter.data += torch.from_numpy(NEW)
+
+
+WAYS = [function for name, function in globals().items() if name.startswith("write_")]
+
+
+@pytest.mark.parametrize("write", WAYS, ids=lambda way: way.__name__[6:])
+def test_what_is_written_acts_in_the_next_call(layer, write):
+    write(layer)
+    gc.collect()
+    assert_in_force(layer)
+    assert layer._stack.store.clean
+
+
+@pytest.mark.parametrize("write", WAYS, ids=lambda way: way.__name__[6:])
+def test_what_is_written_acts_in_a_stream_that_is_running(layer, write):
+    stream = layer.stream(B)
+    write(layer)
+    assert same_bits(stream.step(X[0]), with_weights({**layer.state_dict()})(X)[0][0])
+
+
+# Arrays that are held
+
+
+HOLDERS = {
+    "lease": lambda weight: weight,
+    "row": lambda weight: weight[:1],
+    "bytes": lambda weight: weight.view(np.uint8).reshape(-1),
+    "memoryview": lambda weight: np.asarray(memoryview(weight)),
+    "dlpack": np.from_dlpack,
+    "flat base": lambda weight: np.asarray(weight.base).reshape(-1),
+    "subclass": lambda weight: weight.view(np.recarray),
+}
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_a_held_array_may_be_written_between_any_two_calls(layer, holder):
+    held = HOLDERS[holder](layer.weight_hh_l0)
+    gc.collect()
+    stream = layer.stream(B)
+    for _ in range(3):
+        held.reshape(-1)[0] += 1
+        assert_in_force(layer, layer.state_dict()[NAME])
+        state = stream.state
+        expected = with_weights(layer.state_dict())(X[:1], state)[0][0]
+        assert same_bits(stream.step(X[0]), expected)
+        assert not layer._stack.store.clean
+    del held
+    layer(X)
+    assert layer._stack.store.clean
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_of_several_held_arrays_each_may_be_written(layer, last):
+    first, second = layer.weight_hh_l0, layer.bias_hh_l0
+    layer(X)
+    kept = second if last else first
+    del first, second
+    layer(X)
+    kept[...] = 0.5
+    assert_in_force(layer, layer.state_dict()[NAME])
+
+
+def test_a_lease_lives_longer_than_its_layer(layer):
+    weight, kept = layer.weight_hh_l0, layer.state_dict()[NAME]
+    gone = weakref.ref(layer)
+    del layer
+    gc.collect()
+    assert gone() is None or gone()._stack is not None
+    assert same_bits(weight, kept)
+    weight[...] = 1
+
+
+def test_writing_in_another_thread_acts_in_the_next_call(layer):
+    held = layer.weight_hh_l0
+    for value in range(20):
+        writer = threading.Thread(target=held.fill, args=(value / 20,))
+        writer.start()
+        writer.join()
+        assert same_bits(layer(X)[0], with_weights(layer.state_dict())(X)[0])
+
+
+def test_threads_that_lease_write_and_call_leave_nothing_stale(layer):
+    def disturb(seed):
+        values = draw(3 * H, H, seed=seed)
+        for _ in range(50):
+            layer.weight_hh_l0[...] = values
+            layer(X)
+            layer.weight_hh_l0 = values[::-1]
+            layer.forward(X)
+
+    workers = [threading.Thread(target=disturb, args=(seed,)) for seed in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert_in_force(layer, layer.state_dict()[NAME])
+
+
+def test_every_isa_gets_the_new_weights(layer):
+    for isa in xr.isas():
+        with xr.use_isa(isa):
+            layer(X)
+    layer.weight_hh_l0[...] = NEW
+    for isa in reversed(xr.isas()):
+        with xr.use_isa(isa):
+            assert_in_force(layer)
+
+
+def test_weights_swapped_among_themselves_are_not_mixed_up():
+    layer = xr.RNN(H, H, 2, seed=1)
+    before = layer.state_dict()
+    names = {"weight_hh_l0": "weight_hh_l1", "weight_hh_l1": "weight_hh_l0"}
+    own = layer.parameters()
+    layer.load_state_dict({to: own[name] for to, name in names.items()}, strict=False)
+    for to, name in names.items():
+        assert same_bits(layer.state_dict()[to], before[name])
+    layer.weight_hh_l0 = layer.weight_hh_l0.T
+    assert same_bits(
+        layer.state_dict()["weight_hh_l0"], before["weight_hh_l1"].T.copy()
+    )
+
+
+# Versions
+
+
+def test_backward_refuses_weights_that_have_changed(layer):
+    y, _, cache = layer.forward(X)
+    layer.weight_hh_l0[0, 0] += 1
+    with pytest.raises(
+        ValueError, match="cache: expected the weights that forward used"
+    ):
+        layer.backward(cache, y)
+    layer.weight_hh_l0[0, 0] -= 1
+    y, _, cache = layer.forward(X)
+    layer.backward(cache, y)
+    layer.bias_hh_l0 = np.ones(3 * H, np.float32)
+    with pytest.raises(ValueError, match="call forward again"):
+        layer.backward(cache, y)
+
+
+def test_backward_takes_weights_that_were_only_looked_at(layer):
+    y, _, cache = layer.forward(X)
+    held = layer.parameters()
+    first = layer.backward(cache, y)
+    held[NAME][...] = held[NAME].copy()
+    layer.load_state_dict(layer.state_dict())
+    with xr.use_isa(xr.isas()[-1]):
+        second = layer.backward(cache, y)
+    assert same_bits(first.x, second.x)
+    assert all(same_bits(first.weights[n], second.weights[n]) for n in first.weights)
+
+
+def test_clean_weights_are_packed_once(layer):
+    store = layer._stack.store
+    packs = store.packs(xr.isa())
+    layer(X)
+    layer.forward(X)
+    assert store.packs(xr.isa()) is packs
+    layer.weight_hh_l0.sum()  # a look, not a change
+    assert store.packs(xr.isa()) is packs
+    layer.weight_hh_l0 = NEW
+    assert store.packs(xr.isa()) is not packs
+
+
+def test_panels_for_backward_are_packed_when_first_needed():
+    layer = xr.GRU(I, H, seed=1)
+    layer(X)
+    store = layer._stack.store
+    assert not store.packs(xr.isa()).has_backward
+    y, _, cache = layer.forward(X)
+    assert store.packs(xr.isa()).has_backward
+    held = layer.weight_hh_l0
+    layer(X)
+    layer.backward(cache, y)
+    assert not same_bits(layer(X)[0], np.zeros_like(y))
+    del held
+
+
+# What a caller can and cannot do
+
+
+def test_weights_handed_out_are_views_and_state_dict_is_a_copy(layer):
+    layer.state_dict()[NAME][...] = 0
+    assert layer.weight_hh_l0.any()
+    assert np.shares_memory(layer.weight_hh_l0, layer.parameters()[NAME])
+    weight = layer.weight_hh_l0
+    assert weight.flags.writeable
+    assert weight.flags.c_contiguous
+    assert not weight.flags.owndata
+
+
+def test_copies_of_a_layer_have_weights_of_their_own(layer):
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        twin.weight_hh_l0[...] = NEW
+        assert_in_force(twin)
+        assert not same_bits(layer.state_dict()[NAME], NEW)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        (NEW.T, ValueError, r"weight_hh_l0: expected \[G\*H=15, H=5\], got \(5, 15\)"),
+        (NEW.astype("f8"), TypeError, "weight_hh_l0: expected float32, got float64"),
+        (NEW.tolist(), TypeError, "weight_hh_l0: expected a NumPy array"),
+        (0.0, TypeError, "weight_hh_l0: expected a NumPy array"),
+    ],
+)
+def test_a_wrong_weight_is_refused_and_changes_nothing(layer, value, error, message):
+    before = layer.state_dict()
+    with pytest.raises(error, match=message):
+        layer.weight_hh_l0 = value
+    with pytest.raises(error, match=message):
+        layer.load_state_dict({**before, "bias_ih_l0": NEW[:, 0], NAME: value})
+    after = layer.state_dict()
+    assert all(same_bits(before[name], after[name]) for name in before)
+
+
+def test_wrong_names_are_refused(layer):
+    weights = layer.state_dict()
+    with pytest.raises(ValueError, match=r"state_dict: .* unknown 'weight_hh_l1'"):
+        layer.load_state_dict({**weights, "weight_hh_l1": NEW})
+    del weights[NAME]
+    with pytest.raises(ValueError, match=r"state_dict: .* missing 'weight_hh_l0'"):
+        layer.load_state_dict(weights)
+    with pytest.raises(TypeError, match="state_dict: expected a mapping, got list"):
+        layer.load_state_dict(list(weights.items()))
+    with pytest.raises(AttributeError, match="weight_hh_l7: expected one of weight_ih"):
+        layer.weight_hh_l7 = NEW
+    with pytest.raises(AttributeError, match="has no attribute 'weight_hh_l7'"):
+        layer.weight_hh_l7  # noqa: B018
+    with pytest.raises(AttributeError, match="hidden_size cannot change: make a"):
+        layer.hidden_size = 7
+    with pytest.raises(AttributeError, match="reset_after cannot change"):
+        layer.reset_after = False
