@@ -8,7 +8,7 @@ import contextlib
 
 import numpy as np
 
-from exactrnn import _core
+from exactrnn import _core, reference
 
 
 def as_integers(array):
@@ -72,28 +72,35 @@ def random_problem(layer, T, B, lengths=None, seed=0):
     }
 
 
-def run_layer(layer, x, state, dy, dstate, lengths, run=None):
-    """Forward and backward; every result by name, gates and weight gradients included.
+def run_layer(layer, x, state, dy, dstate, lengths):
+    """Forward and backward of a layer; every result by name, kept gates included."""
+    y, final, cache = layer.forward(x, state, lengths=lengths, gates=True)
+    gradients = layer.backward(cache, dy, dstate)
+    return collect(y, final, gradients, cache.gates)
 
-    `run` is the layer itself by default, or a pair of functions that take it first, such
-    as those of `xr.reference`.
-    """
-    if run is None:
-        forward, backward = type(layer).forward, type(layer).backward
-    else:
-        forward, backward = run
-    y, final, cache = forward(layer, x, state, lengths=lengths)
-    gradients = backward(layer, cache, dy, dstate)
+
+def run_twin(layer, x, state, dy, dstate, lengths):
+    """The same results as `run_layer`, by the NumPy reference."""
+    y, final, cache = reference.forward(layer, x, state, lengths=lengths)
+    gradients = reference.backward(layer, cache, dy, dstate)
+    names = [entry[0] for entry in _core.cell_info(layer.cell)["sums"]]
+    gates = {
+        f"{name}_l{depth}{'_reverse' * d}": direction.slots[name]
+        for depth, directions in enumerate(cache.directions)
+        for d, direction in enumerate(directions)
+        for name in names
+        if name in direction.slots
+    }
+    return collect(y, final, gradients, gates)
+
+
+def collect(y, final, gradients, gates):
+    """Return all results in one dict."""
     results = {"y": y, "dx": gradients.x}
-    for k, part in enumerate(as_tuple(final)):
-        results[f"state{k}"] = part
-    for k, part in enumerate(as_tuple(gradients.state)):
-        results[f"dstate{k}"] = part
-    for name, gate in cache.gates.items():
-        results[f"gate {name}"] = gate
-    for name, gradient in gradients.weights.items():
-        results[f"d{name}"] = gradient
-    return results
+    results |= {f"state{k}": part for k, part in enumerate(as_tuple(final))}
+    results |= {f"dstate{k}": part for k, part in enumerate(as_tuple(gradients.state))}
+    results |= {f"gate {name}": gate for name, gate in gates.items()}
+    return results | {f"d{name}": array for name, array in gradients.weights.items()}
 
 
 @contextlib.contextmanager
