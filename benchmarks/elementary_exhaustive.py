@@ -27,7 +27,7 @@ import numpy as np
 
 from exactrnn import _core
 
-BLOCK = 1 << 20
+BLOCK = 1 << 17  # stays in the second-level cache
 DIGITS = 60
 
 
@@ -237,9 +237,7 @@ def table_row(name, dtype, report):
     return "| " + " | ".join(cells) + " |"
 
 
-TITLE = (
-    "| | dtype | inputs | max ulp | at | not monotone | special wrong | bits differing |"
-)
+TITLE = "| | dtype | inputs | max ulp | at | not monotone | special wrong | differing |"
 
 
 def main():

@@ -16,8 +16,8 @@ enum {
     LEAF7_EBX_AVX512F = 1 << 16,
     LEAF7_EBX_AVX512DQ = 1 << 17,
     LEAF7_EBX_AVX512BW = 1 << 30,
-    XCR0_YMM = 0x06,    /* SSE and AVX state */
-    XCR0_ZMM = 0xe6     /* and the opmask, upper-half and high-register state */
+    XCR0_YMM = 0x06, /* SSE and AVX state */
+    XCR0_ZMM = 0xe6  /* and the opmask, upper-half and high-register state */
 };
 static const uint32_t LEAF7_EBX_AVX512VL = UINT32_C(1) << 31;
 

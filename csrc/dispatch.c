@@ -9,9 +9,9 @@
 
 /* A line of isas.def that was not built for this processor has no engine: its symbol is
  * weak and its address NULL. */
-#define XR_ISA_LINE(isa)                               \
-    __attribute__((weak)) extern const struct xr_engine \
-        xr_engine_##isa##_f32, xr_engine_##isa##_f64;
+#define XR_ISA_LINE(isa)                                                       \
+    __attribute__((weak)) extern const struct xr_engine xr_engine_##isa##_f32, \
+        xr_engine_##isa##_f64;
 #include "isas.def"
 #undef XR_ISA_LINE
 
@@ -62,7 +62,7 @@ const struct xr_engine *xr_find_engine(const char *isa, enum xr_dtype dtype)
 
 const struct xr_cell_info *xr_cell_at(int index)
 {
-    return xr_find_engine("scalar", XR_F32)->cell_info(index);
+    return xr_find_engine(xr_isa_at(0), XR_F32)->cell_info(index);
 }
 
 size_t xr_packed_bytes(const struct xr_layer *layer)
@@ -75,7 +75,8 @@ size_t xr_packed_backward_bytes(const struct xr_layer *layer)
     return layer->engine->packed_backward_bytes(layer);
 }
 
-void xr_pack(const struct xr_layer *layer, const struct xr_weights *weights, void *packed)
+void xr_pack(const struct xr_layer *layer, const struct xr_weights *weights,
+             void *packed)
 {
     layer->engine->pack(layer, weights, packed);
 }

@@ -13,8 +13,8 @@ struct xr_engine {
     size_t (*packed_backward_bytes)(const struct xr_layer *layer);
     void (*pack)(const struct xr_layer *layer, const struct xr_weights *weights,
                  void *packed);
-    void (*pack_backward)(const struct xr_layer *layer, const struct xr_weights *weights,
-                          void *packed);
+    void (*pack_backward)(const struct xr_layer *layer,
+                          const struct xr_weights *weights, void *packed);
     size_t (*scratch_bytes)(const struct xr_problem *problem, int backward);
     void (*forward)(const struct xr_problem *problem);
     void (*backward)(const struct xr_problem *problem);

@@ -76,7 +76,7 @@ struct xr_problem {
     const struct xr_layer *layer;
     int directions, threads;
     ptrdiff_t T, B;
-    const int64_t *lengths; /* [B], 0..T each, or NULL: all T */
+    const int64_t *lengths;                         /* [B], 0..T each, or NULL: all T */
     const void *packed[XR_MAX_DIRECTIONS];          /* by xr_pack */
     const void *packed_backward[XR_MAX_DIRECTIONS]; /* by xr_pack_backward */
     struct xr_sequence x;                           /* [T, B, I] */
@@ -99,9 +99,9 @@ struct xr_problem {
  * d * direction. Hp is H padded to XR_UNIT_BLOCK. */
 struct xr_cache_layout {
     ptrdiff_t Hp;
-    ptrdiff_t sums;                   /* [T, B, S, Hp] if the cell keeps them */
-    ptrdiff_t state[XR_MAX_STATES];   /* [T + 1, B, Hp] each; the initial ones are last */
-    ptrdiff_t operand;                /* [T, B, Hp] for two-stage cells */
+    ptrdiff_t sums;                 /* [T, B, S, Hp] if the cell keeps them */
+    ptrdiff_t state[XR_MAX_STATES]; /* [T + 1, B, Hp] each; the initial ones are last */
+    ptrdiff_t operand;              /* [T, B, Hp] for two-stage cells */
     ptrdiff_t direction;
     size_t bytes; /* of all directions */
 };
@@ -114,7 +114,8 @@ const struct xr_engine *xr_find_engine(const char *isa, enum xr_dtype dtype);
 
 size_t xr_packed_bytes(const struct xr_layer *layer);
 size_t xr_packed_backward_bytes(const struct xr_layer *layer);
-void xr_pack(const struct xr_layer *layer, const struct xr_weights *weights, void *packed);
+void xr_pack(const struct xr_layer *layer, const struct xr_weights *weights,
+             void *packed);
 void xr_pack_backward(const struct xr_layer *layer, const struct xr_weights *weights,
                       void *packed);
 

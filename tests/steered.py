@@ -3,8 +3,8 @@
 Uniform random operands find nothing: an emulation that rounds twice where the result is
 subnormal, or on a tie, passes millions of them. Here the product's exponent is near a
 limit of the format, or of the emulation; the addend lies within a few binades of the
-product, or cancels it to within a unit, or reaches just into or beyond its last bit; and
-significands have few bits, so that ties come up.
+product, cancels it to within a unit, or reaches just into or beyond its last bit;
+significands have few bits, so that ties come up; and sums lie a hair beside a tie.
 """
 
 import math
@@ -81,6 +81,27 @@ def products_near(rng, of, first, last, count):
     return a, b, np.where(rng.random(count) < 0.3, cancelling, c)
 
 
+def almost_ties(rng, of, count):
+    """Return triples a hair beside the middle between two results, or in the middle.
+
+    The product is half a unit in the last place of c, or half the smallest subnormal,
+    times 1 - u*u: with u below 2^-15, or 2^-27, only many more bits than twice the
+    significand's tell it from half a unit. u is 0 in a part of them.
+    """
+    width, most = of.fraction_bits, of.bias
+    u = rng.integers(0, 1 << (width // 3), count) * 2.0**-width
+    u[rng.random(count) < 0.1] = 0
+    c_exponent = rng.integers(of.least_power, most, count)
+    least = rng.random(count) < 0.5
+    c_exponent[least] = rng.integers(of.least_power, of.least_exponent + 3, least.sum())
+    half = np.maximum(c_exponent, of.least_exponent) - width - 1
+    a_exponent = half // 2 + rng.integers(-9, 10, count)
+    a = np.ldexp((1 + u).astype(of.dtype), a_exponent)
+    b = np.ldexp((1 - u).astype(of.dtype), half - a_exponent)
+    sign = rng.choice([-1, 1], (2, count)).astype(of.dtype)
+    return sign[0] * a, sign[1] * b, numbers(rng, of, c_exponent)
+
+
 def special_triples(of):
     """Return every triple of zeros, infinities, NaN and the ends of the range."""
     info = np.finfo(of.dtype)
@@ -101,22 +122,23 @@ def steered_triples(dtype, count, seed=0):
         (most - 3, most + 3),  # overflow
         (-5, 5),
     )
-    groups = [products_near(rng, of, *ends, count // len(ranges)) for ends in ranges]
-    groups.append(special_triples(of))
+    part = count // (len(ranges) + 1)
+    groups = [products_near(rng, of, *ends, part) for ends in ranges]
+    groups += [almost_ties(rng, of, part), special_triples(of)]
     return tuple(np.concatenate(column) for column in zip(*groups, strict=True))
 
 
 def rounded(exact, of):
-    """Return a Fraction rounded to nearest, ties to even, as a Python float."""
-    size = abs(exact)
+    """Return a Fraction other than 0 rounded to nearest, ties to even, as a float."""
+    size, sign = abs(exact), 1.0 if exact > 0 else -1.0
     exponent = size.numerator.bit_length() - size.denominator.bit_length()
     if size < Fraction(2) ** exponent:
         exponent -= 1
     unit = Fraction(2) ** (max(exponent, of.least_exponent) - of.fraction_bits)
-    nearest = round(exact / unit) * unit
-    if abs(nearest) >= Fraction(2) ** (of.bias + 1):
-        return math.copysign(math.inf, exact)
-    return math.copysign(float(nearest), exact)
+    nearest = round(size / unit) * unit
+    if nearest >= Fraction(2) ** (of.bias + 1):
+        return sign * math.inf
+    return sign * float(nearest)
 
 
 def exact_fma(a, b, c, of):

@@ -69,16 +69,28 @@ def test_extreme_values_equal_twin(cell, isa, dtype):
     assert_same_results(run_layer(layer, **problem), expected)
 
 
+def vanishing_problem(layer, dtype):
+    """Gradients from just above to far below the threshold of contract N6, row by row."""
+    problem = random_problem(layer, 3, 6, seed=3)
+    exponent = -100 if dtype == "float32" else -900
+    scales = np.array([2.0 ** (exponent + n) for n in (8, 4, 2, 1, 0, -6)], dtype)
+    problem["dy"] *= scales[None, :, None]
+    scaled = tuple(p * scales[None, :, None] for p in as_tuple(problem["dstate"]))
+    problem["dstate"] = scaled if len(scaled) > 1 else scaled[0]
+    return problem
+
+
+def test_vanishing_values_equal_twin(cell, isa, dtype):
+    layer = make_layer(cell, 3, 17, dtype=dtype, seed=2)
+    problem = vanishing_problem(layer, dtype)
+    assert_same_results(run_layer(layer, **problem), run_twin(layer, **problem))
+
+
 def test_vanishing_values_are_stored_as_zero(cell, isa, dtype):
     """Contract N6: what is below 2^-100 (2^-900) becomes +0.0, states and gradients."""
-    least = np.array(2.0**-100 if dtype == "float32" else 2.0**-900, dtype)
-    layer = make_layer(cell, 1, 17, dtype=dtype, seed=2)
-    problem = random_problem(layer, 3, 2, seed=3)
-    problem["dy"] *= 8 * least
-    problem["dstate"] = tuple(part * 8 * least for part in as_tuple(problem["dstate"]))
-    if len(problem["dstate"]) == 1:
-        problem["dstate"] = problem["dstate"][0]
-    gradients = run_layer(layer, **problem)["dstate0"]
+    layer = make_layer(cell, 3, 17, dtype=dtype, seed=2)
+    gradients = run_layer(layer, **vanishing_problem(layer, dtype))["dstate0"]
+    least = 2.0**-100 if dtype == "float32" else 2.0**-900
     assert (gradients == 0).any()
     assert (gradients != 0).any()
     assert (np.abs(gradients[gradients != 0]) >= least).all()

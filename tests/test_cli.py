@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -111,6 +112,13 @@ def test_second_ctrl_c_stops_at_once(train, capsys, monkeypatch):
     assert status == 130
     assert "stopped by Ctrl-C" in last_error(capsys)
     assert not out.exists()
+
+
+def test_training_works_outside_the_main_thread(train):
+    with ThreadPoolExecutor(1) as pool:
+        status, out = pool.submit(train, "--steps", "2").result()
+    assert status == 0
+    assert out.exists()
 
 
 def test_steps_left_out_are_reported(train, capsys, monkeypatch):

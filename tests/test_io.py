@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from arrays import draw, same_bits
 
 import exactrnn as xr
 from exactrnn import io
@@ -26,15 +27,6 @@ EXAMPLES = [
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "model.safetensors"
-
-
-def draw(*shape, dtype="float32"):
-    return np.random.default_rng(0).standard_normal(shape).astype(dtype)
-
-
-def same_bits(first, second):
-    assert (first.shape, first.dtype) == (second.shape, second.dtype)
-    return first.tobytes() == second.tobytes()
 
 
 @pytest.mark.parametrize("layer", EXAMPLES, ids=lambda layer: type(layer).__name__)

@@ -4,24 +4,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from arrays import as_tuple, draw, same_bits
 from variants import make_layer
 
 import exactrnn as xr
 
 T, B, I, H = 6, 3, 4, 5
-
-
-def draw(*shape, dtype="float32", seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
-
-
-def as_tuple(state):
-    return state if isinstance(state, tuple) else (state,)
-
-
-def same_bits(first, second):
-    assert (first.shape, first.dtype) == (second.shape, second.dtype)
-    return first.tobytes() == second.tobytes()
 
 
 @pytest.mark.parametrize("num_layers", [1, 2, 3])

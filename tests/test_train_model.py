@@ -127,6 +127,26 @@ def test_gradients_are_difference_quotients(cell):
         assert gradient[place] == pytest.approx(numeric, abs=1e-9), name
 
 
+def test_training_is_the_written_sequence_of_steps():
+    model, twin = small_model(), small_model()
+    text, steps = TEXT[:121], 7
+    model.fit(text, steps=steps, batch_size=2, length=16, lr=0.05, clip=0.5)
+    optimizer = xr.train.Adam(twin, lr=0.05)
+    passes = [list(stream_batches(twin.encode(text), 2, 16)) for _ in range(2)]
+    assert [len(chunks) for chunks in passes] == [4, 4]
+    step = 0
+    for chunks in passes:
+        state = None
+        for chunk in chunks[: steps - step]:
+            _, gradients, state = twin.loss_and_gradients(*chunk, state)
+            xr.train.clip_global_norm(gradients, 0.5)
+            optimizer.lr = 0.05 * (1.0 - step / steps)
+            optimizer.step(gradients)
+            step += 1
+    assert step == steps
+    assert digest(model) == digest(twin)
+
+
 def digest(model):
     content = b"".join(array.tobytes() for array in model.state_dict().values())
     return hashlib.sha256(content).hexdigest()
@@ -204,6 +224,7 @@ def test_sampling_follows_the_probabilities():
     counts = np.bincount([pick(logits, 1.0, raw) for raw in raws], minlength=3)
     np.testing.assert_allclose(counts / 4000, [0.1, 0.6, 0.3], atol=0.03)
     assert {pick(logits, 0.0, raw) for raw in raws[:20]} == {1}
+    assert pick(np.array([-1e4, 0.0]), 1.0, 0) == 1  # a class of no weight
     cold = np.bincount([pick(logits, 0.25, raw) for raw in raws], minlength=3)
     assert cold[1] > 3700
 
@@ -226,6 +247,18 @@ def test_a_saved_model_comes_back_to_the_bit(tmp_path):
     assert (loaded.alphabet, loaded.config) == (model.alphabet, model.config)
     loaded.save(second)
     assert first.read_bytes() == second.read_bytes()
+
+
+def test_parameters_of_another_model_are_refused():
+    model = small_model()
+    before = digest(model)
+    state = model.state_dict()
+    del state["readout.bias"]
+    with pytest.raises(ValueError, match="missing or unknown names: readout"):
+        model.load_state_dict(state)
+    with pytest.raises(ValueError, match="weight"):
+        model.load_state_dict(small_model(hidden_size=25, seed=4).state_dict())
+    assert digest(model) == before
 
 
 def test_what_is_no_model_file_is_a_value_error(tmp_path):

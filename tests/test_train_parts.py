@@ -286,6 +286,15 @@ def test_a_step_that_raises_changes_nothing():
         np.testing.assert_array_equal(weights[name], array)
 
 
+def test_parameters_that_cannot_be_written_are_refused():
+    fixed = np.zeros(3)
+    fixed.flags.writeable = False
+    for array in (fixed, np.zeros((3, 3))[:, :2]):
+        optimizer = SGD({"w": array}, lr=0.1)
+        with pytest.raises(ValueError, match="w: expected a writable C-contiguous"):
+            optimizer.step({"w": np.zeros(array.shape)})
+
+
 @pytest.mark.parametrize("lr", [-1.0, math.nan, math.inf])
 def test_learning_rates_are_checked(lr):
     with pytest.raises(ValueError, match="lr"):

@@ -12,20 +12,12 @@ import weakref
 
 import numpy as np
 import pytest
+from arrays import draw, same_bits
 
 import exactrnn as xr
 
 T, B, I, H = 4, 2, 3, 5
 NAME = "weight_hh_l0"
-
-
-def draw(*shape, dtype="float32", seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
-
-
-def same_bits(first, second):
-    assert (first.shape, first.dtype) == (second.shape, second.dtype)
-    return first.tobytes() == second.tobytes()
 
 
 X = draw(T, B, I)

@@ -35,7 +35,7 @@ struct backward_block {
     ptrdiff_t rows;
     ptrdiff_t begin, end;
     ptrdiff_t Hp;
-    const elem *const *sums;                /* [S, Hp] as forward left them in the cache */
+    const elem *const *sums; /* [S, Hp] as forward left them in the cache */
     const elem *const *prev[XR_MAX_STATES]; /* states before the step */
     const elem *const *next[XR_MAX_STATES]; /* states after it */
     elem *const *da;                        /* [S, Hp] out: gradients of the sums */

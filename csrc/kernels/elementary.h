@@ -38,7 +38,8 @@
 
 /* c[0] + c[1]*x + ... + c[count-1]*x^(count-1): Horner's rule in x^2 over pairs of terms,
  * half as deep as in x. `square` is x*x; `count` is a constant, the loop is unrolled. */
-XR_INLINE vec polynomial(vec x, vec square, const elem *c, int count) {
+XR_INLINE vec polynomial(vec x, vec square, const elem *c, int count)
+{
     const int last = (count - 1) / 2 * 2;
     vec sum = vec_set(c[last]);
     if (last + 1 < count) sum = vec_fma(x, vec_set(c[last + 1]), sum);
@@ -55,14 +56,15 @@ static const float exp_coefficients_f32[] = {
     -0x1.fffffap-2f, 0x1.555492p-3f, -0x1.555a26p-5f, 0x1.123982p-7f, -0x1.694cb2p-10f,
 };
 static const double exp_coefficients_f64[] = {
-    -0x1.000000000000ap-1,  0x1.55555555554fep-3,  -0x1.55555555506b7p-5,
+    -0x1.000000000000ap-1,  0x1.55555555554fep-3,   -0x1.55555555506b7p-5,
     0x1.1111111126b32p-7,   -0x1.6c16c18478c0fp-10, 0x1.a01a012ff2f9p-13,
-    -0x1.a019995924a11p-16, 0x1.71df18dcc2e0dp-19, -0x1.28ae030180e81p-22,
+    -0x1.a019995924a11p-16, 0x1.71df18dcc2e0dp-19,  -0x1.28ae030180e81p-22,
     0x1.ad931687b5e45p-26,
 };
 
 /* v(r) = 1 - exp(-r) for |r| <= 0.3466, plus lead - r. */
-XR_INLINE vec exp_complement(vec r, vec lead) {
+XR_INLINE vec exp_complement(vec r, vec lead)
+{
     const elem *c = XR_TYPED(exp_coefficients);
     const vec square = vec_mul(r, r);
     const vec P = polynomial(r, square, c, XR_COUNT(XR_TYPED(exp_coefficients)));
@@ -70,12 +72,14 @@ XR_INLINE vec exp_complement(vec r, vec lead) {
 }
 
 /* x held within [low, high]; a NaN passes. */
-XR_INLINE vec clamp(vec x, elem low, elem high) {
+XR_INLINE vec clamp(vec x, elem low, elem high)
+{
     return vec_max(vec_set(low), vec_min(vec_set(high), x));
 }
 
 /* exp(x). Any x: overflow to +inf, gradual underflow to +0.0, exp(+-0) = 1. */
-XR_INLINE vec vec_exp(vec x) {
+XR_INLINE vec vec_exp(vec x)
+{
     const elem low = XR_EITHER(-104.0f, -746.0), high = XR_EITHER(89.0f, 710.0);
     const vec rounder = vec_set(ELEM_ROUNDER);
     x = clamp(x, low, high);
@@ -91,7 +95,10 @@ XR_INLINE vec vec_exp(vec x) {
 /* (log((1+s)/(1-s)) - 2s)/s^3 in s^2, for |s| <= 3 - 2*sqrt(2); the logarithm to 2^-35.0
  * and 2^-59.5. */
 static const float log_coefficients_f32[] = {
-    0x1.555554p-1f, 0x1.999bd4p-2f, 0x1.23f1ap-2f, 0x1.ec1e46p-3f,
+    0x1.555554p-1f,
+    0x1.999bd4p-2f,
+    0x1.23f1ap-2f,
+    0x1.ec1e46p-3f,
 };
 static const double log_coefficients_f64[] = {
     0x1.5555555555592p-1, 0x1.999999997ff68p-2, 0x1.24924941dae8ap-2,
@@ -101,7 +108,8 @@ static const double log_coefficients_f64[] = {
 
 /* log(x). log(+-0) = -inf, log(+inf) = +inf, NaN for x < 0. The method is fdlibm's: with
  * x = m*2^e, f = m - 1, s = f/(2+f), R = O(s^2): log(m) = f - (f^2/2 - s*(f^2/2 + R)). */
-XR_INLINE vec vec_log(vec x) {
+XR_INLINE vec vec_log(vec x)
+{
     const elem *c = XR_TYPED(log_coefficients);
     const vec zero = vec_zero(), one = vec_set(1);
     const vec infinity = vec_set((elem)__builtin_inf());
@@ -142,7 +150,8 @@ static const double tanh_coefficients_f64[] = {
 };
 
 /* tanh(x). Any x: odd, monotone, |tanh| <= 1, tanh(+-0) = +-0. */
-XR_INLINE vec vec_tanh(vec x) {
+XR_INLINE vec vec_tanh(vec x)
+{
     const elem limit = XR_EITHER(9.5f, 20.0); /* tanh rounds to 1 from here on */
     /* Up to here tanh rounds to x: with x^2 held no product of a state that was not flushed
      * (N6) is subnormal, hence slow. */
@@ -170,9 +179,11 @@ XR_INLINE vec vec_tanh(vec x) {
  * by `unit`, so that p stays normal where the quotient does not. Where 1 + p is rounded,
  * at n = -24 and beyond in float32, `lost` takes what is missing along with r: without it
  * the error would be 2.4 ulp. Summed as 1 + (p - v), sigmoid would not be monotone. */
-XR_INLINE vec vec_sigmoid(vec x) {
-    const elem low = XR_EITHER(-104.0f, -746.0); /* sigmoid rounds to 0 from here down */
-    const elem high = XR_EITHER(32.0f, 40.0);    /* and to 1 from here up */
+XR_INLINE vec vec_sigmoid(vec x)
+{
+    const elem low =
+        XR_EITHER(-104.0f, -746.0);           /* sigmoid rounds to 0 from here down */
+    const elem high = XR_EITHER(32.0f, 40.0); /* and to 1 from here up */
     const elem unit = XR_EITHER(0x1p63f, 0x1p539);
     const vec shift = vec_set(VEC_POW2_BIAS + XR_EITHER(63.0f, 539.0));
     x = clamp(x, low, high);
@@ -188,7 +199,8 @@ XR_INLINE vec vec_sigmoid(vec x) {
 }
 
 /* v, or +0.0 where |v| < 2^-100 (f32), 2^-900 (f64). A NaN passes. */
-XR_INLINE vec vec_flush(vec v) {
+XR_INLINE vec vec_flush(vec v)
+{
     const vec least = vec_set(XR_EITHER(0x1p-100f, 0x1p-900));
     return vec_select(vec_lt(vec_abs(v), least), vec_zero(), v);
 }

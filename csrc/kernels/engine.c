@@ -34,12 +34,14 @@ static struct run make_backward_run(const struct xr_problem *problem,
     const ptrdiff_t pointers = (3 + 3 * cell->info.states) * B;
     struct run run = make_run(problem, cell, arena, pointers);
     const ptrdiff_t da_row_size = run.sums * run.Hp;
-    const ptrdiff_t widest = da_row_size > pad_units(run.I) ? da_row_size : pad_units(run.I);
+    const ptrdiff_t widest =
+        da_row_size > pad_units(run.I) ? da_row_size : pad_units(run.I);
     run.da = arena_take(arena, D * run.T * B * da_row_size, sizeof(elem));
     run.dstates = arena_take(arena, D * run.states * B * run.Hp, sizeof(elem));
     run.doperand = arena_take(arena, D * B * run.Hp, sizeof(elem));
     run.zeros = arena_take(arena, widest, sizeof(elem));
-    const ptrdiff_t weights = weight_buffer_size(&run), inputs = input_buffer_size(&run);
+    const ptrdiff_t weights = weight_buffer_size(&run),
+                    inputs = input_buffer_size(&run);
     run.thread_buffer_size = weights > inputs ? weights : inputs;
     run.thread_buffers =
         arena_take(arena, problem->threads * run.thread_buffer_size, sizeof(elem));
@@ -80,7 +82,8 @@ static void run_backward(const struct xr_problem *problem, const struct xr_cell 
     for (int d = 0; d < run.directions; d++) {
         for (int k = 0; k < run.states; k++) {
             for (ptrdiff_t b = 0; b < run.B; b++) {
-                row_to_state(&run, dstate_row(&run, d, k, b), d, b, problem->dstate_out[k]);
+                row_to_state(&run, dstate_row(&run, d, k, b), d, b,
+                             problem->dstate_out[k]);
             }
         }
     }

@@ -48,7 +48,8 @@ static struct weight_job make_weight_job(const struct run *run, int direction,
     };
     for (int s = 0; s < run->sums; s++) {
         const struct xr_sum *sum = &run->cell->info.sum[s];
-        const int takes_r = sum->r >= 0 && (sum->stage == 0) == (kind == OPERAND_H_PREV);
+        const int takes_r =
+            sum->r >= 0 && (sum->stage == 0) == (kind == OPERAND_H_PREV);
         const int gate = kind == OPERAND_X ? sum->w : takes_r ? sum->r : -1;
         if (gate >= 0) {
             elem *first = kind == OPERAND_X ? dw->w_ih : dw->w_hh;
@@ -59,17 +60,14 @@ static struct weight_job make_weight_job(const struct run *run, int direction,
     return job;
 }
 
-static const elem *operand_of(const struct run *run, int direction, enum operand_kind kind,
-                              ptrdiff_t t, ptrdiff_t b)
+static const elem *operand_of(const struct run *run, int direction,
+                              enum operand_kind kind, ptrdiff_t t, ptrdiff_t b)
 {
     const ptrdiff_t s = direction == 0 ? t : length_of(run, b) - 1 - t;
     switch (kind) {
-    case OPERAND_X:
-        return sequence_row(&run->problem->x, t, b);
-    case OPERAND_H_PREV:
-        return state_row(run, direction, 0, b, s);
-    default:
-        return operand_row(run, direction, b, s);
+    case OPERAND_X: return sequence_row(&run->problem->x, t, b);
+    case OPERAND_H_PREV: return state_row(run, direction, 0, b, s);
+    default: return operand_row(run, direction, b, s);
     }
 }
 
@@ -115,8 +113,8 @@ static void pack_operand(const struct chunk *chunk, ptrdiff_t columns, elem *pac
 }
 
 /* dw [m, width] of one chunk is added to m rows of the total. */
-XR_INLINE void weight_tile(const elem *da, const elem *operand, ptrdiff_t rows, elem *total,
-                           ptrdiff_t stride, ptrdiff_t inside, const int m)
+XR_INLINE void weight_tile(const elem *da, const elem *operand, ptrdiff_t rows,
+                           elem *total, ptrdiff_t stride, ptrdiff_t inside, const int m)
 {
     const int n = PANEL_VECTORS;
     vec s[GATE_ROWS][PANEL_VECTORS];
@@ -256,7 +254,8 @@ static void weight_gradients(const struct run *run, int rank, int size, elem *bu
     for (int d = 0; d < run->directions; d++) {
         for (int s = 0; s < run->sums; s++) {
             const ptrdiff_t vectors = ceil_div(run->H, VEC_LANES);
-            for (ptrdiff_t v = rank * vectors / size; v < (rank + 1) * vectors / size; v++) {
+            for (ptrdiff_t v = rank * vectors / size; v < (rank + 1) * vectors / size;
+                 v++) {
                 bias_vector(run, d, s, v * VEC_LANES);
             }
         }

@@ -97,7 +97,8 @@ static struct forward_pack forward_pack_layout(const struct xr_layer *layer,
 
 /* The sums whose gradients meet row block 0, 1, … of W or R, as runs of a row of da. */
 static struct operand gate_rows(const struct xr_layer *layer,
-                                const struct xr_cell_info *cell, int recurrent, int stage)
+                                const struct xr_cell_info *cell, int recurrent,
+                                int stage)
 {
     struct operand rows = {.length = layer->H};
     for (int gate = 0; gate < cell->gates; gate++) {
@@ -133,15 +134,16 @@ static struct backward_pack backward_pack_layout(const struct xr_layer *layer,
 
 /* Row block `gate` of a matrix [G*H, K], as sum `j` of forward panels: units become
  * lanes, so the block is transposed. Units past H are zero. */
-static void pack_units(elem *pack, const struct panels *panels, int j, const elem *matrix,
-                       ptrdiff_t H)
+static void pack_units(elem *pack, const struct panels *panels, int j,
+                       const elem *matrix, ptrdiff_t H)
 {
     for (ptrdiff_t p = 0; p < panels->count; p++) {
         const ptrdiff_t first = panel_first(panels, p);
         const ptrdiff_t units = panel_first(panels, p + 1) - first;
         const ptrdiff_t step = units * panels->sums * VEC_LANES;
         for (ptrdiff_t v = 0; v < units; v++) {
-            elem *to = pack + panel_data(panels, p) + (v * panels->sums + j) * VEC_LANES;
+            elem *to =
+                pack + panel_data(panels, p) + (v * panels->sums + j) * VEC_LANES;
             const ptrdiff_t unit = (first + v) * VEC_LANES;
             for (ptrdiff_t k = 0; k < panels->K; k++) {
                 for (ptrdiff_t lane = 0; lane < VEC_LANES; lane++) {
@@ -155,8 +157,8 @@ static void pack_units(elem *pack, const struct panels *panels, int j, const ele
 }
 
 /* Gate rows of a matrix [G*H, columns], as backward panels: columns become lanes. */
-static void pack_columns(elem *pack, const struct panels *panels, const elem *const *block,
-                         ptrdiff_t H, ptrdiff_t columns)
+static void pack_columns(elem *pack, const struct panels *panels,
+                         const elem *const *block, ptrdiff_t H, ptrdiff_t columns)
 {
     for (ptrdiff_t p = 0; p < panels->count; p++) {
         const ptrdiff_t first = panel_first(panels, p) * VEC_LANES;
@@ -172,8 +174,8 @@ static void pack_columns(elem *pack, const struct panels *panels, const elem *co
 }
 
 /* b_ih + b_hh, or the one of the product that the sum takes part in. */
-static void pack_bias(elem *bias, const struct xr_sum *sum, const struct xr_weights *weights,
-                      ptrdiff_t H, ptrdiff_t Hp)
+static void pack_bias(elem *bias, const struct xr_sum *sum,
+                      const struct xr_weights *weights, ptrdiff_t H, ptrdiff_t Hp)
 {
     const elem *b_ih = weights->b_ih, *b_hh = weights->b_hh;
     for (ptrdiff_t u = 0; u < Hp; u++) {

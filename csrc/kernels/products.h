@@ -33,14 +33,15 @@ enum {
  * of which have one more. */
 struct panels {
     ptrdiff_t K;
-    ptrdiff_t vectors;      /* unit vectors of all panels */
-    ptrdiff_t count;        /* panels */
+    ptrdiff_t vectors; /* unit vectors of all panels */
+    ptrdiff_t count;   /* panels */
     ptrdiff_t narrow, wider;
     int sums;
-    int slot[XR_MAX_SUMS];  /* where each sum lies in a row of results */
-    ptrdiff_t at[TILE_VECTORS]; /* where each vector of a panel lies there, from its first
+    int slot[XR_MAX_SUMS]; /* where each sum lies in a row of results */
+    ptrdiff_t
+        at[TILE_VECTORS]; /* where each vector of a panel lies there, from its first
                                  * unit on */
-    ptrdiff_t data;         /* elements from the start of the pack */
+    ptrdiff_t data;       /* elements from the start of the pack */
 };
 
 static ptrdiff_t panel_first(const struct panels *panels, ptrdiff_t p)
@@ -76,7 +77,7 @@ struct tile {
     const ptrdiff_t *at; /* [n] where the vectors lie in a row of c, from `unit` on */
     const elem *start;   /* a row that every chain starts from; NULL: c itself */
     int flush;           /* store by contract N6 */
-    const elem *ahead;   /* weights to be had in the L2 soon, `ahead_step` with each k */
+    const elem *ahead; /* weights to be had in the L2 soon, `ahead_step` with each k */
     ptrdiff_t ahead_step;
 };
 
@@ -129,29 +130,37 @@ XR_INLINE void tile_run(const struct tile *t, const int m, const int n)
     }
 }
 
-/* A tile of any size that fits into TILE_SUMS; each case is compiled on its own. */
+/* A tile of any size that fits into TILE_SUMS; each size is compiled on its own. */
 static void tile_any(const struct tile *t, int m, int n)
 {
 #define SIZE(m, n) ((m) * (TILE_VECTORS + 1) + (n))
-#define CASE(m, n)                       \
-    case SIZE(m, n):                     \
-        if ((m) * (n) <= TILE_SUMS) {    \
-            tile_run(t, m, n);           \
-        }                                \
+#define CASE(m, n)                    \
+    case SIZE(m, n):                  \
+        if ((m) * (n) <= TILE_SUMS) { \
+            tile_run(t, m, n);        \
+        }                             \
         return
+#define CASES_4(m, n) \
+    CASE(m, n);       \
+    CASE(m, n + 1);   \
+    CASE(m, n + 2);   \
+    CASE(m, n + 3)
+#define CASES(m)   \
+    CASES_4(m, 1); \
+    CASES_4(m, 5); \
+    CASES_4(m, 9)
     switch (SIZE(m, n)) {
-        CASE(1, 1); CASE(1, 2); CASE(1, 3); CASE(1, 4); CASE(1, 5); CASE(1, 6);
-        CASE(1, 7); CASE(1, 8); CASE(1, 9); CASE(1, 10); CASE(1, 11); CASE(1, 12);
-        CASE(2, 1); CASE(2, 2); CASE(2, 3); CASE(2, 4); CASE(2, 5); CASE(2, 6);
-        CASE(2, 7); CASE(2, 8); CASE(2, 9); CASE(2, 10); CASE(2, 11); CASE(2, 12);
-        CASE(3, 1); CASE(3, 2); CASE(3, 3); CASE(3, 4); CASE(3, 5); CASE(3, 6);
-        CASE(3, 7); CASE(3, 8);
-        CASE(4, 1); CASE(4, 2); CASE(4, 3); CASE(4, 4); CASE(4, 5); CASE(4, 6);
-        CASE(5, 1); CASE(5, 2); CASE(5, 3); CASE(5, 4);
-        CASE(6, 1); CASE(6, 2); CASE(6, 3); CASE(6, 4);
-        CASE(7, 1); CASE(7, 2); CASE(7, 3);
-        CASE(8, 1); CASE(8, 2); CASE(8, 3);
+        CASES(1);
+        CASES(2);
+        CASES(3);
+        CASES(4);
+        CASES(5);
+        CASES(6);
+        CASES(7);
+        CASES(8);
     }
+#undef CASES
+#undef CASES_4
 #undef CASE
 #undef SIZE
 }
@@ -200,7 +209,8 @@ static void product_panel(const struct product *product, ptrdiff_t p, ptrdiff_t 
         tile_any(&tile, 1, vectors);
         return;
     }
-    const ptrdiff_t ahead_size = panel_data(panels, next + 1) - panel_data(panels, next);
+    const ptrdiff_t ahead_size =
+        panel_data(panels, next + 1) - panel_data(panels, next);
     const ptrdiff_t tiles = ceil_div(rows, tile_rows_most(vectors));
     for (ptrdiff_t r = 0; r < tiles; r++) {
         const ptrdiff_t row = r * rows / tiles;

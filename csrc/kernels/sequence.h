@@ -41,16 +41,16 @@ struct run {
     const void **pointers; /* [threads, pointers_per_thread] */
     ptrdiff_t pointers_per_thread;
     /* forward */
-    ptrdiff_t block;        /* steps whose input products are taken at once */
-    elem *block_sums;       /* [D, block, B, S, Hp] unless they go to the cache */
-    elem *states_buffer;    /* [D, states, 2, B, Hp] without a cache */
-    elem *operand_buffer;   /* [D, B, Hp] likewise, for two stages */
+    ptrdiff_t block;      /* steps whose input products are taken at once */
+    elem *block_sums;     /* [D, block, B, S, Hp] unless they go to the cache */
+    elem *states_buffer;  /* [D, states, 2, B, Hp] without a cache */
+    elem *operand_buffer; /* [D, B, Hp] likewise, for two stages */
     /* backward */
-    elem *da;               /* [D, T, B, S, Hp] */
-    elem *dstates;          /* [D, states, B, Hp] */
-    elem *doperand;         /* [D, B, Hp] */
-    elem *zeros;            /* a row that is zero wherever it may be read */
-    elem *thread_buffers;   /* [threads, thread_buffer_size] */
+    elem *da;             /* [D, T, B, S, Hp] */
+    elem *dstates;        /* [D, states, B, Hp] */
+    elem *doperand;       /* [D, B, Hp] */
+    elem *zeros;          /* a row that is zero wherever it may be read */
+    elem *thread_buffers; /* [threads, thread_buffer_size] */
     ptrdiff_t thread_buffer_size;
 };
 
@@ -98,7 +98,8 @@ static ptrdiff_t rows_alive(const struct lane *lane, ptrdiff_t most, ptrdiff_t s
 /* Rows of states lie in one order for all states of a direction: with a cache by time,
  * the initial ones last; without one in two sets, used in turn. The index of row b before
  * step s (after step s - 1). */
-static ptrdiff_t state_index(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t s)
+static ptrdiff_t state_index(const struct run *run, int direction, ptrdiff_t b,
+                             ptrdiff_t s)
 {
     if (run->problem->cache == NULL) {
         return (s & 1) * run->B + b;
@@ -108,7 +109,8 @@ static ptrdiff_t state_index(const struct run *run, int direction, ptrdiff_t b, 
 }
 
 /* The index of row b at step s among rows that exist once for each step. */
-static ptrdiff_t step_index(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t s)
+static ptrdiff_t step_index(const struct run *run, int direction, ptrdiff_t b,
+                            ptrdiff_t s)
 {
     return time_of(run, direction, b, s) * run->B + b;
 }
@@ -121,12 +123,14 @@ static elem *cache_of(const struct run *run, int direction)
 static elem *states_of(const struct run *run, int direction, int k)
 {
     if (run->problem->cache == NULL) {
-        return run->states_buffer + (direction * run->states + k) * 2 * run->B * run->Hp;
+        return run->states_buffer +
+               (direction * run->states + k) * 2 * run->B * run->Hp;
     }
     return cache_of(run, direction) + run->cache_at.state[k];
 }
 
-static elem *state_row(const struct run *run, int direction, int k, ptrdiff_t b, ptrdiff_t s)
+static elem *state_row(const struct run *run, int direction, int k, ptrdiff_t b,
+                       ptrdiff_t s)
 {
     return states_of(run, direction, k) + state_index(run, direction, b, s) * run->Hp;
 }
@@ -141,7 +145,8 @@ static elem *operand_row(const struct run *run, int direction, ptrdiff_t b, ptrd
 }
 
 /* The sums of row b at step s in the cache. */
-static elem *cached_sums_row(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t s)
+static elem *cached_sums_row(const struct run *run, int direction, ptrdiff_t b,
+                             ptrdiff_t s)
 {
     return cache_of(run, direction) + run->cache_at.sums +
            step_index(run, direction, b, s) * run->sums * run->Hp;
@@ -233,8 +238,8 @@ static void state_to_row(const struct run *run, const void *state, int direction
     }
 }
 
-static void row_to_state(const struct run *run, const elem *row, int direction, ptrdiff_t b,
-                         void *state)
+static void row_to_state(const struct run *run, const elem *row, int direction,
+                         ptrdiff_t b, void *state)
 {
     memcpy((elem *)state + (direction * run->B + b) * run->H, row,
            (size_t)run->H * sizeof(elem));

@@ -46,11 +46,13 @@ static void add_output_gradient(const struct lane *lane, ptrdiff_t s, ptrdiff_t 
     for (ptrdiff_t i = 0; i < alive; i++) {
         const ptrdiff_t b = row_of(lane, i);
         const ptrdiff_t t = time_of(run, lane->direction, b, s);
-        const elem *dy = sequence_row(&run->problem->dy, t, b) + lane->direction * run->H;
+        const elem *dy =
+            sequence_row(&run->problem->dy, t, b) + lane->direction * run->H;
         elem *dh = block->dstate[0][i];
         for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
             const ptrdiff_t left = run->H - u;
-            const vec g = left < VEC_LANES ? vec_load_part(dy + u, left) : vec_load(dy + u);
+            const vec g =
+                left < VEC_LANES ? vec_load_part(dy + u, left) : vec_load(dy + u);
             vec_store(dh + u, vec_add(g, vec_load(dh + u)));
         }
     }
@@ -100,8 +102,8 @@ static struct backward_block backward_rows(const struct lane *lane, ptrdiff_t s,
 
 /* The recurrent product of a stage, transposed: for stage 0 on top of what the cell left
  * in dh, for stage 1 the gradient of the operand, from zero. */
-static void backward_product(const struct lane *lane, const struct backward_block *block,
-                             int stage)
+static void backward_product(const struct lane *lane,
+                             const struct backward_block *block, int stage)
 {
     const struct run *run = lane->run;
     const struct backward_pack *pack = backward_pack_of(lane);
@@ -115,7 +117,8 @@ static void backward_product(const struct lane *lane, const struct backward_bloc
     elem *const *c = stage == 0 ? block->dstate[0] : (elem *const *)block->doperand;
     xr_barrier_wait(lane->barrier, lane->barrier_size);
     for (ptrdiff_t p = lane->panel; p < lane->panel_end; p++) {
-        product_panel(&product, p, min_of(p + 1, lane->panel_end - 1), block->rows, (const elem *const *)block->da, c);
+        product_panel(&product, p, min_of(p + 1, lane->panel_end - 1), block->rows,
+                      (const elem *const *)block->da, c);
     }
 }
 

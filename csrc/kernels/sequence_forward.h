@@ -18,7 +18,8 @@ enum { ROWS_AT_ONCE = 24 };
 /* Bytes of sums that a block of steps may fill: with one panel, well inside an L2. */
 enum { BLOCK_BYTES = 256 * 1024 };
 
-static int sums_go_to_cache(const struct xr_problem *problem, const struct xr_cell *cell)
+static int sums_go_to_cache(const struct xr_problem *problem,
+                            const struct xr_cell *cell)
 {
     return problem->cache != NULL && cell->info.keeps_sums;
 }
@@ -126,8 +127,8 @@ static void copy_output(const struct lane *lane, ptrdiff_t s, ptrdiff_t rows,
 }
 
 /* The rows of a step as the cell sees them: pointers for all alive rows. */
-static struct forward_block forward_rows(const struct lane *lane, ptrdiff_t s, ptrdiff_t s0,
-                                         ptrdiff_t alive)
+static struct forward_block forward_rows(const struct lane *lane, ptrdiff_t s,
+                                         ptrdiff_t s0, ptrdiff_t alive)
 {
     const struct run *run = lane->run;
     const int d = lane->direction;
@@ -166,8 +167,8 @@ static struct forward_block forward_rows(const struct lane *lane, ptrdiff_t s, p
 }
 
 /* `rows` rows of `block` from row `first` on. */
-static struct forward_block forward_part(const struct forward_block *block, ptrdiff_t first,
-                                         ptrdiff_t rows)
+static struct forward_block forward_part(const struct forward_block *block,
+                                         ptrdiff_t first, ptrdiff_t rows)
 {
     struct forward_block part = *block;
     part.rows = rows;
@@ -195,8 +196,8 @@ static void forward_panel(const struct product *product, ptrdiff_t p, ptrdiff_t 
     }
 }
 
-static void forward_stage(const struct lane *lane, struct forward_block *block, int stage,
-                          int backwards)
+static void forward_stage(const struct lane *lane, struct forward_block *block,
+                          int stage, int backwards)
 {
     const struct run *run = lane->run;
     const struct forward_pack *pack = forward_pack_of(lane);
@@ -273,7 +274,8 @@ static void run_forward(const struct xr_problem *problem, const struct xr_cell *
     for (int d = 0; d < run.directions; d++) {
         for (int k = 0; k < run.states; k++) {
             for (ptrdiff_t b = 0; b < run.B; b++) {
-                state_to_row(&run, problem->state[k], d, b, state_row(&run, d, k, b, 0));
+                state_to_row(&run, problem->state[k], d, b,
+                             state_row(&run, d, k, b, 0));
             }
         }
     }

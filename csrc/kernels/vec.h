@@ -87,7 +87,8 @@ enum { ELEM_FRACTION_BITS = 52, ELEM_BIAS = 1023 };
 #endif
 
 /* 2^n for an integral n whose power is a normal number. */
-XR_INLINE vec vec_pow2(vec n) {
+XR_INLINE vec vec_pow2(vec n)
+{
     return vec_pow2_biased(vec_add(n, vec_set(VEC_POW2_BIAS)));
 }
 

@@ -76,7 +76,8 @@ cdef extern from "exactrnn.h" nogil:
     size_t xr_packed_bytes(const xr_layer *layer)
     size_t xr_packed_backward_bytes(const xr_layer *layer)
     void xr_pack(const xr_layer *layer, const xr_weights *weights, void *packed)
-    void xr_pack_backward(const xr_layer *layer, const xr_weights *weights, void *packed)
+    void xr_pack_backward(const xr_layer *layer, const xr_weights *weights,
+                          void *packed)
     xr_cache_layout_of xr_cache_layout(const xr_problem *problem)
     size_t xr_scratch_bytes(const xr_problem *problem, int backward)
     void xr_forward(const xr_problem *problem)
@@ -131,6 +132,7 @@ cdef extern from "kernels/dense.h" nogil:
         void (*softmax)(const xr_softmax *problem) noexcept nogil
         size_t (*embedding_scratch)(const xr_embedding *problem) noexcept nogil
         void (*embedding_backward)(const xr_embedding *problem) noexcept nogil
-        void (*long_sum)(const void *x, ptrdiff_t n, int squares, void *total) noexcept nogil
+        void (*long_sum)(const void *x, ptrdiff_t n, int squares,
+                         void *total) noexcept nogil
 
     const xr_dense *xr_find_dense(const char *isa, xr_dtype dtype)

@@ -1,10 +1,10 @@
 # cython: language_level=3
 """Arrays to C problem structs: no arithmetic here, and no checks of shapes.
 
-Callers have validated every argument (`_checks.py`); what is verified again here is what
-would crash otherwise: item sizes and contiguity, by the buffer protocol itself. Each
-call brings its own memory, so any number of threads may be inside at once; the GIL is
-released around every kernel that is worth it.
+Callers have validated every argument (`_checks.py`); what is verified again here is
+what would crash otherwise: item sizes and contiguity, by the buffer protocol itself.
+Each call brings its own memory, so any number of threads may be inside at once; the GIL
+is released around every kernel that is worth it.
 """
 
 cimport cython
@@ -373,7 +373,7 @@ def backward(tuple packs, LayerCache cache, x, dy, dstate, dx, tuple dstate_out,
 
 @cython.final
 cdef class Stepper:
-    """Stacked layers one step at a time; state and all memory are kept between steps."""
+    """Stacked layers one step at a time; state and memory are kept between steps."""
 
     cdef list calls
     cdef readonly tuple state
@@ -438,6 +438,9 @@ cdef class Stepper:
             )
             try:
                 self._check("out", &target, self.out_bytes)
+                if (<char *> source.buf < <char *> target.buf + target.len
+                        and <char *> target.buf < <char *> source.buf + source.len):
+                    raise ValueError("out: expected memory of its own, got x's")
                 self._run(source.buf, target.buf)
             finally:
                 PyBuffer_Release(&target)

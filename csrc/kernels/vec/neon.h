@@ -30,26 +30,31 @@ XR_INLINE vec vec_fma(vec a, vec b, vec c) { return vfmaq_f32(c, a, b); }
 
 XR_INLINE vec vec_neg(vec v) { return vnegq_f32(v); }
 XR_INLINE vec vec_abs(vec v) { return vabsq_f32(v); }
-XR_INLINE vec vec_copysign(vec magnitude, vec sign) {
+XR_INLINE vec vec_copysign(vec magnitude, vec sign)
+{
     return vbslq_f32(vdupq_n_u32(0x80000000u), sign, magnitude);
 }
 
 XR_INLINE vmask vec_lt(vec a, vec b) { return vcltq_f32(a, b); }
 XR_INLINE vmask vec_le(vec a, vec b) { return vcleq_f32(a, b); }
 XR_INLINE vmask vec_eq(vec a, vec b) { return vceqq_f32(a, b); }
-XR_INLINE vec vec_select(vmask mask, vec if_true, vec if_false) {
+XR_INLINE vec vec_select(vmask mask, vec if_true, vec if_false)
+{
     return vbslq_f32(mask, if_true, if_false);
 }
 
 XR_INLINE vec vec_rint(vec v) { return vrndnq_f32(v); }
-XR_INLINE vec vec_pow2_biased(vec t) {
+XR_INLINE vec vec_pow2_biased(vec t)
+{
     return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(t), 23));
 }
-XR_INLINE vec vec_exponent(vec v) {
+XR_INLINE vec vec_exponent(vec v)
+{
     const uint32x4_t biased = vshrq_n_u32(vreinterpretq_u32_f32(v), 23);
     return vsubq_f32(vcvtq_f32_u32(biased), vdupq_n_f32((elem)ELEM_BIAS));
 }
-XR_INLINE vec vec_mantissa(vec v) {
+XR_INLINE vec vec_mantissa(vec v)
+{
     return vbslq_f32(vdupq_n_u32(0x007FFFFFu), v, vdupq_n_f32(1.0f));
 }
 
@@ -74,40 +79,49 @@ XR_INLINE vec vec_fma(vec a, vec b, vec c) { return vfmaq_f64(c, a, b); }
 
 XR_INLINE vec vec_neg(vec v) { return vnegq_f64(v); }
 XR_INLINE vec vec_abs(vec v) { return vabsq_f64(v); }
-XR_INLINE vec vec_copysign(vec magnitude, vec sign) {
+XR_INLINE vec vec_copysign(vec magnitude, vec sign)
+{
     return vbslq_f64(vdupq_n_u64(0x8000000000000000u), sign, magnitude);
 }
 
 XR_INLINE vmask vec_lt(vec a, vec b) { return vcltq_f64(a, b); }
 XR_INLINE vmask vec_le(vec a, vec b) { return vcleq_f64(a, b); }
 XR_INLINE vmask vec_eq(vec a, vec b) { return vceqq_f64(a, b); }
-XR_INLINE vec vec_select(vmask mask, vec if_true, vec if_false) {
+XR_INLINE vec vec_select(vmask mask, vec if_true, vec if_false)
+{
     return vbslq_f64(mask, if_true, if_false);
 }
 
 XR_INLINE vec vec_rint(vec v) { return vrndnq_f64(v); }
-XR_INLINE vec vec_pow2_biased(vec t) {
+XR_INLINE vec vec_pow2_biased(vec t)
+{
     return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(t), 52));
 }
-XR_INLINE vec vec_exponent(vec v) {
+XR_INLINE vec vec_exponent(vec v)
+{
     const uint64x2_t biased = vshrq_n_u64(vreinterpretq_u64_f64(v), 52);
     return vsubq_f64(vcvtq_f64_u64(biased), vdupq_n_f64((elem)ELEM_BIAS));
 }
-XR_INLINE vec vec_mantissa(vec v) {
+XR_INLINE vec vec_mantissa(vec v)
+{
     return vbslq_f64(vdupq_n_u64(0x000FFFFFFFFFFFFFu), v, vdupq_n_f64(1.0));
 }
 
 #endif
 
-XR_INLINE vec vec_load_part(const elem *p, ptrdiff_t n) {
+XR_INLINE vec vec_load_part(const elem *p, ptrdiff_t n)
+{
     elem whole[VEC_LANES] = {0};
-    for (ptrdiff_t lane = 0; lane < n; lane++) whole[lane] = p[lane];
+    for (ptrdiff_t lane = 0; lane < n; lane++)
+        whole[lane] = p[lane];
     return vec_load(whole);
 }
-XR_INLINE void vec_store_part(elem *p, ptrdiff_t n, vec v) {
+XR_INLINE void vec_store_part(elem *p, ptrdiff_t n, vec v)
+{
     elem whole[VEC_LANES];
     vec_store(whole, v);
-    for (ptrdiff_t lane = 0; lane < n; lane++) p[lane] = whole[lane];
+    for (ptrdiff_t lane = 0; lane < n; lane++)
+        p[lane] = whole[lane];
 }
 
 XR_INLINE vec vec_min(vec a, vec b) { return vec_select(vec_lt(a, b), a, b); }

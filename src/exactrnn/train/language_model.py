@@ -25,7 +25,13 @@ from exactrnn._checks import check_choice, check_dtype, check_size
 from exactrnn.engine import NUMERICS_VERSION
 from exactrnn.io import BAD_CONTENT, read_file, write_file
 from exactrnn.layers import GRU, LSTM, RNN
-from exactrnn.train._checks import FloatArray, IndexArray, check_real
+from exactrnn.train._checks import (
+    FloatArray,
+    IndexArray,
+    check_float_array,
+    check_real,
+    check_shape,
+)
 from exactrnn.train.bptt import StreamChunk, stream_batches
 from exactrnn.train.clipping import clip_global_norm
 from exactrnn.train.losses import (
@@ -203,13 +209,18 @@ class LanguageModel:
         Raises
         ------
         ValueError
-            If a name is missing or unknown or a shape differs.
+            If a name is missing or unknown or a shape differs; nothing is changed.
         TypeError
-            If a dtype differs.
+            If a dtype differs; nothing is changed.
         """
-        odd = sorted(self.state_dict().keys() ^ mapping.keys())
+        now = self.state_dict()
+        odd = sorted(now.keys() ^ mapping.keys())
         if odd:
             raise ValueError(f"state_dict: missing or unknown names: {', '.join(odd)}")
+        for name, array in now.items():
+            check_shape(
+                name, check_float_array(name, mapping[name], array.dtype), array.shape
+            )
         for part in PARTS:
             own = {
                 name.removeprefix(f"{part}."): array

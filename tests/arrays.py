@@ -1,0 +1,34 @@
+"""Random arrays, states of either kind, and equality to the bit."""
+
+import numpy as np
+
+
+def draw(*shape, dtype="float32", seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def as_tuple(state):
+    return state if isinstance(state, tuple) else (state,)
+
+
+def as_state(parts):
+    return tuple(parts) if len(parts) > 1 else parts[0]
+
+
+def draw_state(layer, *rows, seed=1):
+    shape = (layer.num_layers * (1 + layer.bidirectional), *rows, layer.hidden_size)
+    number = 2 if layer.cell == "lstm" else 1
+    parts = [draw(*shape, dtype=layer.dtype, seed=seed + i) for i in range(number)]
+    return as_state(parts)
+
+
+def same_bits(first, second):
+    if isinstance(first, tuple | list):
+        pairs = zip(first, second, strict=True)
+        return all(same_bits(a, b) for a, b in pairs)
+    if isinstance(first, dict):
+        assert first.keys() == second.keys()
+        return all(same_bits(first[key], second[key]) for key in first)
+    first, second = np.ascontiguousarray(first), np.ascontiguousarray(second)
+    assert (first.shape, first.dtype) == (second.shape, second.dtype)
+    return first.tobytes() == second.tobytes()
