@@ -229,6 +229,12 @@ def test_the_default_text_is_real_and_large():
     assert 'The "if" statement' in text
 
 
+def test_a_python_without_documentation_is_one_line(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
+    assert main(["lm"]) == 2
+    assert "give --text FILE" in last_error(capsys)
+
+
 def test_info_names_the_instruction_sets(capsys):
     assert main(["info"]) == 0
     printed = capsys.readouterr().out

@@ -13,11 +13,12 @@
  *
  * A panel holds TILE_WIDTH columns of the right factor, [k][TILE_WIDTH], zero-padded,
  * copied to each thread's scratch: it stays in L1 while all rows pass, and strides that
- * are powers of two do no harm there. 6 rows by 2 vectors are 12 accumulators: enough to
- * hide the latency of fma, few enough for the 16 registers of AVX2. (The cells' product,
- * products.h, has rows by pointer and whole vectors; this one has strides and edges.)
+ * are powers of two do no harm there. 6 rows by 2 vectors are 12 accumulators: enough
+ * to hide the latency of fma, few enough for the 16 registers of AVX2. (The cells'
+ * product, products.h, has rows by pointer and whole vectors; this one has strides and
+ * edges.)
  *
- * Over 400 lines because the four share the tile, the row sums and the transposition, and
+ * Over 400 lines because the four share the tile, the row sums, the transposition and
  * one descriptor.
  */
 #include "dense.h"
@@ -335,7 +336,7 @@ static void softmax(const struct xr_softmax *p)
     xr_parallel(threads, softmax_body, &problem);
 }
 
-/* The rows of dy sorted by symbol, stably: order[start[v] .. start[v+1]] are those of v. */
+/* Rows of dy sorted by symbol, stably: those of v are order[start[v] .. start[v+1]]. */
 static size_t embedding_scratch(const struct xr_embedding *p)
 {
     return (size_t)(p->V + 2 + p->N) * sizeof(int64_t);

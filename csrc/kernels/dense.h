@@ -12,8 +12,8 @@
 
 #include "../exactrnn.h"
 
-/* y = x W^T + b over N rows. Forward reads x, w, b and writes y; backward reads x, w, dy,
- * writes dx where it is not NULL, and adds to dw and, where it is not NULL, to db. */
+/* y = x W^T + b over N rows. Forward reads x, w, b and writes y; backward reads x, w
+ * and dy, writes dx where it is not NULL, adds to dw and, where it is not NULL, db. */
 struct xr_linear {
     ptrdiff_t N, K, O;
     const void *x;  /* [N, K] */

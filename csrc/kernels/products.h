@@ -169,11 +169,11 @@ static ptrdiff_t ceil_div(ptrdiff_t n, ptrdiff_t d) { return (n + d - 1) / d; }
 
 static ptrdiff_t min_of(ptrdiff_t n, ptrdiff_t m) { return n < m ? n : m; }
 
-/* Most rows of a tile for a panel of that many vectors: 6 x 4 or 8 x 3 with 32 registers,
- * 6 x 2 or 4 x 3 with 16. */
+/* Most rows of a tile: as many as leave 3 accumulators each with 32 registers, or 2 with
+ * 16, so that a panel passes seldom. */
 static ptrdiff_t tile_rows_most(ptrdiff_t vectors)
 {
-    const ptrdiff_t wide = vectors % 3 == 0 ? 3 : TILE_SUMS / 6;
+    const ptrdiff_t wide = TILE_SUMS == 24 ? 3 : 2;
     return min_of(TILE_ROWS, TILE_SUMS / min_of(wide, vectors));
 }
 

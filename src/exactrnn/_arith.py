@@ -140,7 +140,8 @@ def _copysign(magnitude: Array, sign: Array) -> Array:
     of = _format(magnitude)
     sign_bit = np.iinfo(of.integer).min
     bits = np.abs(magnitude).view(of.integer) | (sign.view(of.integer) & sign_bit)
-    return bits.view(of.dtype)
+    copied: Array = bits.view(of.dtype)
+    return copied
 
 
 def _min(a: Number, b: Array) -> Array:
@@ -204,6 +205,20 @@ def _add_odd(a: Array, b: Array) -> Array:
     return (bits + np.where(inexact, step, 0)).view(np.float64)
 
 
+def _fma_f32(product: Array, c: Array) -> Array:
+    """``product + c`` in float64, rounded once to float32; `product` is exact."""
+    total = np.add(product, c, dtype=np.float64)
+    # Two roundings differ from one only where the first falls on a tie of the second.
+    at_tie = (total.view(np.int64) & 0x1FFFFFFF) == 0x10000000
+    if at_tie.any() or (np.abs(total) < 2.0**-126).any():
+        total = _add_odd(product, np.asarray(c, np.float64))
+    return total.astype(np.float32)
+
+
+def _power(n: NDArray[np.int64]) -> Array:
+    return ((n + 1023) << 52).view(np.float64)
+
+
 def _split(v: Array) -> tuple[Array, NDArray[np.int64]]:
     """``v = mantissa * 2**exponent`` for finite v other than 0, 1 <= |mantissa| < 2."""
     is_small = np.abs(v) < 2.0**-1022
@@ -211,10 +226,6 @@ def _split(v: Array) -> tuple[Array, NDArray[np.int64]]:
     exponent = ((bits >> 52) & 2047) - np.where(is_small, 1023 + 64, 1023)
     fraction = bits & ~np.int64(2047 << 52)
     return (fraction | np.int64(1023 << 52)).view(np.float64), exponent
-
-
-def _power(n: NDArray[np.int64]) -> Array:
-    return ((n + 1023) << 52).view(np.float64)
 
 
 def _expand(a: Array, b: Array, c: Array) -> tuple[Array, Array]:
@@ -255,22 +266,8 @@ def _fma_scaled(a: Array, b: Array, c: Array) -> Array:
     return np.where(only_c, c, scaled * _power(half) * _power(exponent - half))
 
 
-def _fma_f64(a: Number, b: Number, c: Number) -> Array:
-    huge, product = 2.0**990, np.multiply(a, b)
-    size = np.abs(product)
-    fits = (size > 2.0**-960) & (size < huge)
-    fits = fits & (np.abs(a) < huge) & (np.abs(b) < huge) & (np.abs(c) < huge)
-    high, low = _expand(np.float64(a), np.float64(b), np.float64(c))
-    result = np.asarray(high + low)
-    if not fits.all():
-        rare = np.broadcast_to(~fits, result.shape)
-        result[rare] = _fma_rare(
-            *(np.broadcast_to(v, result.shape)[rare] for v in (a, b, c))
-        )
-    return result
-
-
 def _fma_rare(a: Array, b: Array, c: Array) -> Array:
+    """Fma of operands that the plain expansion does not suit; 1-d."""
     finite = (a - a == 0) & (b - b == 0)
     c_finite = c - c == 0
     zero = (a == 0) | (b == 0)
@@ -283,14 +280,20 @@ def _fma_rare(a: Array, b: Array, c: Array) -> Array:
     return result
 
 
-def _fma_f32(product: Array, c: Array) -> Array:
-    """``product + c`` in float64, rounded once to float32; `product` is exact."""
-    total = np.add(product, c, dtype=np.float64)
-    # Two roundings differ from one only where the first falls on a tie of the second.
-    at_tie = (total.view(np.int64) & 0x1FFFFFFF) == 0x10000000
-    if at_tie.any() or (np.abs(total) < 2.0**-126).any():
-        total = _add_odd(product, np.asarray(c, np.float64))
-    return total.astype(np.float32)
+def _fma_f64(a: Number, b: Number, c: Number) -> Array:
+    huge, product = 2.0**990, np.multiply(a, b)
+    size = np.abs(product)
+    fits = (size > 2.0**-960) & (size < huge)
+    fits = fits & (np.abs(a) < huge) & (np.abs(b) < huge) & (np.abs(c) < huge)
+    a, b, c = (np.asarray(v, np.float64) for v in (a, b, c))
+    high, low = _expand(a, b, c)
+    result = np.asarray(high + low)
+    if not fits.all():
+        rare = np.broadcast_to(~fits, result.shape)
+        result[rare] = _fma_rare(
+            *(np.broadcast_to(v, result.shape)[rare] for v in (a, b, c))
+        )
+    return result
 
 
 @_quiet
@@ -483,7 +486,7 @@ def log(x: Array) -> Array:
     half_square = f * 0.5 * f
     tail = e * of.ln2_low
     small = fma(s, half_square + R, tail)
-    y = f - (half_square - small)
+    y: Array = f - (half_square - small)
     y = fma(e, of.ln2_high, y)
 
     y = np.where(x < np.inf, y, x)

@@ -175,7 +175,7 @@ def _add_temperature(
     parser.add_argument(
         "--temperature",
         type=natural_float,
-        default=0.6,
+        default=0.5,
         metavar="T",
         help="0 takes the likeliest character, 1 follows the model's probabilities",
     )
@@ -219,8 +219,12 @@ def train(parsed: argparse.Namespace) -> int:
 def read_text(path: Path | None) -> tuple[str, str]:
     """Return the text to learn and what to call it."""
     if path is None:
-        from pydoc_data.topics import topics
-
+        try:
+            from pydoc_data.topics import topics
+        except ImportError:
+            raise CommandError(
+                "this Python comes without its documentation: give --text FILE"
+            ) from None
         return "".join(topics[name] for name in sorted(topics)), "CPython's topics"
     try:
         text = path.read_text(encoding="utf-8")

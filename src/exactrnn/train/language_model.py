@@ -411,7 +411,7 @@ class LanguageModel:
         prompt: str = "",
         *,
         length: int = 500,
-        temperature: float = 0.6,
+        temperature: float = 0.5,
         seed: int = 0,
     ) -> Iterator[str]:
         """Write on from `prompt`, one character at a time.
