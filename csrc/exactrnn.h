@@ -6,9 +6,9 @@
  * directions (0 forward, 1 reverse). Arrays hold elements of the layer's dtype.
  *
  * Nothing here allocates: the caller asks for sizes and brings the memory, which need
- * not be aligned beyond its element, but for `packed`, `cache` and `scratch` (64 bytes).
- * No pointer is kept after a call. Calls may run at once in several threads of the
- * caller's as long as they do not share what they write.
+ * not be aligned beyond its element, but for `packed`, `cache` and `scratch` (64
+ * bytes). No pointer is kept after a call. Calls may run at once in several threads of
+ * the caller's as long as they do not share what they write.
  */
 #ifndef EXACTRNN_H
 #define EXACTRNN_H
@@ -27,8 +27,8 @@ enum xr_dtype { XR_F32, XR_F64, XR_DTYPES };
 enum xr_activation { XR_TANH, XR_RELU, XR_SIGMOID, XR_ACTIVATIONS };
 
 /* A pre-activation of a cell: which row block of W [G*H, I] and of R [G*H, H] it sums,
- * -1 for none, and the stage in which its recurrent product is taken. Stage 0 multiplies
- * R with h_prev, stage 1 with the operand that stage 0 has made. */
+ * -1 for none, and the stage in which its recurrent product is taken. Stage 0
+ * multiplies R with h_prev, stage 1 with the operand that stage 0 has made. */
 struct xr_sum {
     const char *name;
     int w, r, stage;
@@ -134,9 +134,9 @@ void xr_elementary(const struct xr_engine *engine, enum xr_function function,
 int xr_max_threads(void);
 void xr_set_threads(int threads);
 
-/* Multiplications that make another thread worth its cost: of a whole call, and of a step
- * whose units are split, which then needs a barrier. The defaults were measured; tests
- * set 0 to see every split. Not to be changed while a call runs. */
+/* Multiplications that make another thread worth its cost: of a whole call, and of a
+ * step whose units are split, which then needs a barrier. The defaults were measured;
+ * tests set 0 to see every split. Not to be changed while a call runs. */
 struct xr_thread_work {
     ptrdiff_t call, step;
 };

@@ -109,6 +109,6 @@ int xr_max_threads(void) { return omp_get_max_threads(); }
 
 void xr_set_threads(int threads) { omp_set_num_threads(threads); }
 
-/* A barrier costs about 0.3 µs, a team about 2 µs, a core does 50 multiplications in 1 ns
- * at its best. */
+/* A barrier costs about 0.3 µs, a team about 2 µs, a core does 50 multiplications in 1
+ * ns at its best. */
 struct xr_thread_work xr_thread_work = {.call = 100000, .step = 30000};

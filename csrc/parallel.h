@@ -1,8 +1,9 @@
 /* Threads and the floating-point environment: the one door to OpenMP.
  *
  * A body runs in every thread of a team in the environment of the numerics contract
- * (round to nearest even, gradual underflow, no exceptions taken), whatever the caller's
- * thread or the pool's threads had set, and each thread's environment is put back.
+ * (round to nearest even, gradual underflow, no exceptions taken), whatever the
+ * caller's thread or the pool's threads had set, and each thread's environment is put
+ * back.
  */
 #ifndef XR_PARALLEL_H
 #define XR_PARALLEL_H
@@ -11,9 +12,9 @@
 
 typedef void xr_body(void *context, int rank, int size);
 
-/* Runs body(context, rank, size) on a team of at most `threads`; `size` is the team that
- * came out. With one thread, inside another parallel region, and in a forked child of a
- * process whose pool had started, the caller runs it alone. */
+/* Runs body(context, rank, size) on a team of at most `threads`; `size` is the team
+ * that came out. With one thread, inside another parallel region, and in a forked child
+ * of a process whose pool had started, the caller runs it alone. */
 void xr_parallel(int threads, xr_body *body, void *context);
 
 /* A barrier among `size` threads of a team, zero-initialised. Spins, and gives way to

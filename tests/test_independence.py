@@ -33,7 +33,9 @@ def rows_of(problem, rows, T=T):
 
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one way", "both ways"])
 def test_a_row_alone_equals_the_row_in_a_ragged_batch(cell, isa, dtype, bidirectional):
-    layer, problem = ragged_layer(cell, dtype, bidirectional=bidirectional, num_layers=2)
+    layer, problem = ragged_layer(
+        cell, dtype, bidirectional=bidirectional, num_layers=2
+    )
     together = run_layer(layer, **problem)
     for b, length in enumerate(LENGTHS):
         if length == 0:

@@ -19,7 +19,13 @@ from variants import make_layer
 
 import exactrnn as xr
 
-MODES = {"toward zero": 0x6000, "up": 0x4000, "down": 0x2000, "ftz": 0x8000, "daz": 0x40}
+MODES = {
+    "toward zero": 0x6000,
+    "up": 0x4000,
+    "down": 0x2000,
+    "ftz": 0x8000,
+    "daz": 0x40,
+}
 MXCSR_AT = 28  # in the 32 bytes of fenv_t
 
 

@@ -10,7 +10,8 @@
  * the second recurrent product, stage 1 the new states; backward runs them in reverse,
  * with the gradient of the operand computed in between.
  *
- * The twin of a cell file foo.c is src/exactrnn/cells/foo.py: same functions, same order.
+ * The twin of a cell file foo.c is src/exactrnn/cells/foo.py: same functions, same
+ * order.
  */
 #ifndef XR_CELL_H
 #define XR_CELL_H

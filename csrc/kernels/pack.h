@@ -3,8 +3,8 @@
  * A pack starts with a header that says where everything lies, so that a call computes
  * nothing of the kind again.
  *
- *     forward pack:   header | bias [S, Hp] | W panels | R panels of stage 0, of stage 1
- *     backward pack:  header | R^T panels of stage 0, of stage 1 | W^T panels
+ *     forward pack:   header | bias [S, Hp] | W panels | R panels, stage by stage
+ *     backward pack:  header | R^T panels, stage by stage | W^T panels
  *
  * Forward panels hold all sums of a unit vector side by side (products.h). Backward
  * panels have one sum and walk k over the gate rows in storage order (contract N3).
@@ -40,8 +40,9 @@ static ptrdiff_t pad_units(ptrdiff_t n)
     return ceil_div(n, XR_UNIT_BLOCK) * XR_UNIT_BLOCK;
 }
 
-/* Completes panels whose K, vectors, sums and slots are set: at most `most` unit vectors
- * each, from element `at` of the pack on, on a cache line. Hp is the length of a slot. */
+/* Completes panels whose K, vectors, sums and slots are set: at most `most` unit
+ * vectors each, from element `at` of the pack on, on a cache line. Hp is the length of
+ * a slot. */
 static ptrdiff_t place_panels(struct panels *panels, ptrdiff_t most, ptrdiff_t Hp,
                               ptrdiff_t at)
 {
@@ -57,7 +58,7 @@ static ptrdiff_t place_panels(struct panels *panels, ptrdiff_t most, ptrdiff_t H
     return panels_end(panels);
 }
 
-/* The unit vectors of a forward panel: enough for 8 accumulators in a row of stage 0. */
+/* The unit vectors of a forward panel: enough for 8 accumulators of stage 0. */
 static ptrdiff_t unit_vectors_most(const struct xr_cell_info *cell)
 {
     int sums = 0;

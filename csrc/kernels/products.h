@@ -10,11 +10,11 @@
  *     panel p:   [K][unit vectors of p][sums][LANES]
  *
  * Rows are given by pointers: any time order, any strides, any subset of a batch.
- * A register block (tile) of m rows x n vectors keeps m*n accumulators; which m and n is
- * used cannot show in the bits.
+ * A register block (tile) of m rows x n vectors keeps m*n accumulators; which m and n
+ * is used cannot show in the bits.
  *
- * Measured on AVX-512: 6 rows x 4 vectors and 8 x 3 run at 95 % of the fma peak; a single
- * row needs at least 8 vectors side by side to hide the latency of the fma.
+ * Measured on AVX-512: 6 rows x 4 vectors and 8 x 3 run at 95 % of the fma peak; a
+ * single row needs at least 8 vectors side by side to hide the latency of the fma.
  * Twin: chain in src/exactrnn/_arith.py.
  */
 #ifndef XR_PRODUCTS_H
@@ -169,8 +169,8 @@ static ptrdiff_t ceil_div(ptrdiff_t n, ptrdiff_t d) { return (n + d - 1) / d; }
 
 static ptrdiff_t min_of(ptrdiff_t n, ptrdiff_t m) { return n < m ? n : m; }
 
-/* Most rows of a tile: as many as leave 3 accumulators each with 32 registers, or 2 with
- * 16, so that a panel passes seldom. */
+/* Most rows of a tile: as many as leave 3 accumulators each with 32 registers, or 2
+ * with 16, so that a panel passes seldom. */
 static ptrdiff_t tile_rows_most(ptrdiff_t vectors)
 {
     const ptrdiff_t wide = TILE_SUMS == 24 ? 3 : 2;

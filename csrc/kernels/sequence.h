@@ -5,9 +5,9 @@
  * so that a reverse row starts at its own last element. Rows are sorted by falling
  * length; the rows alive at step s are then the first ones of every list.
  *
- * Threads split outputs only: first the rows of the batch (no barrier), then directions,
- * then hidden units (a barrier after each stage of a step). A lane is one thread's share
- * of one direction.
+ * Threads split outputs only: first the rows of the batch (no barrier), then
+ * directions, then hidden units (a barrier after each stage of a step). A lane is one
+ * thread's share of one direction.
  */
 #ifndef XR_SEQUENCE_H
 #define XR_SEQUENCE_H
@@ -96,8 +96,8 @@ static ptrdiff_t rows_alive(const struct lane *lane, ptrdiff_t most, ptrdiff_t s
 }
 
 /* Rows of states lie in one order for all states of a direction: with a cache by time,
- * the initial ones last; without one in two sets, used in turn. The index of row b before
- * step s (after step s - 1). */
+ * the initial ones last; without one in two sets, used in turn. The index of row b
+ * before step s (after step s - 1). */
 static ptrdiff_t state_index(const struct run *run, int direction, ptrdiff_t b,
                              ptrdiff_t s)
 {

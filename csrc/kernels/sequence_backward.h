@@ -1,13 +1,13 @@
 /* The time loop back, for every cell (backpropagation through time).
  *
- * Only the gradient of the previous state has to wait for the step after it. So each step
- * forms dh, calls the cell's point function, which leaves the gradients of the sums in da
- * for the whole sequence, and takes one product with R transposed. Gradients of inputs
- * and weights follow after the loop, over all steps at once (gradients.h).
+ * Only the gradient of the previous state has to wait for the step after it. So each
+ * step forms dh, calls the cell's point function, which leaves the gradients of the
+ * sums in da for the whole sequence, and takes one product with R transposed. Gradients
+ * of inputs and weights follow after the loop, over all steps at once (gradients.h).
  *
- * dstates[k][b] holds the gradient of row b's state k: after the step while dh is formed,
- * before the step when its turn is over. Rows come alive at their own last step.
- * Twin: backward_direction in src/exactrnn/reference.py.
+ * dstates[k][b] holds the gradient of row b's state k: after the step while dh is
+ * formed, before the step when its turn is over. Rows come alive at their own last
+ * step. Twin: direction_backward in src/exactrnn/_sequence.py.
  */
 #ifndef XR_SEQUENCE_BACKWARD_H
 #define XR_SEQUENCE_BACKWARD_H
@@ -100,8 +100,8 @@ static struct backward_block backward_rows(const struct lane *lane, ptrdiff_t s,
     return block;
 }
 
-/* The recurrent product of a stage, transposed: for stage 0 on top of what the cell left
- * in dh, for stage 1 the gradient of the operand, from zero. */
+/* The recurrent product of a stage, transposed: for stage 0 on top of what the cell
+ * left in dh, for stage 1 the gradient of the operand, from zero. */
 static void backward_product(const struct lane *lane,
                              const struct backward_block *block, int stage)
 {

@@ -5,14 +5,14 @@
  * with the recurrent product and goes to the cell's point function while it is in the
  * nearest cache. Panels are walked back and forth, so that the last ones of a step,
  * still cached, are the first ones of the next.
- * Twin: forward_direction in src/exactrnn/reference.py.
+ * Twin: direction_forward in src/exactrnn/_sequence.py.
  */
 #ifndef XR_SEQUENCE_FORWARD_H
 #define XR_SEQUENCE_FORWARD_H
 
 #include "sequence.h"
 
-/* Rows that go through product and point function together: whole tiles of 4, 6 and 8. */
+/* Rows that go through product and point function together: whole tiles. */
 enum { ROWS_AT_ONCE = 24 };
 
 /* Bytes of sums that a block of steps may fill: with one panel, well inside an L2. */
@@ -31,7 +31,8 @@ static struct run make_forward_run(const struct xr_problem *problem,
     const ptrdiff_t row = cell->info.sums * pad_units(problem->layer->H);
     ptrdiff_t block = BLOCK_BYTES / (B * row * (ptrdiff_t)sizeof(elem) + 1);
     block = block < 1 ? 1 : min_of(block, problem->T);
-    /* Of each row of a block x and sums; of a step sums, states before and after, operand. */
+    /* Of each row of a block x and sums; of a step sums, states before and after,
+     * operand. */
     const ptrdiff_t pointers = 2 * block * B + (2 + 2 * cell->info.states) * B;
     struct run run = make_run(problem, cell, arena, pointers);
     run.block = block;

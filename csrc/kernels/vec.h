@@ -23,13 +23,13 @@
  * Compare    vec_lt le eq (a,b)            false where an operand is NaN
  *            vec_select(mask, if_true, if_false)
  *            vec_min(a,b) = a < b ? a : b  vec_max(a,b) = a > b ? a : b
- *                               so the second operand where they are equal or one is NaN
+ *                               the second operand where they are equal or one is NaN
  * Integers   vec_rint(v)        nearest, ties to even, sign of zero kept;
  *                               |v| < 2^22 (f32), 2^51 (f64), or a NaN
- *            vec_pow2_biased(t) 2^n for t = VEC_POW2_BIAS + n, 2^n normal: a shift. Where
- *                               t is anything else: some value, no trap
- *            vec_exponent(v), vec_mantissa(v)   e and 1 <= m < 2 for normal v = m*2^e > 0
- *                               (all others: some value)
+ *            vec_pow2_biased(t) 2^n for t = VEC_POW2_BIAS + n, 2^n normal: a shift. For
+ *                               any other t some value, no trap
+ *            vec_exponent(v), vec_mantissa(v)   e and 1 <= m < 2 of a normal v = m*2^e,
+ *                               v > 0 (all others: some value)
  *
  * The NumPy twin of this file is src/exactrnn/_arith.py. */
 #ifndef XR_VEC_H
@@ -48,7 +48,7 @@
 
 /* The exported name of a descriptor: XR_NAME(stem) is stem_avx2_f32. */
 #define XR_NAME(stem) XR_PASTE3(stem, XR_ISA, XR_DTYPE)
-/* A table that exists for both element types: XR_TYPED(stem) is stem_f32 or stem_f64. */
+/* A table that exists for both element types: XR_TYPED(stem) is stem_f32, stem_f64. */
 #define XR_TYPED(stem) XR_PASTE2(stem, XR_DTYPE)
 #define XR_COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
 
@@ -68,7 +68,7 @@ enum { ELEM_FRACTION_BITS = 52, ELEM_BIAS = 1023 };
 #error "no element type: compile with -DXR_DTYPE=f32 -DXR_DTYPE_f32, or f64"
 #endif
 
-/* 2^23 or 2^52, above which neighbouring elements lie 1 apart, and once and a half it. */
+/* 2^23 or 2^52, from where neighbouring elements lie 1 apart, and 1.5 times it. */
 #define ELEM_UNIT ((elem)((elem_bits)1 << ELEM_FRACTION_BITS))
 #define ELEM_ROUNDER ((elem)1.5 * ELEM_UNIT)
 /* The low bits of ROUNDER + bias + n are n's biased exponent: see vec_pow2_biased. */

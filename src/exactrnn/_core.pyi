@@ -20,6 +20,7 @@ def cell_info(cell: str) -> CellInfo: ...
 def max_threads() -> int: ...
 def set_threads(threads: int) -> None: ...
 def thread_work(limits: tuple[int, int] | None = None) -> tuple[int, int]: ...
+
 @final
 class Packed:
     @property
@@ -45,6 +46,7 @@ def pack(
     clip: float | None,
     backward: bool,
 ) -> Packed: ...
+
 @final
 class LayerCache:
     threads: int
@@ -71,6 +73,7 @@ def backward(
     dstate_out: States,
     dweights: tuple[tuple[Array | None, ...], ...],
 ) -> None: ...
+
 @final
 class Stepper:
     @property

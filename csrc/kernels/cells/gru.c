@@ -1,13 +1,13 @@
-/* Gated recurrent unit, reset after the product: K. Cho et al., arXiv 1406.1078 (v1), the
- * form of cuDNN and torch.
+/* Gated recurrent unit, reset after the product: K. Cho et al., arXiv 1406.1078 (v1),
+ * the form of cuDNN and torch.
  *
  *     r = σ(W_r x + R_r h_prev + b_r)        z = σ(W_z x + R_z h_prev + b_z)
  *     v = R_n h_prev + b_hh_n
  *     n = tanh(W_n x + b_ih_n + r * v)
  *     h = z * h_prev + (1 - z) * n           z keeps: at z = 1, h is h_prev exactly
  *
- * Gate order: r z n, as torch. The candidate keeps its two products apart, each starting
- * at its own bias, so there are four sums. The cache holds r z n v and h.
+ * Gate order: r z n, as torch. The candidate keeps its two products apart, each
+ * starting at its own bias, so there are four sums. The cache holds r z n v and h.
  * Twin: src/exactrnn/cells/gru.py.
  */
 #include "../cell.h"
@@ -40,7 +40,8 @@ static void gru_point_forward(const struct forward_block *block)
 
 /*     dan = dh * (1 - z) * (1 - n*n)      daz = dh * (h_prev - n) * z'
  *     dv  = dan * r                       dar = dan * v * r'
- *     h_prev by z:  dh * z                v reaches R_n and b_hh_n, n reaches W_n, b_ih_n
+ *     h_prev by z:  dh * z
+ *     v reaches R_n and b_hh_n, n reaches W_n and b_ih_n
  */
 static void gru_point_backward(const struct backward_block *block)
 {

@@ -1,13 +1,13 @@
-/* Gated recurrent unit, reset before the product: K. Cho et al., arXiv 1406.1078 (v3, the
- * text of EMNLP 2014).
+/* Gated recurrent unit, reset before the product: K. Cho et al., arXiv 1406.1078 (v3,
+ * the text of EMNLP 2014).
  *
  *     r = σ(W_r x + R_r h_prev + b_r)        z = σ(W_z x + R_z h_prev + b_z)
  *     s = r * h_prev
  *     n = tanh(W_n x + R_n s + b_n)
  *     h = z * h_prev + (1 - z) * n           z keeps: at z = 1, h is h_prev exactly
  *
- * Gate order: r z n. Two stages: s is the operand of the second product. The cache holds
- * r z n, s and h. Twin: src/exactrnn/cells/gru_before.py.
+ * Gate order: r z n. Two stages: s is the operand of the second product. The cache
+ * holds r z n, s and h. Twin: src/exactrnn/cells/gru_before.py.
  */
 #include "../cell.h"
 #include "../elementary.h"

@@ -1,8 +1,9 @@
-/* Long short-term memory with a forget gate, no peepholes: S. Hochreiter, J. Schmidhuber,
- * Neural Computation 9(8):1735-1780, 1997; F. Gers, J. Schmidhuber, F. Cummins, Learning
- * to Forget, Neural Computation 12(10):2451-2471, 2000.
+/* Long short-term memory with a forget gate, no peepholes: S. Hochreiter, J.
+ * Schmidhuber, Neural Computation 9(8):1735-1780, 1997; F. Gers, J. Schmidhuber, F.
+ * Cummins, Learning to Forget, Neural Computation 12(10):2451-2471, 2000.
  *
- *     i = σ(ai)    f = σ(af)    g = tanh(ag)    o = σ(ao)     a. = W. x + R. h_prev + b.
+ *     a. = W. x + R. h_prev + b.
+ *     i = σ(ai)    f = σ(af)    g = tanh(ag)    o = σ(ao)
  *     c = f * c_prev + i * g
  *     h = o * tanh(c)
  *

@@ -1,5 +1,5 @@
-/* vec/avx2.h - the vocabulary of vec.h on AVX2 with FMA: 8 floats or 4 doubles. A mask is a
- * vector whose lanes have all bits set or none. Contracts stand in vec.h. */
+/* vec/avx2.h - the vocabulary of vec.h on AVX2 with FMA: 8 floats or 4 doubles.
+ * A mask is a vector whose lanes have all bits set or none. Contracts: see vec.h. */
 #ifndef XR_VEC_AVX2_H
 #define XR_VEC_AVX2_H
 

@@ -1,5 +1,5 @@
-/* vec/avx512.h - the vocabulary of vec.h on AVX-512 F, DQ, BW, VL: 16 floats or 8 doubles.
- * Masks are mask registers. Contracts stand in vec.h. */
+/* vec/avx512.h - the vocabulary of vec.h on AVX-512 F, DQ, BW, VL: 16 floats or 8
+ * doubles. Masks are mask registers. Contracts stand in vec.h. */
 #ifndef XR_VEC_AVX512_H
 #define XR_VEC_AVX512_H
 
@@ -43,7 +43,7 @@ XR_INLINE vec vec_neg(vec v) { return _mm512_xor_ps(v, _mm512_set1_ps(-0.0f)); }
 XR_INLINE vec vec_abs(vec v) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), v); }
 XR_INLINE vec vec_copysign(vec magnitude, vec sign)
 {
-    /* 0xE4 picks, bit for bit, `sign` where the mask is set and `magnitude` elsewhere. */
+    /* 0xE4 picks, bit for bit, `sign` where the mask is set, else `magnitude`. */
     return _mm512_castsi512_ps(_mm512_ternarylogic_epi32(
         _mm512_castps_si512(sign), _mm512_castps_si512(magnitude),
         _mm512_castps_si512(_mm512_set1_ps(-0.0f)), 0xE4));
@@ -116,7 +116,7 @@ XR_INLINE vec vec_neg(vec v) { return _mm512_xor_pd(v, _mm512_set1_pd(-0.0)); }
 XR_INLINE vec vec_abs(vec v) { return _mm512_andnot_pd(_mm512_set1_pd(-0.0), v); }
 XR_INLINE vec vec_copysign(vec magnitude, vec sign)
 {
-    /* 0xE4 picks, bit for bit, `sign` where the mask is set and `magnitude` elsewhere. */
+    /* 0xE4 picks, bit for bit, `sign` where the mask is set, else `magnitude`. */
     return _mm512_castsi512_pd(_mm512_ternarylogic_epi64(
         _mm512_castpd_si512(sign), _mm512_castpd_si512(magnitude),
         _mm512_castpd_si512(_mm512_set1_pd(-0.0)), 0xE4));

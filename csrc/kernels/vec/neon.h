@@ -1,7 +1,7 @@
 /* vec/neon.h - the vocabulary of vec.h on aarch64 Advanced SIMD: 4 floats or 2 doubles.
- * There are no masked loads and stores: a part goes through a whole vector on the stack.
- * min and max are compare and select, because FMIN and FMAX treat NaN and zeros otherwise.
- * Contracts stand in vec.h. */
+ * There are no masked loads and stores: a part goes through a whole vector on the
+ * stack. min and max are compare and select, because FMIN and FMAX treat NaN and zeros
+ * otherwise. Contracts stand in vec.h. */
 #ifndef XR_VEC_NEON_H
 #define XR_VEC_NEON_H
 

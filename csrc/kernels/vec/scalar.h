@@ -82,7 +82,7 @@ XR_INLINE vec vec_mantissa(vec v)
     return scalar_elem_((scalar_bits_(v) & SCALAR_FRACTION_) | scalar_bits_((elem)1));
 }
 
-/* ---- fma, emulated ----------------------------------------------------------------- */
+/* ---- fma, emulated --------------------------------------------------------------- */
 
 XR_INLINE uint64_t fma_bits_(double v)
 {
@@ -157,7 +157,7 @@ XR_INLINE double fma_split_(double v, int *exponent)
     return v;
 }
 
-/* a*b + c = high + low with low rounded to odd, so that high + low rounds as a*b + c. */
+/* a*b + c = high + low, low rounded to odd, so that high + low rounds as a*b + c. */
 XR_INLINE double fma_expand_(double a, double b, double c, double *low)
 {
     double product_error, part_error, high_error;
@@ -168,8 +168,8 @@ XR_INLINE double fma_expand_(double a, double b, double c, double *low)
     return high;
 }
 
-/* For finite operands other than 0: the sum is formed with a*b scaled to about 1, where no
- * step can over- or underflow, and scaled back with the one rounding that is due. */
+/* For finite operands other than 0: the sum is formed with a*b scaled to about 1, where
+ * no step can over- or underflow, and scaled back with the one rounding that is due. */
 static inline double fma_scaled_f64_(double a, double b, double c)
 {
     int a_exponent, b_exponent, c_exponent;
@@ -186,8 +186,8 @@ static inline double fma_scaled_f64_(double a, double b, double c)
     const double tiny = fma_pow2_(exponent < -700 ? -1022 - exponent : -322);
     double scaled = sum;
     if (sum < tiny && sum > -tiny && exponent < -700) {
-        /* Subnormal: next to +-tiny, the scaled least normal number, one unit in the last
-         * place is the scaled least subnormal. */
+        /* Subnormal: next to +-tiny, the scaled least normal number, one unit in the
+         * last place is the scaled least subnormal. */
         const double base = sum < 0.0 ? -tiny : tiny;
         double rest;
         const double shifted = fma_two_sum_(base, high, &rest);
