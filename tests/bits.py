@@ -60,7 +60,7 @@ def random_state(rng, layer, B):
 
 
 def random_problem(layer, T, B, lengths=None, seed=0):
-    """Return x, state, dy and dstate for a layer, as keyword arguments of `run_layer`."""
+    """Return x, state, dy, dstate and lengths: the keyword arguments of `run_layer`."""
     rng = np.random.default_rng(seed)
     width = layer.hidden_size * (1 + layer.bidirectional)
     return {

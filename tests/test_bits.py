@@ -9,8 +9,15 @@ import functools
 
 import numpy as np
 import pytest
-from bits import as_tuple, assert_same_bits, assert_same_results, every_thread_used
-from bits import random_problem, run_layer, run_twin
+from bits import (
+    as_tuple,
+    assert_same_bits,
+    assert_same_results,
+    every_thread_used,
+    random_problem,
+    run_layer,
+    run_twin,
+)
 from variants import make_layer
 
 # T, B, I, H, options
@@ -70,7 +77,7 @@ def test_extreme_values_equal_twin(cell, isa, dtype):
 
 
 def vanishing_problem(layer, dtype):
-    """Gradients from just above to far below the threshold of contract N6, row by row."""
+    """Gradients from just above to far below the threshold of N6, row by row."""
     problem = random_problem(layer, 3, 6, seed=3)
     exponent = -100 if dtype == "float32" else -900
     scales = np.array([2.0 ** (exponent + n) for n in (8, 4, 2, 1, 0, -6)], dtype)

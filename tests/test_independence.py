@@ -2,8 +2,14 @@
 
 import numpy as np
 import pytest
-from bits import as_tuple, assert_same_bits, assert_same_results, every_thread_used
-from bits import random_problem, run_layer
+from bits import (
+    as_tuple,
+    assert_same_bits,
+    assert_same_results,
+    every_thread_used,
+    random_problem,
+    run_layer,
+)
 from variants import make_layer
 
 T, I, H = 6, 5, 37
