@@ -6,10 +6,15 @@
  *
  *     dW[row, column] += sum of chunks ( chain over k of da[k][row] * x[k][column] )
  *
- * A chunk of the right operand is packed into panels once, a tile of gate rows of da
- * beside it, and the register block of products.h runs over both. Padded steps count as
- * +0.0 * +0.0, whose only effect is to turn a -0.0 into +0.0, so that one row of zeros
- * stands for a whole gap and ragged batches cost what they hold.
+ * Of each chunk both sides are packed, and a register block runs over both:
+ *
+ *     operand   [panel][k][OPERAND_VECTORS * LANES]    from x, h_prev or the stage
+ *     da        [tile][k][TILE_GATES]                  gate rows of all sums in turn
+ *
+ * The operand's panels are narrow, so that one stays in the L1 while all gate rows
+ * pass; the bias gradients, long sums with w = 1, are taken along while da is packed.
+ * Padded steps count as +0.0 * +0.0, whose only effect is to turn a -0.0 into +0.0, so
+ * that one row of zeros stands for a whole gap and ragged batches cost what they hold.
  * Twin: long_sum in src/exactrnn/_arith.py.
  */
 #ifndef XR_GRADIENTS_H
@@ -19,31 +24,39 @@
 
 enum {
     CHUNK = 256,
-    PANEL_VECTORS = TILE_SUMS / 6, /* right operand; 6 gate rows beside it */
-    GATE_ROWS = 6,
+    OPERAND_VECTORS = 2,
+    OPERAND_WIDTH = OPERAND_VECTORS * VEC_LANES,
+    TILE_GATES = TILE_SUMS / OPERAND_VECTORS,
     INPUT_ROWS = 48 /* rows of dx that are formed together */
 };
 
 /* What a weight gradient multiplies da with. */
 enum operand_kind { OPERAND_X, OPERAND_H_PREV, OPERAND_STAGE, OPERAND_KINDS };
 
-/* The row blocks of dW or dR that share an operand: H rows x columns for each sum. */
+/* The row blocks of dW or dR that share an operand: of each sum the gate rows of units
+ * begin … end-1, `units` in number. */
 struct weight_job {
     int direction;
     enum operand_kind kind;
-    ptrdiff_t columns;
+    ptrdiff_t begin, units, columns;
     int count;
     int sum[XR_MAX_SUMS];
-    elem *dw[XR_MAX_SUMS]; /* the first row of each block */
+    elem *dw[XR_MAX_SUMS]; /* [units, columns] */
+    elem *db[XR_MAX_SUMS]; /* [units], or NULL */
 };
 
 static struct weight_job make_weight_job(const struct run *run, int direction,
-                                         enum operand_kind kind)
+                                         enum operand_kind kind, ptrdiff_t begin,
+                                         ptrdiff_t end)
 {
     const struct xr_gradients *dw = &run->problem->dw[direction];
+    elem *matrix = kind == OPERAND_X ? dw->w_ih : dw->w_hh;
+    elem *bias = kind == OPERAND_X ? dw->b_ih : dw->b_hh;
     struct weight_job job = {
         .direction = direction,
         .kind = kind,
+        .begin = begin,
+        .units = end - begin,
         .columns = kind == OPERAND_X ? run->I : run->H,
     };
     for (int s = 0; s < run->sums; s++) {
@@ -52,9 +65,10 @@ static struct weight_job make_weight_job(const struct run *run, int direction,
             sum->r >= 0 && (sum->stage == 0) == (kind == OPERAND_H_PREV);
         const int gate = kind == OPERAND_X ? sum->w : takes_r ? sum->r : -1;
         if (gate >= 0) {
-            elem *first = kind == OPERAND_X ? dw->w_ih : dw->w_hh;
+            const ptrdiff_t row = gate * run->H + begin;
             job.sum[job.count] = s;
-            job.dw[job.count++] = first + gate * run->H * job.columns;
+            job.dw[job.count] = matrix + row * job.columns;
+            job.db[job.count++] = bias ? bias + row : NULL;
         }
     }
     return job;
@@ -99,164 +113,153 @@ static void gather_chunk(const struct run *run, int direction, enum operand_kind
     }
 }
 
-/* [panel][row][PANEL_VECTORS * LANES], the last panel filled up with zeros. */
+/* The last panel is filled up with zeros. */
 static void pack_operand(const struct chunk *chunk, ptrdiff_t columns, elem *packed)
 {
-    const ptrdiff_t width = PANEL_VECTORS * VEC_LANES;
-    for (ptrdiff_t first = 0; first < columns; first += width) {
-        const ptrdiff_t inside = min_of(width, columns - first);
-        for (ptrdiff_t row = 0; row < chunk->rows; row++, packed += width) {
-            memcpy(packed, chunk->operand[row] + first, (size_t)inside * sizeof(elem));
-            memset(packed + inside, 0, (size_t)(width - inside) * sizeof(elem));
+    for (ptrdiff_t first = 0; first < columns; first += OPERAND_WIDTH) {
+        const ptrdiff_t inside = min_of(OPERAND_WIDTH, columns - first);
+        for (ptrdiff_t k = 0; k < chunk->rows; k++, packed += OPERAND_WIDTH) {
+            const elem *from = chunk->operand[k] + first;
+            for (int j = 0; j < OPERAND_VECTORS; j++) {
+                const ptrdiff_t left = inside - j * VEC_LANES;
+                const vec v = left >= VEC_LANES ? vec_load(from + j * VEC_LANES)
+                              : left > 0 ? vec_load_part(from + j * VEC_LANES, left)
+                                         : vec_zero();
+                vec_store(packed + j * VEC_LANES, v);
+            }
         }
     }
 }
 
-/* dw [m, width] of one chunk is added to m rows of the total. */
-XR_INLINE void weight_tile(const elem *da, const elem *operand, ptrdiff_t rows,
-                           elem *total, ptrdiff_t stride, ptrdiff_t inside, const int m)
+/* The gate rows of a job in tiles, the last one filled up with zeros; `row`, as long as
+ * all tiles, holds them for one k. bias[r] becomes the chain of the chunk. */
+static void pack_gates(const struct run *run, const struct weight_job *job,
+                       const struct chunk *chunk, elem *packed, elem *row, elem *bias)
 {
-    const int n = PANEL_VECTORS;
-    vec s[GATE_ROWS][PANEL_VECTORS];
-#pragma GCC unroll 6
-    for (int i = 0; i < m; i++) {
-#pragma GCC unroll 4
-        for (int j = 0; j < n; j++) {
+    const ptrdiff_t tiles = ceil_div(job->count * job->units, TILE_GATES);
+    memset(row, 0, (size_t)(tiles * TILE_GATES) * sizeof(elem));
+    memset(bias, 0, (size_t)(tiles * TILE_GATES) * sizeof(elem));
+    for (ptrdiff_t k = 0; k < chunk->rows; k++) {
+        for (int j = 0; j < job->count; j++) {
+            memcpy(row + j * job->units,
+                   chunk->da[k] + job->sum[j] * run->Hp + job->begin,
+                   (size_t)job->units * sizeof(elem));
+        }
+        for (ptrdiff_t r = 0; r < tiles * TILE_GATES; r++) {
+            bias[r] = row[r] + bias[r];
+        }
+        for (ptrdiff_t tile = 0; tile < tiles; tile++) {
+            memcpy(packed + (tile * chunk->rows + k) * TILE_GATES,
+                   row + tile * TILE_GATES, TILE_GATES * sizeof(elem));
+        }
+    }
+}
+
+/* Adds one chunk to `gates` rows of dw, `inside` columns each. */
+static void weight_tile(const elem *da, const elem *operand, ptrdiff_t rows,
+                        elem *const *dw, ptrdiff_t gates, ptrdiff_t inside)
+{
+    vec s[TILE_GATES][OPERAND_VECTORS];
+#pragma GCC unroll 12
+    for (int i = 0; i < TILE_GATES; i++) {
+#pragma GCC unroll 2
+        for (int j = 0; j < OPERAND_VECTORS; j++) {
             s[i][j] = vec_zero();
         }
     }
-    for (ptrdiff_t k = 0; k < rows; k++, da += GATE_ROWS, operand += n * VEC_LANES) {
-        vec right[PANEL_VECTORS];
-#pragma GCC unroll 4
-        for (int j = 0; j < n; j++) {
+    for (ptrdiff_t k = 0; k < rows; k++, da += TILE_GATES, operand += OPERAND_WIDTH) {
+        vec right[OPERAND_VECTORS];
+#pragma GCC unroll 2
+        for (int j = 0; j < OPERAND_VECTORS; j++) {
             right[j] = vec_load(operand + j * VEC_LANES);
         }
-#pragma GCC unroll 6
-        for (int i = 0; i < m; i++) {
+#pragma GCC unroll 12
+        for (int i = 0; i < TILE_GATES; i++) {
             vec left = vec_set(da[i]);
-#pragma GCC unroll 4
-            for (int j = 0; j < n; j++) {
+#pragma GCC unroll 2
+            for (int j = 0; j < OPERAND_VECTORS; j++) {
                 s[i][j] = vec_fma(left, right[j], s[i][j]);
             }
         }
     }
-#pragma GCC unroll 6
-    for (int i = 0; i < m; i++) {
-#pragma GCC unroll 4
-        for (int j = 0; j < n; j++) {
-            const ptrdiff_t left = inside - j * VEC_LANES;
-            elem *to = total + i * stride + j * VEC_LANES;
-            if (left >= VEC_LANES) {
-                vec_store(to, vec_add(vec_load(to), s[i][j]));
-            } else if (left > 0) {
-                vec_store_part(to, left, vec_add(vec_load_part(to, left), s[i][j]));
-            }
+    elem chains[TILE_GATES][OPERAND_WIDTH];
+#pragma GCC unroll 12
+    for (int i = 0; i < TILE_GATES; i++) {
+#pragma GCC unroll 2
+        for (int j = 0; j < OPERAND_VECTORS; j++) {
+            vec_store(chains[i] + j * VEC_LANES, s[i][j]);
+        }
+    }
+    for (ptrdiff_t i = 0; i < gates; i++) {
+        for (ptrdiff_t j = 0; j < inside; j++) {
+            dw[i][j] += chains[i][j];
         }
     }
 }
 
-/* One tile of gate rows, over all columns. `da` is [rows, GATE_ROWS]. */
-static void weight_rows(elem *dw, ptrdiff_t columns, const struct chunk *chunk,
-                        const elem *da, const elem *packed, ptrdiff_t m)
+/* One chunk of a job, both sides packed: each panel of the operand meets all tiles. */
+static void weight_products(const struct weight_job *job, ptrdiff_t rows,
+                            const elem *da, const elem *operand)
 {
-    const ptrdiff_t width = PANEL_VECTORS * VEC_LANES;
-    const ptrdiff_t rows = chunk->rows;
-    for (ptrdiff_t first = 0; first < columns; first += width) {
-        const elem *operand = packed + first * rows;
-        elem *total = dw + first;
-        const ptrdiff_t inside = min_of(width, columns - first);
-        switch (m) {
-        case 1: weight_tile(da, operand, rows, total, columns, inside, 1); break;
-        case 2: weight_tile(da, operand, rows, total, columns, inside, 2); break;
-        case 3: weight_tile(da, operand, rows, total, columns, inside, 3); break;
-        case 4: weight_tile(da, operand, rows, total, columns, inside, 4); break;
-        case 5: weight_tile(da, operand, rows, total, columns, inside, 5); break;
-        case 6: weight_tile(da, operand, rows, total, columns, inside, 6); break;
+    const ptrdiff_t gates = job->count * job->units;
+    for (ptrdiff_t first = 0; first < job->columns; first += OPERAND_WIDTH) {
+        const ptrdiff_t inside = min_of(OPERAND_WIDTH, job->columns - first);
+        for (ptrdiff_t r = 0; r < gates; r += TILE_GATES) {
+            elem *dw[TILE_GATES];
+            const ptrdiff_t m = min_of(TILE_GATES, gates - r);
+            for (ptrdiff_t i = 0; i < m; i++) {
+                const ptrdiff_t j = (r + i) / job->units, unit = (r + i) % job->units;
+                dw[i] = job->dw[j] + unit * job->columns + first;
+            }
+            weight_tile(da + r * rows, operand + first * rows, rows, dw, m, inside);
         }
     }
 }
 
-/* Elements of thread buffer: a packed chunk of the widest operand, and a tile of da. */
+static ptrdiff_t gates_most(const struct run *run)
+{
+    return ceil_div(run->sums * run->H, TILE_GATES) * TILE_GATES;
+}
+
+/* Elements of thread buffer: a chunk of both sides, a row of da and one of biases. */
 static ptrdiff_t weight_buffer_size(const struct run *run)
 {
-    const ptrdiff_t width = PANEL_VECTORS * VEC_LANES;
     const ptrdiff_t widest = run->I > run->H ? run->I : run->H;
-    return CHUNK * (ceil_div(widest, width) * width + GATE_ROWS);
+    const ptrdiff_t panels = ceil_div(widest, OPERAND_WIDTH);
+    return CHUNK * (panels * OPERAND_WIDTH + gates_most(run)) + 2 * gates_most(run);
 }
 
-/* Gate rows of units begin … end-1 of every block of a job. */
-static void weight_units(const struct run *run, const struct weight_job *job,
-                         ptrdiff_t begin, ptrdiff_t end, elem *buffer)
+static void run_weight_job(const struct run *run, const struct weight_job *job,
+                           elem *buffer)
 {
     struct chunk chunk;
-    elem *da = buffer;
-    elem *packed = buffer + CHUNK * GATE_ROWS;
-    const ptrdiff_t tiles = ceil_div(end - begin, GATE_ROWS);
+    elem *row = buffer;
+    elem *bias = row + gates_most(run);
+    elem *da = bias + gates_most(run);
+    elem *operand = da + CHUNK * gates_most(run);
     for (ptrdiff_t k0 = 0; k0 < run->T * run->B; k0 += CHUNK) {
         gather_chunk(run, job->direction, job->kind, k0, &chunk);
-        pack_operand(&chunk, job->columns, packed);
-        for (ptrdiff_t tile = 0; tile < job->count * tiles; tile++) {
-            const ptrdiff_t j = tile / tiles;
-            const ptrdiff_t unit = begin + tile % tiles * GATE_ROWS;
-            const ptrdiff_t m = min_of(GATE_ROWS, end - unit);
-            const ptrdiff_t at = job->sum[j] * run->Hp + unit;
-            for (ptrdiff_t row = 0; row < chunk.rows; row++) {
-                for (ptrdiff_t i = 0; i < m; i++) {
-                    da[row * GATE_ROWS + i] = chunk.da[row][at + i];
-                }
-            }
-            elem *dw = job->dw[j] + unit * job->columns;
-            weight_rows(dw, job->columns, &chunk, da, packed, m);
-        }
-    }
-}
-
-/* The bias gradients of one vector of units of a sum: a long sum with w = 1. A sum that
- * takes both products gives the same gradient to both biases. */
-static void bias_vector(const struct run *run, int direction, int sum, ptrdiff_t unit)
-{
-    const struct xr_sum *place = &run->cell->info.sum[sum];
-    const struct xr_gradients *dw = &run->problem->dw[direction];
-    elem *into[2] = {
-        place->w >= 0 && dw->b_ih ? (elem *)dw->b_ih + place->w * run->H + unit : NULL,
-        place->r >= 0 && dw->b_hh ? (elem *)dw->b_hh + place->r * run->H + unit : NULL,
-    };
-    const ptrdiff_t inside = min_of(VEC_LANES, run->H - unit);
-    struct chunk chunk;
-    for (ptrdiff_t k0 = 0; k0 < run->T * run->B; k0 += CHUNK) {
-        gather_chunk(run, direction, OPERAND_X, k0, &chunk);
-        vec s = vec_zero();
-        for (ptrdiff_t row = 0; row < chunk.rows; row++) {
-            s = vec_add(vec_load(chunk.da[row] + sum * run->Hp + unit), s);
-        }
-        for (int i = 0; i < 2; i++) {
-            if (into[i] != NULL) {
-                const vec total = vec_load_part(into[i], inside);
-                vec_store_part(into[i], inside, vec_add(total, s));
+        pack_operand(&chunk, job->columns, operand);
+        pack_gates(run, job, &chunk, da, row, bias);
+        weight_products(job, chunk.rows, da, operand);
+        for (int j = 0; j < job->count; j++) {
+            for (ptrdiff_t u = 0; job->db[j] != NULL && u < job->units; u++) {
+                job->db[j][u] += bias[j * job->units + u];
             }
         }
     }
 }
 
-/* This thread's share of all weight and bias gradients: a run of gate rows. */
+/* This thread's share of all weight and bias gradients: the gate rows of some units. */
 static void weight_gradients(const struct run *run, int rank, int size, elem *buffer)
 {
     const ptrdiff_t begin = rank * run->H / size, end = (rank + 1) * run->H / size;
     for (int d = 0; d < run->directions; d++) {
         for (int kind = 0; kind < OPERAND_KINDS; kind++) {
             const struct weight_job job =
-                make_weight_job(run, d, (enum operand_kind)kind);
-            if (job.count > 0 && end > begin) {
-                weight_units(run, &job, begin, end, buffer);
-            }
-        }
-    }
-    for (int d = 0; d < run->directions; d++) {
-        for (int s = 0; s < run->sums; s++) {
-            const ptrdiff_t vectors = ceil_div(run->H, VEC_LANES);
-            for (ptrdiff_t v = rank * vectors / size; v < (rank + 1) * vectors / size;
-                 v++) {
-                bias_vector(run, d, s, v * VEC_LANES);
+                make_weight_job(run, d, (enum operand_kind)kind, begin, end);
+            if (job.count > 0 && job.units > 0) {
+                run_weight_job(run, &job, buffer);
             }
         }
     }
