@@ -16,7 +16,11 @@
 
 #include "products.h"
 
-enum { HEADER_BYTES = 2048 };
+enum {
+    HEADER_BYTES = 2048,
+    BACKWARD_VECTORS =
+        6 /* of a panel: fewer than forward, so that units can be split */
+};
 
 struct forward_pack {
     ptrdiff_t Hp;
@@ -58,22 +62,12 @@ static ptrdiff_t place_panels(struct panels *panels, ptrdiff_t most, ptrdiff_t H
     return panels_end(panels);
 }
 
-/* The unit vectors of a forward panel: enough for 8 accumulators of stage 0. */
-static ptrdiff_t unit_vectors_most(const struct xr_cell_info *cell)
-{
-    int sums = 0;
-    for (int s = 0; s < cell->sums; s++) {
-        sums += cell->sum[s].r >= 0 && cell->sum[s].stage == 0;
-    }
-    return min_of(ceil_div(8, sums), TILE_VECTORS / cell->gates);
-}
-
 static struct forward_pack forward_pack_layout(const struct xr_layer *layer,
                                                const struct xr_cell_info *cell)
 {
     struct forward_pack at = {.Hp = pad_units(layer->H)};
     const ptrdiff_t vectors = ceil_div(layer->H, VEC_LANES);
-    const ptrdiff_t most = unit_vectors_most(cell);
+    const ptrdiff_t most = TILE_VECTORS / cell->gates;
     at.bias = HEADER_BYTES / (ptrdiff_t)sizeof(elem);
     at.end = at.bias + cell->sums * at.Hp;
     at.x = (struct panels){.K = layer->I, .vectors = vectors};
@@ -123,53 +117,71 @@ static struct backward_pack backward_pack_layout(const struct xr_layer *layer,
         at.r[stage] = (struct panels){.K = at.da_r[stage].segments * layer->H,
                                       .vectors = ceil_div(layer->H, VEC_LANES),
                                       .sums = 1};
-        at.end = place_panels(&at.r[stage], 8, at.Hp, at.end);
+        at.end = place_panels(&at.r[stage], BACKWARD_VECTORS, at.Hp, at.end);
     }
     at.da_x = gate_rows(layer, cell, 0, 0);
     at.x = (struct panels){.K = at.da_x.segments * layer->H,
                            .vectors = ceil_div(layer->I, VEC_LANES),
                            .sums = 1};
-    at.end = place_panels(&at.x, 8, at.Ip, at.end);
+    at.end = place_panels(&at.x, BACKWARD_VECTORS, at.Ip, at.end);
     return at;
 }
 
-/* Row block `gate` of a matrix [G*H, K], as sum `j` of forward panels: units become
- * lanes, so the block is transposed. Units past H are zero. */
+/* Where vector j of a panel begins at k = 0, and how far it is from k to k + 1. */
+struct column {
+    elem *first;
+    ptrdiff_t step;
+};
+
+static struct column panel_column(elem *pack, const struct panels *panels, ptrdiff_t p,
+                                  ptrdiff_t j)
+{
+    const ptrdiff_t units = panel_first(panels, p + 1) - panel_first(panels, p);
+    const ptrdiff_t strip = j / STRIP * STRIP;
+    const ptrdiff_t width = min_of(STRIP, units * panels->sums - strip);
+    elem *first = pack + panel_data(panels, p) + strip * panels->K * VEC_LANES;
+    return (struct column){first + (j - strip) * VEC_LANES, width * VEC_LANES};
+}
+
+/* One row block [H, K] of a matrix, as sum `j` of forward panels: units become lanes,
+ * so the block is transposed. Units past H are zero. */
 static void pack_units(elem *pack, const struct panels *panels, int j,
-                       const elem *matrix, ptrdiff_t H)
+                       const elem *block, ptrdiff_t H)
 {
     for (ptrdiff_t p = 0; p < panels->count; p++) {
         const ptrdiff_t first = panel_first(panels, p);
-        const ptrdiff_t units = panel_first(panels, p + 1) - first;
-        const ptrdiff_t step = units * panels->sums * VEC_LANES;
-        for (ptrdiff_t v = 0; v < units; v++) {
-            elem *to =
-                pack + panel_data(panels, p) + (v * panels->sums + j) * VEC_LANES;
-            const ptrdiff_t unit = (first + v) * VEC_LANES;
+        for (ptrdiff_t v = first; v < panel_first(panels, p + 1); v++) {
+            const struct column to =
+                panel_column(pack, panels, p, (v - first) * panels->sums + j);
+            const ptrdiff_t unit = v * VEC_LANES;
+            const ptrdiff_t inside = min_of(VEC_LANES, H - unit);
             for (ptrdiff_t k = 0; k < panels->K; k++) {
-                for (ptrdiff_t lane = 0; lane < VEC_LANES; lane++) {
-                    const int inside = unit + lane < H;
-                    to[k * step + lane] =
-                        inside ? matrix[(unit + lane) * panels->K + k] : (elem)0;
+                for (ptrdiff_t lane = 0; lane < inside; lane++) {
+                    to.first[k * to.step + lane] = block[(unit + lane) * panels->K + k];
+                }
+                for (ptrdiff_t lane = inside; lane < VEC_LANES; lane++) {
+                    to.first[k * to.step + lane] = 0;
                 }
             }
         }
     }
 }
 
-/* Gate rows of a matrix [G*H, columns], as backward panels: columns become lanes. */
+/* Row blocks [H, columns] of a matrix in turn, as backward panels: columns become
+ * lanes. Columns past the last are zero. */
 static void pack_columns(elem *pack, const struct panels *panels,
                          const elem *const *block, ptrdiff_t H, ptrdiff_t columns)
 {
     for (ptrdiff_t p = 0; p < panels->count; p++) {
-        const ptrdiff_t first = panel_first(panels, p) * VEC_LANES;
-        const ptrdiff_t step = panel_first(panels, p + 1) * VEC_LANES - first;
-        const ptrdiff_t inside = min_of(step, columns - first);
-        elem *to = pack + panel_data(panels, p);
-        for (ptrdiff_t k = 0; k < panels->K; k++, to += step) {
-            const elem *row = block[k / H] + (k % H) * columns + first;
-            memcpy(to, row, (size_t)inside * sizeof(elem));
-            memset(to + inside, 0, (size_t)(step - inside) * sizeof(elem));
+        const ptrdiff_t first = panel_first(panels, p);
+        for (ptrdiff_t v = first; v < panel_first(panels, p + 1); v++) {
+            const struct column to = panel_column(pack, panels, p, v - first);
+            const ptrdiff_t unit = v * VEC_LANES;
+            const ptrdiff_t inside = min_of(VEC_LANES, columns - unit);
+            for (ptrdiff_t k = 0; k < panels->K; k++) {
+                const elem *row = block[k / H] + k % H * columns + unit;
+                vec_store(to.first + k * to.step, vec_load_part(row, inside));
+            }
         }
     }
 }

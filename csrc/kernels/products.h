@@ -4,17 +4,20 @@
  *
  *     c[row][slot, unit] = chain(start; k ascending; a[row][k] * M[slot, unit][k])
  *
- * Vectors run along units. The matrix is packed in panels, so that a pass over k reads
- * memory in order and one panel yields all sums of the same units:
+ * Vectors run along units. The matrix is packed in panels, one of which yields all sums
+ * of the same units, and panels in strips, so that a pass over k reads memory in order:
  *
- *     panel p:   [K][unit vectors of p][sums][LANES]
+ *     panel p:   [strip][K][STRIP * LANES]     vector j = unit vector * sums + sum
+ *                                              lies in strip j / STRIP
  *
  * Rows are given by pointers: any time order, any strides, any subset of a batch.
- * A register block (tile) of m rows x n vectors keeps m*n accumulators; which m and n
- * is used cannot show in the bits.
+ * A register block (tile) of m rows x n vectors keeps m*n accumulators: 8 rows pass one
+ * strip, a single row all strips of a panel side by side, to hide the fma's latency.
+ * Which m and n is used cannot show in the bits.
  *
- * Measured on AVX-512: 6 rows x 4 vectors and 8 x 3 run at 95 % of the fma peak; a
- * single row needs at least 8 vectors side by side to hide the latency of the fma.
+ * Measured on AVX-512 (LSTM, T, B, H = 50, 64, 512, forward and back): panels without
+ * strips, of which a tile reads 3 vectors of 8, took 14 % longer. A single row is bound
+ * by the L2 from H = 128 on; fetching ahead by hand changed nothing there.
  * Twin: chain in src/exactrnn/_arith.py.
  */
 #ifndef XR_PRODUCTS_H
@@ -25,8 +28,10 @@
 
 enum {
     TILE_SUMS = VEC_REGISTERS == 32 ? 24 : 12, /* accumulators of a tile */
-    TILE_ROWS = 8,
-    TILE_VECTORS = 12
+    STRIP = VEC_REGISTERS == 32 ? 3 : 2,       /* vectors */
+    TILE_ROWS = TILE_SUMS / STRIP,
+    TILE_VECTORS = 12,
+    TILE_STRIPS = TILE_VECTORS / STRIP
 };
 
 /* A matrix in panels. Unit vectors are spread evenly over the panels, the first `wider`
@@ -70,8 +75,8 @@ struct operand {
 struct tile {
     const elem *const *a; /* [m] rows */
     const struct operand *operand;
-    const elem *w; /* first vector of the tile at k = 0 */
-    ptrdiff_t w_step;
+    const elem *w; /* its first strip; others follow `strip` elements apart */
+    ptrdiff_t strip;
     elem *const *c;      /* [m] rows */
     ptrdiff_t unit;      /* first unit of the panel */
     const ptrdiff_t *at; /* [n] where the vectors lie in a row of c, from `unit` on */
@@ -92,7 +97,11 @@ XR_INLINE void tile_run(const struct tile *t, const int m, const int n)
             s[i][j] = vec_load(start + t->at[j]);
         }
     }
-    const elem *w = t->w;
+    const elem *w[TILE_STRIPS];
+#pragma GCC unroll 6
+    for (int q = 0; q < TILE_STRIPS; q++) {
+        w[q] = t->w + q * t->strip;
+    }
     const elem *ahead = t->ahead;
     for (int g = 0; g < t->operand->segments; g++) {
         const elem *a[TILE_ROWS];
@@ -100,7 +109,7 @@ XR_INLINE void tile_run(const struct tile *t, const int m, const int n)
         for (int i = 0; i < m; i++) {
             a[i] = t->a[i] + t->operand->segment[g];
         }
-        for (ptrdiff_t k = 0; k < t->operand->length; k++, w += t->w_step) {
+        for (ptrdiff_t k = 0; k < t->operand->length; k++) {
             vec row[TILE_VECTORS];
             if (m > 1) { /* a single row leaves no time for more loads */
                 __builtin_prefetch(ahead, 0, 2);
@@ -108,7 +117,11 @@ XR_INLINE void tile_run(const struct tile *t, const int m, const int n)
             }
 #pragma GCC unroll 12
             for (int j = 0; j < n; j++) {
-                row[j] = vec_load(w + j * VEC_LANES);
+                row[j] = vec_load(w[j / STRIP] + j % STRIP * VEC_LANES);
+            }
+#pragma GCC unroll 6
+            for (int q = 0; q * STRIP < n; q++) { /* the last strip may be narrower */
+                w[q] += (n - q * STRIP < STRIP ? n - q * STRIP : STRIP) * VEC_LANES;
             }
 #pragma GCC unroll 8
             for (int i = 0; i < m; i++) {
@@ -169,14 +182,6 @@ static ptrdiff_t ceil_div(ptrdiff_t n, ptrdiff_t d) { return (n + d - 1) / d; }
 
 static ptrdiff_t min_of(ptrdiff_t n, ptrdiff_t m) { return n < m ? n : m; }
 
-/* Most rows of a tile: as many as leave 3 accumulators each with 32 registers, or 2
- * with 16, so that a panel passes seldom. */
-static ptrdiff_t tile_rows_most(ptrdiff_t vectors)
-{
-    const ptrdiff_t wide = TILE_SUMS == 24 ? 3 : 2;
-    return min_of(TILE_ROWS, TILE_SUMS / min_of(wide, vectors));
-}
-
 struct product {
     const struct panels *panels;
     const elem *pack; /* the pack that the panels lie in */
@@ -185,47 +190,48 @@ struct product {
     int flush;
 };
 
-/* One panel of a product for some rows. While its tiles pass, panel `next` is fetched,
- * spread evenly: a panel that comes from the L3 costs its whole latency otherwise. */
+/* One panel of a product for some rows. All rows pass a few strips before the next
+ * ones, which are fetched meanwhile, spread evenly: weights that come from the L3 cost
+ * its whole latency otherwise. The last strips of the panel fetch the first of `next`.
+ * */
 static void product_panel(const struct product *product, ptrdiff_t p, ptrdiff_t next,
                           ptrdiff_t rows, const elem *const *a, elem *const *c)
 {
     const struct panels *panels = product->panels;
     const ptrdiff_t first = panel_first(panels, p);
-    const int vectors = (int)(panel_first(panels, p + 1) - first) * panels->sums;
+    const ptrdiff_t vectors = (panel_first(panels, p + 1) - first) * panels->sums;
     struct tile tile = {
         .a = a,
         .operand = &product->operand,
         .w = product->pack + panel_data(panels, p),
-        .w_step = vectors * VEC_LANES,
+        .strip = STRIP * panels->K * VEC_LANES,
         .c = c,
         .unit = first * VEC_LANES,
         .at = panels->at,
         .start = product->start,
         .flush = product->flush,
-        .ahead = product->pack + panel_data(panels, next),
     };
     if (rows == 1) {
-        tile_any(&tile, 1, vectors);
+        tile_any(&tile, 1, (int)vectors);
         return;
     }
-    const ptrdiff_t ahead_size =
-        panel_data(panels, next + 1) - panel_data(panels, next);
-    const ptrdiff_t tiles = ceil_div(rows, tile_rows_most(vectors));
-    for (ptrdiff_t r = 0; r < tiles; r++) {
-        const ptrdiff_t row = r * rows / tiles;
-        const ptrdiff_t m = (r + 1) * rows / tiles - row;
-        const ptrdiff_t chunks = ceil_div(vectors, min_of(TILE_VECTORS, TILE_SUMS / m));
-        tile.a = a + row;
-        tile.c = c + row;
-        tile.ahead_step = ahead_size / (tiles * chunks * panels->K);
-        for (ptrdiff_t q = 0; q < chunks; q++) {
-            const ptrdiff_t j = q * vectors / chunks;
-            tile.w = product->pack + panel_data(panels, p) + j * VEC_LANES;
-            tile.at = panels->at + j;
-            tile_any(&tile, (int)m, (int)((q + 1) * vectors / chunks - j));
+    const ptrdiff_t tiles = ceil_div(rows, TILE_ROWS);
+    const ptrdiff_t strips = TILE_SUMS / (ceil_div(rows, tiles) * STRIP);
+    const ptrdiff_t wide = min_of(strips, TILE_STRIPS) * STRIP;
+    tile.ahead_step = wide * VEC_LANES / tiles;
+    for (ptrdiff_t j = 0; j < vectors; j += wide) {
+        const ptrdiff_t n = min_of(wide, vectors - j);
+        const elem *after = tile.w + n * panels->K * VEC_LANES;
+        tile.ahead = j + n < vectors ? after : product->pack + panel_data(panels, next);
+        for (ptrdiff_t r = 0; r < tiles; r++) {
+            const ptrdiff_t row = r * rows / tiles;
+            tile.a = a + row;
+            tile.c = c + row;
+            tile_any(&tile, (int)((r + 1) * rows / tiles - row), (int)n);
             tile.ahead += tile.ahead_step * panels->K;
         }
+        tile.w = after;
+        tile.at += n;
     }
 }
 
