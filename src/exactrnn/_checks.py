@@ -149,6 +149,8 @@ def as_array(name: str, value: object, dtype: FloatType) -> Array:
     and numbers are not: they have no dtype to check.
     """
     array = value if type(value) is np.ndarray else _as_any_array(name, value)
+    if array.dtype is dtype:  # the usual case: NumPy has one object for each
+        return array
     if array.dtype != dtype and array.dtype.newbyteorder("=") != dtype:
         raise TypeError(f"{name}: expected {dtype}, got {array.dtype}")
     return array
@@ -180,12 +182,13 @@ def make_readable(array: Array) -> Array:
 
 
 def _is_readable(array: Array) -> bool:
-    if not (array.dtype.isnative and array.flags.aligned):
+    flags = array.flags
+    if not (flags.aligned and array.dtype.isnative):
         return False
+    if flags.c_contiguous:
+        return True
     size = array.itemsize  # alignment may be less: of float64 on 32-bit x86
-    return array.flags.c_contiguous or (
-        array.strides[-1] == size and not any(step % size for step in array.strides)
-    )
+    return array.strides[-1] == size and not any(step % size for step in array.strides)
 
 
 def shape_error(name: str, expected: str, shape: tuple[int, ...]) -> ValueError:

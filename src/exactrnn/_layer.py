@@ -6,7 +6,6 @@ and `_stack.Stack` runs them.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TypeVar, cast
 
 from exactrnn import _checks
@@ -123,7 +122,7 @@ class RecurrentLayer(Module[S]):
         """
         gates = _checks.check_flag("gates", gates)
         given = self._begin(x, state, lengths)
-        call = replace(given, x=given.x.copy())
+        call = given._replace(x=given.x.copy())
         y = self._new_y(call)
         final, run = self._stack.run_keeping(call, self._to_engine(y, call.batched))
         cache = Cache(self, run, call.batched, gates)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -20,8 +20,7 @@ from exactrnn._config import Config
 from exactrnn._weights import ParameterStore
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """A checked call: `x` [T, B, I] time-major, states [L*D, B, H] each or None."""
 
     x: Array
@@ -32,7 +31,7 @@ class Call:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to compute: no time step or no row."""
-        return 0 in self.x.shape[:2]
+        return self.x.size == 0
 
 
 @dataclass(frozen=True, slots=True)

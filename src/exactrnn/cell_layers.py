@@ -7,7 +7,6 @@ caller's hands. For a stream of steps `layer.stream()` is faster.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TypeVar, cast
 
 from exactrnn import _checks
@@ -76,7 +75,7 @@ class RecurrentCell(Module[S]):
         """
         gates = _checks.check_flag("gates", gates)
         given = self._begin(x, state)
-        call = replace(given, x=given.x.copy())
+        call = given._replace(x=given.x.copy())
         final, run = self._stack.run_keeping(call, self._stack.new_output(call))
         cache = Cache(self, run, call.batched, gates)
         return self._pack_state(final, call.batched), cache
