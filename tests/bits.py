@@ -103,10 +103,14 @@ def collect(y, final, gradients, gates):
     return results | {f"d{name}": array for name, array in gradients.weights.items()}
 
 
+SPLITS = {"by units": (0, 0), "by rows": (0, 1 << 60)}
+"""Least work of a call and of a step worth another thread: all threads, split so."""
+
+
 @contextlib.contextmanager
-def every_thread_used():
-    """Let calls of any size use all threads they are given."""
-    before = _core.thread_work((0, 0))
+def every_thread_used(split="by units"):
+    """Let calls of any size use all threads they are given, split by units or rows."""
+    before = _core.thread_work(SPLITS[split])
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ import functools
 import numpy as np
 import pytest
 from bits import (
+    SPLITS,
     as_tuple,
     assert_same_bits,
     assert_same_results,
@@ -56,12 +57,12 @@ def problem_and_expected(cell, dtype, name, nonlinearity):
 def test_kernel_equals_twin(cell, isa, dtype, threads, name):
     for nonlinearity in NONLINEARITIES.get(cell, (None,)):
         layer, problem, expected = problem_and_expected(cell, dtype, name, nonlinearity)
-        with every_thread_used():
-            assert_same_results(run_layer(layer, **problem), expected)
-            inference, _ = layer(
-                problem["x"], problem["state"], lengths=problem["lengths"]
-            )
-        assert_same_bits("y of inference", inference, expected["y"])
+        x, state, lengths = problem["x"], problem["state"], problem["lengths"]
+        for split in SPLITS if threads > 1 else ("by units",):
+            with every_thread_used(split):
+                assert_same_results(run_layer(layer, **problem), expected)
+                y, _ = layer(x, state, lengths=lengths)
+            assert_same_bits("y of inference", y, expected["y"])
 
 
 def test_extreme_values_equal_twin(cell, isa, dtype):
