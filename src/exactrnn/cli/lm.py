@@ -210,7 +210,6 @@ def train(parsed: argparse.Namespace) -> int:
     print(f"saved     {parsed.out} (SHA-256 {digest})")
     print(f"sample    temperature {parsed.temperature}\n")
     start = first_line(text)
-    sys.stdout.write(start)
     write_sample(model, start, 600, parsed.temperature, parsed.seed)
     print(f"\nmore      exactrnn lm sample {parsed.out} --prompt ...")
     return INTERRUPTED if interrupted else 0
@@ -339,7 +338,6 @@ def sample(parsed: argparse.Namespace) -> int:
         raise CommandError(f"{parsed.model}: {error.strerror}") from None
     except ValueError as error:
         raise CommandError(str(error)) from None
-    sys.stdout.write(parsed.prompt)
     write_sample(model, parsed.prompt, parsed.length, parsed.temperature, parsed.seed)
     return 0
 
@@ -347,13 +345,14 @@ def sample(parsed: argparse.Namespace) -> int:
 def write_sample(
     model: LanguageModel, prompt: str, length: int, temperature: float, seed: int
 ) -> None:
-    """Print what the model writes, as it writes."""
+    """Print the prompt and what the model writes, as it writes."""
     try:
         characters = model.sample(
             prompt, length=length, temperature=temperature, seed=seed
         )
     except ValueError as error:
         raise CommandError(f"--prompt: {error}") from None
+    sys.stdout.write(prompt)
     for character in characters:
         sys.stdout.write(character)
         sys.stdout.flush()
