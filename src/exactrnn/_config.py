@@ -7,6 +7,7 @@ with a suffix `_l0`, `_l0_reverse`, `_l1`, ... (none for a single cell).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -71,6 +72,7 @@ class Config:
             for kind in KINDS
         )
 
+    @cached_property
     def weight_groups(self) -> tuple[tuple[tuple[str | None, ...], ...], ...]:
         """Return the names of the weights per layer and direction."""
         return tuple(
@@ -78,11 +80,12 @@ class Config:
             for layer in range(self.num_layers)
         )
 
-    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+    @cached_property
+    def weight_shapes(self) -> Mapping[str, tuple[int, ...]]:
         """Return the shape of each weight by name, in the order of `state_dict`."""
         rows = self.gates * self.hidden_size
         shapes: dict[str, tuple[int, ...]] = {}
-        for layer, directions in enumerate(self.weight_groups()):
+        for layer, directions in enumerate(self.weight_groups):
             columns = (self.input_size_of(layer), self.hidden_size)
             sizes = ((rows, columns[0]), (rows, columns[1]), (rows,), (rows,))
             for names in directions:

@@ -153,7 +153,7 @@ class Module(Generic[S]):
         generator = _init.make_generator(_checks.check_seed(seed))
         config = self._configure(arguments)
         weights = _init.draw_weights(
-            config.weight_shapes(), config.hidden_size, config.dtype, generator
+            config.weight_shapes, config.hidden_size, config.dtype, generator
         )
         self._assemble(arguments, weights, generator)
 
@@ -171,7 +171,7 @@ class Module(Generic[S]):
     ) -> Self:
         """Build a layer from its parts, drawing nothing; all is checked as given."""
         config = cls._configure(arguments)
-        shapes = config.weight_shapes()
+        shapes = config.weight_shapes
         _checks.check_names("weights", weights, shapes)
         taken = {
             name: _take_weight(name, weights[name], shapes[name], config.dtype)
@@ -252,7 +252,7 @@ class Module(Generic[S]):
     @property
     def num_parameters(self) -> int:
         """Number of weights, all arrays together."""
-        shapes = self._stack.config.weight_shapes().values()
+        shapes = self._stack.config.weight_shapes.values()
         return sum(int(np.prod(shape)) for shape in shapes)
 
     def parameters(self) -> dict[str, Array]:
@@ -314,7 +314,7 @@ class Module(Generic[S]):
         return IncompatibleKeys(missing, unexpected)
 
     def _assign(self, values: Mapping[str, object]) -> None:
-        shapes, dtype = self._stack.config.weight_shapes(), self.dtype
+        shapes, dtype = self._stack.config.weight_shapes, self.dtype
         taken = {n: _take_weight(n, v, shapes[n], dtype) for n, v in values.items()}
         self._stack.store.assign(taken)
 

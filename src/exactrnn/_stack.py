@@ -135,13 +135,13 @@ class Stack:
         _checks.check_version(run.version, packs.version)
         weights = {
             name: np.zeros(shape, config.dtype)
-            for name, shape in config.weight_shapes().items()
+            for name, shape in config.weight_shapes.items()
         }
         call = Call(run.inputs[0], dstate, run.lengths, batched=True)
         dstate_out = self._new_states(call)
         if not run.kept:
             return np.zeros_like(call.x), dstate_out, weights
-        groups = config.weight_groups()
+        groups = config.weight_groups
         for layer in reversed(range(config.num_layers)):
             if dy is not None and run.masks and layer < config.num_layers - 1:
                 dy = dy * run.masks[layer]

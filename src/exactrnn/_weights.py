@@ -84,7 +84,7 @@ class ParameterStore:
     config : Config
         Names and shapes of the weights, cell and dtype.
     weights : mapping of str to ndarray
-        One C-contiguous array per name of `config.weight_shapes()`; taken over.
+        One C-contiguous array per name of `config.weight_shapes`; taken over.
     """
 
     def __init__(self, config: Config, weights: Mapping[str, Array]) -> None:
@@ -171,7 +171,7 @@ class ParameterStore:
         config = self._config
         panels = tuple(
             tuple(self._pack_one(isa, names, backward) for names in directions)
-            for directions in config.weight_groups()
+            for directions in config.weight_groups
         )
         return Packs(isa, self._version, backward, panels)
 
