@@ -130,12 +130,13 @@ def test_worker_threads_do_not_inherit_a_mode():
 def test_a_forked_child_computes_the_same_bits():
     """libgomp's pool does not survive a fork: pytorch issue 123828."""
     code = """
-    import os, sys
+    import os, signal
     xr.set_num_threads(2)
     before = digest()
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
+        signal.alarm(60)  # a child that hangs is not left behind
         os.write(writer, digest().encode())
         os._exit(0)
     _, status = os.waitpid(child, 0)
