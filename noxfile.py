@@ -92,3 +92,21 @@ def types(session):
 def bench(session):
     """Measure beside the rivals; arguments go to benchmarks/run.py."""
     session.run("python", "benchmarks/run.py", *session.posargs, external=True)
+
+
+@nox.session
+def performance(session):
+    """Measure every row with 1 and 2 threads into build/performance: tables, plot."""
+    folder = Path("build", "performance")
+    folder.mkdir(parents=True, exist_ok=True)
+    reports = []
+    for threads in ("1", "2"):
+        report = folder / f"threads{threads}"
+        reports.append(f"{report}.json")
+        command = ["python", "benchmarks/run.py", "--group", "all", "--threads"]
+        command += [threads, "--json", f"{report}.json", "--table", f"{report}.md"]
+        session.run(*command, *session.posargs, external=True)
+    draw = ["python", "benchmarks/plot.py", *reports, "--png"]
+    session.run(*draw, str(folder / "performance.png"), external=True)
+    table = ["--table", str(folder / "memory.md")]
+    session.run("python", "benchmarks/memory.py", *table, external=True)

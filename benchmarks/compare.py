@@ -9,6 +9,7 @@ also given relative to it (`beside the rival`), which is the figure to trust.
 
 import argparse
 import json
+import statistics
 import sys
 from pathlib import Path
 
@@ -46,6 +47,16 @@ def format_table(table):
     return "\n".join(lines)
 
 
+def format_means(table):
+    """Return the geometric means of the two changes in words."""
+    alone = statistics.geometric_mean(change for *_, change, _ in table)
+    words = f"geometric mean: time {alone:.3f}"
+    ratios = [beside for *_, beside in table if beside is not None]
+    if ratios:
+        words += f", beside the rival {statistics.geometric_mean(ratios):.3f}"
+    return words
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("before", type=Path)
@@ -65,7 +76,7 @@ def main():
     table = compare_rows(before, after)
     if not table:
         parser.error("the two files have no row in common")
-    print(format_table(table))
+    print(f"{format_table(table)}\n\n{format_means(table)}")
     worst = max(change if beside is None else beside for *_, change, beside in table)
     return 1 if options.fail_above and worst > options.fail_above else 0
 

@@ -1,54 +1,99 @@
-"""The rows of the benchmark, as data.
+"""The rows of the benchmark, as data, in groups that can be run by themselves.
 
-Letters: T time steps, B rows of the batch, I inputs, H hidden units. `task` is
-`forward` (a whole sequence, inference) or `step` (one step of a stream, called from
-Python, the state carried from call to call; T is 1).
+Letters: T time steps, B rows of the batch, I inputs, H hidden units. What a row is
+stands in `exactrnn.bench.rows`; a cell joins a group by its name in a list.
 """
 
-from dataclasses import asdict, dataclass
+from exactrnn.bench.rows import Row
 
-GATES = {"rnn": 1, "lstm": 4, "gru": 3, "gru_before": 3}
+FORWARD = (
+    *((1, 1, H) for H in (64, 128, 256, 512)),
+    *((100, 1, H) for H in (32, 64, 128, 256, 512)),
+    (50, 1, 1024),
+    (100, 8, 128),
+    (100, 16, 256),
+    (100, 32, 512),
+    (100, 64, 256),
+    (50, 64, 512),
+    (35, 128, 1024),
+)
+
+GRADIENTS = (
+    (100, 1, 32),
+    (100, 1, 128),
+    (100, 8, 64),
+    (100, 16, 128),
+    (100, 32, 256),
+    (50, 64, 512),
+    (35, 20, 650),
+)
+
+# T, B, I, H: sizes that fit no register block, batches between the round ones, inputs
+# narrower and wider than the state.
+ODD = (
+    (100, 1, 37, 37),
+    (100, 1, 100, 100),
+    (100, 1, 200, 200),
+    (50, 1, 650, 650),
+    (100, 3, 37, 37),
+    (100, 5, 100, 100),
+    (100, 7, 200, 200),
+    (35, 20, 650, 650),
+    (100, 3, 1, 128),
+    (100, 1, 1, 32),
+    (100, 1, 7, 64),
+    (100, 5, 40, 128),
+    (50, 1, 1024, 256),
+    (50, 20, 1024, 100),
+)
 
 
-@dataclass(frozen=True)
-class Row:
-    """One shape to be measured."""
-
-    task: str
-    cell: str
-    T: int
-    B: int
-    I: int
-    H: int
-    directions: int = 1
-    dtype: str = "float32"
-
-    @property
-    def name(self):
-        """A name for the row that is short and unique: `lstm-forward-100x8x128`."""
-        sizes = f"{self.T}x{self.B}x{self.H}"
-        inputs = "" if self.I == self.H else f"-I{self.I}"
-        ends = "-bidirectional" if self.directions == 2 else ""
-        return f"{self.cell}-{self.task}-{sizes}{inputs}{ends}"
-
-    @property
-    def flops(self):
-        """Operations of the products alone, an fma counted as two."""
-        per_step = GATES[self.cell] * self.H * (self.I + self.H)
-        return 2 * self.T * self.B * per_step * self.directions
-
-    def as_dict(self):
-        """Return the fields and the name, for JSON."""
-        return {"name": self.name, **asdict(self), "flops": self.flops}
+def square(task, cells, shapes, **options):
+    """Return rows whose input is as wide as their state."""
+    return tuple(
+        Row(task, cell, T, B, H, H, **options) for cell in cells for T, B, H in shapes
+    )
 
 
-def square(task, cell, T, B, H):
-    """Return a row whose input is as wide as its state."""
-    return Row(task, cell, T, B, H, H)
+def dense_and_ragged(task, cells, shapes):
+    """Return every row twice, with full lengths and with mean length 0.62 T."""
+    pairs = zip(
+        square(task, cells, shapes),
+        square(task, cells, shapes, ragged=True),
+        strict=True,
+    )
+    return tuple(row for pair in pairs for row in pair)
 
 
-ROWS = tuple(
-    square("forward", cell, T, B, H)
-    for cell in ("lstm", "gru")
-    for T, B, H in ((100, 1, 32), (100, 1, 128), (100, 8, 128), (100, 32, 512))
-) + tuple(square("step", cell, 1, 1, 64) for cell in ("lstm", "gru"))
+BOTH = ("lstm", "gru")
+MIDDLE = ((100, 1, 128), (100, 8, 128), (100, 32, 256))
+
+GROUPS = {
+    # The rows of README.md.
+    "readme": square(
+        "forward", BOTH, ((100, 1, 32), (100, 1, 128), (100, 8, 128), (100, 32, 512))
+    )
+    + square("step", BOTH, ((1, 1, 64),)),
+    # G1, G2, G7: inference.
+    "g1": square("forward", BOTH, FORWARD),
+    # G3: single steps from Python, the state carried.
+    "g3": square("step", BOTH, ((1, 1, 64), (1, 1, 256), (1, 8, 128))),
+    # G4: forward and backward.
+    "g4": square("gradients", BOTH, GRADIENTS),
+    # G6: batches of unequal lengths, each beside the same batch with full lengths.
+    "g6": dense_and_ragged("forward", BOTH, ((100, 16, 128), (100, 32, 256)))
+    + dense_and_ragged("gradients", ("lstm",), ((100, 16, 128),)),
+    # G8: double precision. (Its other half, AVX2, is `--isa avx2` with any group.)
+    "g8": square("forward", BOTH, MIDDLE, dtype="float64")
+    + square("gradients", BOTH, ((100, 16, 128),), dtype="float64"),
+    "odd": tuple(Row("forward", cell, *shape) for cell in BOTH for shape in ODD)
+    + tuple(Row("gradients", cell, 100, 7, 40, 100) for cell in BOTH),
+    # The other cells, stacks and directions.
+    "more": square("forward", ("rnn", "gru_before"), MIDDLE)
+    + square("gradients", ("rnn", "gru_before"), ((100, 16, 128),))
+    + square("forward", BOTH, ((100, 1, 128), (100, 16, 128)), layers=2)
+    + square("forward", BOTH, ((100, 1, 128), (100, 16, 128)), directions=2)
+    + square("gradients", BOTH, ((100, 16, 128),), layers=2, directions=2),
+}
+
+ROWS = tuple(dict.fromkeys(row for rows in GROUPS.values() for row in rows))

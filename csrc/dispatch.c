@@ -6,6 +6,7 @@
 #include "cpu.h"
 #include "engine.h"
 #include "kernels/dense.h"
+#include "kernels/machine.h"
 
 /* A line of isas.def that was not built for this processor has no engine: its symbol is
  * weak and its address NULL. */
@@ -112,4 +113,10 @@ const struct xr_dense *xr_find_dense(const char *isa, enum xr_dtype dtype)
 {
     const struct xr_engine *engine = xr_find_engine(isa, dtype);
     return engine ? engine->dense : NULL;
+}
+
+const struct xr_machine *xr_find_machine(const char *isa, enum xr_dtype dtype)
+{
+    const struct xr_engine *engine = xr_find_engine(isa, dtype);
+    return engine ? engine->machine : NULL;
 }

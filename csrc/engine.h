@@ -5,6 +5,7 @@
 #include "exactrnn.h"
 
 struct xr_dense;
+struct xr_machine;
 
 struct xr_engine {
     const char *isa;
@@ -21,7 +22,8 @@ struct xr_engine {
     void (*elementary)(enum xr_function function, const void *const in[3], void *out,
                        ptrdiff_t n);
     const struct xr_cell_info *(*cell_info)(int index);
-    const struct xr_dense *dense; /* kernels/dense.h */
+    const struct xr_dense *dense;     /* kernels/dense.h */
+    const struct xr_machine *machine; /* kernels/machine.h */
 };
 
 #endif

@@ -1,6 +1,7 @@
 """The command line: what a user sees, and what happens to mistakes and to Ctrl-C."""
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -204,6 +205,9 @@ def test_missing_safetensors_is_known_before_training(train, capsys, monkeypatch
         ["lm", "--cell", "elman"],
         ["lm", "--isa", "sse9"],
         ["lm", "sample"],
+        ["bench", "--cell", "elman"],
+        ["bench", "--hidden", "0"],
+        ["bench", "--alone", "--rivals", "torch"],
         ["frobnicate"],
     ],
     ids=" ".join,
@@ -216,7 +220,7 @@ def test_wrong_arguments_have_status_2(arguments, capsys):
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["lm"], ["lm", "sample"], ["verify"], ["info"]]
+    "command", [[], ["lm"], ["lm", "sample"], ["verify"], ["bench"], ["info"]]
 )
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as caught:
@@ -243,6 +247,38 @@ def test_info_names_the_instruction_sets(capsys):
     printed = capsys.readouterr().out
     assert " ".join(xr.isas()) in printed
     assert "numerics 1" in printed
+
+
+QUICK = ["bench", "--alone", "--seconds", "0.01", "--threads", "1"]
+
+
+def test_bench_measures_all_combinations(tmp_path, capsys):
+    out = tmp_path / "figures.json"
+    sizes = ["--steps", "5", "--hidden", "16", "17", "--inputs", "3", "--layers", "2"]
+    tasks = ["--task", "forward", "step", "--batch", "2", "--dtype", "float64"]
+    assert main([*QUICK, *sizes, *tasks, "--isa", "scalar", "--json", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert ", scalar, 1 thread\n" in printed
+    assert "| gru step 2 layers float64 | 1, 2, 17 (I=3) |" in printed
+    assert "mean: 8 rows; " in printed
+    report = json.loads(out.read_text())
+    assert {(row["T"], row["I"], row["H"]) for row in report["rows"]} == {
+        (5, 3, 16),
+        (5, 3, 17),
+        (1, 3, 16),
+        (1, 3, 17),
+    }
+
+
+def test_bench_says_what_cannot_be_measured(capsys, monkeypatch):
+    assert main([*QUICK, "--task", "step", "--bidirectional"]) == 2
+    assert "a stream has one direction" in last_error(capsys)
+    small = ["--steps", "1", "--batch", "1", "--hidden", "4"]
+    assert main([*QUICK, *small, "--json", "/no/such/folder/f"]) == 2
+    assert "--json: /no/such/folder/f: No such file" in last_error(capsys)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert main(["bench", "--rivals", "torch", *small]) == 2
+    assert "exactrnn bench: error: --rivals:" in last_error(capsys)
 
 
 def test_the_module_runs_as_a_program():

@@ -200,6 +200,7 @@ static void elementary(enum xr_function function, const void *const in[3], void 
 #define XR_STRING_OF(name) #name
 
 extern const struct xr_dense XR_NAME(xr_dense);
+extern const struct xr_machine XR_NAME(xr_machine);
 extern const struct xr_engine XR_NAME(xr_engine);
 const struct xr_engine XR_NAME(xr_engine) = {
     .isa = XR_STRING(XR_ISA),
@@ -214,4 +215,5 @@ const struct xr_engine XR_NAME(xr_engine) = {
     .elementary = elementary,
     .cell_info = cell_info,
     .dense = &XR_NAME(xr_dense),
+    .machine = &XR_NAME(xr_machine),
 };

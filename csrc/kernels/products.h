@@ -147,11 +147,11 @@ XR_INLINE void tile_run(const struct tile *t, const int m, const int n)
 static void tile_any(const struct tile *t, int m, int n)
 {
 #define SIZE(m, n) ((m) * (TILE_VECTORS + 1) + (n))
-#define CASE(m, n)                    \
-    case SIZE(m, n):                  \
-        if ((m) * (n) <= TILE_SUMS) { \
-            tile_run(t, m, n);        \
-        }                             \
+#define CASE(m, n)                                        \
+    case SIZE(m, n):                                      \
+        if ((m) <= TILE_ROWS && (m) * (n) <= TILE_SUMS) { \
+            tile_run(t, m, n);                            \
+        }                                                 \
         return
 #define CASES_4(m, n) \
     CASE(m, n);       \

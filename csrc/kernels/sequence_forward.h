@@ -242,26 +242,8 @@ static void forward_lane(const struct lane *lane)
     }
 }
 
-/* Zeros in all that the cache keeps of one padded step. */
-static void clear_cache(const struct run *run, int direction, ptrdiff_t index)
-{
-    const struct xr_cell_info *cell = &run->cell->info;
-    const struct xr_cache_layout *at = &run->cache_at;
-    elem *cache = cache_of(run, direction);
-    const size_t row = (size_t)run->Hp * sizeof(elem);
-    if (cell->keeps_sums) {
-        const ptrdiff_t sums = run->sums;
-        memset(cache + at->sums + index * sums * run->Hp, 0, (size_t)sums * row);
-    }
-    for (int k = 0; k < run->states; k++) {
-        memset(cache + at->state[k] + index * run->Hp, 0, row);
-    }
-    if (cell->stages > 1) {
-        memset(cache + at->operand + index * run->Hp, 0, row);
-    }
-}
-
-/* Zeros where a row has ended, by the thread that owns its first units. */
+/* Zeros in y and in the gates of the cache where a row has ended, by the thread that
+ * owns its first units. */
 static void forward_padding(const struct lane *lane)
 {
     const struct run *run = lane->run;
@@ -270,8 +252,10 @@ static void forward_padding(const struct lane *lane)
         for (ptrdiff_t t = length_of(run, b); t < run->T; t++) {
             elem *y = sequence_row(&run->problem->y, t, b) + lane->direction * run->H;
             memset(y, 0, (size_t)run->H * sizeof(elem));
-            if (run->problem->cache != NULL) {
-                clear_cache(run, lane->direction, t * run->B + b);
+            if (sums_go_to_cache(run->problem, run->cell)) {
+                const ptrdiff_t size = run->sums * run->Hp;
+                elem *sums = cache_of(run, lane->direction) + run->cache_at.sums;
+                memset(sums + (t * run->B + b) * size, 0, (size_t)size * sizeof(elem));
             }
         }
     }

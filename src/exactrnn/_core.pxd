@@ -1,4 +1,4 @@
-# The C interface of csrc/exactrnn.h and csrc/kernels/dense.h, as Cython sees it.
+# The C interface of csrc/exactrnn.h and of two headers in csrc/kernels, for Cython.
 
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int64_t
@@ -136,3 +136,12 @@ cdef extern from "kernels/dense.h" nogil:
                          void *total) noexcept nogil
 
     const xr_dense *xr_find_dense(const char *isa, xr_dtype dtype)
+
+
+cdef extern from "kernels/machine.h" nogil:
+    struct xr_machine:
+        ptrdiff_t (*fma_loop)(ptrdiff_t rounds, int threads) noexcept nogil
+        ptrdiff_t (*read_loop)(const void *data, ptrdiff_t bytes, ptrdiff_t rounds,
+                               int threads) noexcept nogil
+
+    const xr_machine *xr_find_machine(const char *isa, xr_dtype dtype)

@@ -107,12 +107,9 @@ cdef const xr_engine *_engine_of(str isa, xr_dtype dtype) except NULL:
 
 
 cdef int _cell_index(str name) except -1:
-    cdef int index = 0
-    while xr_cell_at(index) != NULL:
-        if xr_cell_at(index).name.decode() == name:
-            return index
-        index += 1
-    raise ValueError(f"cell: expected one of {cells()}, got {name!r}")
+    if name not in cells():
+        raise ValueError(f"cell: expected one of {cells()}, got {name!r}")
+    return cells().index(name)
 
 
 _ACTIVATIONS = {"tanh": XR_TANH, "relu": XR_RELU, "sigmoid": XR_SIGMOID}
@@ -147,19 +144,11 @@ def cell_info(str cell):
     cdef const xr_cell_info *info = xr_cell_at(_cell_index(cell))
     sums = []
     for s in range(info.sums):
-        sum_ = info.sum[s]
-        sums.append((
-            sum_.name.decode(),
-            sum_.w if sum_.w >= 0 else None,
-            sum_.r if sum_.r >= 0 else None,
-            sum_.stage,
-        ))
+        w, r = (None if k < 0 else k for k in (info.sum[s].w, info.sum[s].r))
+        sums.append((info.sum[s].name.decode(), w, r, info.sum[s].stage))
     return {
-        "gates": info.gates,
-        "states": info.states,
-        "stages": info.stages,
-        "sums": tuple(sums),
-        "keeps_sums": bool(info.keeps_sums),
+        "gates": info.gates, "states": info.states, "stages": info.stages,
+        "sums": tuple(sums), "keeps_sums": bool(info.keeps_sums),
     }
 
 
@@ -293,31 +282,18 @@ cdef class LayerCache:
     cdef str dtype
     cdef public int threads
 
-    cdef _rows(self, int direction, Py_ssize_t first, Py_ssize_t inner):
-        """[T, B, inner, Hp] from element `first` of a direction."""
-        flat = np.frombuffer(self.memory, dtype=self.dtype)[
-            direction * self.at.direction + first:
-        ]
-        shape = (self.T, self.B, inner, self.at.Hp)
-        return flat[: self.T * self.B * inner * self.at.Hp].reshape(shape)
-
     def gates(self, int direction):
         """Values kept in the places of the sums, by name: views [T, B, H]."""
         cdef const xr_cell_info *info = xr_cell_at(self.cell)
         if not info.keeps_sums:
             return {}
-        rows = self._rows(direction, self.at.sums, info.sums)
+        shape = (self.T, self.B, info.sums, self.at.Hp)
+        first = direction * self.at.direction + self.at.sums
+        flat = np.frombuffer(self.memory, dtype=self.dtype)[first:]
+        rows = flat[: self.T * self.B * info.sums * self.at.Hp].reshape(shape)
         return {
             info.sum[s].name.decode(): rows[:, :, s, : self.H] for s in range(info.sums)
         }
-
-    def states(self, int direction):
-        """States after each step, in order: views [T, B, H]."""
-        cdef const xr_cell_info *info = xr_cell_at(self.cell)
-        return tuple(
-            self._rows(direction, self.at.state[k], 1)[:, :, 0, : self.H]
-            for k in range(info.states)
-        )
 
 
 def forward(tuple packs, x, y, state, tuple state_out, lengths, int threads, bint keep):
@@ -335,7 +311,7 @@ def forward(tuple packs, x, y, state, tuple state_out, lengths, int threads, bin
     if keep:
         cache = LayerCache.__new__(LayerCache)
         cache.at = xr_cache_layout(problem)
-        cache.memory = _Memory(cache.at.bytes, lengths is not None)
+        cache.memory = _Memory(cache.at.bytes, False)
         cache.T, cache.B, cache.H = T, B, problem.layer.H
         cache.directions, cache.cell = problem.directions, problem.layer.cell
         cache.lengths = None if lengths is None else np.array(lengths)
@@ -481,9 +457,10 @@ cdef _apply(xr_function function, tuple arrays, out, str isa):
 
 
 cdef class _Dense:
-    """The dense kernels for one call, and everything that its pointers need alive."""
+    """Kernels around the cells for one call, and what its pointers need alive."""
 
     cdef const xr_dense *kernels
+    cdef const xr_machine *machine
     cdef Py_ssize_t itemsize
     cdef list alive
 
@@ -491,6 +468,7 @@ cdef class _Dense:
         dtype = _dtype_of(array.dtype.name)
         _engine_of(isa, dtype)
         self.kernels = xr_find_dense(isa.encode(), dtype)
+        self.machine = xr_find_machine(isa.encode(), dtype)
         self.itemsize = _itemsize(dtype)
         self.alive = []
 
@@ -512,38 +490,37 @@ cdef class _Dense:
         return (<_Memory> memory).data
 
 
-def linear_forward(x, w, b, y, str isa, int threads):
-    """y [N, O] = x [N, K] w [O, K]^T + b [O]."""
+cdef _Dense _linear(xr_linear *problem, x, w, str isa, int threads):
+    """What both directions of a linear layer read: x [N, K] and w [O, K]."""
     cdef _Dense dense = _Dense(x, isa)
-    cdef xr_linear problem
-    memset(&problem, 0, sizeof(problem))
+    memset(problem, 0, sizeof(xr_linear))
     problem.N, problem.K = x.shape
     problem.O = w.shape[0]
     problem.x = dense.data(x, False)
     problem.w = dense.data(w, False)
+    problem.threads = threads
+    problem.scratch = dense.scratch(dense.kernels.linear_scratch(problem))
+    return dense
+
+
+def linear_forward(x, w, b, y, str isa, int threads):
+    """y [N, O] = x [N, K] w [O, K]^T + b [O]."""
+    cdef xr_linear problem
+    cdef _Dense dense = _linear(&problem, x, w, isa, threads)
     problem.b = dense.data(b, False)
     problem.y = dense.data(y, True)
-    problem.threads = threads
-    problem.scratch = dense.scratch(dense.kernels.linear_scratch(&problem))
     with nogil:
         dense.kernels.linear_forward(&problem)
 
 
 def linear_backward(x, w, dy, dx, dw, db, str isa, int threads):
     """dx [N, K] written, dw [O, K] and db [O] added to; dx and db may be None."""
-    cdef _Dense dense = _Dense(x, isa)
     cdef xr_linear problem
-    memset(&problem, 0, sizeof(problem))
-    problem.N, problem.K = x.shape
-    problem.O = w.shape[0]
-    problem.x = dense.data(x, False)
-    problem.w = dense.data(w, False)
+    cdef _Dense dense = _linear(&problem, x, w, isa, threads)
     problem.dy = dense.data(dy, False)
     problem.dx = dense.data(dx, True)
     problem.dw = dense.data(dw, True)
     problem.db = dense.data(db, True)
-    problem.threads = threads
-    problem.scratch = dense.scratch(dense.kernels.linear_scratch(&problem))
     with nogil:
         dense.kernels.linear_backward(&problem)
 
@@ -582,18 +559,28 @@ def embedding_backward(index, dy, dw, str isa, int threads):
 
 def long_sum(x, str isa):
     """The long sum of a 1-d array, from +0.0."""
-    return _long_sum(x, 0.0, isa, False)
+    return _long_sum(_Dense(x, isa), x, 0.0, False)
 
 
 def long_sum_squares(x, init, str isa):
     """The long sum of the squares of a 1-d array, from `init`."""
-    return _long_sum(x, init, isa, True)
+    return _long_sum(_Dense(x, isa), x, init, True)
 
 
-cdef _long_sum(x, init, str isa, bint squares):
-    cdef _Dense dense = _Dense(x, isa)
+cdef _long_sum(_Dense dense, x, init, bint squares):
     total = np.array([init], dtype=x.dtype)
-    dense.kernels.long_sum(
-        dense.data(x, False), x.shape[0], squares, dense.data(total, True)
-    )
+    cdef void *out = dense.data(total, True)
+    dense.kernels.long_sum(dense.data(x, False), x.shape[0], squares, out)
     return total[0]
+
+
+def fma_loop(str isa, str dtype, Py_ssize_t rounds, int threads):
+    """Multiply and add in registers; returns the operations done."""
+    cdef _Dense dense = _Dense(np.empty(0, dtype), isa)
+    return dense.machine.fma_loop(rounds, threads)
+
+
+def read_loop(x, str isa, Py_ssize_t rounds, int threads):
+    """Read a 1-d array over and over; returns the bytes read."""
+    cdef _Dense dense = _Dense(x, isa)
+    return dense.machine.read_loop(dense.data(x, False), x.nbytes, rounds, threads)

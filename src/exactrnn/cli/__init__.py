@@ -1,4 +1,4 @@
-"""The command line: ``exactrnn lm``, ``exactrnn verify``, ``exactrnn info``.
+"""The command line: ``exactrnn lm``, ``verify``, ``bench`` and ``info``.
 
 Exit status: 0 for success; 1 if ``verify`` found a difference; 2 for wrong arguments or
 input, with one line that says what was wrong; 130 if Ctrl-C ended a command, also after
@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from exactrnn.cli import info, lm, verify
+from exactrnn.cli import bench, info, lm, verify
 from exactrnn.cli._arguments import INTERRUPTED, CommandError
 
 __all__ = ["main"]
@@ -23,6 +23,7 @@ Recurrent cells for the CPU: fast, and the same bits everywhere.
   exactrnn lm          train a character language model on real text, in a minute
   exactrnn lm sample   let a trained model write
   exactrnn verify      prove the bits on this machine against the published ones
+  exactrnn bench       measure a shape here, beside what else is installed
   exactrnn info        versions, instruction sets and threads, for reports
 """
 
@@ -70,6 +71,6 @@ def _make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(
         dest="command", metavar="COMMAND", required=True, title="commands"
     )
-    for module in (lm, verify, info):
+    for module in (lm, verify, bench, info):
         module.add_command(commands)
     return parser

@@ -1,0 +1,220 @@
+"""The measurement: agreement first, then interleaved rounds, then medians.
+
+Every library runs for some milliseconds in each round, so that a machine that slows
+down slows all of them; the loops that find the machine's limit run in the same rounds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from exactrnn._checks import Array
+from exactrnn.bench.limit import Probe, limit_seconds, make_probes
+from exactrnn.bench.rivals import Contender, Prepared
+from exactrnn.bench.rows import Problem, Row, make_problem
+
+TOLERANCE = 1e-4
+BLOCK_SECONDS = 0.01
+PROBE_SECONDS = 0.002
+REST_SECONDS = 0.02
+LEAST_ROUNDS = 5
+
+OWN = "exactrnn"
+
+
+@contextlib.contextmanager
+def pinned(threads: int) -> Iterator[list[int] | None]:
+    """Keep the process on `threads` cores; gives them, or None where it cannot.
+
+    To be entered before other libraries are imported: their pools are sized then.
+    """
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_setaffinity") else set()
+    # The last ones: the first core serves most interrupts.
+    cores = sorted(allowed)[-threads:] if len(allowed) >= threads else None
+    if cores:
+        os.sched_setaffinity(0, cores)
+    try:
+        yield cores
+    finally:
+        if cores:
+            os.sched_setaffinity(0, allowed)
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def measure_row(
+    row: Row, contenders: Sequence[Contender], threads: int, seconds: float
+) -> dict[str, Any]:
+    """Measure one row.
+
+    Parameters
+    ----------
+    row : Row
+        What to compute.
+    contenders : sequence of Contender
+        The libraries, exactrnn among them.
+    threads : int
+        Threads of each.
+    seconds : float
+        Time for each library.
+
+    Returns
+    -------
+    dict
+        The row's fields, figures by library, the limit and the ratio: see `summarise`.
+
+    Raises
+    ------
+    AssertionError
+        If a library computes something else than exactrnn.
+    """
+    problem = make_problem(row, threads)
+    prepared: dict[str, Prepared] = {}
+    for contender in contenders:
+        made = contender.prepare(problem)
+        if made is not None:
+            prepared[contender.NAME] = made
+    check_agreement(problem, prepared)
+    runs = {name: made.run for name, made in prepared.items()}
+    probes = make_probes(row, threads)
+    samples = measure(runs, probes, seconds, rest=REST_SECONDS * (threads > 1))
+    return summarise(row, samples, probes)
+
+
+def check_agreement(problem: Problem, prepared: Mapping[str, Prepared]) -> None:
+    """Raise unless every library computes what exactrnn computes.
+
+    A step row is called a few times: a state that is not carried would show.
+    """
+    row = problem.row
+    for _ in range(4 if row.task == "step" else 1):
+        outcomes = {name: made.read(made.run()) for name, made in prepared.items()}
+        own = outcomes[OWN]
+        for name, outcome in outcomes.items():
+            for key in outcome:
+                error = difference(outcome[key], own[key])
+                if not error <= TOLERANCE:
+                    raise AssertionError(
+                        f"{row.name}: {key} of {name} is off by {error}"
+                    )
+
+
+def difference(array: Array, own: Array) -> float:
+    """Return the largest difference, relative to the largest element if that is > 1."""
+    scale = max(1.0, float(np.abs(own).max()))
+    return float(np.abs(array - own).max()) / scale
+
+
+def time_block(run: Callable[[], object], calls: int) -> float:
+    """Return the seconds of one call, the mean of `calls` of them."""
+    start = time.perf_counter()
+    for _ in range(calls):
+        run()
+    return (time.perf_counter() - start) / calls
+
+
+def choose_calls(run: Callable[[], object], block: float) -> int:
+    """Return how many calls fill a block of so many seconds."""
+    calls = 1
+    while calls < 2**20:
+        seconds = time_block(run, calls) * calls
+        if seconds >= block / 2:
+            return max(1, round(calls * block / seconds))
+        calls *= 2
+    return calls
+
+
+def measure(
+    runs: Mapping[str, Callable[[], object]],
+    probes: Mapping[str, Probe],
+    seconds: float,
+    rest: float = 0.0,
+) -> dict[str, list[float]]:
+    """Return {name: [seconds of one call, for each round]}, interleaved.
+
+    `seconds` are for each library; probes have theirs besides. Idle workers of the pool
+    used last still spin for some milliseconds: `rest` is waited between two libraries.
+    """
+    calls = {name: choose_calls(run, BLOCK_SECONDS) for name, run in runs.items()}
+    work = {name: probe.run for name, probe in probes.items()} | dict(runs)
+    calls |= {name: choose_calls(work[name], PROBE_SECONDS) for name in probes}
+    samples: dict[str, list[float]] = {name: [] for name in work}
+    spent = 0.0
+    while len(samples[OWN]) < LEAST_ROUNDS or spent < seconds * len(runs):
+        for name, run in work.items():
+            start = time.perf_counter()
+            if name in runs:
+                time.sleep(rest)
+            if name in probes or calls[name] > 1:
+                run()  # brings into the caches what the run before has driven out
+            samples[name].append(time_block(run, calls[name]))
+            if name in runs:
+                spent += time.perf_counter() - start
+    return samples
+
+
+def summarise(
+    row: Row, samples: Mapping[str, Sequence[float]], probes: Mapping[str, Probe]
+) -> dict[str, Any]:
+    """Return the figures of a row.
+
+    Parameters
+    ----------
+    row : Row
+        What was measured.
+    samples : mapping of str to sequence of float
+        From `measure`.
+    probes : mapping of str to Probe
+        Those of the samples.
+
+    Returns
+    -------
+    dict
+        The row's fields; `figures`, by library; `best_rival` and `ratio`, its time
+        divided by exactrnn's, None without rivals; `peak_gflops` and `read_gbps`, the
+        rates of the machine; `limit_us` and `fraction`, the limit and what part of
+        exactrnn's time it is.
+    """
+    figures = {
+        name: summarise_library(row, values)
+        for name, values in samples.items()
+        if name not in probes
+    }
+    own = figures[OWN]["median_us"]
+    others = {name: f["median_us"] for name, f in figures.items() if name != OWN}
+    best = min(others, key=others.__getitem__) if others else None
+    rate = {n: probe.work / min(samples[n]) for n, probe in probes.items()}
+    limit = limit_seconds(row, rate["peak"], rate["read"]) * 1e6
+    return row.as_dict() | {
+        "figures": figures,
+        "best_rival": best,
+        "ratio": others[best] / own if best else None,
+        "peak_gflops": rate["peak"] * 1e-9,
+        "read_gbps": rate["read"] * 1e-9,
+        "limit_us": limit,
+        "fraction": limit / own,
+    }
+
+
+def summarise_library(row: Row, values: Sequence[float]) -> dict[str, float]:
+    """Return median, best, spread, rate and number of rounds of one library."""
+    median = statistics.median(values)
+    quartiles = statistics.quantiles(values, n=4)
+    return {
+        "median_us": median * 1e6,
+        "best_us": min(values) * 1e6,
+        "spread": (quartiles[2] - quartiles[0]) / median,
+        "gflops": row.flops / median * 1e-9,
+        "rounds": len(values),
+    }

@@ -1,0 +1,132 @@
+"""A report in words: the table, and what it comes to.
+
+Everything here reads the report that `run_session` returns, or its JSON file.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from exactrnn.bench.measure import OWN
+
+Measured: TypeAlias = Mapping[str, Any]
+"""One row of a report."""
+
+
+def format_report(report: Mapping[str, Any]) -> str:
+    """Return heading and table, in Markdown."""
+    about = report["about"]
+    plural = "s" if about["threads"] > 1 else ""
+    libraries = ", ".join(f"{name} {v}" for name, v in about["versions"].items())
+    return (
+        f"{about['processor']}, {about['isa']}, {about['threads']} thread{plural}\n"
+        f"{libraries}; Python {about['python']}, NumPy {about['numpy']}\n\n"
+        f"{format_table(report['rows'], about['versions'])}"
+    )
+
+
+def format_table(rows: Sequence[Measured], names: Collection[str]) -> str:
+    """Return the Markdown table of the measured rows; a rival without any is absent."""
+    rivals = [
+        name
+        for name in names
+        if name != OWN and any(name in row["figures"] for row in rows)
+    ]
+    head = ["T, B, H", f"{OWN} µs", *(f"{name} µs" for name in rivals)]
+    head += [f"best rival / {OWN}"] if rivals else []
+    head += ["of limit", "GFLOP/s", "spread"]
+    lines = ["| | " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 1)]
+    for row in rows:
+        own = row["figures"][OWN]
+        times = [own, *(row["figures"].get(name) for name in rivals)]
+        cells = [label_of(row), sizes_of(row), *map(format_time, times)]
+        if rivals:
+            cells += [f"{row['ratio']:.2f}" if row["ratio"] else "–"]
+        cells += [f"{row['fraction']:.2f}", f"{own['gflops']:.1f}"]
+        cells += [f"{own['spread']:.1%}"]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def label_of(row: Measured) -> str:
+    """Return cell, task and what is special about a row."""
+    return " ".join([row["cell"], row["task"], *extras_of(row)])
+
+
+def extras_of(row: Measured) -> list[str]:
+    """Return what is special about a row, in words."""
+    words = [f"{row['layers']} layers"] if row["layers"] > 1 else []
+    words += ["bidirectional"] if row["directions"] == 2 else []
+    words += ["ragged"] if row["ragged"] else []
+    words += [row["dtype"]] if row["dtype"] != "float32" else []
+    return words
+
+
+def sizes_of(row: Measured) -> str:
+    """Return the sizes; the number of inputs where it is not H."""
+    inputs = "" if row["I"] == row["H"] else f" (I={row['I']})"
+    return f"{row['T']}, {row['B']}, {row['H']}{inputs}"
+
+
+def format_time(figures: Mapping[str, float] | None) -> str:
+    """Return microseconds with three digits or more; – where there is no time."""
+    if figures is None:
+        return "–"
+    median = figures["median_us"]
+    if median < 10:
+        return f"{median:.2f}"
+    return f"{median:.1f}" if median < 1000 else f"{median:.0f}"
+
+
+def format_summary(
+    rows: Sequence[Measured], groups: Mapping[str, Collection[str]]
+) -> str:
+    """Return a line for each group of row names: means, and rows that miss.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Rows of a report.
+    groups : mapping of str to collection of str
+        Names of rows by group; groups without a measured row have no line.
+
+    Returns
+    -------
+    str
+        Geometric means of the ratio to the best rival and to each, of the fraction of
+        the limit, and the names of the rows whose ratio is below 1.
+    """
+    lines = []
+    for group, names in groups.items():
+        chosen = [row for row in rows if row["name"] in names]
+        if chosen:
+            lines.append(f"{group}: {summarise_group(chosen)}")
+    return "\n".join(lines)
+
+
+def summarise_group(rows: Sequence[Measured]) -> str:
+    """Return the means of some rows in words."""
+    plural = "s" if len(rows) > 1 else ""
+    fraction = statistics.geometric_mean(row["fraction"] for row in rows)
+    words = [f"{len(rows)} row{plural}", f"{fraction:.2f} of the limit"]
+    ratios = [row["ratio"] for row in rows if row["ratio"]]
+    if ratios:
+        beside = [f"best rival {statistics.geometric_mean(ratios):.2f}"]
+        beside += [f"{n} {mean:.2f}" for n, mean in ratios_by_rival(rows).items()]
+        behind = [row["name"] for row in rows if row["ratio"] and row["ratio"] < 1]
+        words += [", ".join(beside)]
+        words += [f"{len(behind)} below 1" + ": " * bool(behind) + ", ".join(behind)]
+    return "; ".join(words)
+
+
+def ratios_by_rival(rows: Sequence[Measured]) -> dict[str, float]:
+    """Return the geometric mean of each rival's time divided by exactrnn's."""
+    ratios: dict[str, list[float]] = {}
+    for row in rows:
+        own = row["figures"][OWN]["median_us"]
+        for name, figures in row["figures"].items():
+            if name != OWN:
+                ratios.setdefault(name, []).append(figures["median_us"] / own)
+    return {name: statistics.geometric_mean(values) for name, values in ratios.items()}

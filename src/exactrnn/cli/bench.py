@@ -1,0 +1,193 @@
+"""``exactrnn bench``: how fast a shape runs here, beside other libraries and the limit.
+
+Rows are all combinations of the sizes given. The measurement is that of the project's
+own benchmarks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exactrnn import engine
+from exactrnn.bench.report import format_report, format_summary
+from exactrnn.bench.rivals import RIVALS
+from exactrnn.bench.rows import CELLS, TASKS, Row
+from exactrnn.bench.session import Settings, run_session
+from exactrnn.cli._arguments import (
+    CommandError,
+    HelpFormatter,
+    add_engine_options,
+    apply_engine_options,
+    positive_float,
+    positive_int,
+)
+
+if TYPE_CHECKING:
+    from exactrnn.cli._arguments import Subparsers
+
+DEFAULTS: dict[str, tuple[Any, ...]] = {
+    "task": ("forward",),
+    "cell": ("lstm", "gru"),
+    "steps": (100,),
+    "batch": (1, 16),
+    "hidden": (128,),
+}
+
+DESCRIPTION = """\
+Measure exactrnn on this machine, side by side with those of torch, onnxruntime,
+openvino and jax that are installed. Each option of `rows` takes several values; all
+combinations are measured. The outputs are compared before anything is timed.
+
+Columns: medians in microseconds; the best rival's time divided by exactrnn's; the part
+of the time that the machine's limit allows at best, from its multiply-add peak and the
+bandwidth of the cache that holds the weights, both measured in the same run; spread,
+the interquartile range divided by the median.
+"""
+EXAMPLES = """\
+examples:
+  exactrnn bench
+  exactrnn bench --cell gru --batch 1 8 64 --hidden 256 --threads 2
+  exactrnn bench --task gradients --steps 35 --batch 20 --hidden 650
+  exactrnn bench --task step --hidden 64 --inputs 40 --alone
+"""
+
+
+def add_command(commands: Subparsers) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "bench",
+        help="measure a shape here, beside other libraries and the machine's limit",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=HelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    _add_row_options(parser)
+    _add_measuring_options(parser)
+    add_engine_options(parser)
+
+
+def _add_row_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("rows")
+    words: dict[str, Any] = {"nargs": "+", "default": argparse.SUPPRESS}
+    group.add_argument(
+        "--cell",
+        choices=tuple(CELLS),
+        metavar="CELL",
+        help=f"of {', '.join(CELLS)} (default: {' '.join(DEFAULTS['cell'])})",
+        **words,
+    )
+    group.add_argument(
+        "--task",
+        choices=TASKS,
+        metavar="TASK",
+        help="forward: inference over a sequence; gradients: forward and backward; "
+        f"step: one step of a stream (default: {' '.join(DEFAULTS['task'])})",
+        **words,
+    )
+    for name, meaning in (
+        ("steps", "T, time steps"),
+        ("batch", "B, rows"),
+        ("hidden", "H, units"),
+    ):
+        default = " ".join(map(str, DEFAULTS[name]))
+        group.add_argument(
+            f"--{name}",
+            type=positive_int,
+            metavar="N",
+            help=f"{meaning} (default: {default})",
+            **words,
+        )
+    group.add_argument(
+        "--inputs",
+        type=positive_int,
+        metavar="N",
+        default=argparse.SUPPRESS,
+        help="I (default: as many as units)",
+    )
+    group.add_argument(
+        "--layers", type=positive_int, metavar="N", default=1, help="layers"
+    )
+    group.add_argument("--bidirectional", action="store_true", help="both directions")
+    group.add_argument(
+        "--dtype", choices=("float32", "float64"), default="float32", help="elements"
+    )
+
+
+def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("measurement")
+    rivals = group.add_mutually_exclusive_group()
+    rivals.add_argument(
+        "--rivals",
+        nargs="+",
+        choices=RIVALS,
+        metavar="NAME",
+        default=argparse.SUPPRESS,
+        help=f"of {', '.join(RIVALS)} (default: all that are installed)",
+    )
+    rivals.add_argument(
+        "--alone", action="store_true", help="measure exactrnn and the limit only"
+    )
+    group.add_argument(
+        "--seconds",
+        type=positive_float,
+        metavar="S",
+        default=1.0,
+        help="time for each row and library",
+    )
+    group.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="write all figures",
+    )
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Run the command."""
+    apply_engine_options(parsed)
+    rows = make_rows(parsed)
+    settings = Settings(
+        threads=engine.get_num_threads(),
+        seconds=parsed.seconds,
+        rivals=() if parsed.alone else getattr(parsed, "rivals", None),
+    )
+    try:
+        report = run_session(rows, settings)
+    except ImportError as error:
+        raise CommandError(f"--rivals: {error}") from None
+    print(format_report(report))
+    print(f"\n{format_summary(report['rows'], {'mean': [row.name for row in rows]})}")
+    if "json" in parsed:
+        try:
+            parsed.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+        except OSError as error:
+            raise CommandError(f"--json: {parsed.json}: {error.strerror}") from None
+    return 0
+
+
+def make_rows(parsed: argparse.Namespace) -> list[Row]:
+    """Return the combinations of what was given, each once."""
+    rows: dict[str, Row] = {}
+    given = (getattr(parsed, name, default) for name, default in DEFAULTS.items())
+    for task, cell, T, B, H in itertools.product(*given):
+        if task == "step" and parsed.bidirectional:
+            raise CommandError("--bidirectional: a stream has one direction")
+        row = Row(
+            task=task,
+            cell=cell,
+            T=1 if task == "step" else T,
+            B=B,
+            I=getattr(parsed, "inputs", H),
+            H=H,
+            layers=parsed.layers,
+            directions=2 if parsed.bidirectional else 1,
+            dtype=parsed.dtype,
+        )
+        rows[row.name] = row
+    return list(rows.values())
