@@ -110,6 +110,6 @@ int xr_max_threads(void) { return omp_get_max_threads(); }
 void xr_set_threads(int threads) { omp_set_num_threads(threads); }
 
 /* Measured on two cores of a virtual machine, LSTM, one row: a step of H = 128 takes
- * 2.8 µs by one thread and by two, so that a barrier costs about 1.4 µs; at H = 256 two threads
- * are 1.2 to 1.6 times as fast as one. */
+ * 2.8 µs by one thread and by two, so that a barrier costs about 1.4 µs; at H = 256 two
+ * threads are 1.2 to 1.6 times as fast as one. */
 struct xr_thread_work xr_thread_work = {.call = 1000000, .step = 90000};
