@@ -185,3 +185,12 @@ def test_two_openmp_runtimes_in_either_order(first):
     ours = HASH + "xr.set_num_threads(2)\nfirst = digest()\n"
     code = use_torch + ours if first == "torch" else ours + use_torch
     assert run_python(code + "assert digest() == first\nprint(first)") == expected
+
+
+def test_a_wish_for_many_threads_costs_a_small_call_nothing(cell):
+    """Memory is taken for the threads that a call is worth, not for those allowed."""
+    layer = make_layer(cell, 3, 17, seed=1)
+    problem = random_problem(layer, 5, 3, seed=2)
+    expected = run_layer(layer, **problem)
+    with xr.threads(1_000_000):
+        assert_same_results(run_layer(layer, **problem), expected)

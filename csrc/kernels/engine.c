@@ -44,7 +44,7 @@ static struct run make_backward_run(const struct xr_problem *problem,
                     inputs = input_buffer_size(&run);
     run.thread_buffer_size = weights > inputs ? weights : inputs;
     run.thread_buffers =
-        arena_take(arena, problem->threads * run.thread_buffer_size, sizeof(elem));
+        arena_take(arena, run.threads * run.thread_buffer_size, sizeof(elem));
     if (arena->memory != NULL) {
         memset(run.zeros, 0, (size_t)widest * sizeof(elem));
     }
@@ -61,7 +61,7 @@ static void backward_thread(void *context, int rank, int size)
         const struct lane lane = make_lane(run, split, rank, d, panels);
         backward_lane(&lane);
     }
-    xr_barrier_wait(&run->barriers[run->directions * run->problem->threads], size);
+    xr_barrier_wait(&run->barriers[run->directions * run->threads], size);
     elem *buffer = run->thread_buffers + rank * run->thread_buffer_size;
     input_gradients(run, rank, size, buffer);
     weight_gradients(run, rank, size, buffer);
@@ -78,7 +78,7 @@ static void run_backward(const struct xr_problem *problem, const struct xr_cell 
             }
         }
     }
-    xr_parallel(threads_for_call(&run), backward_thread, &run);
+    xr_parallel(run.threads, backward_thread, &run);
     for (int d = 0; d < run.directions; d++) {
         for (int k = 0; k < run.states; k++) {
             for (ptrdiff_t b = 0; b < run.B; b++) {

@@ -36,6 +36,7 @@ struct run {
     struct xr_cache_layout cache_at;
     ptrdiff_t T, B, I, H, Hp;
     int directions, states, sums;
+    int threads;            /* as many as the call is worth, of those it may have */
     const ptrdiff_t *order; /* [B] rows by falling length */
     struct xr_barrier *barriers;
     const void **pointers; /* [threads, pointers_per_thread] */
@@ -266,12 +267,13 @@ static struct run make_run(const struct xr_problem *problem, const struct xr_cel
         .sums = cell->info.sums,
         .pointers_per_thread = pointers_per_thread,
     };
-    const ptrdiff_t barriers = problem->directions * (problem->threads + 1);
+    run.threads = threads_for_call(&run);
+    const ptrdiff_t barriers = run.directions * (run.threads + 1);
     ptrdiff_t *order = arena_take(arena, run.B, sizeof *order);
     ptrdiff_t *count = arena_take(arena, run.T + 1, sizeof *count);
     run.barriers = arena_take(arena, barriers, sizeof *run.barriers);
     run.pointers =
-        arena_take(arena, problem->threads * pointers_per_thread, sizeof *run.pointers);
+        arena_take(arena, run.threads * pointers_per_thread, sizeof *run.pointers);
     if (arena->memory != NULL) {
         sort_rows(&run, order, count);
         memset(run.barriers, 0, (size_t)barriers * sizeof *run.barriers);

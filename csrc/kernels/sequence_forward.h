@@ -286,7 +286,7 @@ static void run_forward(const struct xr_problem *problem, const struct xr_cell *
             }
         }
     }
-    xr_parallel(threads_for_call(&run), forward_thread, &run);
+    xr_parallel(run.threads, forward_thread, &run);
     for (int d = 0; d < run.directions; d++) {
         for (int k = 0; k < run.states; k++) {
             for (ptrdiff_t b = 0; b < run.B; b++) {
