@@ -12,7 +12,7 @@ import nox
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "types", "tests"]
 
-PYTHON_FILES = ("src", "tests", "benchmarks", ".ci", "noxfile.py")
+PYTHON_FILES = ("src", "tests", "benchmarks", "docs", ".ci", "noxfile.py")
 
 
 def c_files():
@@ -27,7 +27,8 @@ def c_files():
 
 
 def cython_files():
-    return sorted(str(path) for path in Path("src").rglob("*.p[yx][xd]"))
+    suffixes = {".pyx", ".pxd", ".pxi"}
+    return sorted(str(p) for p in Path("src").rglob("*") if p.suffix in suffixes)
 
 
 @nox.session
@@ -86,6 +87,19 @@ def types(session):
     """Check types, and the extension's stub against the built extension."""
     session.run("mypy", external=True)
     session.run("python", "-m", "mypy.stubtest", "exactrnn._core", external=True)
+
+
+@nox.session
+def docs(session):
+    """Build the documentation into docs/_build/html; a warning is an error."""
+    folders = ("docs", "docs/_build/html")
+    session.run("sphinx-build", "-W", "--keep-going", "-q", *folders, external=True)
+
+
+@nox.session
+def figures(session):
+    """Draw the diagrams of the cells anew."""
+    session.run("python", "docs/figures/draw_cells.py", external=True)
 
 
 @nox.session

@@ -3,6 +3,7 @@
     python benchmarks/run.py                          the rows of the README, one thread
     python benchmarks/run.py --group g1 g4 --threads 2
     python benchmarks/run.py --rows 'gru-*' --quick --json out.json
+    python benchmarks/run.py --all-cells              every cell beside LSTM and loop
 
 The measurement itself is `exactrnn.bench`, which `exactrnn bench` uses too; README.md
 here says how it is done.
@@ -16,11 +17,16 @@ from pathlib import Path
 import shapes
 
 import exactrnn as xr
+from exactrnn.bench.measure import OWN
 from exactrnn.bench.report import format_report, format_summary
-from exactrnn.bench.rivals import RIVALS
+from exactrnn.bench.rivals import LOOP, RIVALS
 from exactrnn.bench.session import Settings, run_session
 
 QUICK_SECONDS = 0.1
+
+# G5: the most time per operation beside the plain LSTM, the least factor before a loop
+# of torch at one size, the most time of a clockwork RNN beside the dense one.
+PER_FLOP, LOOP_FACTOR, LOOP_SIZE, CLOCKWORK = 1.25, 10, (100, 1, 128), 0.35
 
 
 def parse_arguments(arguments=None):
@@ -39,9 +45,14 @@ def parse_arguments(arguments=None):
         "--rows", nargs="+", default=["*"], metavar="PATTERN", help="of these, by name"
     )
     parser.add_argument(
+        "--all-cells",
+        action="store_true",
+        help=f"--group cells --rivals {LOOP}, and what G5 asks",
+    )
+    parser.add_argument(
         "--rivals",
         nargs="*",
-        choices=RIVALS,
+        choices=[*RIVALS, LOOP],
         help="rivals to measure (default: all that are installed)",
     )
     parser.add_argument(
@@ -58,6 +69,9 @@ def parse_arguments(arguments=None):
     options = parser.parse_args(arguments)
     if options.threads < 1:
         parser.error("--threads: expected 1 or more")
+    if options.all_cells:
+        options.group = ["cells"]
+        options.rivals = [LOOP] if options.rivals is None else options.rivals
     options.selected = select_rows(options)
     if not options.selected:
         parser.error(f"--rows: no row matches {options.rows}")
@@ -85,6 +99,8 @@ def main():
     )
     report = run_session(options.selected, settings, tree=Path(__file__).parent)
     text = f"{format_report(report)}\n\n{summarise_groups(report)}\n"
+    if options.all_cells:
+        text += f"{summarise_cells(report['rows'])}\n"
     print(text, end="")
     if options.json:
         options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
@@ -103,6 +119,31 @@ def summarise_groups(report):
     groups |= {"all": measured}
     lines = format_summary(report["rows"], groups).splitlines()
     return "\n".join(f"- {line}" for line in lines)
+
+
+def summarise_cells(rows):
+    """Return a line for each part of G5, with the rows that miss it, as a list."""
+    lstm = {r["name"]: r["per_flop"] for r in rows if r.get("beside") == "lstm"}
+    rnn = {r["name"]: r["relative"] for r in rows if r.get("beside") == "rnn"}
+    loop = {
+        r["name"]: r["figures"][LOOP]["median_us"] / r["figures"][OWN]["median_us"]
+        for r in rows
+        if LOOP in r["figures"] and (r["T"], r["B"], r["H"]) == LOOP_SIZE
+        if r["cell"] != r["beside"]
+    }
+    parts = [
+        (f"time per operation <= {PER_FLOP} of LSTM's", lstm, lambda r: r <= PER_FLOP),
+        (f"torch loop >= {LOOP_FACTOR} times slower", loop, lambda r: r >= LOOP_FACTOR),
+        (f"clockwork <= {CLOCKWORK} of the RNN", rnn, lambda r: r <= CLOCKWORK),
+    ]
+    return "\n".join(f"- G5, {judge(*part)}" for part in parts)
+
+
+def judge(goal, ratios, reached):
+    """Return how many rows reach a goal, and the ratios of those that do not."""
+    missed = [f"{n} {r:.2f}" for n, r in ratios.items() if not reached(r)]
+    words = f"{goal}: {len(ratios) - len(missed)} of {len(ratios)} rows"
+    return words + (f"; not {', '.join(missed)}" if missed else "")
 
 
 if __name__ == "__main__":

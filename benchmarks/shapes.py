@@ -1,9 +1,11 @@
 """The rows of the benchmark, as data, in groups that can be run by themselves.
 
 Letters: T time steps, B rows of the batch, I inputs, H hidden units. What a row is
-stands in `exactrnn.bench.rows`; a cell joins a group by its name in a list.
+stands in `exactrnn.bench.rows`; a cell joins a group by its name in a list, and the
+group `cells` by its line in `exactrnn.bench.cells`.
 """
 
+from exactrnn.bench.cells import CELLS
 from exactrnn.bench.rows import Row
 
 FORWARD = (
@@ -65,6 +67,19 @@ def dense_and_ragged(task, cells, shapes):
     return tuple(row for pair in pairs for row in pair)
 
 
+def every_cell(shapes):
+    """Return the rows of all cells, forward and gradients, beside the plain LSTM.
+
+    Cells whose layers differ have two layers, and so has the LSTM beside them.
+    """
+    rows = ()
+    for cell in CELLS:
+        layers = 2 if cell in ("depth_gated", "grid") else 1
+        for task in ("forward", "gradients"):
+            rows += square(task, (cell,), shapes, layers=layers, beside="lstm")
+    return rows
+
+
 BOTH = ("lstm", "gru")
 MIDDLE = ((100, 1, 128), (100, 8, 128), (100, 32, 256))
 
@@ -88,7 +103,10 @@ GROUPS = {
     + square("gradients", BOTH, ((100, 16, 128),), dtype="float64"),
     "odd": tuple(Row("forward", cell, *shape) for cell in BOTH for shape in ODD)
     + tuple(Row("gradients", cell, 100, 7, 40, 100) for cell in BOTH),
-    # The other cells, stacks and directions.
+    # G5: every cell and main option; the clockwork beside the RNN that is all clocks.
+    "cells": every_cell(((100, 1, 128), (100, 16, 256)))
+    + square("forward", ("clockwork",), ((256, 1, 512),), beside="rnn"),
+    # Directions, stacks, and the cells that torch or ONNX have too.
     "more": square("forward", ("rnn", "gru_before"), MIDDLE)
     + square("gradients", ("rnn", "gru_before"), ((100, 16, 128),))
     + square("forward", BOTH, ((100, 1, 128), (100, 16, 128)), layers=2)
@@ -96,4 +114,7 @@ GROUPS = {
     + square("gradients", BOTH, ((100, 16, 128),), layers=2, directions=2),
 }
 
-ROWS = tuple(dict.fromkeys(row for rows in GROUPS.values() for row in rows))
+# All but the group `cells`, which is measured by itself: `run.py --all-cells`.
+ROWS = tuple(
+    dict.fromkeys(row for name in GROUPS if name != "cells" for row in GROUPS[name])
+)

@@ -6,6 +6,7 @@
 #include "cpu.h"
 #include "engine.h"
 #include "kernels/dense.h"
+#include "kernels/grid.h"
 #include "kernels/machine.h"
 
 /* A line of isas.def that was not built for this processor has no engine: its symbol is
@@ -66,6 +67,8 @@ const struct xr_cell_info *xr_cell_at(int index)
     return xr_find_engine(xr_isa_at(0), XR_F32)->cell_info(index);
 }
 
+void xr_describe(struct xr_layer *layer) { layer->engine->describe(layer); }
+
 size_t xr_packed_bytes(const struct xr_layer *layer)
 {
     return layer->engine->packed_bytes(layer);
@@ -113,6 +116,12 @@ const struct xr_dense *xr_find_dense(const char *isa, enum xr_dtype dtype)
 {
     const struct xr_engine *engine = xr_find_engine(isa, dtype);
     return engine ? engine->dense : NULL;
+}
+
+const struct xr_grid *xr_find_grid(const char *isa, enum xr_dtype dtype)
+{
+    const struct xr_engine *engine = xr_find_engine(isa, dtype);
+    return engine ? engine->grid : NULL;
 }
 
 const struct xr_machine *xr_find_machine(const char *isa, enum xr_dtype dtype)

@@ -5,11 +5,13 @@
 #include "exactrnn.h"
 
 struct xr_dense;
+struct xr_grid;
 struct xr_machine;
 
 struct xr_engine {
     const char *isa;
     size_t element_bytes;
+    void (*describe)(struct xr_layer *layer);
     size_t (*packed_bytes)(const struct xr_layer *layer);
     size_t (*packed_backward_bytes)(const struct xr_layer *layer);
     void (*pack)(const struct xr_layer *layer, const struct xr_weights *weights,
@@ -23,6 +25,7 @@ struct xr_engine {
                        ptrdiff_t n);
     const struct xr_cell_info *(*cell_info)(int index);
     const struct xr_dense *dense;     /* kernels/dense.h */
+    const struct xr_grid *grid;       /* kernels/grid.h */
     const struct xr_machine *machine; /* kernels/machine.h */
 };
 

@@ -1,9 +1,10 @@
 /* exactrnn: recurrent cells for the CPU, the same bits on every instruction set, thread
- * count and batch size. The public C interface, and the only header that Cython reads.
+ * count and batch size. The public C interface.
  *
  * One call works on one layer in one or two directions. Letters: T time steps, B batch
- * rows, I inputs, H hidden units, G gates (row blocks of the weight matrices), D
- * directions (0 forward, 1 reverse). Arrays hold elements of the layer's dtype.
+ * rows, I inputs, H hidden units, O width of the output (H, but for cells that
+ * project), D directions (0 forward, 1 reverse). Arrays hold elements of the layer's
+ * dtype.
  *
  * Nothing here allocates: the caller asks for sizes and brings the memory, which need
  * not be aligned beyond its element, but for `packed`, `cache` and `scratch` (64
@@ -20,47 +21,124 @@
 #define XR_ALIGNMENT 64
 #define XR_UNIT_BLOCK 16 /* internal rows of units are padded to a multiple of this */
 
-enum { XR_MAX_STATES = 4, XR_MAX_SUMS = 8, XR_MAX_STAGES = 2, XR_MAX_DIRECTIONS = 2 };
+enum {
+    XR_MAX_STATES = 5,
+    XR_MAX_SUMS = 8,
+    XR_MAX_STAGES = 2,
+    XR_MAX_OPERANDS = 2,
+    XR_MAX_VECTORS = 5,
+    XR_MAX_LINKS = 3,
+    XR_MAX_DIRECTIONS = 2
+};
 
 enum xr_dtype { XR_F32, XR_F64, XR_DTYPES };
 
-enum xr_activation { XR_TANH, XR_RELU, XR_SIGMOID, XR_ACTIVATIONS };
+enum xr_activation {
+    XR_TANH,
+    XR_RELU,
+    XR_SIGMOID,
+    XR_HARD_SIGMOID,
+    XR_SOFTSIGN,
+    XR_IDENTITY,
+    XR_ACTIVATIONS
+};
 
-/* A pre-activation of a cell: which row block of W [G*H, I] and of R [G*H, H] it sums,
- * -1 for none, and the stage in which its recurrent product is taken. Stage 0
- * multiplies R with h_prev, stage 1 with the operand that stage 0 has made. */
+/* The recurrent matrix of a sum: R, or the second one of a cell that projects. */
+enum xr_matrix { XR_HH, XR_HR };
+
+/* Where a sum starts: at the biases of its row blocks, at zero, or at b_hh of its own
+ * block and b_ih of block `bias_w`, which is another sum's. */
+enum xr_bias { XR_OWN_BIAS, XR_NO_BIAS, XR_BIAS_OF_X };
+
+/* A pre-activation of a cell: which row block of W [.., I] and of its recurrent matrix
+ * it sums, -1 for none, and what the latter is multiplied with: h_prev (operand 0), or
+ * the operand (1, 2) that stage 0 has made. A sum without both is a place for values
+ * that backward needs. */
 struct xr_sum {
     const char *name;
-    int w, r, stage;
+    int w, r;
+    int stage, operand;
+    enum xr_matrix matrix;
+    enum xr_bias bias;
+    int bias_w;
+};
+
+/* What the gradient of a sum is multiplied with to give that of a per-unit weight. */
+enum xr_factor {
+    XR_ONE,
+    XR_LOWER,
+    XR_PREV_STATE,                                /* + k */
+    XR_NEXT_STATE = XR_PREV_STATE + XR_MAX_STATES /* + k */
+};
+
+/* A weight of every unit: a row of `vectors` [V, H]. */
+struct xr_vector {
+    int sum, factor;
+};
+
+/* Full gate recurrence: `sum` also sees the previous `state` of every link, through
+ * w_gates [n*H, n*H], whose row and column blocks are the links. */
+struct xr_link {
+    int sum, state;
 };
 
 /* What a cell is, the same on every instruction set. The order of `sum` is the order in
  * which the values of a step lie in the cache. State 0 is h, the output. */
 struct xr_cell_info {
     const char *name;
-    int gates, states, sums, stages;
-    int keeps_sums; /* backward needs the values that lie in the places of the sums */
+    int w_blocks, r_blocks; /* row blocks of W and of R */
+    int states, sums, stages;
+    int operands;    /* made by stage 0 */
+    int keeps_sums;  /* backward needs the values that lie in the places of the sums */
+    int projects;    /* the sums of stage 1 have O units, by the matrix XR_HR */
+    int takes_lower; /* reads a state of the layer below, unit by unit */
+    int vectors, links;
     struct xr_sum sum[XR_MAX_SUMS];
+    struct xr_vector vector[XR_MAX_VECTORS];
+    struct xr_link link[XR_MAX_LINKS];
+};
+
+enum { XR_GATE_I = 1, XR_GATE_F = 2, XR_GATE_O = 4 };
+enum xr_coupled { XR_NOT_COUPLED, XR_COUPLED_INPUT, XR_COUPLED_FORGET };
+
+/* What an LSTM may be asked for; zeros ask for nothing. */
+struct xr_options {
+    unsigned peepholes, omit; /* gates */
+    enum xr_coupled coupled;
+    int full_gate_recurrence;
+};
+
+/* Units that take part in steps whose number is a multiple of the period. */
+struct xr_module {
+    ptrdiff_t size;
+    int64_t period;
 };
 
 struct xr_engine;
 
-/* A layer in one direction, without its weights. */
+/* A layer in one direction, without its weights. `info` is set by xr_describe. */
 struct xr_layer {
     const struct xr_engine *engine; /* instruction set and dtype: xr_find_engine */
     int cell;                       /* index into xr_cell_at */
-    ptrdiff_t I, H;
+    ptrdiff_t I, H, O;
     enum xr_activation activation[3];
+    double clip; /* of pre-activations; 0: none */
+    struct xr_options options;
+    ptrdiff_t modules; /* 0: all units take part in every step */
+    const struct xr_module *module;
+    struct xr_cell_info info;
 };
 
-/* Weights or their gradients: W [G*H, I], R [G*H, H], b_ih and b_hh [G*H] or NULL, each
- * contiguous. */
+/* Weights of a layer in one direction or their gradients, each contiguous, NULL where
+ * the layer has none: W [w_blocks*H, I], R [r_blocks*H, O], their biases, the matrix
+ * [O, H] and bias [O] of a cell that projects, per-unit weights [V, H], gates to gates
+ * [n*H, n*H]. */
 struct xr_weights {
-    const void *w_ih, *w_hh, *b_ih, *b_hh;
+    const void *w_ih, *w_hh, *b_ih, *b_hh, *w_hr, *b_hr, *vectors, *w_gates;
 };
 
 struct xr_gradients {
-    void *w_ih, *w_hh, *b_ih, *b_hh;
+    void *w_ih, *w_hh, *b_ih, *b_hh, *w_hr, *b_hr, *vectors, *w_gates;
 };
 
 /* Time-major with any strides, counted in elements; the last axis is contiguous. */
@@ -71,37 +149,47 @@ struct xr_sequence {
 
 /* One call. `forward` reads x and state, writes y, state_out and (if not NULL) cache;
  * `backward` reads x, dy, dstate and cache, writes dx and dstate_out, and adds to dw.
- * States are [D, B, H], contiguous; NULL stands for zeros. state_out may be state. */
+ * State 0 is [D, B, O], the others [D, B, H], contiguous; NULL stands for zeros.
+ * state_out may be state.
+ *
+ * Layers whose cell takes a state of the layer below get it, and give their own to the
+ * one above, as sequences [D, T, B, Hp] that are padded to xr_padded_units. */
 struct xr_problem {
     const struct xr_layer *layer;
     int directions, threads;
     ptrdiff_t T, B;
     const int64_t *lengths;                         /* [B], 0..T each, or NULL: all T */
+    const int64_t *clock;                           /* [B], steps before, or NULL: 0 */
     const void *packed[XR_MAX_DIRECTIONS];          /* by xr_pack */
     const void *packed_backward[XR_MAX_DIRECTIONS]; /* by xr_pack_backward */
     struct xr_sequence x;                           /* [T, B, I] */
 
-    struct xr_sequence y; /* [T, B, D*H] */
+    struct xr_sequence y; /* [T, B, D*O] */
     const void *state[XR_MAX_STATES];
     void *state_out[XR_MAX_STATES];
-    void *cache; /* xr_cache_layout().bytes; NULL: inference */
+    const void *lower; /* state 1 of the layer below */
+    void *upper;       /* state 1 of this layer, written for the one above */
+    void *cache;       /* xr_cache_layout().bytes; NULL: inference */
 
-    struct xr_sequence dy; /* [T, B, D*H]; data NULL: zeros */
+    struct xr_sequence dy; /* [T, B, D*O]; data NULL: zeros */
     const void *dstate[XR_MAX_STATES];
     struct xr_sequence dx; /* [T, B, I] */
     void *dstate_out[XR_MAX_STATES];
     struct xr_gradients dw[XR_MAX_DIRECTIONS];
+    const void *dupper; /* gradient of `upper`, or NULL */
+    void *dlower;       /* gradient of `lower`, written */
+    int truncated;      /* no gradient goes back through a recurrent matrix */
 
     void *scratch; /* xr_scratch_bytes */
 };
 
 /* Where things lie in the cache of one direction, in elements; direction d starts at
- * d * direction. Hp is H padded to XR_UNIT_BLOCK. */
+ * d * direction. Hp is xr_padded_units. */
 struct xr_cache_layout {
     ptrdiff_t Hp;
-    ptrdiff_t sums;                 /* [T, B, S, Hp] if the cell keeps them */
-    ptrdiff_t state[XR_MAX_STATES]; /* [T + 1, B, Hp] each; the initial ones are last */
-    ptrdiff_t operand;              /* [T, B, Hp] for two-stage cells */
+    ptrdiff_t sums;                     /* [T, B, S, Hp] if the cell keeps them */
+    ptrdiff_t state[XR_MAX_STATES];     /* [T + 1, B, Hp]; the initial ones are last */
+    ptrdiff_t operand[XR_MAX_OPERANDS]; /* [T, B, Hp] */
     ptrdiff_t direction;
     size_t bytes; /* of all directions */
 };
@@ -111,6 +199,11 @@ const struct xr_cell_info *xr_cell_at(int index);
 const char *xr_isa_at(int index);
 /* NULL where the name is unknown or this machine cannot run it. */
 const struct xr_engine *xr_find_engine(const char *isa, enum xr_dtype dtype);
+
+/* Completes a layer whose other members are set: what its cell is with its options. */
+void xr_describe(struct xr_layer *layer);
+/* The length of internal rows of units: H and O padded; each module is padded too. */
+ptrdiff_t xr_padded_units(const struct xr_layer *layer);
 
 size_t xr_packed_bytes(const struct xr_layer *layer);
 size_t xr_packed_backward_bytes(const struct xr_layer *layer);

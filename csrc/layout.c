@@ -8,22 +8,33 @@ static ptrdiff_t pad(ptrdiff_t n)
     return (n + XR_UNIT_BLOCK - 1) / XR_UNIT_BLOCK * XR_UNIT_BLOCK;
 }
 
+ptrdiff_t xr_padded_units(const struct xr_layer *layer)
+{
+    ptrdiff_t sum = 0;
+    for (ptrdiff_t m = 0; m < layer->modules; m++) {
+        sum += pad(layer->module[m].size);
+    }
+    return sum > 0 ? sum : pad(layer->H > layer->O ? layer->H : layer->O);
+}
+
 struct xr_cache_layout xr_cache_layout(const struct xr_problem *problem)
 {
     const struct xr_layer *layer = problem->layer;
-    const struct xr_cell_info *cell = layer->engine->cell_info(layer->cell);
-    struct xr_cache_layout at = {.Hp = pad(layer->H)};
-    ptrdiff_t one_row = problem->B * at.Hp;
-    ptrdiff_t all_rows = problem->T * one_row;
+    const struct xr_cell_info *info = &layer->info;
+    struct xr_cache_layout at = {.Hp = xr_padded_units(layer)};
+    const ptrdiff_t one_row = problem->B * at.Hp;
+    const ptrdiff_t all_rows = problem->T * one_row;
     ptrdiff_t end = 0;
     at.sums = end;
-    end += cell->keeps_sums ? cell->sums * all_rows : 0;
-    for (int k = 0; k < cell->states; k++) {
+    end += info->keeps_sums ? info->sums * all_rows : 0;
+    for (int k = 0; k < info->states; k++) {
         at.state[k] = end;
         end += all_rows + one_row;
     }
-    at.operand = end;
-    end += cell->stages > 1 ? all_rows : 0;
+    for (int j = 0; j < info->operands; j++) {
+        at.operand[j] = end;
+        end += all_rows;
+    }
     at.direction = end;
     at.bytes = (size_t)(end * problem->directions) * layer->engine->element_bytes;
     return at;

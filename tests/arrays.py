@@ -1,4 +1,4 @@
-"""Random arrays, states of either kind, and equality to the bit."""
+"""Random arrays, states as tuples, and equality to the bit."""
 
 import numpy as np
 
@@ -13,13 +13,6 @@ def as_tuple(state):
 
 def as_state(parts):
     return tuple(parts) if len(parts) > 1 else parts[0]
-
-
-def draw_state(layer, *rows, seed=1):
-    shape = (layer.num_layers * (1 + layer.bidirectional), *rows, layer.hidden_size)
-    number = 2 if layer.cell == "lstm" else 1
-    parts = [draw(*shape, dtype=layer.dtype, seed=seed + i) for i in range(number)]
-    return as_state(parts)
 
 
 def same_bits(first, second):

@@ -14,6 +14,8 @@ from exactrnn import _core, reference
 def as_integers(array):
     """Return the bits of a float array, every NaN turned into one."""
     array = np.ascontiguousarray(array)
+    if array.dtype.kind == "i":
+        return array
     array = np.where(np.isnan(array), array.dtype.type(np.nan), array)
     return array.view({4: np.uint32, 8: np.uint64}[array.itemsize])
 
@@ -49,46 +51,71 @@ def random_array(rng, shape, dtype, scale=1.0):
     return array
 
 
-def random_state(rng, layer, B):
-    """Return an initial state, or a gradient of the final one, for a layer."""
-    shape = (layer.num_layers * (1 + layer.bidirectional), B, layer.hidden_size)
-    parts = tuple(
-        random_array(rng, shape, layer.dtype, 0.5)
-        for _ in range(_core.cell_info(layer.cell)["states"])
+def random_gradient(rng, layer, B):
+    """Return a gradient of a layer's final state; as a state but without a clock."""
+    config = layer._stack.config
+    L_D = config.num_layers * config.directions
+    return as_state(
+        random_array(rng, (L_D, B, width), layer.dtype, 0.5)
+        for width in config.state_sizes
     )
+
+
+def random_state(rng, layer, B):
+    """Return an initial state; where a clock is part of it, rows differ in theirs."""
+    parts = random_gradient(rng, layer, B)
+    if not layer._stack.config.counts_steps:
+        return parts
+    return parts, rng.integers(0, 13, B)
+
+
+def as_state(parts):
+    """Return an iterable of arrays as the state that a layer has."""
+    parts = tuple(parts)
     return parts if len(parts) > 1 else parts[0]
 
 
 def random_problem(layer, T, B, lengths=None, seed=0):
     """Return x, state, dy, dstate and lengths: the keyword arguments of `run_layer`."""
     rng = np.random.default_rng(seed)
-    width = layer.hidden_size * (1 + layer.bidirectional)
+    width = layer._stack.config.output_size * (1 + layer.bidirectional)
     return {
         "x": random_array(rng, (T, B, layer.input_size), layer.dtype, 2.0),
         "state": random_state(rng, layer, B),
         "dy": random_array(rng, (T, B, width), layer.dtype),
-        "dstate": random_state(rng, layer, B),
+        "dstate": random_gradient(rng, layer, B),
         "lengths": lengths,
     }
 
 
-def run_layer(layer, x, state, dy, dstate, lengths):
+def rows_of(part, rows):
+    """Return some rows of one array of a state: [L*D, B, width], or a clock [B]."""
+    return part[..., rows, :].copy() if part.ndim > 1 else part[rows].copy()
+
+
+def run_layer(layer, x, state, dy, dstate, lengths, **options):
     """Forward and backward of a layer; every result by name, kept gates included."""
     y, final, cache = layer.forward(x, state, lengths=lengths, gates=True)
-    gradients = layer.backward(cache, dy, dstate)
+    gradients = layer.backward(cache, dy, dstate, **options)
     return collect(y, final, gradients, cache.gates)
 
 
-def run_twin(layer, x, state, dy, dstate, lengths):
+def kept_sums(config, depth):
+    """Return the names of the sums in whose places a layer keeps values."""
+    options = dict(config.options_of(depth))
+    info = _core.cell_info(config.cell_of(depth), options)
+    return [entry[0] for entry in info["sums"]] if info["keeps_sums"] else []
+
+
+def run_twin(layer, x, state, dy, dstate, lengths, **options):
     """The same results as `run_layer`, by the NumPy reference."""
     y, final, cache = reference.forward(layer, x, state, lengths=lengths)
-    gradients = reference.backward(layer, cache, dy, dstate)
-    names = [entry[0] for entry in _core.cell_info(layer.cell)["sums"]]
+    gradients = reference.backward(layer, cache, dy, dstate, **options)
     gates = {
         f"{name}_l{depth}{'_reverse' * d}": direction.slots[name]
         for depth, directions in enumerate(cache.directions)
         for d, direction in enumerate(directions)
-        for name in names
+        for name in kept_sums(layer._stack.config, depth)
         if name in direction.slots
     }
     return collect(y, final, gradients, gates)

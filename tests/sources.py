@@ -7,7 +7,8 @@ from variants import ROOT
 
 PACKAGE = ROOT / "src" / "exactrnn"
 GENERATED = ("golden", "_golden", "build", "__pycache__")
-TEXT_SUFFIXES = {".py", ".pyi", ".pyx", ".pxd", ".c", ".h", ".def", ".cmake", ".toml"}
+CYTHON_SUFFIXES = {".pyx", ".pxd", ".pxi"}
+TEXT_SUFFIXES = {".py", ".pyi", ".c", ".h", ".def", ".cmake", ".toml"} | CYTHON_SUFFIXES
 TEXT_SUFFIXES |= {".md", ".txt", ".yaml", ""}
 
 
@@ -41,9 +42,10 @@ def python_files():
 
 def twin_files():
     """Return the files that define the bits in NumPy (numerics.md, "The twin")."""
-    names = ("reference.py", "_sequence.py", "_arith.py", "_dense_reference.py")
+    names = ("reference", "_sequence", "_sequence_backward", "_direction", "_arith")
+    names += ("_activations", "_leak", "_dense_reference", "_grid_reference")
     cells = sorted((PACKAGE / "cells").glob("*.py"))
-    return [*(PACKAGE / name for name in names), *cells]
+    return [*(PACKAGE / f"{name}.py" for name in names), *cells]
 
 
 def relative(path):

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import run
 import shapes
-from variants import CELLS, ROOT
+from variants import PUBLIC, ROOT
 
 from exactrnn import _core
 from exactrnn.bench import limit, load_rivals, measure, measure_row, rivals
+from exactrnn.bench.cells import CELLS as MEASURABLE
+from exactrnn.bench.cells import CLOCK_PERIODS
 from exactrnn.bench.limit import Probe
 from exactrnn.bench.report import format_report, format_summary, format_table
-from exactrnn.bench.rows import CELLS as MEASURABLE
 from exactrnn.bench.rows import TASKS, Row, make_problem
 from exactrnn.bench.session import (
     Settings,
@@ -40,6 +41,11 @@ TINY = [
     Row("gradients", "gru", 5, 2, 3, 17),
     Row("gradients", "lstm", 6, 4, 3, 17, ragged=True),
     Row("gradients", "gru", 5, 2, 3, 17, layers=2, directions=2),
+]
+MORE = [
+    Row(task, cell, 5, 2, 3, 17, layers=2, directions=2, ragged=ragged)
+    for cell in MEASURABLE
+    for task, ragged in (("forward", True), ("gradients", False))
 ]
 LIMITS = {"peak": Probe(lambda: None, 10**6), "read": Probe(lambda: None, 10**6)}
 
@@ -80,6 +86,22 @@ def test_library_computes_what_exactrnn_computes(rival, row):
     if prepared is not None:
         ours = exactrnn_alone().prepare(problem)
         measure.check_agreement(problem, {"exactrnn": ours, rival.NAME: prepared})
+
+
+@pytest.mark.parametrize("row", MORE, ids=lambda row: row.name)
+def test_loop_of_torch_computes_every_cell(row):
+    pytest.importorskip("torch", reason="torch is not installed (extra rivals)")
+    loop = load_rivals([rivals.LOOP])[0][1]
+    problem = make_problem(row)
+    prepared = {"exactrnn": exactrnn_alone().prepare(problem)}
+    prepared[loop.NAME] = loop.prepare(problem)
+    measure.check_agreement(problem, prepared)
+
+
+def test_loop_of_torch_has_no_single_steps():
+    pytest.importorskip("torch", reason="torch is not installed (extra rivals)")
+    loop = load_rivals([rivals.LOOP])[0][1]
+    assert loop.prepare(make_problem(Row("step", "lstm", 1, 1, 8, 8))) is None
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -124,6 +146,37 @@ def test_operations_are_counted():
     assert deep.flops == 3 * 2 * 5 * 2 * per_step
     ragged = Row("forward", "rnn", 10, 4, 16, 16, ragged=True)
     assert ragged.flops == 2 * ragged.lengths.sum() * 16 * 32
+
+
+def test_operations_of_every_matrix_are_counted():
+    x, r, gates = 17 * 3, 17 * 17, 4
+    size = (5, 2, 3, 17)
+    per_step = 2 * 5 * 2
+    assert Row("forward", "lstm_proj", *size).flops == per_step * (
+        gates * (x + 17 * 8) + 8 * 17
+    )
+    linked = gates * (x + r) + 9 * r
+    assert Row("forward", "lstm_fgr", *size).flops == per_step * linked
+    peepholes = Row("gradients", "lstm_peephole", *size)
+    assert peepholes.flops == 3 * per_step * gates * (x + r)
+    assert Row("forward", "mut1", *size).flops == per_step * (3 * x + 2 * r)
+    assert Row("forward", "leaky", *size).flops == per_step * (x + r)
+    assert Row("forward", "jordan", *size).flops == per_step * (x + 2 * 17 * 8)
+    grid = Row("forward", "grid", *size, layers=2)
+    assert grid.flops == per_step * (2 * x + 2 * 2 * 4 * 17 * 34)
+
+
+def test_operations_of_modules_are_counted_where_they_tick():
+    row = Row("forward", "clockwork", 6, 2, 3, 16)
+    modules = list(zip([2] * 8, CLOCK_PERIODS, strict=True))
+    count = 0
+    for t in range(6):
+        for size, period in modules:
+            slower = sum(n for n, other in modules if other >= period)
+            count += size * (3 + slower) * (t % period == 0)
+    assert row.flops == 2 * 2 * count
+    square = Row("forward", "clockwork", 6, 2, 16, 16)
+    assert sum(w for w, _ in square.matrices()) > sum(r for _, r in square.matrices())
 
 
 def test_limit_is_the_slower_of_arithmetic_and_reading():
@@ -209,6 +262,43 @@ def test_figures_and_table_of_a_row():
     assert "best rival" not in format_table([alone], ["exactrnn"])
 
 
+def test_a_cell_beside_is_measured_in_the_same_rounds():
+    row = Row("forward", "rnn", 5, 2, 8, 16, beside="lstm")
+    assert row.name == Row("forward", "rnn", 5, 2, 8, 16).name
+    found = measure_row(row, [exactrnn_alone()], 1, 0.01)
+    assert list(found["figures"]) == ["exactrnn"]
+    assert found["beside"] == "lstm"
+    own = found["figures"]["exactrnn"]["median_us"]
+    assert found["relative"] == pytest.approx(own / found["beside_us"])
+    assert found["per_flop"] == pytest.approx(4 * found["relative"])
+    samples = {name: [1.0, 1.0] for name in ("exactrnn", *LIMITS)}
+    plain = measure.summarise(TINY[0], samples, LIMITS)
+    lines = format_table([found, plain], ["exactrnn"]).splitlines()
+    assert "| beside | time | per flop |" in lines[0]
+    assert "| lstm |" in lines[2]
+    assert "| – | – | – |" in lines[3]
+    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_goals_of_every_cell_are_judged():
+    def measured(cell, figures, **more):
+        times = {name: {"median_us": time} for name, time in figures.items()}
+        row = {"name": cell, "cell": cell, "T": 100, "B": 1, "H": 128}
+        return row | {"figures": times, "beside": "lstm", "per_flop": 1.0} | more
+
+    rows = [
+        measured("lstm", {"exactrnn": 1.0, "torch_loop": 2.0}),
+        measured("good", {"exactrnn": 1.0, "torch_loop": 20.0}),
+        measured("slow", {"exactrnn": 4.0, "torch_loop": 20.0}, per_flop=1.5),
+        measured("large", {"exactrnn": 4.0, "torch_loop": 8.0}, B=16),
+        measured("clockwork", {"exactrnn": 4.0}, beside="rnn", relative=0.3),
+    ]
+    flops, loop, clockwork = run.summarise_cells(rows).splitlines()
+    assert flops.endswith("3 of 4 rows; not slow 1.50")
+    assert loop.endswith("1 of 2 rows; not slow 5.00")
+    assert clockwork.endswith("1 of 1 rows")
+
+
 def row_with(own, other, row=TINY[0]):
     """Return a measured row with these medians in seconds."""
     samples = {"exactrnn": [own] * 2, "rival": [other] * 2}
@@ -251,11 +341,19 @@ def test_rows_are_named_apart_and_can_be_chosen():
     assert {row.task for row in by_group} == {"gradients"}
     assert run.parse_arguments(["--group", "all"]).selected == list(shapes.ROWS)
     assert run.parse_arguments([]).selected == list(shapes.GROUPS["readme"])
+    options = run.parse_arguments(["--all-cells"])
+    assert options.selected == list(shapes.GROUPS["cells"])
+    assert options.rivals == [rivals.LOOP]
+    some = run.parse_arguments(["--all-cells", "--rows", "mut1-*", "--rivals"])
+    assert [row.cell for row in some.selected] == ["mut1"] * 4
+    assert some.rivals == []
 
 
 def test_rows_are_what_layers_can_compute():
-    assert {row.cell for row in shapes.ROWS} <= set(MEASURABLE) <= set(CELLS)
-    for row in shapes.ROWS:
+    assert {row.cell for row in shapes.ROWS} <= set(MEASURABLE)
+    assert {row.cell for row in shapes.GROUPS["cells"]} == set(MEASURABLE)
+    assert set(PUBLIC) <= set(MEASURABLE)
+    for row in (*shapes.ROWS, *shapes.GROUPS["cells"]):
         assert row.task in TASKS
         assert (row.T, row.directions) == (1, 1) or row.task != "step"
 

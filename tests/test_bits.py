@@ -2,7 +2,7 @@
 
 Outputs, states, kept gates and all gradients, over cells, instruction sets, dtypes and
 thread counts; sizes around the vectors and panels of every instruction set, ragged
-lengths, layers and directions.
+lengths, layers and directions. Cells with options go through some of these problems.
 """
 
 import functools
@@ -19,7 +19,9 @@ from bits import (
     run_layer,
     run_twin,
 )
-from variants import make_layer
+from variants import CELLS, VARIANTS, make_layer
+
+import exactrnn as xr
 
 # T, B, I, H, options
 PROBLEMS = {
@@ -35,46 +37,76 @@ PROBLEMS = {
         4, 7, 3, 17,
         {"num_layers": 2, "bidirectional": True, "lengths": [4, 3, 0, 1, 4, 2, 3]},
     ),
-    "several chunks of the long sum": (70, 8, 2, 3, {}),
-    "gaps in several chunks": (70, 8, 2, 3, {"lengths": [70, 0, 3, 33, 70, 1, 64, 32]}),
+    "several chunks of the long sum": (36, 16, 2, 3, {}),
+    "gaps in several chunks": (36, 16, 2, 3, {"lengths": [36, 0, 3, 17, *[36, 1] * 6]}),
 }  # fmt: skip
-NONLINEARITIES = {"rnn": ("tanh", "relu")}
+FEW = ("ragged", "stacked, ragged, both directions")
+NAMES = (*CELLS, *VARIANTS)
 
 
 @functools.cache
-def problem_and_expected(cell, dtype, name, nonlinearity):
-    T, B, I, H, options = PROBLEMS[name]
+def problem_and_expected(name, dtype, problem_name):
+    T, B, I, H, options = PROBLEMS[problem_name]
     options = dict(options)
     lengths = options.pop("lengths", None)
-    if nonlinearity:
-        options["nonlinearity"] = nonlinearity
-    layer = make_layer(cell, I, H, dtype=dtype, seed=1, **options)
+    layer = make_layer(name, I, H, dtype=dtype, seed=1, **options)
     problem = random_problem(layer, T, B, lengths, seed=H)
     return layer, problem, run_twin(layer, **problem)
 
 
+def assert_kernel_equals_twin(name, dtype, problem_name, splits):
+    layer, problem, expected = problem_and_expected(name, dtype, problem_name)
+    x, state, lengths = problem["x"], problem["state"], problem["lengths"]
+    for split in splits:
+        with every_thread_used(split):
+            assert_same_results(run_layer(layer, **problem), expected)
+            y, _ = layer(x, state, lengths=lengths)
+        assert_same_bits("y of inference", y, expected["y"])
+
+
 @pytest.mark.parametrize("name", PROBLEMS, ids=lambda name: name.replace(" ", "_"))
 def test_kernel_equals_twin(cell, isa, dtype, threads, name):
-    for nonlinearity in NONLINEARITIES.get(cell, (None,)):
-        layer, problem, expected = problem_and_expected(cell, dtype, name, nonlinearity)
-        x, state, lengths = problem["x"], problem["state"], problem["lengths"]
-        for split in SPLITS if threads > 1 else ("by units",):
-            with every_thread_used(split):
-                assert_same_results(run_layer(layer, **problem), expected)
-                y, _ = layer(x, state, lengths=lengths)
-            assert_same_bits("y of inference", y, expected["y"])
+    splits = SPLITS if threads > 1 else ("by units",)
+    assert_kernel_equals_twin(cell, dtype, name, splits)
 
 
-def test_extreme_values_equal_twin(cell, isa, dtype):
+@pytest.mark.parametrize("name", FEW, ids=lambda name: name.replace(" ", "_"))
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_kernel_with_options_equals_twin(variant, isa, dtype, name):
+    assert_kernel_equals_twin(variant, dtype, name, ("by units",))
+    with xr.threads(3):
+        assert_kernel_equals_twin(variant, dtype, name, SPLITS)
+
+
+@functools.cache
+def extreme_and_expected(name, dtype):
     """Saturated gates, vanishing states, products that overflow or underflow."""
-    layer = make_layer(cell, 3, 17, dtype=dtype, seed=2)
+    layer = make_layer(name, 3, 17, dtype=dtype, seed=2)
     problem = random_problem(layer, 4, 6, seed=3)
     tiny = np.finfo(dtype).tiny
     scales = np.array([1e3, 1e-3, tiny, 3 * tiny * np.finfo(dtype).eps, 1e30, 1.0])
     problem["x"] = (problem["x"] * scales[None, :, None]).astype(dtype)
     problem["dy"] = (problem["dy"] * scales[None, ::-1, None]).astype(dtype)
-    expected = run_twin(layer, **problem)
+    return layer, problem, run_twin(layer, **problem)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_extreme_values_equal_twin(name, isa, dtype):
+    layer, problem, expected = extreme_and_expected(name, dtype)
     assert_same_results(run_layer(layer, **problem), expected)
+
+
+@functools.cache
+def truncated_and_expected(name, dtype):
+    layer = make_layer(name, 3, 9, dtype=dtype, seed=2, num_layers=2)
+    problem = random_problem(layer, 4, 4, [4, 3, 0, 2], seed=3)
+    return layer, problem, run_twin(layer, **problem, truncated=True)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("lstm")])
+def test_truncated_gradient_equals_twin(name, isa, dtype):
+    layer, problem, expected = truncated_and_expected(name, dtype)
+    assert_same_results(run_layer(layer, **problem, truncated=True), expected)
 
 
 def vanishing_problem(layer, dtype):
@@ -88,10 +120,16 @@ def vanishing_problem(layer, dtype):
     return problem
 
 
-def test_vanishing_values_equal_twin(cell, isa, dtype):
+@functools.cache
+def vanishing_and_expected(cell, dtype):
     layer = make_layer(cell, 3, 17, dtype=dtype, seed=2)
     problem = vanishing_problem(layer, dtype)
-    assert_same_results(run_layer(layer, **problem), run_twin(layer, **problem))
+    return layer, problem, run_twin(layer, **problem)
+
+
+def test_vanishing_values_equal_twin(cell, isa, dtype):
+    layer, problem, expected = vanishing_and_expected(cell, dtype)
+    assert_same_results(run_layer(layer, **problem), expected)
 
 
 def test_vanishing_values_are_stored_as_zero(cell, isa, dtype):

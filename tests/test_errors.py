@@ -7,6 +7,8 @@ import re
 
 import numpy as np
 import pytest
+from layer_kinds import KINDS
+from variants import options_of
 
 import exactrnn as xr
 from exactrnn import _checks
@@ -351,27 +353,14 @@ WRONG_OPTIONS = {
 }
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", WRONG_OPTIONS)
-def test_wrong_option_is_named(name):
+def test_wrong_option_is_named(name, kind):
+    make, own = options_of(kind, H)
     for value, error in WRONG_OPTIONS[name]:
-        options = {"input_size": I, "hidden_size": H, name: value}
+        options = {"input_size": I, "hidden_size": H, **own}
         with pytest.raises(error, match=f"^{name}: expected .*, got "):
-            xr.LSTM(**options)
-
-
-def test_wrong_options_of_one_class_are_named():
-    for kind in (xr.RNN, xr.RNNCell):
-        with pytest.raises(
-            ValueError, match="nonlinearity: expected one of 'tanh', 'r"
-        ):
-            kind(I, H, nonlinearity="sigmoid")
-        with pytest.raises(TypeError, match="nonlinearity: expected one of"):
-            kind(I, H, nonlinearity=None)
-    for kind in (xr.GRU, xr.GRUCell):
-        with pytest.raises(TypeError, match="reset_after: expected True or False"):
-            kind(I, H, reset_after=None)
-    with pytest.raises(TypeError):
-        xr.LSTM(I, H, 1, True)  # keyword-only from here
+            make(**{**options, name: value})
 
 
 def test_sizes_may_be_any_integers():

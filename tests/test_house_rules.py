@@ -9,6 +9,8 @@ import re
 
 import pytest
 from sources import (
+    CYTHON_SUFFIXES,
+    PACKAGE,
     ROOT,
     c_files,
     c_signatures,
@@ -27,7 +29,16 @@ MAX_COLUMNS = 88
 MAX_PARAMETERS = 8
 
 # The public constructors take torch's arguments and ours: api.md fixes them.
-WIDE_SIGNATURES = {("src/exactrnn/layers.py", "__init__")}
+WIDE_SIGNATURES = {
+    (f"src/exactrnn/{name}.py", "__init__")
+    for name in (
+        *(f"layers/{path.stem}" for path in (PACKAGE / "layers").glob("*.py")),
+        "cell_layers",
+        "echo_state",
+        "grid",
+        "grid_layer",
+    )
+}
 
 FAST_MATH = re.compile(
     r"-Ofast|-f(?:fast-math|unsafe-math-optimizations|associative-math|"
@@ -61,7 +72,7 @@ def test_nothing_is_left_unfinished(path):
 
 @pytest.mark.parametrize(
     "path",
-    c_files() + files_under("src", suffixes={".pyx", ".pxd"}),
+    c_files() + files_under("src", suffixes=CYTHON_SUFFIXES),
     ids=relative,
 )
 def test_lines_fit_the_page(path):
@@ -84,7 +95,7 @@ def test_signatures_have_few_parameters():
         wide |= wide_signatures(path, c_signatures)
     for path in python_files():
         wide |= wide_signatures(path, python_signatures)
-    for path in files_under("src", suffixes={".pyx", ".pxd"}):
+    for path in files_under("src", suffixes=CYTHON_SUFFIXES):
         wide |= wide_signatures(path, cython_signatures)
     assert {key: n for key, n in wide.items() if key not in WIDE_SIGNATURES} == {}
 
@@ -152,7 +163,7 @@ def test_macro_with_a_body_is_found():
 def test_openmp_has_one_door():
     users = [
         relative(path)
-        for path in files_under("csrc", "src", suffixes={".c", ".h", ".pyx", ".pxd"})
+        for path in files_under("csrc", "src", suffixes={".c", ".h"} | CYTHON_SUFFIXES)
         if re.search(r"#\s*include\s*<omp|#\s*pragma\s+omp|\bomp_\w+\(", text_of(path))
     ]
     assert users == ["csrc/parallel.c"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from arrays import draw, same_bits
+from layer_kinds import CELL_KINDS, KINDS, make_cell, make_kind
 
 import exactrnn as xr
 from exactrnn import io
@@ -24,23 +25,49 @@ EXAMPLES = [
 ]
 
 
+def make_examples():
+    """Return the examples above and a layer and a cell of every kind, by name."""
+    found = {type(layer).__name__: layer for layer in EXAMPLES}
+    found |= {kind: make_kind(kind, 3, 6, num_layers=2, seed=1) for kind in KINDS}
+    found |= {f"{kind} cell": make_cell(kind, 3, 6, seed=1) for kind in CELL_KINDS}
+    found["echo state"] = xr.EchoState(3, 6, seed=1)
+    found["grid"] = xr.GridLSTM(3, 4, dims=3, sizes=(None, None, 2), seed=1)
+    found["grid layer"] = xr.TimeDepthGridLSTM(3, 4, num_layers=2, seed=1)
+    found["init"] = xr.LSTM(3, 4, init="orthogonal", forget_bias=2, seed=1)
+    found["chrono"] = xr.GRU(3, 4, init=("chrono", 9), seed=1)
+    return found
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "model.safetensors"
 
 
-@pytest.mark.parametrize("layer", EXAMPLES, ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize(("name", "layer"), make_examples().items())
 @pytest.mark.parametrize("as_path", [str, Path], ids=["text", "path"])
-def test_what_is_read_is_what_was_written(layer, path, as_path):
+def test_what_is_read_is_what_was_written(name, layer, path, as_path):
     xr.save(layer, as_path(path))
     twin = xr.load(as_path(path))
     assert type(twin) is type(layer)
     assert repr(twin) == repr(layer)
+    assert twin.arguments() == layer.arguments()
     weights = layer.state_dict()
     assert list(twin.state_dict()) == list(weights)
     for name, weight in twin.state_dict().items():
         assert same_bits(weight, weights[name])
     assert list(path.parent.iterdir()) == [path]
+    if name in KINDS:
+        x = draw(5, 2, 3)
+        assert same_bits(twin(x), layer(x))
+
+
+def test_init_is_in_the_file_but_draws_nothing(path):
+    layer = xr.LSTM(3, 4, init=("chrono", 9), seed=1)
+    layer.bias_ih_l0 = layer.bias_ih_l0 * 2
+    xr.save(layer, path)
+    twin = xr.load(path)
+    assert twin.init == ("chrono", 9)
+    assert same_bits(twin.bias_ih_l0, layer.bias_ih_l0)
 
 
 def test_dropout_goes_on_where_it_stood(path):
@@ -121,6 +148,10 @@ BAD_DESCRIPTIONS = [
     {"arguments": {**GOOD, "bidirectional": True}},
     {"arguments": {**GOOD, "num_layers": 2}},
     {"arguments": {**GOOD, "reset_after": 1}},
+    {"arguments": {**GOOD, "activations": ["tanh"]}},
+    {"arguments": {**GOOD, "clip": -1}},
+    {"arguments": {**GOOD, "init": ["chrono"]}},
+    {"arguments": {**GOOD, "init": {}}},
     {"numerics": None},
     {"numerics": "one"},
     {"numerics": []},

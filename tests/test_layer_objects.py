@@ -10,14 +10,21 @@ import sys
 
 import numpy as np
 import pytest
-from arrays import as_state, as_tuple, draw, draw_state, same_bits
-from variants import make_layer
+from arrays import as_state, as_tuple, draw, same_bits
+from layer_kinds import (
+    CELL_KINDS,
+    KINDS,
+    absent_connections,
+    draw_state,
+    make_cell,
+    make_kind,
+)
+from variants import options_of
 
 import exactrnn as xr
 
 T, B, I, H = 5, 3, 4, 6
-CELL_CLASSES = {"rnn": xr.RNNCell, "lstm": xr.LSTMCell, "gru": xr.GRUCell}
-GATES = {"rnn": "", "lstm": "ifgo", "gru": "rznv"}
+of_every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
 # First weights
@@ -37,6 +44,23 @@ def test_first_weights_are_those_of_the_documented_generator(dtype, shift, scale
             assert value == (number(2) * u - number(1)) * bound
 
 
+@of_every_kind
+def test_first_weights_are_drawn_in_the_order_of_the_state_dict(kind):
+    layer = make_kind(kind, 2, 5, num_layers=2, bidirectional=True, seed=7)
+    generator = np.random.PCG64(np.random.SeedSequence(7))
+    bound = np.float32(1) / np.sqrt(np.float32(5))
+    for name, weight in layer.state_dict().items():
+        if "leak_logit" in name:
+            assert np.allclose(1 / (1 + np.exp(-weight)), layer.leak, rtol=1e-6)
+            continue
+        raw = generator.random_raw(weight.size).reshape(weight.shape)
+        u = (raw >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+        drawn = (2 * u - 1) * bound
+        if layer.cell == "clockwork" and "weight_hh" in name:
+            drawn[absent_connections(layer)] = 0
+        assert np.array_equal(weight, drawn)
+
+
 def test_seeds_tell_layers_apart_and_no_seed_is_a_new_one():
     weights = [xr.RNN(2, 3, seed=s).weight_ih_l0 for s in (1, 1, 2, None, None)]
     same = [same_bits(weights[0], weight) for weight in weights]
@@ -51,8 +75,22 @@ def test_repr_names_what_is_not_default():
     assert repr(xr.LSTM(3, 4)) == "LSTM(3, 4)"
     layer = xr.GRU(3, np.int64(4), 2, reset_after=False, dtype=np.float64, seed=3)
     assert repr(layer) == "GRU(3, 4, num_layers=2, reset_after=False, dtype='float64')"
-    assert repr(xr.RNNCell(3, 4, bias=False)) == "RNNCell(3, 4, bias=False)"
     assert "T=5, B=3" in repr(layer.forward(draw(T, B, 3, dtype="float64"))[2])
+    assert repr(xr.RNNCell(3, 4, bias=False)) == "RNNCell(3, 4, bias=False)"
+    layer = xr.LSTM(3, 4, proj_size=2, peepholes="oi", coupled="input", clip=1)
+    options = "proj_size=2, peepholes='io', coupled='input', clip=1.0"
+    assert repr(layer) == f"LSTM(3, 4, {options})"
+    layer = xr.GRU(3, 4, activations=["hard_sigmoid", "tanh"], init=["chrono", 9])
+    options = "activations=('hard_sigmoid', 'tanh'), init=('chrono', 9)"
+    assert repr(layer) == f"GRU(3, 4, {options})"
+    layer = xr.LSTMCell(3, 4, init="orthogonal", forget_bias=1)
+    assert repr(layer) == "LSTMCell(3, 4, init='orthogonal', forget_bias=1.0)"
+    layer = xr.ClockworkRNN(3, 4, 2, periods=[1, 2])
+    assert repr(layer) == "ClockworkRNN(3, 4, num_layers=2, periods=(1, 2))"
+    assert repr(xr.JordanRNN(3, 4)) == "JordanRNN(3, 4)"
+    assert repr(xr.LeakyRNN(3, 2, leak=np.float64(0.5))) == "LeakyRNN(3, 2, leak=0.5)"
+    leaks = np.array([0.5, 0.25], np.float32)
+    assert repr(xr.LeakyRNN(3, 2, leak=leaks)) == "LeakyRNN(3, 2, leak=(0.5, 0.25))"
 
 
 def test_attributes_are_the_options():
@@ -62,6 +100,18 @@ def test_attributes_are_the_options():
     assert (layer.bias, layer.bidirectional, layer.batch_first) == (True, True, False)
     assert (layer.dropout, layer.clip, layer.dtype) == (0.25, None, np.float32)
     assert layer.reset_after is False
+    lstm = xr.LSTM(3, 4, proj_size=2, omit="of", activations=("relu",) * 3, clip=2)
+    assert (lstm.output_size, lstm.proj_size, lstm.omit) == (2, 2, "fo")
+    assert (lstm.activations, lstm.clip, lstm.coupled) == (("relu",) * 3, 2.0, None)
+    assert (lstm.peepholes, lstm.full_gate_recurrence) == ("", False)
+    assert (lstm.init, lstm.forget_bias, layer.output_size) == ("uniform", None, 4)
+    jordan = xr.JordanRNN(3, 4, output_nonlinearity="relu")
+    assert (jordan.output_size, jordan.activations) == (4, ("tanh", "relu"))
+    clockwork = xr.ClockworkRNN(3, 8, periods=(4, 2, 1), phase=5)
+    assert (clockwork.periods, clockwork.phase) == ((4, 2, 1), 5)
+    assert clockwork.module_sizes == (2, 3, 3)  # surplus units to the faster ones
+    leaky = xr.LeakyRNN(3, 2, leak=[0.5, 1])
+    assert (leaky.leak, leaky.learn_leak) == ((0.5, 1.0), False)
     assert xr.RNN(3, 4, nonlinearity="relu").activations == ("relu",)
     assert {"weight_hh_l1_reverse", "dropout", "forward"} <= set(dir(layer))
 
@@ -101,17 +151,87 @@ def test_weights_have_the_names_and_shapes_of_torch():
     ]
 
 
-def test_num_parameters_counts_all_weights():
-    layer = xr.LSTM(3, 4, 2, bidirectional=True)
-    assert layer.num_parameters == sum(w.size for w in layer.parameters().values())
+@of_every_kind
+def test_options_cannot_be_set(kind):
+    layer = make_kind(kind, I, H)
+    before = repr(layer)
+    own = options_of(kind, H)[1]
+    for name in (*own, "hidden_size", "output_size", "init"):
+        with pytest.raises(AttributeError, match=f"{name} cannot change: make a new"):
+            setattr(layer, name, 3)
+    assert repr(layer) == before
+
+
+def test_weights_of_options_have_the_shapes_of_the_documentation():
+    layer = xr.LSTM(3, 4, 2, bidirectional=True, proj_size=2, peepholes="io")
+    assert {
+        name: weight.shape
+        for name, weight in layer.state_dict().items()
+        if name.endswith("_l1_reverse")
+    } == {
+        "weight_ih_l1_reverse": (16, 4),
+        "weight_hh_l1_reverse": (16, 2),
+        "bias_ih_l1_reverse": (16,),
+        "bias_hh_l1_reverse": (16,),
+        "weight_hr_l1_reverse": (2, 4),
+        "weight_peephole_l1_reverse": (2, 4),
+    }
+    layer = xr.LSTM(3, 4, omit="i", full_gate_recurrence=True, bias=False)
+    assert layer.weight_gates_l0.shape == (2 * 4, 2 * 4)
+    layer = xr.JordanRNN(3, 4, 2, output_size=5)
+    assert layer.weight_hh_l0.shape == (4, 5)
+    assert layer.weight_ih_l1.shape == (4, 5)
+    assert layer.weight_ho_l1.shape == (5, 4)
+    assert layer.bias_ho_l1.shape == (5,)
+    assert list(xr.JordanRNN(3, 4, bias=False).state_dict()) == [
+        "weight_ih_l0",
+        "weight_hh_l0",
+        "weight_ho_l0",
+    ]
+    layer = xr.DepthGatedLSTM(3, 4, 2, bidirectional=True)
+    assert layer.weight_ih_l0.shape == (16, 3)
+    assert layer.weight_peephole_l0.shape == (3, 4)
+    assert layer.weight_ih_l1_reverse.shape == (20, 8)
+    assert layer.weight_hh_l1.shape == (16, 4)
+    assert layer.bias_ih_l1.shape == (20,)
+    assert layer.bias_hh_l1.shape == (16,)
+    assert layer.weight_peephole_l1.shape == (5, 4)
+    assert xr.MUT1(3, 4).weight_hh_l0.shape == (8, 4)
+
+
+@of_every_kind
+def test_num_parameters_counts_all_weights(kind):
+    layer = make_kind(kind, 3, 6, num_layers=2, bidirectional=True)
+    total = sum(weight.size for weight in layer.parameters().values())
+    if layer.cell == "clockwork":
+        total -= 4 * np.count_nonzero(absent_connections(layer))
+    assert layer.num_parameters == total
+
+
+def test_numbers_of_parameters_are_those_of_the_documentation():
     assert xr.GRUCell(3, 4).num_parameters == 3 * 4 * (3 + 4 + 2)
+    assert xr.RNN(3, 4).num_parameters == 4 * (3 + 4 + 2)
+    linked = xr.LSTM(3, 4, proj_size=2, peepholes="io", full_gate_recurrence=True)
+    gates, peepholes, links = 4 * 4 * (3 + 2 + 2), 2 * 4, (3 * 4) ** 2
+    assert linked.num_parameters == gates + 2 * 4 + peepholes + links
+    assert xr.MUT1(3, 4).num_parameters == 3 * 4 * (3 + 1) + 2 * 4 * (4 + 1)
+    assert xr.MUT2(3, 4).num_parameters == 3 * 4 * (3 + 4 + 2)
+    jordan = xr.JordanRNN(3, 4, output_size=2)
+    assert jordan.num_parameters == 4 * (3 + 2 + 2) + 2 * (4 + 1)
+    plain = xr.LSTM(4, 4, peepholes="ifo").num_parameters
+    gated = xr.DepthGatedLSTM(4, 4, 2).num_parameters
+    assert gated == 2 * plain + 4**2 + 3 * 4
+    clockwork = xr.ClockworkRNN(1, 64, periods=[2**k for k in range(8)])
+    second_biases, readout = 64, 64 + 1
+    assert clockwork.num_parameters - second_biases + readout == 2497
 
 
+@of_every_kind
 @pytest.mark.parametrize("make_copy", [copy.deepcopy, copy.copy, "pickle"])
-def test_copies_compute_the_same_and_are_apart(make_copy):
+def test_copies_compute_the_same_and_are_apart(make_copy, kind):
     if make_copy == "pickle":
         make_copy = lambda layer: pickle.loads(pickle.dumps(layer))  # noqa: E731
-    layer = xr.LSTM(I, H, 2, dropout=0.5, batch_first=True, seed=1)
+    layer = make_kind(kind, I, H, num_layers=2, dropout=0.5, batch_first=True)
     layer.remark = "mine"
     x = draw(B, T, I)
     layer.forward(x)
@@ -126,10 +246,10 @@ def test_copies_compute_the_same_and_are_apart(make_copy):
     assert len({twin, layer, layer}) == 2
 
 
-@pytest.mark.parametrize("name", CELL_CLASSES)
-def test_a_cell_is_one_step_of_a_layer(name, dtype):
-    cell = CELL_CLASSES[name](I, H, dtype=dtype, seed=2)
-    layer = make_layer(name, I, H, dtype=dtype)
+@pytest.mark.parametrize("kind", CELL_KINDS)
+def test_a_cell_is_one_step_of_a_layer(kind, dtype):
+    cell = make_cell(kind, I, H, dtype=dtype, seed=2)
+    layer = make_kind(kind, I, H, dtype=dtype)
     layer.load_state_dict(
         {f"{k}_l0": weight for k, weight in cell.state_dict().items()}
     )
@@ -142,8 +262,8 @@ def test_a_cell_is_one_step_of_a_layer(name, dtype):
         after, cache = cell.forward(x, parts, gates=True)
         assert same_bits(list(as_tuple(after)), expected)
         assert all(gate.shape == (*rows, H) for gate in cache.gates.values())
-        assert set(cache.gates) == set(GATES[name])
-        _, final, layer_cache = layer.forward(x[None], state)
+        _, final, layer_cache = layer.forward(x[None], state, gates=True)
+        assert {f"{name}_l0" for name in cache.gates} == set(layer_cache.gates)
         x[...] = np.nan  # the caches have copies
         for part in as_tuple(parts):
             part[...] = np.nan

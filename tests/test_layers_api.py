@@ -9,39 +9,58 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from arrays import as_state, as_tuple, draw, draw_state, same_bits
-from variants import make_layer
+from arrays import as_tuple, draw, same_bits
+from layer_kinds import KINDS as LAYERS
+from layer_kinds import as_gradient, draw_gradient, draw_state, make_kind, move_axis
 
 import exactrnn as xr
 from exactrnn import _checks
 
 T, B, I, H = 5, 3, 4, 6
-GATES = {"rnn": "", "lstm": "ifgo", "gru": "rznv", "gru_before": "rzn"}
+GATES = {
+    "rnn": "",
+    "lstm": "ifgo",
+    "lstm-nig": "fgo",
+    "lstm-cifg": "igo",
+    "lstm-proj": "ifgo",
+    "lstm-fgr-cifg-clip": "fgo",
+    "gru": "rznv",
+    "gru_before": "rzn",
+    "mut1": "rznx",
+    "mut2": "rzn",
+    "mut3": "rzn",
+    "clockwork": "",
+}
+
+of_every_kind = pytest.mark.parametrize("kind", LAYERS)
 
 
 # Layouts
 
 
+@of_every_kind
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("num_layers", [1, 2])
-def test_shapes_are_those_of_torch(cell, dtype, num_layers, bidirectional):
+def test_shapes_are_those_of_torch(kind, dtype, num_layers, bidirectional):
     options = {"num_layers": num_layers, "bidirectional": bidirectional}
-    layer = make_layer(cell, I, H, dtype=dtype, **options)
+    layer = make_kind(kind, I, H, dtype=dtype, **options)
     directions = 1 + bidirectional
     y, state, cache = layer.forward(draw(T, B, I, dtype=dtype))
-    assert (y.shape, y.dtype) == ((T, B, directions * H), dtype)
-    for part in as_tuple(state):
-        assert part.shape == (num_layers * directions, B, H)
+    assert (y.shape, y.dtype) == ((T, B, directions * layer.output_size), dtype)
+    widths = layer._stack.config.state_sizes
+    for part, width in zip(as_tuple(as_gradient(layer, state)), widths, strict=True):
+        assert part.shape == (num_layers * directions, B, width)
     grads = layer.backward(cache, np.ones_like(y))
     assert grads.x.shape == (T, B, I)
     shapes = {name: weight.shape for name, weight in layer.state_dict().items()}
     assert {name: dw.shape for name, dw in grads.weights.items()} == shapes
 
 
+@of_every_kind
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_batch_first_is_time_major_transposed(cell, bidirectional):
-    plain = make_layer(cell, I, H, bidirectional=bidirectional)
-    turned = make_layer(cell, I, H, bidirectional=bidirectional, batch_first=True)
+def test_batch_first_is_time_major_transposed(kind, bidirectional):
+    plain = make_kind(kind, I, H, bidirectional=bidirectional)
+    turned = make_kind(kind, I, H, bidirectional=bidirectional, batch_first=True)
     x, state, lengths = draw(B, T, I), draw_state(plain, B), [2, 5, 0]
     y, final, cache = turned.forward(x, state, lengths=lengths, gates=True)
     y_plain, final_plain, cache_plain = plain.forward(
@@ -53,29 +72,37 @@ def test_batch_first_is_time_major_transposed(cell, bidirectional):
     for name, gate in cache_plain.gates.items():
         assert same_bits(cache.gates[name], gate.transpose(1, 0, 2))
     dy = draw(*y.shape, seed=9)
-    grads = turned.backward(cache, dy, final)
-    grads_plain = plain.backward(cache_plain, dy.transpose(1, 0, 2), final_plain)
+    dstate = as_gradient(turned, final)
+    grads = turned.backward(cache, dy, dstate)
+    grads_plain = plain.backward(cache_plain, dy.transpose(1, 0, 2), dstate)
     assert same_bits(grads.x, grads_plain.x.transpose(1, 0, 2))
     assert same_bits(as_tuple(grads.state), as_tuple(grads_plain.state))
     assert same_bits(grads.weights, grads_plain.weights)
 
 
+@of_every_kind
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_unbatched_is_a_batch_of_one(cell, batch_first):
-    layer = make_layer(cell, I, H, num_layers=2, batch_first=batch_first)
+def test_unbatched_is_a_batch_of_one(kind, batch_first):
+    layer = make_kind(kind, I, H, num_layers=2, batch_first=batch_first)
     axis = 0 if batch_first else 1
     x, state = draw(T, I), draw_state(layer)
-    rows = as_state([part[:, None] for part in as_tuple(state)])
+    rows = move_axis(layer, state, lambda part: part[:, None])
+    if layer.cell == "clockwork":
+        rows = (rows[0], [rows[1]])
     y, final, cache = layer.forward(x, state, lengths=4)
     y_rows, final_rows, cache_rows = layer.forward(
         np.expand_dims(x, axis), rows, lengths=[4]
     )
     assert same_bits(y, y_rows.squeeze(axis))
     assert same_bits(layer(x, state, lengths=4)[0], y)
-    for part, part_rows in zip(as_tuple(final), as_tuple(final_rows), strict=True):
+    if layer.cell == "clockwork":
+        assert (final[1], final_rows[1].tolist()) == (5 + 4, [5 + 4])
+        assert final[1].shape == ()
+    dstate, dstate_rows = as_gradient(layer, final), as_gradient(layer, final_rows)
+    for part, part_rows in zip(as_tuple(dstate), as_tuple(dstate_rows), strict=True):
         assert same_bits(part, part_rows[:, 0])
-    grads = layer.backward(cache, y, final)
-    grads_rows = layer.backward(cache_rows, y_rows, final_rows)
+    grads = layer.backward(cache, y, dstate)
+    grads_rows = layer.backward(cache_rows, y_rows, dstate_rows)
     assert same_bits(grads.x, grads_rows.x.squeeze(axis))
     assert same_bits(grads.weights, grads_rows.weights)
     for part, rows in zip(
@@ -213,8 +240,9 @@ def test_lengths_may_be_any_integers(make):
     assert same_bits(layer(x, lengths=make(lengths)), expected)
 
 
-def test_full_lengths_are_no_lengths(cell):
-    layer = make_layer(cell, I, H, bidirectional=True)
+@of_every_kind
+def test_full_lengths_are_no_lengths(kind):
+    layer = make_kind(kind, I, H, bidirectional=True)
     x = draw(T, B, I)
     (y, final), (y_full, final_full) = layer(x), layer(x, lengths=[T] * B)
     assert same_bits(y, y_full)
@@ -224,15 +252,30 @@ def test_full_lengths_are_no_lengths(cell):
 # States, empty calls
 
 
-def test_no_state_is_a_state_of_zeros(cell):
-    layer = make_layer(cell, I, H, num_layers=2, bidirectional=True)
+def x_of(steps, rows):
+    return draw(steps, rows, I)
+
+
+def move_gradient(dstate, move):
+    """Apply `move` to each part of the gradient of a state."""
+    if isinstance(dstate, tuple):
+        return tuple(move(part) for part in dstate)
+    return move(dstate)
+
+
+@of_every_kind
+def test_no_state_is_a_state_of_zeros(kind):
+    layer = make_kind(kind, I, H, num_layers=2, bidirectional=True)
     x = draw(T, B, I)
-    zeros = as_state([np.zeros((4, B, H), np.float32)] * len(as_tuple(layer(x)[1])))
+    zeros = move_axis(layer, layer(x)[1], np.zeros_like)
+    if layer.cell == "clockwork":
+        zeros = (zeros[0], np.full(B, layer.phase))
     assert same_bits(layer(x)[0], layer(x, zeros)[0])
 
 
-def test_pieces_with_the_state_carried_on_are_the_whole(cell):
-    layer = make_layer(cell, I, H, num_layers=2)
+@of_every_kind
+def test_pieces_with_the_state_carried_on_are_the_whole(kind):
+    layer = make_kind(kind, I, H, num_layers=2)
     x = draw(T, B, I)
     y, final = layer(x)
     y_first, state = layer(x[:2])
@@ -241,8 +284,9 @@ def test_pieces_with_the_state_carried_on_are_the_whole(cell):
     assert same_bits(as_tuple(state), as_tuple(final))
 
 
-def test_forward_computes_what_a_plain_call_does(cell):
-    layer = make_layer(cell, I, H, num_layers=2, bidirectional=True)
+@of_every_kind
+def test_forward_computes_what_a_plain_call_does(kind):
+    layer = make_kind(kind, I, H, num_layers=2, bidirectional=True)
     x, state = draw(T, B, I), draw_state(layer, B)
     y, final, _ = layer.forward(x, state)
     y_plain, final_plain = layer(x, state)
@@ -250,16 +294,18 @@ def test_forward_computes_what_a_plain_call_does(cell):
     assert same_bits(as_tuple(final), as_tuple(final_plain))
 
 
+@of_every_kind
 @pytest.mark.parametrize(("steps", "rows"), [(0, B), (T, 0), (0, 0)])
-def test_an_empty_call_passes_the_state_through(cell, steps, rows):
-    layer = make_layer(cell, I, H, num_layers=2, bidirectional=True, dropout=0.5)
+def test_an_empty_call_passes_the_state_through(kind, steps, rows):
+    layer = make_kind(kind, I, H, num_layers=2, bidirectional=True, dropout=0.5)
     x, state = draw(steps, rows, I), draw_state(layer, rows)
     lengths = [0] * rows
     y, final, cache = layer.forward(x, state, lengths=lengths, gates=True)
-    assert y.shape == (steps, rows, 2 * H)
+    assert y.shape == (steps, rows, 2 * layer.output_size)
     assert same_bits(as_tuple(final), as_tuple(state))
     assert all(gate.shape == (steps, rows, H) for gate in cache.gates.values())
-    dstate = draw_state(layer, rows, seed=5)
+    assert set(cache.gates) == set(layer.forward(x_of(1, 1), gates=True)[2].gates)
+    dstate = draw_gradient(layer, rows, seed=5)
     grads = layer.backward(cache, y, dstate)
     assert grads.x.shape == x.shape
     assert same_bits(as_tuple(grads.state), as_tuple(dstate))
@@ -270,32 +316,34 @@ def test_an_empty_call_passes_the_state_through(cell, steps, rows):
         assert not np.shares_memory(a, b)
     y_plain, final_plain = layer(x, lengths=lengths)
     assert y_plain.shape == y.shape
-    assert not any(part.any() for part in as_tuple(final_plain))
+    assert not any(part.any() for part in as_tuple(as_gradient(layer, final_plain)))
 
 
-def test_a_row_of_length_0_passes_its_state_through(cell):
-    layer = make_layer(cell, I, H, num_layers=2)
+@of_every_kind
+def test_a_row_of_length_0_passes_its_state_through(kind):
+    layer = make_kind(kind, I, H, num_layers=2)
     state = draw_state(layer, B)
     y, final = layer(draw(T, B, I), state, lengths=[T, 0, 2])
     assert not y[:, 1].any()
     assert not y[2:, 2].any()
-    assert same_bits(
-        [part[:, 1] for part in as_tuple(final)],
-        [part[:, 1] for part in as_tuple(state)],
-    )
+    final, state = as_gradient(layer, final), as_gradient(layer, state)
+    for part, part_before in zip(as_tuple(final), as_tuple(state), strict=True):
+        assert same_bits(part[:, 1], part_before[:, 1])
 
 
 # out=
 
 
+@of_every_kind
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("make", [np.zeros, None], ids=["plain", "gaps"])
-def test_out_is_filled_and_returned(cell, make, batch_first):
-    layer = make_layer(cell, I, H, num_layers=2, batch_first=batch_first)
+def test_out_is_filled_and_returned(kind, make, batch_first):
+    layer = make_kind(kind, I, H, num_layers=2, batch_first=batch_first)
     x = draw(B, T, I)
     y, final = layer(x)
     if make is None:
-        out = np.full((*y.shape[:-1], 2 * H), np.nan, np.float32)[..., ::2]
+        shape = (*y.shape[:-1], 2 * layer.output_size)
+        out = np.full(shape, np.nan, np.float32)[..., ::2]
     else:
         out = make(y.shape, np.float32)
     got, final_out = layer(x, out=out)
@@ -321,8 +369,9 @@ def test_out_may_have_large_strides_and_be_misaligned():
 # The cache
 
 
-def test_later_changes_of_the_arguments_change_no_gradient(cell):
-    layer = make_layer(cell, I, H, num_layers=2)
+@of_every_kind
+def test_later_changes_of_the_arguments_change_no_gradient(kind):
+    layer = make_kind(kind, I, H, num_layers=2)
     x, state, lengths = draw(T, B, I), draw_state(layer, B), np.array([5, 2, 4])
     y, _, cache = layer.forward(x, state, lengths=lengths)
     dy = draw(*y.shape, seed=3)
@@ -331,32 +380,34 @@ def test_later_changes_of_the_arguments_change_no_gradient(cell):
     y[...] = np.nan
     lengths[...] = 0
     for part in as_tuple(state):
-        part[...] = np.nan
+        part[...] = np.nan if part.dtype == np.float32 else 0
     after = layer.backward(cache, dy)
     assert same_bits(after.x, before.x)
     assert same_bits(as_tuple(after.state), as_tuple(before.state))
     assert same_bits(after.weights, before.weights)
 
 
-def test_gradient_of_the_output_may_be_left_out(cell):
-    layer = make_layer(cell, I, H, num_layers=2, bidirectional=True)
-    y, final, cache = layer.forward(draw(T, B, I))
-    dstate = draw_state(layer, B, seed=7)
+@of_every_kind
+def test_gradient_of_the_output_may_be_left_out(kind):
+    layer = make_kind(kind, I, H, num_layers=2, bidirectional=True)
+    y, _, cache = layer.forward(draw(T, B, I))
+    dstate = draw_gradient(layer, B, seed=7)
     without = layer.backward(cache, None, dstate)
     zeros = layer.backward(cache, np.zeros_like(y), dstate)
     assert np.array_equal(without.x, zeros.x)
     assert without.x.any()
     assert same_bits(
         layer.backward(cache, y).x,
-        layer.backward(cache, y, as_state([p * 0 for p in as_tuple(final)])).x,
+        layer.backward(cache, y, move_gradient(dstate, np.zeros_like)).x,
     )
 
 
-def test_gates_are_named_arrays_that_cannot_be_written(cell):
-    layer = make_layer(cell, I, H, num_layers=2, bidirectional=True)
+@pytest.mark.parametrize("kind", GATES)
+def test_gates_are_named_arrays_that_cannot_be_written(kind):
+    layer = make_kind(kind, I, H, num_layers=2, bidirectional=True)
     _, _, cache = layer.forward(draw(T, B, I), gates=True)
     suffixes = ["_l0", "_l0_reverse", "_l1", "_l1_reverse"]
-    expected = {gate + suffix for suffix in suffixes for gate in GATES[cell]}
+    expected = {gate + suffix for suffix in suffixes for gate in GATES[kind]}
     assert set(cache.gates) == expected
     for gate in cache.gates.values():
         assert gate.shape == (T, B, H)
@@ -374,12 +425,12 @@ def test_gates_make_up_the_output():
 # Layers on top of each other, dropout
 
 
-def split_stack(layer, cell):
+def split_stack(layer, kind):
     """Return two layers of one level each that hold the weights of a layer of two."""
-    width = H * (1 + layer.bidirectional)
+    width = layer.output_size * (1 + layer.bidirectional)
     parts = []
     for level, size in enumerate((I, width)):
-        part = make_layer(cell, size, H, bidirectional=layer.bidirectional)
+        part = make_kind(kind, size, H, bidirectional=layer.bidirectional)
         names = {name: name.replace("_l0", f"_l{level}") for name in part.state_dict()}
         weights = layer.state_dict()
         part.load_state_dict({name: weights[names[name]] for name in names})
@@ -387,25 +438,27 @@ def split_stack(layer, cell):
     return parts
 
 
+@pytest.mark.parametrize("kind", [kind for kind in LAYERS if kind != "depth_gated"])
 @pytest.mark.parametrize("dropout", [0.0, 0.25])
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_two_layers_are_one_on_top_of_the_other(cell, bidirectional, dropout):
+def test_two_layers_are_one_on_top_of_the_other(kind, bidirectional, dropout):
     options = {"bidirectional": bidirectional, "dropout": dropout}
-    layer = make_layer(cell, I, H, num_layers=2, **options)
-    low, high = split_stack(layer, cell)
+    layer = make_kind(kind, I, H, num_layers=2, **options)
+    low, high = split_stack(layer, kind)
     x, lengths, directions = draw(T, B, I), [5, 1, 3], 1 + bidirectional
     y, final, cache = layer.forward(x, lengths=lengths, gates=True)
     mask = cache.masks[0] if dropout else np.float32(1)
     y_low, final_low, cache_low = low.forward(x, lengths=lengths)
     y_high, final_high, cache_high = high.forward(y_low * mask, lengths=lengths)
     assert same_bits(y, y_high)
-    for part, a, b in zip(*map(as_tuple, (final, final_low, final_high)), strict=True):
+    finals = [as_gradient(layer, state) for state in (final, final_low, final_high)]
+    for part, a, b in zip(*map(as_tuple, finals), strict=True):
         assert same_bits(part[:directions], a)
         assert same_bits(part[directions:], b)
     dy = draw(*y.shape, seed=4)
-    grads = layer.backward(cache, dy, final)
-    grads_high = high.backward(cache_high, dy, final_high)
-    grads_low = low.backward(cache_low, grads_high.x * mask, final_low)
+    grads = layer.backward(cache, dy, finals[0])
+    grads_high = high.backward(cache_high, dy, finals[2])
+    grads_low = low.backward(cache_low, grads_high.x * mask, finals[1])
     assert same_bits(grads.x, grads_low.x)
     for name, dw in grads.weights.items():
         part = grads_low if "_l0" in name else grads_high

@@ -1,9 +1,10 @@
-"""The reference against the truth: torch in float64, and central differences.
+"""The reference against the truth: torch in float64.
 
 Agreement of kernels and reference says nothing about either being right; this does. The
 reference is compared with torch's own modules and autograd; where torch has no such
-cell (the GRU with the reset before the product) with a plain torch expression of it;
-and all gradients with central differences, which need nobody.
+cell (the GRU with the reset before the product) with a plain torch expression of it.
+Every cell against its equations in plain NumPy is in test_equations.py, gradients
+against central differences, which need nobody, in test_twin_gradients.py.
 """
 
 import numpy as np
@@ -12,7 +13,6 @@ import variants
 
 import exactrnn as xr
 from exactrnn.cells import CELLS
-from exactrnn.reference import Direction, direction_backward, direction_forward
 
 TOLERANCE = 1e-12
 I, H, T, B = 3, 4, 6, 3
@@ -351,119 +351,6 @@ def test_nothing_to_do_leaves_the_state_and_no_gradients(kind, steps, rows):
     assert got["y"].shape == dy.shape
     assert got["dx"].shape == x.shape
     assert not any(got[f"d{name}"].any() for name in layer.state_dict())
-
-
-# Central differences
-
-
-def make_direction(kind):
-    """Return a small reverse direction and its x, state, lengths, dy, dstate."""
-    T, B, I, H = 3, 3, 2, 3
-    rng = np.random.default_rng(6)
-    cell, _, nonlinearity = kind.partition("-")
-    G, states = len(CELLS[cell].gates), len(CELLS[cell].states)
-    shapes = ((G * H, I), (G * H, H), (G * H,), (G * H,))
-    weights = tuple(0.6 * rng.normal(size=shape) for shape in shapes)
-    activations = (nonlinearity,) if nonlinearity else CELLS[cell].default_activations
-    direction = Direction(CELLS[cell], weights, activations, reverse=True)
-    x, dy = rng.normal(size=(T, B, I)), rng.normal(size=(T, B, H))
-    state = tuple(rng.normal(size=(B, H)) for _ in range(states))
-    dstate = tuple(rng.normal(size=(B, H)) for _ in range(states))
-    return direction, x, state, np.array((3, 0, 2)), dy, dstate
-
-
-def central_difference(loss, array, step=1e-5):
-    """Return the gradient of loss with respect to an array that it reads."""
-    gradient = np.empty_like(array)
-    for index in np.ndindex(array.shape):
-        value = array[index]
-        array[index] = value + step
-        above = loss()
-        array[index] = value - step
-        gradient[index] = (above - loss()) / (2 * step)
-        array[index] = value
-    return gradient
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_gradients_are_central_differences(kind):
-    direction, x, state, lengths, dy, dstate = make_direction(kind)
-    _, _, cache = direction_forward(direction, x, state, lengths)
-    dx, dinitial, dweights = direction_backward(cache, dy, dstate)
-
-    def loss():
-        y, final, _ = direction_forward(direction, x, state, lengths)
-        pairs = zip((y, *final), (dy, *dstate), strict=True)
-        return sum(np.sum(a * da) for a, da in pairs)
-
-    arrays = (x, *state, *direction.weights)
-    for array, gradient in zip(arrays, (dx, *dinitial, *dweights), strict=True):
-        assert_close(gradient, central_difference(loss, array), tolerance=1e-8)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_weight_gradients_add_to_those_given(kind):
-    direction, x, state, lengths, dy, dstate = make_direction(kind)
-    _, _, cache = direction_forward(direction, x, state, lengths)
-    _, _, once = direction_backward(cache, dy, dstate)
-    _, _, twice = direction_backward(cache, dy, dstate, once)
-    for single, double in zip(once, twice, strict=True):
-        assert_close(double, 2 * single)
-
-
-# What is too small to be kept (contract N6)
-
-
-def assert_flushed(array, least=2.0**-900):
-    """Fail unless small values are +0.0, and there are such values and others."""
-    is_zero = array == 0
-    assert is_zero.any()
-    assert not is_zero.all()
-    assert not np.signbit(array[is_zero]).any()
-    assert (np.abs(array[~is_zero]) >= least).all()
-
-
-def tiny_numbers(rng, size):
-    """Return numbers of both signs from 2^-910 to 2^-880."""
-    return rng.choice((-1, 1), size) * 2.0 ** rng.uniform(-910, -880, size)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_vanishing_gradients_are_stored_as_plus_zero(kind):
-    H = 160
-    rng = np.random.default_rng(7)
-    cell, _, nonlinearity = kind.partition("-")
-    G, states = len(CELLS[cell].gates), len(CELLS[cell].states)
-    activations = (nonlinearity,) if nonlinearity else CELLS[cell].default_activations
-    w_ih, w_hh = rng.normal(size=(G * H, 2)), np.tile(np.eye(H) / 2, (G, 1))
-    weights = (w_ih, w_hh, *np.full((2, G * H), 0.5))
-    state = tuple(rng.normal(size=(1, H)) for _ in range(states))
-    _, _, cache = direction_forward(
-        Direction(CELLS[cell], weights, activations), rng.normal(size=(1, 1, 2)), state
-    )
-    dstate = tuple(tiny_numbers(rng, (1, H)) for _ in range(states))
-    dx, dinitial, (_, _, db_ih, db_hh) = direction_backward(cache, None, dstate)
-    for gate_gradient in (*db_ih.reshape(G, H), *db_hh.reshape(G, H)):
-        assert_flushed(gate_gradient)
-    for dinitial_state in dinitial:
-        assert_flushed(dinitial_state)
-    assert dx.all(), "the gradient of the input is not flushed"
-
-
-@pytest.mark.parametrize("cell", ["lstm", "gru", "gru_before"])
-def test_vanishing_states_are_stored_as_plus_zero(cell):
-    H = 160
-    rng = np.random.default_rng(8)
-    rows = len(CELLS[cell].gates) * H
-    weights = (np.zeros((rows, 2)), np.zeros((rows, H)), *np.zeros((2, rows)))
-    direction = Direction(CELLS[cell], weights, CELLS[cell].default_activations)
-    state = tuple(tiny_numbers(rng, (1, H)) for _ in CELLS[cell].states)
-    _, final, cache = direction_forward(direction, np.zeros((1, 1, 2)), state)
-    for name, array in zip(CELLS[cell].states, final, strict=True):
-        assert_flushed(array)
-        assert_same(cache.state[name][0], array)
-    if cell == "gru_before":
-        assert_flushed(cache.slots["s"])
 
 
 # The comparison itself

@@ -5,20 +5,23 @@ import tracemalloc
 import numpy as np
 import pytest
 from arrays import as_tuple, draw, same_bits
-from variants import make_layer
+from layer_kinds import KINDS, as_gradient, make_kind
 
 import exactrnn as xr
 
 T, B, I, H = 6, 3, 4, 5
 
+of_every_kind = pytest.mark.parametrize("kind", KINDS)
 
+
+@of_every_kind
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
-def test_T_steps_are_one_call(cell, isa, dtype, num_layers):
-    layer = make_layer(cell, I, H, num_layers=num_layers, dtype=dtype)
+def test_T_steps_are_one_call(kind, isa, dtype, num_layers):
+    layer = make_kind(kind, I, H, num_layers=num_layers, dtype=dtype)
     x = draw(T, B, I, dtype=dtype)
     y, final = layer(x)
     stream = layer.stream(batch_size=B)
-    out = np.full((B, H), np.nan, dtype)
+    out = np.full((B, layer.output_size), np.nan, dtype)
     for t in range(T):
         if t % 2:
             assert stream.step(x[t], out=out) is out
@@ -29,8 +32,9 @@ def test_T_steps_are_one_call(cell, isa, dtype, num_layers):
         assert same_bits(part, expected)
 
 
-def test_one_row_may_come_without_its_batch_axis(cell):
-    layer = make_layer(cell, I, H)
+@of_every_kind
+def test_one_row_may_come_without_its_batch_axis(kind):
+    layer = make_kind(kind, I, H)
     x = draw(T, I)
     y, _ = layer(x)
     stream, other = layer.stream(), layer.stream()
@@ -67,8 +71,9 @@ def test_a_fresh_output_is_not_overwritten_by_the_next_step():
     assert same_bits(first, kept)
 
 
-def test_state_can_be_read_set_and_reset_by_row(cell):
-    layer = make_layer(cell, I, H, num_layers=2)
+@of_every_kind
+def test_state_can_be_read_set_and_reset_by_row(kind):
+    layer = make_kind(kind, I, H, num_layers=2)
     x = draw(T, B, I)
     stream = layer.stream(B)
     for t in range(3):
@@ -76,20 +81,43 @@ def test_state_can_be_read_set_and_reset_by_row(cell):
     half_way = stream.state
     y = stream.step(x[3])
     for part in as_tuple(stream.state):
-        part[...] = np.nan  # a copy: the stream does not see it
+        part[...] = 0  # a copy: the stream does not see it
     stream.state = half_way
     assert same_bits(stream.step(x[3]), y)
+
+    def parts():
+        return as_tuple(as_gradient(layer, stream.state))
+
     stream.reset(rows=1)
-    assert not any(part[:, 1].any() for part in as_tuple(stream.state))
-    assert all(part[:, [0, 2]].all() for part in as_tuple(stream.state))
+    assert not any(part[:, 1].any() for part in parts())
+    assert all(part[:, [0, 2]].any() for part in parts())
     assert same_bits(stream.step(x[0])[1], layer(x[:1])[0][0, 1])
+    before = parts()
     stream.reset([True, False, False])
     stream.reset(np.array([-1]))
     stream.reset([])
-    assert all(part[:, 1].all() for part in as_tuple(stream.state))
-    assert not any(part[:, [0, 2]].any() for part in as_tuple(stream.state))
+    assert same_bits([p[:, 1] for p in parts()], [p[:, 1] for p in before])
+    assert not any(part[:, [0, 2]].any() for part in parts())
     stream.reset()
-    assert not any(part.any() for part in as_tuple(stream.state))
+    assert not any(part.any() for part in parts())
+
+
+def test_the_clock_of_a_stream_goes_with_its_state():
+    layer = make_kind("clockwork-equal", I, H, num_layers=2)
+    stream = layer.stream(B)
+    assert stream.state[1].tolist() == [5, 5, 5]  # the phase
+    for x_t in draw(4, B, I):
+        stream.step(x_t)
+    assert stream.state[1].tolist() == [9, 9, 9]
+    stream.reset(rows=[1])
+    h, clock = stream.state
+    assert clock.tolist() == [9, 5, 9]
+    stream.state = h, [10, 11, 2**40]
+    x = draw(1, B, I, seed=2)
+    layer.weight_hh_l0 *= 2  # a new packed copy, with the clock as it was
+    y, final = layer(x, (h, [10, 11, 2**40]))
+    assert same_bits(stream.step(x[0]), y[0])
+    assert same_bits(stream.state, final)
 
 
 def test_changed_weights_act_from_the_next_step_and_keep_the_state():
@@ -204,6 +232,14 @@ def test_wrong_streams_states_and_rows_are_refused():
         stream.state = (h, h[:, :2])
     with pytest.raises(ValueError, match=r"rows: expected -3\.\.2 for B=3, got 3"):
         stream.reset(rows=[0, 3])
+    clockwork = make_kind("clockwork", I, H).stream(B)
+    with pytest.raises(TypeError, match=r"state: expected the tuple \(h, clock\)"):
+        clockwork.state = h
+    with pytest.raises(ValueError, match=r"state\[1\]: expected \[B=3\], got \(2,\)"):
+        clockwork.state = h, [1, 2]
+    with pytest.raises(ValueError, match=r"state\[0\]: expected \[L=1, B=3, H=5\]"):
+        clockwork.state = h[:, :2], [1, 2, 3]
+    assert clockwork.state[1].tolist() == [0, 0, 0]
     with pytest.raises(TypeError, match="rows: expected integers or a mask"):
         stream.reset(rows=[0.5])
     with pytest.raises(ValueError, match=r"rows: expected \[B=3\], got \(2,\)"):

@@ -15,7 +15,7 @@ import textwrap
 import numpy as np
 import pytest
 from bits import assert_same_results, every_thread_used, random_problem, run_layer
-from variants import make_layer
+from variants import CELLS, make_layer
 
 import exactrnn as xr
 
@@ -62,11 +62,16 @@ needs_mxcsr = pytest.mark.skipif(
 CONTROL_BITS = 0xFFC0  # the rest are flags that arithmetic raises
 
 
+# Options that are numbers, and weights that are not the kernels' own.
+WITH_NUMBERS = ("lstm-clip", "leaky-learned", "leaky-per-unit")
+
+
 @needs_mxcsr
 @pytest.mark.parametrize("mode", MODES)
-def test_the_callers_mode_changes_nothing_and_is_found_again(cell, isa, mode):
+@pytest.mark.parametrize("name", [*CELLS, *WITH_NUMBERS])
+def test_the_callers_mode_changes_nothing_and_is_found_again(name, isa, mode):
     environment = FloatingPointEnvironment()
-    layer = make_layer(cell, 3, 17, seed=1)
+    layer = make_layer(name, 3, 17, seed=1, bidirectional=True)
     problem = random_problem(layer, 5, 3, seed=2)
     problem["x"][:, 1] *= np.float32(1e-38)  # subnormal products
     expected = run_layer(layer, **problem)

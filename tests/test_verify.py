@@ -37,7 +37,8 @@ def test_every_case_is_published_and_no_other():
 
 
 def test_every_cell_has_a_case():
-    cells = {case.make(1, 1, **case.options).cell for case in LAYER_CASES.values()}
+    cases = LAYER_CASES.values()
+    cells = {case.make(case.I, case.H, **case.options).cell for case in cases}
     assert cells == set(_core.cells())
 
 

@@ -13,6 +13,7 @@ import weakref
 import numpy as np
 import pytest
 from arrays import draw, same_bits
+from layer_kinds import KINDS, make_kind
 
 import exactrnn as xr
 
@@ -168,6 +169,22 @@ def test_what_is_written_acts_in_a_stream_that_is_running(layer, write):
     stream = layer.stream(B)
     write(layer)
     assert same_bits(stream.step(X[0]), with_weights({**layer.state_dict()})(X)[0][0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_weight_of_every_kind_acts(kind):
+    many = 16  # units: of a few, all may be cut off by a relu
+    layer = make_kind(kind, I, many, num_layers=2, bidirectional=True)
+    twin = make_kind(kind, I, many, num_layers=2, bidirectional=True, seed=2)
+    y, _ = layer(X)
+    for name, weight in layer.parameters().items():
+        before, y_before = weight.copy(), y
+        weight[...] = before[::-1] + 0.01
+        y, _, cache = layer.forward(X)
+        assert not same_bits(y, y_before)
+        assert layer.backward(cache, y).weights[name].any()
+        twin.load_state_dict(layer.state_dict())
+        assert same_bits(twin(X)[0], y)
 
 
 # Arrays that are held

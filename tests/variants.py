@@ -1,8 +1,9 @@
-"""The lists that tests run over, as data: cells, instruction sets, dtypes, threads.
+"""The lists that tests run over, as data: cells, variants, isas, dtypes, threads.
 
 Cells and instruction sets come from the same `.def` files that C and CMake read, so a
-new one enters every generic test by its own line there. Ids use the lists' words:
-a test of all four reads `gru-avx2-f32-2threads`.
+new one enters every generic test by its own line there. A variant is a cell with
+options, of a public class. Ids use the lists' words: a test of all of these reads
+`gru-avx2-f32-2threads`.
 """
 
 import re
@@ -27,6 +28,96 @@ ISAS = xr.isas()
 DTYPES = {"f32": "float32", "f64": "float64"}
 THREADS = (1, 2, 3, 7)
 
+# The public class of each cell, with what chooses the cell. Sizes that depend on the
+# number of units are functions of it.
+PUBLIC = {
+    "rnn": (xr.RNN, {}),
+    "lstm": (xr.LSTM, {}),
+    "gru": (xr.GRU, {}),
+    "gru_before": (xr.GRU, {"reset_after": False}),
+    "mut1": (xr.MUT1, {}),
+    "mut2": (xr.MUT2, {}),
+    "mut3": (xr.MUT3, {}),
+    "jordan": (xr.JordanRNN, {"output_size": lambda H: H // 3 + 1}),
+    "leaky": (xr.LeakyRNN, {"leak": 0.3}),
+    "clockwork": (xr.ClockworkRNN, {"periods": lambda H: (1, 2, 4)[:H]}),
+    "depth_gated": (xr.DepthGatedLSTM, {}),
+}
+
+
+def lstm(**options):
+    return xr.LSTM, options
+
+
+def thirds(H):
+    """Return sizes of three modules, of very different widths where H allows it."""
+    return (H - H // 2 - H // 5, H // 5, H // 2)
+
+
+def part(H):
+    """Return the size of a projection, none for one unit."""
+    return H // 2
+
+
+VARIANTS = {
+    "rnn-relu": (xr.RNN, {"nonlinearity": "relu"}),
+    "lstm-peepholes": lstm(peepholes="ifo"),
+    "lstm-peephole-o": lstm(peepholes="o"),
+    "lstm-cifg": lstm(coupled="input"),
+    "lstm-cifg-forget": lstm(coupled="forget", peepholes="fo"),
+    "lstm-nig": lstm(omit="i", peepholes="fo"),
+    "lstm-nfg": lstm(omit="f", peepholes="io"),
+    "lstm-nog": lstm(omit="o", peepholes="if"),
+    "lstm-no-gates": lstm(omit="ifo"),
+    "lstm-niaf": lstm(activations=("sigmoid", "identity", "tanh"), peepholes="ifo"),
+    "lstm-noaf": lstm(activations=("sigmoid", "tanh", "identity"), peepholes="ifo"),
+    "lstm-hard": lstm(activations=("hard_sigmoid", "softsign", "relu")),
+    "lstm-odd-activations": lstm(activations=("tanh", "sigmoid", "hard_sigmoid")),
+    "lstm-clip": lstm(clip=0.7),
+    "lstm-fgr": lstm(full_gate_recurrence=True),
+    "lstm-proj": lstm(proj_size=part),
+    "lstm-peepholes-cifg-proj": lstm(peepholes="io", coupled="input", proj_size=part),
+    "lstm-fgr-nfg": lstm(full_gate_recurrence=True, omit="f", peepholes="io"),
+    "lstm-fgr-cifg-clip": lstm(full_gate_recurrence=True, coupled="forget", clip=1.4),
+    "lstm-everything": lstm(
+        peepholes="ifo",
+        full_gate_recurrence=True,
+        activations=("hard_sigmoid", "relu", "softsign"),
+        clip=1.9,
+        proj_size=part,
+    ),
+    "gru-clip": (
+        xr.GRU,
+        {"activations": ("hard_sigmoid", "softsign"), "clip": 0.7},
+    ),
+    "gru_before-clip": (
+        xr.GRU,
+        {"activations": ("softsign", "relu"), "clip": 0.7, "reset_after": False},
+    ),
+    "jordan-wide": (
+        xr.JordanRNN,
+        {"output_size": lambda H: H + 3, "output_nonlinearity": "identity"},
+    ),
+    "leaky-learned": (xr.LeakyRNN, {"leak": 0.3, "learn_leak": True}),
+    "leaky-per-unit": (
+        xr.LeakyRNN,
+        {
+            "leak": lambda H: tuple((k + 1) / (H + 1) for k in range(H)),
+            "learn_leak": True,
+            "nonlinearity": "relu",
+        },
+    ),
+    "clockwork-unordered": (
+        xr.ClockworkRNN,
+        {"periods": (3, 1, 2), "module_sizes": thirds, "nonlinearity": "relu"},
+    ),
+    "clockwork-equal": (
+        xr.ClockworkRNN,
+        {"periods": (2, 3, 2), "module_sizes": thirds, "phase": 5},
+    ),
+}
+"""Cells with options; every option of a public class by itself, and some together."""
+
 
 class CellLayer(RecurrentLayer):
     """A layer of any cell of cells.def, also of one that has no public class."""
@@ -41,12 +132,24 @@ COMMON = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0}
 COMMON |= {"bidirectional": False, "dtype": "float32"}
 
 
-def make_layer(cell, input_size, hidden_size, *, seed=0, **options):
-    """Return a layer that runs the kernel cell of this name: public classes first."""
-    if cell == "gru_before":
-        options["reset_after"] = False
-    classes = {"rnn": xr.RNN, "lstm": xr.LSTM, "gru": xr.GRU, "gru_before": xr.GRU}
-    if cell in classes:
-        return classes[cell](input_size, hidden_size, seed=seed, **options)
-    sizes = {"cell": cell, "input_size": input_size, "hidden_size": hidden_size}
-    return CellLayer(sizes | COMMON | options, seed)
+def options_of(name, hidden_size):
+    """Return the class of a cell or variant, and its options at a size."""
+    layer_class, options = (PUBLIC | VARIANTS)[name]
+    return layer_class, {
+        key: value(hidden_size) if callable(value) else value
+        for key, value in options.items()
+    }
+
+
+def make_layer(name, input_size, hidden_size, *, seed=0, **options):
+    """Return a layer of a cell, or of a variant, by name: public classes first.
+
+    A depth-gated cell is that of upper layers: there are at least two.
+    """
+    if name not in PUBLIC and name not in VARIANTS:
+        sizes = {"cell": name, "input_size": input_size, "hidden_size": hidden_size}
+        return CellLayer(sizes | COMMON | options, seed)
+    layer_class, own = options_of(name, hidden_size)
+    if name == "depth_gated":
+        options["num_layers"] = max(2, options.get("num_layers", 1))
+    return layer_class(input_size, hidden_size, seed=seed, **(own | options))

@@ -6,9 +6,10 @@
  * and works on whole vectors of units. Rows are padded to Hp, the padding holds finite
  * values that nobody reads, so a cell never looks at H.
  *
- * A cell with two stages is called once for each: stage 0 forward writes the operand of
- * the second recurrent product, stage 1 the new states; backward runs them in reverse,
- * with the gradient of the operand computed in between.
+ * A cell with two stages is called once for each: stage 0 forward writes the operands
+ * of the second recurrent products, stage 1 the new states; backward runs them in
+ * reverse, with the gradients of the operands computed in between. A cell that projects
+ * has H units in stage 0 and O in stage 1.
  *
  * The twin of a cell file foo.c is src/exactrnn/cells/foo.py: same functions, same
  * order.
@@ -27,9 +28,12 @@ struct forward_block {
     elem *const *sums;    /* [S, Hp]: in, pre-activations; out, if `keep`, the cache */
     const elem *const *prev[XR_MAX_STATES]; /* [Hp] each */
     elem *const *next[XR_MAX_STATES];       /* [Hp] each, never prev */
-    elem *const *operand;                   /* [Hp], two-stage cells only */
+    elem *const *operand[XR_MAX_OPERANDS];  /* [Hp] each, out in stage 0 */
+    const elem *const *lower;               /* [Hp], if the cell takes it */
+    const elem *vectors;                    /* [V, Hp] */
     int keep;
     const struct xr_layer *layer;
+    const struct xr_cell_info *info; /* of the layer with its options */
 };
 
 struct backward_block {
@@ -39,17 +43,25 @@ struct backward_block {
     const elem *const *sums; /* [S, Hp] as forward left them in the cache */
     const elem *const *prev[XR_MAX_STATES]; /* states before the step */
     const elem *const *next[XR_MAX_STATES]; /* states after it */
-    elem *const *da;                        /* [S, Hp] out: gradients of the sums */
-    elem *const *dstate[XR_MAX_STATES];     /* [Hp] in: gradient of the states after the
-                                             * step; out: of those before it. For h only
-                                             * its elementwise part, on which the engine
-                                             * continues with R transposed. */
-    const elem *const *doperand;            /* [Hp], stage 0 of two-stage cells only */
+    const elem *const *lower;
+    const elem *vectors;                /* [V, Hp] */
+    elem *const *da;                    /* [S, Hp] out: gradients of the sums */
+    elem *const *dstate[XR_MAX_STATES]; /* [Hp] in: gradient of the states after the
+                                         * step; out: of those before it. For h only
+                                         * its elementwise part, on which the engine
+                                         * continues with R transposed, and for the
+                                         * states of links likewise. */
+    const elem *const *doperand[XR_MAX_OPERANDS]; /* [Hp], for stage 0 */
+    elem *const *dlower;                          /* [Hp] out */
+    int truncated; /* write into dstate no path through per-unit weights */
     const struct xr_layer *layer;
+    const struct xr_cell_info *info;
 };
 
+/* `adapt` edits a copy of the info for a layer's options; NULL where there are none. */
 struct xr_cell {
     struct xr_cell_info info;
+    void (*adapt)(const struct xr_layer *layer, struct xr_cell_info *info);
     void (*point_forward[XR_MAX_STAGES])(const struct forward_block *block);
     void (*point_backward[XR_MAX_STAGES])(const struct backward_block *block);
 };

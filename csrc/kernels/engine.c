@@ -4,6 +4,8 @@
 #include "../engine.h"
 
 #include "gradients.h"
+#include "pack_backward.h"
+#include "pack_forward.h"
 #include "sequence_forward.h"
 
 #define XR_CELL(name) extern const struct xr_cell XR_NAME(xr_cell_##name);
@@ -30,15 +32,16 @@ static const struct xr_cell_info *cell_info(int index)
 static struct run make_backward_run(const struct xr_problem *problem,
                                     const struct xr_cell *cell, struct arena *arena)
 {
+    const struct xr_cell_info *info = &problem->layer->info;
     const ptrdiff_t B = problem->B, D = problem->directions;
-    const ptrdiff_t pointers = (3 + 3 * cell->info.states) * B;
+    const ptrdiff_t pointers = (4 + 3 * info->states + info->operands) * B;
     struct run run = make_run(problem, cell, arena, pointers);
     const ptrdiff_t da_row_size = run.sums * run.Hp;
     const ptrdiff_t widest =
         da_row_size > pad_units(run.I) ? da_row_size : pad_units(run.I);
     run.da = arena_take(arena, D * run.T * B * da_row_size, sizeof(elem));
     run.dstates = arena_take(arena, D * run.states * B * run.Hp, sizeof(elem));
-    run.doperand = arena_take(arena, D * B * run.Hp, sizeof(elem));
+    run.doperands = arena_take(arena, D * info->operands * B * run.Hp, sizeof(elem));
     run.zeros = arena_take(arena, widest, sizeof(elem));
     const ptrdiff_t weights = weight_buffer_size(&run),
                     inputs = input_buffer_size(&run);
@@ -54,11 +57,11 @@ static struct run make_backward_run(const struct xr_problem *problem,
 static void backward_thread(void *context, int rank, int size)
 {
     const struct run *run = context;
-    const ptrdiff_t panels =
-        ((const struct backward_pack *)run->problem->packed_backward[0])->r[0].count;
+    const void *const *packs = run->problem->packed_backward;
+    const ptrdiff_t panels = ((const struct pack *)packs[0])->panels[H_UNITS];
     const struct split split = split_team(run, size, panels);
     for (int d = 0; d < run->directions; d++) {
-        const struct lane lane = make_lane(run, split, rank, d, panels);
+        const struct lane lane = make_lane(run, split, rank, d, packs);
         backward_lane(&lane);
     }
     xr_barrier_wait(&run->barriers[run->directions * run->threads], size);
@@ -74,7 +77,7 @@ static void run_backward(const struct xr_problem *problem, const struct xr_cell 
     for (int d = 0; d < run.directions; d++) {
         for (int k = 0; k < run.states; k++) {
             for (ptrdiff_t b = 0; b < run.B; b++) {
-                state_to_row(&run, problem->dstate[k], d, b, dstate_row(&run, d, k, b));
+                state_to_row(&run, problem->dstate, d, k, b, dstate_row(&run, d, k, b));
             }
         }
     }
@@ -82,31 +85,38 @@ static void run_backward(const struct xr_problem *problem, const struct xr_cell 
     for (int d = 0; d < run.directions; d++) {
         for (int k = 0; k < run.states; k++) {
             for (ptrdiff_t b = 0; b < run.B; b++) {
-                row_to_state(&run, dstate_row(&run, d, k, b), d, b,
-                             problem->dstate_out[k]);
+                row_to_state(&run, dstate_row(&run, d, k, b), d, k, b,
+                             problem->dstate_out);
             }
         }
     }
 }
 
+static void describe(struct xr_layer *layer)
+{
+    const struct xr_cell *cell = cell_of(layer);
+    layer->info = cell->info;
+    if (cell->adapt != NULL) {
+        cell->adapt(layer, &layer->info);
+    }
+}
+
 static size_t packed_bytes(const struct xr_layer *layer)
 {
-    const struct xr_cell_info *cell = &cell_of(layer)->info;
-    return (size_t)forward_pack_layout(layer, cell).end * sizeof(elem);
+    return pack_forward(layer, NULL, NULL);
 }
 
 static size_t packed_backward_bytes(const struct xr_layer *layer)
 {
-    const struct xr_cell_info *cell = &cell_of(layer)->info;
-    return (size_t)backward_pack_layout(layer, cell).end * sizeof(elem);
+    return pack_backward(layer, NULL, NULL);
 }
 
 struct pack_call {
     const struct xr_layer *layer;
     const struct xr_weights *weights;
     void *packed;
-    void (*pack)(const struct xr_layer *layer, const struct xr_cell_info *cell,
-                 const struct xr_weights *weights, void *packed);
+    size_t (*pack)(const struct xr_layer *layer, const struct xr_weights *weights,
+                   void *memory);
 };
 
 /* Packing adds biases, so it too runs in the environment of the contract. */
@@ -114,7 +124,8 @@ static void pack_body(void *context, int rank, int size)
 {
     (void)rank, (void)size; /* a team of one */
     const struct pack_call *call = context;
-    call->pack(call->layer, &cell_of(call->layer)->info, call->weights, call->packed);
+    memset(call->packed, 0, call->pack(call->layer, NULL, NULL));
+    call->pack(call->layer, call->weights, call->packed);
 }
 
 static void engine_pack(const struct xr_layer *layer, const struct xr_weights *weights,
@@ -200,11 +211,13 @@ static void elementary(enum xr_function function, const void *const in[3], void 
 #define XR_STRING_OF(name) #name
 
 extern const struct xr_dense XR_NAME(xr_dense);
+extern const struct xr_grid XR_NAME(xr_grid);
 extern const struct xr_machine XR_NAME(xr_machine);
 extern const struct xr_engine XR_NAME(xr_engine);
 const struct xr_engine XR_NAME(xr_engine) = {
     .isa = XR_STRING(XR_ISA),
     .element_bytes = sizeof(elem),
+    .describe = describe,
     .packed_bytes = packed_bytes,
     .packed_backward_bytes = packed_backward_bytes,
     .pack = engine_pack,
@@ -215,5 +228,6 @@ const struct xr_engine XR_NAME(xr_engine) = {
     .elementary = elementary,
     .cell_info = cell_info,
     .dense = &XR_NAME(xr_dense),
+    .grid = &XR_NAME(xr_grid),
     .machine = &XR_NAME(xr_machine),
 };

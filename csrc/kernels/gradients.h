@@ -20,79 +20,132 @@
 #ifndef XR_GRADIENTS_H
 #define XR_GRADIENTS_H
 
+#include "long_sums.h"
 #include "sequence_backward.h"
 
-enum {
-    CHUNK = 256,
-    OPERAND_VECTORS = 2,
-    OPERAND_WIDTH = OPERAND_VECTORS * VEC_LANES,
-    TILE_GATES = TILE_SUMS / OPERAND_VECTORS,
-    INPUT_ROWS = 48 /* rows of dx that are formed together */
-};
+enum { INPUT_ROWS = 48 }; /* rows of dx that are formed together */
 
-/* What a weight gradient multiplies da with. */
-enum operand_kind { OPERAND_X, OPERAND_H_PREV, OPERAND_STAGE, OPERAND_KINDS };
+/* A weight gradient multiplies da with x, or with what a recurrence multiplies. */
+enum { SOURCE_X = SOURCE_MADE + XR_MAX_OPERANDS };
 
-/* The row blocks of dW or dR that share an operand: of each sum the gate rows of units
- * begin … end-1, `units` in number. */
+/* Row blocks of a matrix's gradient that share an operand: of each sum the gate rows of
+ * some units, `units` in number, and `columns` columns. */
 struct weight_job {
     int direction;
-    enum operand_kind kind;
-    ptrdiff_t begin, units, columns;
+    ptrdiff_t source;
+    const struct units *module;
+    ptrdiff_t begin, units;    /* in a row of da */
+    ptrdiff_t column, columns; /* of the operand, in its rows */
+    ptrdiff_t step;            /* from row to row of the matrix */
     int count;
-    int sum[XR_MAX_SUMS];
-    elem *dw[XR_MAX_SUMS]; /* [units, columns] */
-    elem *db[XR_MAX_SUMS]; /* [units], or NULL */
+    ptrdiff_t sum[XR_MAX_SUMS];
+    elem *dw[XR_MAX_SUMS];    /* [units, columns], rows `step` apart */
+    elem *db[XR_MAX_SUMS][2]; /* [units], or NULL */
 };
 
-static struct weight_job make_weight_job(const struct run *run, int direction,
-                                         enum operand_kind kind, ptrdiff_t begin,
-                                         ptrdiff_t end)
+static elem *offset(void *array, ptrdiff_t at)
+{
+    return array ? (elem *)array + at : NULL;
+}
+
+/* The units of a module that are this thread's, as they lie in rows and in arrays. */
+static struct units thread_share(struct units module, ptrdiff_t begin, ptrdiff_t end)
+{
+    const ptrdiff_t last = min_of(end, module.user + module.size);
+    const ptrdiff_t first = begin > module.user ? begin : module.user;
+    module.at += first - module.user;
+    module.user = first;
+    module.size = last > first ? last - first : 0;
+    return module;
+}
+
+/* The gradient of W for the units `to`. */
+static struct weight_job make_input_job(const struct run *run, int direction,
+                                        const struct units *module, struct units to)
 {
     const struct xr_gradients *dw = &run->problem->dw[direction];
-    elem *matrix = kind == OPERAND_X ? dw->w_ih : dw->w_hh;
-    elem *bias = kind == OPERAND_X ? dw->b_ih : dw->b_hh;
     struct weight_job job = {
         .direction = direction,
-        .kind = kind,
-        .begin = begin,
-        .units = end - begin,
-        .columns = kind == OPERAND_X ? run->I : run->H,
+        .source = SOURCE_X,
+        .module = module,
+        .begin = to.at,
+        .units = to.size,
+        .columns = run->I,
+        .step = run->I,
     };
-    for (int s = 0; s < run->sums; s++) {
-        const struct xr_sum *sum = &run->cell->info.sum[s];
-        const int takes_r =
-            sum->r >= 0 && (sum->stage == 0) == (kind == OPERAND_H_PREV);
-        const int gate = kind == OPERAND_X ? sum->w : takes_r ? sum->r : -1;
-        if (gate >= 0) {
-            const ptrdiff_t row = gate * run->H + begin;
-            job.sum[job.count] = s;
-            job.dw[job.count] = matrix + row * job.columns;
-            job.db[job.count++] = bias ? bias + row : NULL;
+    job.count = (int)find_inputs(run->info, job.sum);
+    for (int j = 0; j < job.count; j++) {
+        const struct xr_sum *sum = &run->info->sum[job.sum[j]];
+        const ptrdiff_t row = sum->w * run->H + to.user;
+        job.dw[j] = offset(dw->w_ih, row * job.step);
+        job.db[j][0] = sum->bias == XR_OWN_BIAS ? offset(dw->b_ih, row) : NULL;
+    }
+    return job;
+}
+
+/* The gradient of a recurrent matrix from the units `from` to the units `to`; that of
+ * the biases with the first job of some rows. */
+static struct weight_job make_job(const struct run *run, int direction,
+                                  const struct recurrence *recurrence,
+                                  const struct units *module,
+                                  const struct units ends[2])
+{
+    const struct xr_gradients *dw = &run->problem->dw[direction];
+    void *const matrix[] = {dw->w_hh, dw->w_hr, dw->w_gates};
+    void *const bias[] = {dw->b_hh, dw->b_hr, NULL};
+    const ptrdiff_t rows = recurrence->target == O_UNITS ? run->O : run->H;
+    const struct units to = ends[0], from = ends[1];
+    struct weight_job job = {
+        .direction = direction,
+        .source = recurrence->source,
+        .module = module,
+        .begin = to.at,
+        .units = to.size,
+        .column = from.at,
+        .columns = from.size,
+        .step = matrix_columns(run->layer, recurrence),
+        .count = (int)recurrence->count,
+    };
+    for (int j = 0; j < job.count; j++) {
+        const struct xr_sum *sum = &run->info->sum[recurrence->sum[j]];
+        const ptrdiff_t row = recurrence->block[j] * rows + to.user;
+        job.sum[j] = recurrence->sum[j];
+        job.dw[j] = offset(matrix[recurrence->matrix],
+                           row * job.step + recurrence->column + from.user);
+        if (sum->bias != XR_NO_BIAS) {
+            job.db[j][0] = offset(bias[recurrence->matrix], row);
+        }
+        if (sum->bias == XR_BIAS_OF_X) {
+            job.db[j][1] = offset(dw->b_ih, sum->bias_w * run->H + to.user);
         }
     }
     return job;
 }
 
-static const elem *operand_of(const struct run *run, int direction,
-                              enum operand_kind kind, ptrdiff_t t, ptrdiff_t b)
+static const elem *operand_of(const struct run *run, const struct weight_job *job,
+                              ptrdiff_t t, ptrdiff_t b)
 {
-    const ptrdiff_t s = direction == 0 ? t : length_of(run, b) - 1 - t;
-    switch (kind) {
-    case OPERAND_X: return sequence_row(&run->problem->x, t, b);
-    case OPERAND_H_PREV: return state_row(run, direction, 0, b, s);
-    default: return operand_row(run, direction, b, s);
+    const int d = job->direction;
+    const ptrdiff_t s = d == 0 ? t : length_of(run, b) - 1 - t;
+    if (job->source == SOURCE_X) {
+        return sequence_row(&run->problem->x, t, b);
     }
+    if (job->source < SOURCE_MADE) {
+        return state_row(run, d, (int)job->source, b, s) + job->column;
+    }
+    return operand_row(run, d, (int)job->source - SOURCE_MADE, b, s) + job->column;
 }
 
-/* The rows of one chunk: k from k0 on, padding drawn together to one row of zeros. */
-struct chunk {
-    ptrdiff_t rows;
-    const elem *da[CHUNK];
-    const elem *operand[CHUNK];
-};
+/* Whether a module takes part at time t of row b. */
+static int counts(const struct run *run, int direction, const struct units *module,
+                  ptrdiff_t t, ptrdiff_t b)
+{
+    const ptrdiff_t length = length_of(run, b);
+    const ptrdiff_t s = direction == 0 ? t : length - 1 - t;
+    return t < length && takes_part(run, module, b, s);
+}
 
-static void gather_chunk(const struct run *run, int direction, enum operand_kind kind,
+static void gather_chunk(const struct run *run, const struct weight_job *job,
                          ptrdiff_t k0, struct chunk *chunk)
 {
     const ptrdiff_t k1 = min_of(k0 + CHUNK, run->T * run->B);
@@ -100,34 +153,15 @@ static void gather_chunk(const struct run *run, int direction, enum operand_kind
     chunk->rows = 0;
     for (ptrdiff_t k = k0; k < k1; k++) {
         const ptrdiff_t t = k / run->B, b = k % run->B;
-        const int padded = t >= length_of(run, b);
-        if (padded && in_gap) {
+        const int gap = !counts(run, job->direction, job->module, t, b);
+        if (gap && in_gap) {
             continue;
         }
-        const ptrdiff_t base = (direction * run->T * run->B + k) * run->sums * run->Hp;
-        in_gap = padded;
-        chunk->da[chunk->rows] = padded ? run->zeros : run->da + base;
-        chunk->operand[chunk->rows] =
-            padded ? run->zeros : operand_of(run, direction, kind, t, b);
+        const ptrdiff_t row = job->direction * run->T * run->B + k;
+        in_gap = gap;
+        chunk->da[chunk->rows] = gap ? run->zeros : run->da + row * run->sums * run->Hp;
+        chunk->operand[chunk->rows] = gap ? run->zeros : operand_of(run, job, t, b);
         chunk->rows++;
-    }
-}
-
-/* The last panel is filled up with zeros. */
-static void pack_operand(const struct chunk *chunk, ptrdiff_t columns, elem *packed)
-{
-    for (ptrdiff_t first = 0; first < columns; first += OPERAND_WIDTH) {
-        const ptrdiff_t inside = min_of(OPERAND_WIDTH, columns - first);
-        for (ptrdiff_t k = 0; k < chunk->rows; k++, packed += OPERAND_WIDTH) {
-            const elem *from = chunk->operand[k] + first;
-            for (int j = 0; j < OPERAND_VECTORS; j++) {
-                const ptrdiff_t left = inside - j * VEC_LANES;
-                const vec v = left >= VEC_LANES ? vec_load(from + j * VEC_LANES)
-                              : left > 0 ? vec_load_part(from + j * VEC_LANES, left)
-                                         : vec_zero();
-                vec_store(packed + j * VEC_LANES, v);
-            }
-        }
     }
 }
 
@@ -155,48 +189,6 @@ static void pack_gates(const struct run *run, const struct weight_job *job,
     }
 }
 
-/* Adds one chunk to `gates` rows of dw, `inside` columns each. */
-static void weight_tile(const elem *da, const elem *operand, ptrdiff_t rows,
-                        elem *const *dw, ptrdiff_t gates, ptrdiff_t inside)
-{
-    vec s[TILE_GATES][OPERAND_VECTORS];
-#pragma GCC unroll 12
-    for (int i = 0; i < TILE_GATES; i++) {
-#pragma GCC unroll 2
-        for (int j = 0; j < OPERAND_VECTORS; j++) {
-            s[i][j] = vec_zero();
-        }
-    }
-    for (ptrdiff_t k = 0; k < rows; k++, da += TILE_GATES, operand += OPERAND_WIDTH) {
-        vec right[OPERAND_VECTORS];
-#pragma GCC unroll 2
-        for (int j = 0; j < OPERAND_VECTORS; j++) {
-            right[j] = vec_load(operand + j * VEC_LANES);
-        }
-#pragma GCC unroll 12
-        for (int i = 0; i < TILE_GATES; i++) {
-            vec left = vec_set(da[i]);
-#pragma GCC unroll 2
-            for (int j = 0; j < OPERAND_VECTORS; j++) {
-                s[i][j] = vec_fma(left, right[j], s[i][j]);
-            }
-        }
-    }
-    elem chains[TILE_GATES][OPERAND_WIDTH];
-#pragma GCC unroll 12
-    for (int i = 0; i < TILE_GATES; i++) {
-#pragma GCC unroll 2
-        for (int j = 0; j < OPERAND_VECTORS; j++) {
-            vec_store(chains[i] + j * VEC_LANES, s[i][j]);
-        }
-    }
-    for (ptrdiff_t i = 0; i < gates; i++) {
-        for (ptrdiff_t j = 0; j < inside; j++) {
-            dw[i][j] += chains[i][j];
-        }
-    }
-}
-
 /* One chunk of a job, both sides packed: each panel of the operand meets all tiles. */
 static void weight_products(const struct weight_job *job, ptrdiff_t rows,
                             const elem *da, const elem *operand)
@@ -209,7 +201,7 @@ static void weight_products(const struct weight_job *job, ptrdiff_t rows,
             const ptrdiff_t m = min_of(TILE_GATES, gates - r);
             for (ptrdiff_t i = 0; i < m; i++) {
                 const ptrdiff_t j = (r + i) / job->units, unit = (r + i) % job->units;
-                dw[i] = job->dw[j] + unit * job->columns + first;
+                dw[i] = job->dw[j] + unit * job->step + first;
             }
             weight_tile(da + r * rows, operand + first * rows, rows, dw, m, inside);
         }
@@ -218,15 +210,22 @@ static void weight_products(const struct weight_job *job, ptrdiff_t rows,
 
 static ptrdiff_t gates_most(const struct run *run)
 {
-    return ceil_div(run->sums * run->H, TILE_GATES) * TILE_GATES;
+    return ceil_div(run->sums * run->Hp, TILE_GATES) * TILE_GATES;
 }
 
 /* Elements of thread buffer: a chunk of both sides, a row of da and one of biases. */
 static ptrdiff_t weight_buffer_size(const struct run *run)
 {
-    const ptrdiff_t widest = run->I > run->H ? run->I : run->H;
+    const ptrdiff_t widest = run->I > run->Hp ? run->I : run->Hp;
     const ptrdiff_t panels = ceil_div(widest, OPERAND_WIDTH);
     return CHUNK * (panels * OPERAND_WIDTH + gates_most(run)) + 2 * gates_most(run);
+}
+
+static void add_bias(elem *db, const elem *chain, ptrdiff_t units)
+{
+    for (ptrdiff_t u = 0; db != NULL && u < units; u++) {
+        db[u] += chain[u];
+    }
 }
 
 static void run_weight_job(const struct run *run, const struct weight_job *job,
@@ -238,30 +237,149 @@ static void run_weight_job(const struct run *run, const struct weight_job *job,
     elem *da = bias + gates_most(run);
     elem *operand = da + CHUNK * gates_most(run);
     for (ptrdiff_t k0 = 0; k0 < run->T * run->B; k0 += CHUNK) {
-        gather_chunk(run, job->direction, job->kind, k0, &chunk);
+        gather_chunk(run, job, k0, &chunk);
         pack_operand(&chunk, job->columns, operand);
         pack_gates(run, job, &chunk, da, row, bias);
         weight_products(job, chunk.rows, da, operand);
         for (int j = 0; j < job->count; j++) {
-            for (ptrdiff_t u = 0; job->db[j] != NULL && u < job->units; u++) {
-                job->db[j][u] += bias[j * job->units + u];
+            add_bias(job->db[j][0], bias + j * job->units, job->units);
+            add_bias(job->db[j][1], bias + j * job->units, job->units);
+        }
+    }
+}
+
+/* A recurrent matrix: from each module that some units listen to, or from all units. */
+static void recurrence_gradients(const struct run *run, int direction,
+                                 const struct recurrence *recurrence, int rank,
+                                 int size, elem *buffer)
+{
+    const struct pack *pack = run->problem->packed_backward[direction];
+    const struct units *units = pack_units_of(pack);
+    const ptrdiff_t rows = recurrence->target == O_UNITS ? run->O : run->H;
+    const ptrdiff_t begin = rank * rows / size, end = (rank + 1) * rows / size;
+    for (ptrdiff_t m = 0; m < run->modules; m++) {
+        const struct units own = target_units(run->layer, recurrence, units[m]);
+        int first = 1;
+        for (ptrdiff_t there = 0; there < run->modules; there++) {
+            const struct units ends[2] = {
+                thread_share(own, begin, end),
+                source_units(run->layer, recurrence, units[there])};
+            if (ends[0].size > 0 && listens_to(&units[m], &units[there])) {
+                struct weight_job job =
+                    make_job(run, direction, recurrence, &units[m], ends);
+                if (!first) {
+                    memset(job.db, 0, sizeof job.db);
+                }
+                first = 0;
+                run_weight_job(run, &job, buffer);
             }
         }
     }
 }
 
-/* This thread's share of all weight and bias gradients: the gate rows of some units. */
+/* Per-unit weights: long sums of da times their factor, unit by unit. */
+static const elem *factor_of(const struct run *run, int direction, int factor,
+                             ptrdiff_t t, ptrdiff_t b)
+{
+    const ptrdiff_t s = direction == 0 ? t : length_of(run, b) - 1 - t;
+    if (factor == XR_LOWER) {
+        return padded_row(run, run->problem->lower, direction, b, s);
+    }
+    return factor >= XR_NEXT_STATE
+               ? state_row(run, direction, factor - XR_NEXT_STATE, b, s + 1)
+               : state_row(run, direction, factor - XR_PREV_STATE, b, s);
+}
+
+/* chain <- the chain of da times factor over one chunk, for whole vectors of units. */
+static void vector_chain(const struct run *run, int direction, int v, ptrdiff_t k0,
+                         struct range units, elem *chain)
+{
+    const struct xr_vector *vector = &run->info->vector[v];
+    const ptrdiff_t k1 = min_of(k0 + CHUNK, run->T * run->B);
+    memset(chain + units.begin, 0, (size_t)(units.end - units.begin) * sizeof(elem));
+    for (ptrdiff_t k = k0; k < k1; k++) {
+        const ptrdiff_t t = k / run->B, b = k % run->B;
+        const int gap = t >= length_of(run, b);
+        const ptrdiff_t row = direction * run->T * run->B + k;
+        const elem *da =
+            gap ? run->zeros : run->da + (row * run->sums + vector->sum) * run->Hp;
+        const elem *factor = gap || vector->factor == XR_ONE
+                                 ? run->zeros
+                                 : factor_of(run, direction, vector->factor, t, b);
+        for (ptrdiff_t u = units.begin; u < units.end; u += VEC_LANES) {
+            const vec sum = vec_load(chain + u), d = vec_load(da + u);
+            vec_store(chain + u, vector->factor == XR_ONE
+                                     ? vec_add(d, sum)
+                                     : vec_fma(d, vec_load(factor + u), sum));
+        }
+    }
+}
+
+static void vector_gradients(const struct run *run, int direction, int rank, int size,
+                             elem *chain)
+{
+    const ptrdiff_t begin = rank * run->H / size, end = (rank + 1) * run->H / size;
+    const struct range units = {begin / VEC_LANES * VEC_LANES,
+                                ceil_div(end, VEC_LANES) * VEC_LANES};
+    elem *dvectors = run->problem->dw[direction].vectors;
+    for (int v = 0; dvectors != NULL && v < run->info->vectors; v++) {
+        for (ptrdiff_t k0 = 0; k0 < run->T * run->B; k0 += CHUNK) {
+            vector_chain(run, direction, v, k0, units, chain);
+            add_bias(dvectors + v * run->H + begin, chain + begin, end - begin);
+        }
+    }
+}
+
+/* This thread's share of all gradients of weights: the rows of some units. */
 static void weight_gradients(const struct run *run, int rank, int size, elem *buffer)
 {
     const ptrdiff_t begin = rank * run->H / size, end = (rank + 1) * run->H / size;
     for (int d = 0; d < run->directions; d++) {
-        for (int kind = 0; kind < OPERAND_KINDS; kind++) {
-            const struct weight_job job =
-                make_weight_job(run, d, (enum operand_kind)kind, begin, end);
-            if (job.count > 0 && job.units > 0) {
+        const struct pack *pack = run->problem->packed_backward[d];
+        const struct units *units = pack_units_of(pack);
+        for (ptrdiff_t m = 0; m < run->modules; m++) {
+            const struct units to = thread_share(units[m], begin, end);
+            const struct weight_job job = make_input_job(run, d, &units[m], to);
+            if (job.units > 0) {
                 run_weight_job(run, &job, buffer);
             }
         }
+        for (ptrdiff_t r = 0; r < pack->recurrences; r++) {
+            recurrence_gradients(run, d, &pack->recurrence[r], rank, size, buffer);
+        }
+        vector_gradients(run, d, rank, size, buffer);
+    }
+}
+
+/* The part of dx that comes from one module, for those of some rows, k = t*B + b, in
+ * which it takes part; on top of what is in c. */
+static void input_module(const struct run *run, int direction, ptrdiff_t module,
+                         const ptrdiff_t *k, ptrdiff_t rows, elem *buffer,
+                         ptrdiff_t gate_rows)
+{
+    const struct pack *pack = run->problem->packed_backward[direction];
+    const struct units *units = pack_units_of(pack) + module;
+    const struct matrix *matrix = pack_matrix(pack, pack->recurrences, 0);
+    const elem *da[INPUT_ROWS];
+    elem *c[INPUT_ROWS];
+    struct product product = {
+        .panels = &matrix->panels,
+        .pack = (const elem *)pack,
+        .operand = pack_operand_of(
+            pack, pack_matrix(pack, pack->recurrences, module)->operand),
+        .start = module == 0 && run->modules == 1 ? run->zeros : NULL,
+    };
+    product.operand.k = gate_rows;
+    ptrdiff_t count = 0;
+    for (ptrdiff_t i = 0; i < rows; i++) {
+        const ptrdiff_t record = direction * run->T * run->B + k[i];
+        da[count] = run->da + record * run->sums * run->Hp;
+        c[count] = buffer + i * pack->Ip;
+        count += counts(run, direction, units, k[i] / run->B, k[i] % run->B);
+    }
+    for (ptrdiff_t p = 0; count > 0 && p < matrix->panels.count; p++) {
+        product_panel(&product, p, min_of(p + 1, matrix->panels.count - 1), count, da,
+                      c);
     }
 }
 
@@ -269,31 +387,25 @@ static void weight_gradients(const struct run *run, int rank, int size, elem *bu
 static void input_rows(const struct run *run, const ptrdiff_t *k, ptrdiff_t rows,
                        elem *buffer)
 {
-    const elem *da[INPUT_ROWS];
-    elem *c[INPUT_ROWS];
+    const ptrdiff_t Ip = pad_units(run->I);
     for (int d = 0; d < run->directions; d++) {
-        const struct backward_pack *pack = run->problem->packed_backward[d];
-        const struct product product = {
-            .panels = &pack->x,
-            .pack = (const elem *)pack,
-            .operand = pack->da_x,
-            .start = run->zeros,
-        };
-        for (ptrdiff_t i = 0; i < rows; i++) {
-            const ptrdiff_t record = d * run->T * run->B + k[i];
-            da[i] = run->da + record * run->sums * run->Hp;
-            c[i] = buffer + (d * INPUT_ROWS + i) * pack->Ip;
+        const struct pack *pack = run->problem->packed_backward[d];
+        elem *dx = buffer + d * INPUT_ROWS * Ip;
+        ptrdiff_t gate_rows = 0;
+        if (run->modules > 1) {
+            memset(dx, 0, (size_t)(rows * Ip) * sizeof(elem));
         }
-        for (ptrdiff_t p = 0; p < pack->x.count; p++) {
-            product_panel(&product, p, min_of(p + 1, pack->x.count - 1), rows, da, c);
+        for (ptrdiff_t m = 0; m < run->modules; m++) {
+            input_module(run, d, m, k, rows, dx, gate_rows);
+            gate_rows += pack_units_of(pack)[m].size;
         }
     }
     for (ptrdiff_t i = 0; i < rows; i++) {
         elem *dx = sequence_row(&run->problem->dx, k[i] / run->B, k[i] % run->B);
-        const elem *first = buffer + i * pad_units(run->I);
+        const elem *first = buffer + i * Ip;
         memcpy(dx, first, (size_t)run->I * sizeof(elem));
         if (run->directions == 2) {
-            const elem *second = first + INPUT_ROWS * pad_units(run->I);
+            const elem *second = first + INPUT_ROWS * Ip;
             for (ptrdiff_t j = 0; j < run->I; j++) {
                 dx[j] += second[j];
             }

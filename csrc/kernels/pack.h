@@ -1,10 +1,11 @@
 /* Packing: weights once into panels, in the order in which the products read them.
  *
- * A pack starts with a header that says where everything lies, so that a call computes
- * nothing of the kind again.
+ * A pack starts with a header and tables that say where everything lies, so that a call
+ * computes nothing of the kind again.
  *
- *     forward pack:   header | bias [S, Hp] | W panels | R panels, stage by stage
- *     backward pack:  header | R^T panels, stage by stage | W^T panels
+ *     forward pack:   header | tables | bias [S, Hp] | vectors [V, Hp] | W panels |
+ *                     panels of each recurrence, module by module
+ *     backward pack:  header | tables | transposed panels of each recurrence | of W
  *
  * Forward panels hold all sums of a unit vector side by side (products.h). Backward
  * panels have one sum and walk k over the gate rows in storage order (contract N3).
@@ -14,139 +15,173 @@
 
 #include <string.h>
 
-#include "products.h"
+#include "arena.h"
+#include "form.h"
+#include "panels.h"
 
-enum {
-    HEADER_BYTES = 2048,
-    BACKWARD_VECTORS =
-        6 /* of a panel: fewer than forward, so that units can be split */
+enum { BACKWARD_VECTORS = 6 }; /* of a panel: few, so that units can be split */
+
+/* Operands are runs of segments in the pack's table. */
+struct run_of_segments {
+    ptrdiff_t first, count;
 };
 
-struct forward_pack {
-    ptrdiff_t Hp;
-    ptrdiff_t bias;
-    struct panels x, r[XR_MAX_STAGES]; /* count of panels is the same in all */
-    ptrdiff_t end;
+/* A matrix for the units of one module, and what it multiplies. `before` counts the
+ * panels of the modules before. */
+struct matrix {
+    struct panels panels;
+    struct run_of_segments operand;
+    ptrdiff_t before;
 };
 
-struct backward_pack {
-    ptrdiff_t Hp, Ip;
-    struct panels x, r[XR_MAX_STAGES];
-    struct operand da_x, da_r[XR_MAX_STAGES]; /* gate rows in a row of da */
-    ptrdiff_t end;
+/* Both packs. Offsets count elements from its start; matrices are [modules] for each
+ * recurrence, those of W follow. All matrices with H units as results have the same
+ * panels, and all with O units; `of_units` is one of each kind. */
+struct pack {
+    ptrdiff_t Hp, Ip, modules, recurrences;
+    ptrdiff_t panels[2], of_units[2]; /* H_UNITS, O_UNITS */
+    ptrdiff_t units, matrices, segments, bias, vectors;
+    struct recurrence recurrence[MAX_RECURRENCES];
 };
 
-_Static_assert(sizeof(struct forward_pack) <= HEADER_BYTES, "header");
-_Static_assert(sizeof(struct backward_pack) <= HEADER_BYTES, "header");
-
-static ptrdiff_t pad_units(ptrdiff_t n)
+static const struct units *pack_units_of(const struct pack *pack)
 {
-    return ceil_div(n, XR_UNIT_BLOCK) * XR_UNIT_BLOCK;
+    return (const struct units *)((const elem *)pack + pack->units);
 }
 
-/* Completes panels whose K, vectors, sums and slots are set: at most `most` unit
- * vectors each, from element `at` of the pack on, on a cache line. Hp is the length of
- * a slot. */
-static ptrdiff_t place_panels(struct panels *panels, ptrdiff_t most, ptrdiff_t Hp,
-                              ptrdiff_t at)
+/* The matrix of a recurrence, or of W for number `recurrences`. */
+static const struct matrix *pack_matrix(const struct pack *pack, ptrdiff_t recurrence,
+                                        ptrdiff_t module)
 {
-    const ptrdiff_t line = XR_ALIGNMENT / (ptrdiff_t)sizeof(elem);
-    panels->data = ceil_div(at, line) * line;
-    panels->count = ceil_div(panels->vectors, most);
-    panels->narrow = panels->vectors / panels->count;
-    panels->wider = panels->vectors % panels->count;
-    for (int j = 0; j < TILE_VECTORS; j++) {
-        panels->at[j] =
-            panels->slot[j % panels->sums] * Hp + j / panels->sums * VEC_LANES;
-    }
-    return panels_end(panels);
+    const elem *table = (const elem *)pack + pack->matrices;
+    return (const struct matrix *)table + recurrence * pack->modules + module;
 }
 
-static struct forward_pack forward_pack_layout(const struct xr_layer *layer,
-                                               const struct xr_cell_info *cell)
+static struct operand pack_operand_of(const struct pack *pack,
+                                      struct run_of_segments run)
 {
-    struct forward_pack at = {.Hp = pad_units(layer->H)};
-    const ptrdiff_t vectors = ceil_div(layer->H, VEC_LANES);
-    const ptrdiff_t most = TILE_VECTORS / cell->gates;
-    at.bias = HEADER_BYTES / (ptrdiff_t)sizeof(elem);
-    at.end = at.bias + cell->sums * at.Hp;
-    at.x = (struct panels){.K = layer->I, .vectors = vectors};
-    for (int s = 0; s < cell->sums; s++) {
-        if (cell->sum[s].w >= 0) {
-            at.x.slot[at.x.sums++] = s;
-        }
-    }
-    at.end = place_panels(&at.x, most, at.Hp, at.end);
-    for (int stage = 0; stage < cell->stages; stage++) {
-        struct panels *r = &at.r[stage];
-        *r = (struct panels){.K = layer->H, .vectors = vectors};
-        for (int s = 0; s < cell->sums; s++) {
-            if (cell->sum[s].r >= 0 && cell->sum[s].stage == stage) {
-                r->slot[r->sums++] = s;
-            }
-        }
-        at.end = place_panels(r, most, at.Hp, at.end);
-    }
-    return at;
+    const elem *table = (const elem *)pack + pack->segments;
+    return (struct operand){run.count, (const struct segment *)table + run.first, 0};
 }
 
-/* The sums whose gradients meet row block 0, 1, … of W or R, as runs of a row of da. */
-static struct operand gate_rows(const struct xr_layer *layer,
-                                const struct xr_cell_info *cell, int recurrent,
-                                int stage)
-{
-    struct operand rows = {.length = layer->H};
-    for (int gate = 0; gate < cell->gates; gate++) {
-        for (int s = 0; s < cell->sums; s++) {
-            const struct xr_sum *sum = &cell->sum[s];
-            if (recurrent ? sum->r == gate && sum->stage == stage : sum->w == gate) {
-                rows.segment[rows.segments++] = s * pad_units(layer->H);
-            }
-        }
-    }
-    return rows;
-}
-
-static struct backward_pack backward_pack_layout(const struct xr_layer *layer,
-                                                 const struct xr_cell_info *cell)
-{
-    struct backward_pack at = {.Hp = pad_units(layer->H), .Ip = pad_units(layer->I)};
-    at.end = HEADER_BYTES / (ptrdiff_t)sizeof(elem);
-    for (int stage = 0; stage < cell->stages; stage++) {
-        at.da_r[stage] = gate_rows(layer, cell, 1, stage);
-        at.r[stage] = (struct panels){.K = at.da_r[stage].segments * layer->H,
-                                      .vectors = ceil_div(layer->H, VEC_LANES),
-                                      .sums = 1};
-        at.end = place_panels(&at.r[stage], BACKWARD_VECTORS, at.Hp, at.end);
-    }
-    at.da_x = gate_rows(layer, cell, 0, 0);
-    at.x = (struct panels){.K = at.da_x.segments * layer->H,
-                           .vectors = ceil_div(layer->I, VEC_LANES),
-                           .sums = 1};
-    at.end = place_panels(&at.x, BACKWARD_VECTORS, at.Ip, at.end);
-    return at;
-}
-
-/* Where vector j of a panel begins at k = 0, and how far it is from k to k + 1. */
-struct column {
-    elem *first;
-    ptrdiff_t step;
+/* What is being laid out: `pack` is the header, in memory or beside it. */
+struct packing {
+    const struct xr_layer *layer;
+    struct arena arena;
+    struct pack *pack;
+    struct units *units;
+    struct matrix *matrices;
+    struct segment *segments;
+    ptrdiff_t segment_count;
 };
 
-static struct column panel_column(elem *pack, const struct panels *panels, ptrdiff_t p,
-                                  ptrdiff_t j)
+static ptrdiff_t offset_of(const struct packing *packing, const void *piece)
 {
-    const ptrdiff_t units = panel_first(panels, p + 1) - panel_first(panels, p);
-    const ptrdiff_t strip = j / STRIP * STRIP;
-    const ptrdiff_t width = min_of(STRIP, units * panels->sums - strip);
-    elem *first = pack + panel_data(panels, p) + strip * panels->K * VEC_LANES;
-    return (struct column){first + (j - strip) * VEC_LANES, width * VEC_LANES};
+    return piece ? (const elem *)piece - (const elem *)packing->pack : 0;
 }
 
-/* One row block [H, K] of a matrix, as sum `j` of forward panels: units become lanes,
- * so the block is transposed. Units past H are zero. */
-static void pack_units(elem *pack, const struct panels *panels, int j,
-                       const elem *block, ptrdiff_t H)
+/* Header and tables, of which `segments` is the length of the last. Without memory,
+ * when only the size is asked for, `header` stands for the first. */
+static struct packing begin_packing(const struct xr_layer *layer, void *memory,
+                                    struct pack *header, ptrdiff_t segments)
+{
+    struct packing packing = {.layer = layer, .arena = {.memory = memory}};
+    const ptrdiff_t modules = modules_of(layer);
+    struct pack *pack = arena_take(&packing.arena, 1, sizeof *pack);
+    packing.pack = pack ? pack : header;
+    pack = packing.pack;
+    pack->Hp = xr_padded_units(layer);
+    pack->Ip = pad_units(layer->I);
+    pack->modules = modules;
+    pack->recurrences = find_recurrences(layer, pack->recurrence);
+    packing.units = arena_take(&packing.arena, modules, sizeof(struct units));
+    packing.matrices = arena_take(&packing.arena, (pack->recurrences + 1) * modules,
+                                  sizeof(struct matrix));
+    packing.segments = arena_take(&packing.arena, segments, sizeof(struct segment));
+    if (memory != NULL) {
+        place_units(layer, packing.units);
+        pack->units = offset_of(&packing, packing.units);
+        pack->matrices = offset_of(&packing, packing.matrices);
+        pack->segments = offset_of(&packing, packing.segments);
+    }
+    return packing;
+}
+
+static struct units module_units(const struct packing *packing, ptrdiff_t module)
+{
+    const struct xr_layer *layer = packing->layer;
+    if (packing->units != NULL) {
+        return packing->units[module];
+    }
+    return (struct units){.size =
+                              layer->modules ? layer->module[module].size : layer->H,
+                          .period = layer->modules ? layer->module[module].period : 1};
+}
+
+/* Adds a run of elements to the operand that is being written. */
+static void add_segment(struct packing *packing, struct run_of_segments *run,
+                        ptrdiff_t at, ptrdiff_t length)
+{
+    if (packing->segments == NULL) {
+        return;
+    }
+    if (run->count == 0) {
+        run->first = packing->segment_count;
+    }
+    struct segment *last = packing->segments + packing->segment_count - 1;
+    if (run->count > 0 && last->at + last->length == at) {
+        last->length += length;
+        return;
+    }
+    last[1] = (struct segment){at, length};
+    packing->segment_count++;
+    run->count++;
+}
+
+/* Completes panels whose K, unit, vectors, sums and slots are set. */
+static void lay_panels(struct packing *packing, struct panels *panels, ptrdiff_t most)
+{
+    const ptrdiff_t at = (ptrdiff_t)(packing->arena.used / sizeof(elem));
+    const ptrdiff_t end = place_panels(panels, most, packing->pack->Hp, at);
+    arena_take(&packing->arena, end - at, sizeof(elem));
+}
+
+/* Enters a matrix whose panels are placed into the table. */
+static void keep_matrix(const struct packing *packing, struct matrix *matrix,
+                        ptrdiff_t recurrence, ptrdiff_t module)
+{
+    if (packing->matrices == NULL) {
+        return;
+    }
+    struct matrix *kept =
+        &packing->matrices[recurrence * packing->pack->modules + module];
+    matrix->before = module > 0 ? kept[-1].before + kept[-1].panels.count : 0;
+    *kept = *matrix;
+}
+
+/* Says which matrix shows how the units of a kind lie in panels. */
+static void note_panels(const struct packing *packing, ptrdiff_t kind,
+                        ptrdiff_t recurrence)
+{
+    if (packing->matrices != NULL) {
+        struct pack *pack = packing->pack;
+        const struct matrix *last =
+            pack_matrix(pack, recurrence, packing->pack->modules - 1);
+        pack->of_units[kind] = recurrence;
+        pack->panels[kind] = last->before + last->panels.count;
+    }
+}
+
+/* A part of a matrix of the caller's: rows `step` elements apart. */
+struct block {
+    const elem *first;
+    ptrdiff_t step, rows, columns;
+};
+
+/* A block as sum `j` of forward panels, from row k of theirs on: its rows become lanes,
+ * so it is transposed. Units past the last are zero. */
+static void pack_units(elem *pack, const struct panels *panels, int j, ptrdiff_t k0,
+                       const struct block *block)
 {
     for (ptrdiff_t p = 0; p < panels->count; p++) {
         const ptrdiff_t first = panel_first(panels, p);
@@ -154,99 +189,81 @@ static void pack_units(elem *pack, const struct panels *panels, int j,
             const struct column to =
                 panel_column(pack, panels, p, (v - first) * panels->sums + j);
             const ptrdiff_t unit = v * VEC_LANES;
-            const ptrdiff_t inside = min_of(VEC_LANES, H - unit);
-            for (ptrdiff_t k = 0; k < panels->K; k++) {
+            const ptrdiff_t inside = min_of(VEC_LANES, block->rows - unit);
+            const elem *from = block->first + unit * block->step;
+            for (ptrdiff_t k = 0; k < block->columns; k++) {
+                elem *lanes = to.first + (k0 + k) * to.step;
                 for (ptrdiff_t lane = 0; lane < inside; lane++) {
-                    to.first[k * to.step + lane] = block[(unit + lane) * panels->K + k];
+                    lanes[lane] = from[lane * block->step + k];
                 }
                 for (ptrdiff_t lane = inside; lane < VEC_LANES; lane++) {
-                    to.first[k * to.step + lane] = 0;
+                    lanes[lane] = 0;
                 }
             }
         }
     }
 }
 
-/* Row blocks [H, columns] of a matrix in turn, as backward panels: columns become
- * lanes. Columns past the last are zero. */
-static void pack_columns(elem *pack, const struct panels *panels,
-                         const elem *const *block, ptrdiff_t H, ptrdiff_t columns)
+/* A block as part of backward panels, from row k on: columns become lanes. Columns past
+ * the last are zero. */
+static void pack_columns(elem *pack, const struct panels *panels, ptrdiff_t k0,
+                         const struct block *block)
 {
     for (ptrdiff_t p = 0; p < panels->count; p++) {
         const ptrdiff_t first = panel_first(panels, p);
         for (ptrdiff_t v = first; v < panel_first(panels, p + 1); v++) {
             const struct column to = panel_column(pack, panels, p, v - first);
             const ptrdiff_t unit = v * VEC_LANES;
-            const ptrdiff_t inside = min_of(VEC_LANES, columns - unit);
-            for (ptrdiff_t k = 0; k < panels->K; k++) {
-                const elem *row = block[k / H] + k % H * columns + unit;
-                vec_store(to.first + k * to.step, vec_load_part(row, inside));
+            const ptrdiff_t inside = min_of(VEC_LANES, block->columns - unit);
+            for (ptrdiff_t k = 0; k < block->rows; k++) {
+                const elem *row = block->first + k * block->step + unit;
+                vec_store(to.first + (k0 + k) * to.step, vec_load_part(row, inside));
             }
         }
     }
 }
 
-/* b_ih + b_hh, or the one of the product that the sum takes part in. */
-static void pack_bias(elem *bias, const struct xr_sum *sum,
-                      const struct xr_weights *weights, ptrdiff_t H, ptrdiff_t Hp)
+/* Row block number g of a recurrence, those of its rows that belong to the units `to`
+ * and those of its columns that belong to the units `from`. */
+static struct block recurrence_block(const struct xr_layer *layer,
+                                     const struct xr_weights *weights,
+                                     const struct recurrence *recurrence, ptrdiff_t g,
+                                     const struct units *to, const struct units *from)
 {
-    const elem *b_ih = weights->b_ih, *b_hh = weights->b_hh;
-    for (ptrdiff_t u = 0; u < Hp; u++) {
-        elem b = 0;
-        if (u < H && b_ih != NULL) {
-            b = sum->r < 0   ? b_ih[sum->w * H + u]
-                : sum->w < 0 ? b_hh[sum->r * H + u]
-                             : b_ih[sum->w * H + u] + b_hh[sum->r * H + u];
-        }
-        bias[u] = b;
-    }
+    const void *const matrix[] = {weights->w_hh, weights->w_hr, weights->w_gates};
+    const ptrdiff_t step = matrix_columns(layer, recurrence);
+    const ptrdiff_t rows = recurrence->target == O_UNITS ? layer->O : layer->H;
+    const elem *first = matrix[recurrence->matrix];
+    first += (recurrence->block[g] * rows + to->user) * step;
+    return (struct block){first + recurrence->column + from->user, step, to->size,
+                          from->size};
 }
 
-static void pack_forward(const struct xr_layer *layer, const struct xr_cell_info *cell,
-                         const struct xr_weights *weights, void *memory)
+static struct block input_block(const struct xr_layer *layer,
+                                const struct xr_weights *weights, ptrdiff_t sum,
+                                const struct units *to)
 {
-    const struct forward_pack at = forward_pack_layout(layer, cell);
-    const ptrdiff_t H = layer->H;
-    elem *pack = memory;
-    memset(memory, 0, HEADER_BYTES);
-    memcpy(memory, &at, sizeof at);
-    for (int s = 0; s < cell->sums; s++) {
-        pack_bias(pack + at.bias + s * at.Hp, &cell->sum[s], weights, H, at.Hp);
-    }
-    for (int j = 0; j < at.x.sums; j++) {
-        const elem *w = weights->w_ih;
-        pack_units(pack, &at.x, j, w + cell->sum[at.x.slot[j]].w * H * layer->I, H);
-    }
-    for (int stage = 0; stage < cell->stages; stage++) {
-        for (int j = 0; j < at.r[stage].sums; j++) {
-            const elem *r = weights->w_hh;
-            pack_units(pack, &at.r[stage], j,
-                       r + cell->sum[at.r[stage].slot[j]].r * H * H, H);
-        }
-    }
+    const ptrdiff_t row = layer->info.sum[sum].w * layer->H + to->user;
+    const elem *first = (const elem *)weights->w_ih + row * layer->I;
+    return (struct block){first, layer->I, to->size, layer->I};
 }
 
-static void pack_backward(const struct xr_layer *layer, const struct xr_cell_info *cell,
-                          const struct xr_weights *weights, void *memory)
+/* The units that a recurrence has at either end: a module, or all of another width. */
+static struct units target_units(const struct xr_layer *layer,
+                                 const struct recurrence *recurrence,
+                                 struct units module)
 {
-    const struct backward_pack at = backward_pack_layout(layer, cell);
-    const ptrdiff_t H = layer->H, I = layer->I;
-    const elem *block[XR_MAX_SUMS];
-    elem *pack = memory;
-    memset(memory, 0, HEADER_BYTES);
-    memcpy(memory, &at, sizeof at);
-    for (int stage = 0; stage < cell->stages; stage++) {
-        for (int g = 0; g < at.da_r[stage].segments; g++) {
-            const ptrdiff_t s = at.da_r[stage].segment[g] / at.Hp;
-            block[g] = (const elem *)weights->w_hh + cell->sum[s].r * H * H;
-        }
-        pack_columns(pack, &at.r[stage], block, H, H);
-    }
-    for (int g = 0; g < at.da_x.segments; g++) {
-        const ptrdiff_t s = at.da_x.segment[g] / at.Hp;
-        block[g] = (const elem *)weights->w_ih + cell->sum[s].w * H * I;
-    }
-    pack_columns(pack, &at.x, block, H, I);
+    module.size = recurrence->target == O_UNITS ? layer->O : module.size;
+    return module;
+}
+
+static struct units source_units(const struct xr_layer *layer,
+                                 const struct recurrence *recurrence,
+                                 struct units module)
+{
+    const ptrdiff_t width = source_width(layer, recurrence->source);
+    module.size = layer->modules ? module.size : width;
+    return module;
 }
 
 #endif

@@ -38,15 +38,15 @@ enum {
  * of which have one more. */
 struct panels {
     ptrdiff_t K;
+    ptrdiff_t unit;    /* where the units of the first panel lie in a row of results */
     ptrdiff_t vectors; /* unit vectors of all panels */
     ptrdiff_t count;   /* panels */
     ptrdiff_t narrow, wider;
-    int sums;
-    int slot[XR_MAX_SUMS]; /* where each sum lies in a row of results */
-    ptrdiff_t
-        at[TILE_VECTORS]; /* where each vector of a panel lies there, from its first
-                                 * unit on */
-    ptrdiff_t data;       /* elements from the start of the pack */
+    ptrdiff_t sums;
+    ptrdiff_t slot[XR_MAX_SUMS]; /* where each sum lies in a row of results */
+    ptrdiff_t at[TILE_VECTORS];  /* where each vector of a panel lies there, from its
+                                  * first unit on */
+    ptrdiff_t data;              /* elements from the start of the pack */
 };
 
 static ptrdiff_t panel_first(const struct panels *panels, ptrdiff_t p)
@@ -64,12 +64,17 @@ static ptrdiff_t panels_end(const struct panels *panels)
     return panel_data(panels, panels->count);
 }
 
-/* The left operand of a product: `segments` runs of `length` elements in each row, so
- * that k walks over gates that lie apart. */
+/* The left operand of a product: runs of elements in each row, one after the other, so
+ * that k walks over gates or units that lie apart. They meet the rows of the matrix
+ * from `k` on. */
+struct segment {
+    ptrdiff_t at, length;
+};
+
 struct operand {
-    int segments;
-    ptrdiff_t length;
-    ptrdiff_t segment[XR_MAX_SUMS];
+    ptrdiff_t count;
+    const struct segment *segment;
+    ptrdiff_t k;
 };
 
 struct tile {
@@ -86,6 +91,12 @@ struct tile {
     ptrdiff_t ahead_step;
 };
 
+/* Vectors in strip q of n; the last strip may be narrower. */
+XR_INLINE ptrdiff_t strip_width(const int n, const int q)
+{
+    return n - q * STRIP < STRIP ? n - q * STRIP : STRIP;
+}
+
 XR_INLINE void tile_run(const struct tile *t, const int m, const int n)
 {
     vec s[TILE_ROWS][TILE_VECTORS];
@@ -99,17 +110,18 @@ XR_INLINE void tile_run(const struct tile *t, const int m, const int n)
     }
     const elem *w[TILE_STRIPS];
 #pragma GCC unroll 6
-    for (int q = 0; q < TILE_STRIPS; q++) {
-        w[q] = t->w + q * t->strip;
+    for (int q = 0; q * STRIP < n; q++) {
+        w[q] = t->w + q * t->strip + t->operand->k * strip_width(n, q) * VEC_LANES;
     }
     const elem *ahead = t->ahead;
-    for (int g = 0; g < t->operand->segments; g++) {
+    for (ptrdiff_t g = 0; g < t->operand->count; g++) {
+        const struct segment segment = t->operand->segment[g];
         const elem *a[TILE_ROWS];
 #pragma GCC unroll 8
         for (int i = 0; i < m; i++) {
-            a[i] = t->a[i] + t->operand->segment[g];
+            a[i] = t->a[i] + segment.at;
         }
-        for (ptrdiff_t k = 0; k < t->operand->length; k++) {
+        for (ptrdiff_t k = 0; k < segment.length; k++) {
             vec row[TILE_VECTORS];
             if (m > 1) { /* a single row leaves no time for more loads */
                 __builtin_prefetch(ahead, 0, 2);
@@ -120,8 +132,8 @@ XR_INLINE void tile_run(const struct tile *t, const int m, const int n)
                 row[j] = vec_load(w[j / STRIP] + j % STRIP * VEC_LANES);
             }
 #pragma GCC unroll 6
-            for (int q = 0; q * STRIP < n; q++) { /* the last strip may be narrower */
-                w[q] += (n - q * STRIP < STRIP ? n - q * STRIP : STRIP) * VEC_LANES;
+            for (int q = 0; q * STRIP < n; q++) {
+                w[q] += strip_width(n, q) * VEC_LANES;
             }
 #pragma GCC unroll 8
             for (int i = 0; i < m; i++) {
@@ -206,7 +218,7 @@ static void product_panel(const struct product *product, ptrdiff_t p, ptrdiff_t 
         .w = product->pack + panel_data(panels, p),
         .strip = STRIP * panels->K * VEC_LANES,
         .c = c,
-        .unit = first * VEC_LANES,
+        .unit = panels->unit + first * VEC_LANES,
         .at = panels->at,
         .start = product->start,
         .flush = product->flush,

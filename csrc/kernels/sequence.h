@@ -15,26 +15,14 @@
 #include "../parallel.h"
 #include "pack.h"
 
-/* Scratch memory, handed out piece by piece. Without memory it only counts. */
-struct arena {
-    char *memory;
-    size_t used;
-};
-
-static void *arena_take(struct arena *arena, ptrdiff_t count, size_t size)
-{
-    void *piece = arena->memory ? arena->memory + arena->used : NULL;
-    const size_t bytes = (size_t)count * size;
-    arena->used += (bytes + XR_ALIGNMENT - 1) / XR_ALIGNMENT * XR_ALIGNMENT;
-    return piece;
-}
-
 /* One call: what all its threads read, and scratch that they share. */
 struct run {
     const struct xr_problem *problem;
+    const struct xr_layer *layer;
+    const struct xr_cell_info *info;
     const struct xr_cell *cell;
     struct xr_cache_layout cache_at;
-    ptrdiff_t T, B, I, H, Hp;
+    ptrdiff_t T, B, I, H, O, Hp, modules;
     int directions, states, sums;
     int threads;            /* as many as the call is worth, of those it may have */
     const ptrdiff_t *order; /* [B] rows by falling length */
@@ -42,14 +30,14 @@ struct run {
     const void **pointers; /* [threads, pointers_per_thread] */
     ptrdiff_t pointers_per_thread;
     /* forward */
-    ptrdiff_t block;      /* steps whose input products are taken at once */
-    elem *block_sums;     /* [D, block, B, S, Hp] unless they go to the cache */
-    elem *states_buffer;  /* [D, states, 2, B, Hp] without a cache */
-    elem *operand_buffer; /* [D, B, Hp] likewise, for two stages */
+    ptrdiff_t block;       /* steps whose input products are taken at once */
+    elem *block_sums;      /* [D, block, B, S, Hp] unless they go to the cache */
+    elem *states_buffer;   /* [D, states, 2, B, Hp] without a cache */
+    elem *operands_buffer; /* [D, operands, B, Hp] likewise */
     /* backward */
     elem *da;             /* [D, T, B, S, Hp] */
     elem *dstates;        /* [D, states, B, Hp] */
-    elem *doperand;       /* [D, B, Hp] */
+    elem *doperands;      /* [D, operands, B, Hp] */
     elem *zeros;          /* a row that is zero wherever it may be read */
     elem *thread_buffers; /* [threads, thread_buffer_size] */
     ptrdiff_t thread_buffer_size;
@@ -60,12 +48,18 @@ struct split {
     int rows, directions, units;
 };
 
+struct range {
+    ptrdiff_t begin, end;
+};
+
 struct lane {
     const struct run *run;
+    const struct pack *pack;
     int direction;
     ptrdiff_t group, groups; /* rows order[group], order[group + groups], … */
     ptrdiff_t rows;
-    ptrdiff_t panel, panel_end;
+    struct range panels[2]; /* its share of the panels of H and of O units */
+    struct range units[2];  /* the same in units, of a layer of one module */
     struct xr_barrier *barrier;
     int barrier_size;
     const void **pointers;
@@ -136,13 +130,33 @@ static elem *state_row(const struct run *run, int direction, int k, ptrdiff_t b,
     return states_of(run, direction, k) + state_index(run, direction, b, s) * run->Hp;
 }
 
-static elem *operand_row(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t s)
+/* Operand j, which stage 0 makes. */
+static elem *operand_row(const struct run *run, int direction, int j, ptrdiff_t b,
+                         ptrdiff_t s)
 {
     if (run->problem->cache == NULL) {
-        return run->operand_buffer + (direction * run->B + b) * run->Hp;
+        const int which = direction * run->info->operands + j;
+        return run->operands_buffer + (which * run->B + b) * run->Hp;
     }
-    return cache_of(run, direction) + run->cache_at.operand +
+    return cache_of(run, direction) + run->cache_at.operand[j] +
            step_index(run, direction, b, s) * run->Hp;
+}
+
+/* A row of a padded sequence [D, T, B, Hp], which layers hand to each other. */
+static elem *padded_row(const struct run *run, const void *sequence, int direction,
+                        ptrdiff_t b, ptrdiff_t s)
+{
+    const ptrdiff_t row = step_index(run, direction, b, s);
+    return (elem *)sequence + (direction * run->T * run->B + row) * run->Hp;
+}
+
+/* Whether a module takes part in step s of row b: its clock, which counts the steps of
+ * the row, is a multiple of the module's period. */
+static int takes_part(const struct run *run, const struct units *units, ptrdiff_t b,
+                      ptrdiff_t s)
+{
+    const int64_t *clock = run->problem->clock;
+    return units->period == 1 || ((clock ? clock[b] : 0) + s) % units->period == 0;
 }
 
 /* The sums of row b at step s in the cache. */
@@ -186,7 +200,7 @@ static int threads_for(ptrdiff_t work, ptrdiff_t least, ptrdiff_t most)
 
 static int threads_for_call(const struct run *run)
 {
-    const ptrdiff_t step = run->cell->info.gates * run->H * (run->H + run->I);
+    const ptrdiff_t step = run->info->w_blocks * run->H * (run->O + run->I);
     const ptrdiff_t work = run->directions * run->T * run->B * step;
     return threads_for(work, xr_thread_work.call, run->problem->threads);
 }
@@ -200,53 +214,114 @@ static struct split split_team(const struct run *run, int team, ptrdiff_t panels
     struct split split = {.rows = run->B > 0 ? (int)min_of(team, run->B) : 1};
     split.directions = (int)min_of(team / split.rows, run->directions);
     const ptrdiff_t left = team / (split.rows * split.directions);
-    const ptrdiff_t step = run->cell->info.gates * run->H * run->H;
+    const ptrdiff_t step = run->info->r_blocks * run->H * run->O;
     split.units = threads_for(step, xr_thread_work.step, min_of(left, panels));
     return split;
 }
 
+/* The lane's share of a matrix's panels. */
+static struct range lane_panels(const struct lane *lane, const struct matrix *matrix,
+                                ptrdiff_t kind)
+{
+    const struct range share = lane->panels[kind];
+    const ptrdiff_t begin = share.begin - matrix->before;
+    return (struct range){begin > 0 ? begin : 0,
+                          min_of(share.end - matrix->before, matrix->panels.count)};
+}
+
+/* The lane's share of a module's units, as they lie in rows. */
+static struct range module_share(const struct lane *lane, ptrdiff_t module,
+                                 ptrdiff_t kind)
+{
+    const struct matrix *matrix =
+        pack_matrix(lane->pack, lane->pack->of_units[kind], module);
+    const struct panels *panels = &matrix->panels;
+    const struct range share = lane_panels(lane, matrix, kind);
+    if (share.begin >= share.end) {
+        return (struct range){0, 0};
+    }
+    return (struct range){panels->unit + panel_first(panels, share.begin) * VEC_LANES,
+                          panels->unit + panel_first(panels, share.end) * VEC_LANES};
+}
+
+static struct range lane_units(const struct lane *lane, ptrdiff_t module,
+                               ptrdiff_t kind)
+{
+    return lane->run->modules == 1 ? lane->units[kind]
+                                   : module_share(lane, module, kind);
+}
+
 /* The share of thread `rank` of one direction; no rows where it has none. */
 static struct lane make_lane(const struct run *run, struct split split, int rank,
-                             int direction, ptrdiff_t panels)
+                             int direction, const void *const *packs)
 {
     const int unit = rank % split.units;
     const int group = rank / split.units % split.rows;
     const int turn = rank / (split.units * split.rows);
     struct lane lane = {
         .run = run,
+        .pack = packs[direction],
         .direction = direction,
         .group = group,
         .groups = split.rows,
-        .panel = unit * panels / split.units,
-        .panel_end = (unit + 1) * panels / split.units,
         .barrier = &run->barriers[direction * split.rows + group],
         .barrier_size = split.units,
         .pointers = run->pointers + rank * run->pointers_per_thread,
     };
+    for (int kind = 0; kind < 2; kind++) {
+        const ptrdiff_t panels = lane.pack->panels[kind];
+        lane.panels[kind].begin = unit * panels / split.units;
+        lane.panels[kind].end = (unit + 1) * panels / split.units;
+        lane.units[kind] = module_share(&lane, 0, kind);
+    }
     if (turn < split.directions && direction % split.directions == turn) {
         lane.rows = ceil_div(run->B - group, split.rows);
     }
     return lane;
 }
 
-/* User states [D, B, H] to padded rows, and back; a missing state is zero. */
-static void state_to_row(const struct run *run, const void *state, int direction,
-                         ptrdiff_t b, elem *row)
+/* The units of h as the caller has them: those of a module, or all O of them. */
+static struct units output_units(const struct run *run, const struct pack *pack,
+                                 ptrdiff_t module)
 {
-    const size_t bytes = (size_t)run->H * sizeof(elem);
-    memset(row + run->H, 0, (size_t)(run->Hp - run->H) * sizeof(elem));
-    if (state == NULL) {
-        memset(row, 0, bytes);
-    } else {
-        memcpy(row, (const elem *)state + (direction * run->B + b) * run->H, bytes);
+    struct units units = pack_units_of(pack)[module];
+    units.size = run->layer->modules ? units.size : run->O;
+    return units;
+}
+
+/* The width of state k of the caller's. */
+static ptrdiff_t state_width(const struct run *run, int k)
+{
+    return k == 0 ? run->O : run->H;
+}
+
+/* User states [D, B, width] to padded rows, and back; a missing state is zero. */
+static void state_to_row(const struct run *run, const void *const *states,
+                         int direction, int k, ptrdiff_t b, elem *row)
+{
+    const ptrdiff_t width = state_width(run, k);
+    memset(row, 0, (size_t)run->Hp * sizeof(elem));
+    const elem *from = states[k];
+    const struct pack *pack = run->problem->packed[direction];
+    for (ptrdiff_t m = 0; from != NULL && m < run->modules; m++) {
+        const struct units units = pack_units_of(pack)[m];
+        const ptrdiff_t size = run->layer->modules ? units.size : width;
+        memcpy(row + units.at, from + (direction * run->B + b) * width + units.user,
+               (size_t)size * sizeof(elem));
     }
 }
 
-static void row_to_state(const struct run *run, const elem *row, int direction,
-                         ptrdiff_t b, void *state)
+static void row_to_state(const struct run *run, const elem *row, int direction, int k,
+                         ptrdiff_t b, void *const *states)
 {
-    memcpy((elem *)state + (direction * run->B + b) * run->H, row,
-           (size_t)run->H * sizeof(elem));
+    const ptrdiff_t width = state_width(run, k);
+    elem *to = (elem *)states[k] + (direction * run->B + b) * width;
+    const struct pack *pack = run->problem->packed[direction];
+    for (ptrdiff_t m = 0; m < run->modules; m++) {
+        const struct units units = pack_units_of(pack)[m];
+        const ptrdiff_t size = run->layer->modules ? units.size : width;
+        memcpy(to + units.user, row + units.at, (size_t)size * sizeof(elem));
+    }
 }
 
 /* What forward and backward runs have in common; takes its pieces from the arena. */
@@ -255,16 +330,20 @@ static struct run make_run(const struct xr_problem *problem, const struct xr_cel
 {
     struct run run = {
         .problem = problem,
+        .layer = problem->layer,
+        .info = &problem->layer->info,
         .cell = cell,
         .cache_at = xr_cache_layout(problem),
         .T = problem->T,
         .B = problem->B,
         .I = problem->layer->I,
         .H = problem->layer->H,
-        .Hp = pad_units(problem->layer->H),
+        .O = problem->layer->O,
+        .Hp = xr_padded_units(problem->layer),
+        .modules = modules_of(problem->layer),
         .directions = problem->directions,
-        .states = cell->info.states,
-        .sums = cell->info.sums,
+        .states = problem->layer->info.states,
+        .sums = problem->layer->info.sums,
         .pointers_per_thread = pointers_per_thread,
     };
     run.threads = threads_for_call(&run);

@@ -14,11 +14,6 @@
 
 #include "sequence.h"
 
-static const struct backward_pack *backward_pack_of(const struct lane *lane)
-{
-    return lane->run->problem->packed_backward[lane->direction];
-}
-
 static elem *da_row(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t s)
 {
     const ptrdiff_t t = time_of(run, direction, b, s);
@@ -30,95 +25,251 @@ static elem *dstate_row(const struct run *run, int direction, int k, ptrdiff_t b
     return run->dstates + ((direction * run->states + k) * run->B + b) * run->Hp;
 }
 
-static elem *doperand_row(const struct run *run, int direction, ptrdiff_t b)
+static elem *doperand_row(const struct run *run, int direction, int j, ptrdiff_t b)
 {
-    return run->doperand + (direction * run->B + b) * run->Hp;
+    const int which = direction * run->info->operands + j;
+    return run->doperands + (which * run->B + b) * run->Hp;
+}
+
+/* to += from for whole vectors of units, of which `inside` may be read. */
+static void add_units(elem *to, const elem *from, ptrdiff_t units, ptrdiff_t inside)
+{
+    for (ptrdiff_t u = 0; u < units; u += VEC_LANES) {
+        const ptrdiff_t left = inside - u;
+        const vec g = left < VEC_LANES ? vec_load_part(from + u, left > 0 ? left : 0)
+                                       : vec_load(from + u);
+        vec_store(to + u, vec_add(g, vec_load(to + u)));
+    }
 }
 
 /* dh += dy for the units of the lane. */
-static void add_output_gradient(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
-                                const struct backward_block *block)
-{
-    const struct run *run = lane->run;
-    if (run->problem->dy.data == NULL) {
-        return;
-    }
-    for (ptrdiff_t i = 0; i < alive; i++) {
-        const ptrdiff_t b = row_of(lane, i);
-        const ptrdiff_t t = time_of(run, lane->direction, b, s);
-        const elem *dy =
-            sequence_row(&run->problem->dy, t, b) + lane->direction * run->H;
-        elem *dh = block->dstate[0][i];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            const ptrdiff_t left = run->H - u;
-            const vec g =
-                left < VEC_LANES ? vec_load_part(dy + u, left) : vec_load(dy + u);
-            vec_store(dh + u, vec_add(g, vec_load(dh + u)));
-        }
-    }
-}
-
-/* The rows of a step as the cell sees them. */
-static struct backward_block backward_rows(const struct lane *lane, ptrdiff_t s,
-                                           ptrdiff_t alive)
+static void add_output_gradient(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive)
 {
     const struct run *run = lane->run;
     const int d = lane->direction;
-    const struct panels *panels = &backward_pack_of(lane)->r[0];
-    struct backward_block block = {
-        .rows = alive,
-        .begin = panel_first(panels, lane->panel) * VEC_LANES,
-        .end = panel_first(panels, lane->panel_end) * VEC_LANES,
-        .Hp = run->Hp,
-        .layer = run->problem->layer,
-    };
-    const elem **sums = (const elem **)lane->pointers;
-    elem **da = (elem **)lane->pointers + alive;
-    const elem **doperand = (const elem **)lane->pointers + 2 * alive;
-    block.sums = sums;
-    block.da = da;
-    block.doperand = doperand;
-    for (ptrdiff_t i = 0; i < alive; i++) {
-        sums[i] = cached_sums_row(run, d, row_of(lane, i), s);
-        da[i] = da_row(run, d, row_of(lane, i), s);
-        doperand[i] = doperand_row(run, d, row_of(lane, i));
-    }
-    const void **next_free = lane->pointers + 3 * alive;
-    for (int k = 0; k < run->states; k++, next_free += 3 * alive) {
-        const elem **prev = (const elem **)next_free;
-        const elem **next = prev + alive;
-        elem **dstate = (elem **)next_free + 2 * alive;
-        block.prev[k] = prev;
-        block.next[k] = next;
-        block.dstate[k] = dstate;
-        for (ptrdiff_t i = 0; i < alive; i++) {
-            prev[i] = state_row(run, d, k, row_of(lane, i), s);
-            next[i] = state_row(run, d, k, row_of(lane, i), s + 1);
-            dstate[i] = dstate_row(run, d, k, row_of(lane, i));
+    for (ptrdiff_t m = 0; run->problem->dy.data != NULL && m < run->modules; m++) {
+        const struct units units = output_units(run, lane->pack, m);
+        const struct range share = lane_units(lane, m, O_UNITS);
+        const ptrdiff_t first = share.begin - units.at;
+        for (ptrdiff_t i = 0; share.begin < share.end && i < alive; i++) {
+            const ptrdiff_t b = row_of(lane, i);
+            const ptrdiff_t t = time_of(run, d, b, s);
+            const elem *dy = sequence_row(&run->problem->dy, t, b) + d * run->O;
+            add_units(dstate_row(run, d, 0, b) + share.begin, dy + units.user + first,
+                      share.end - share.begin, units.size - first);
         }
     }
-    return block;
 }
 
-/* The recurrent product of a stage, transposed: for stage 0 on top of what the cell
- * left in dh, for stage 1 the gradient of the operand, from zero. */
-static void backward_product(const struct lane *lane,
-                             const struct backward_block *block, int stage)
+/* dc += what the layer above has left for it. */
+static void add_upper_gradient(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive)
 {
     const struct run *run = lane->run;
-    const struct backward_pack *pack = backward_pack_of(lane);
-    const struct product product = {
-        .panels = &pack->r[stage],
-        .pack = (const elem *)pack,
-        .operand = pack->da_r[stage],
-        .start = stage == 0 ? NULL : run->zeros,
-        .flush = stage == 0,
+    const int d = lane->direction;
+    const struct range share = lane_units(lane, 0, H_UNITS);
+    const ptrdiff_t units = share.end - share.begin;
+    for (ptrdiff_t i = 0; run->problem->dupper != NULL && i < alive; i++) {
+        const ptrdiff_t b = row_of(lane, i);
+        add_units(dstate_row(run, d, 1, b) + share.begin,
+                  padded_row(run, run->problem->dupper, d, b, s) + share.begin, units,
+                  units);
+    }
+}
+
+/* What the cell sees of a step, and the lists of rows in it, which each step fills. */
+struct backward_frame {
+    struct backward_block block;
+    const elem **sums, **lower;
+    elem **da, **dlower;
+    const elem **prev[XR_MAX_STATES], **next[XR_MAX_STATES];
+    elem **dstate[XR_MAX_STATES];
+    const elem **doperand[XR_MAX_OPERANDS];
+};
+
+static struct backward_frame make_backward_frame(const struct lane *lane)
+{
+    const struct run *run = lane->run;
+    const struct pack *forward = run->problem->packed[lane->direction];
+    const ptrdiff_t rows = lane->rows;
+    const void **next_free = lane->pointers + 4 * rows;
+    struct backward_frame frame = {
+        .block = {.Hp = run->Hp,
+                  .vectors = (const elem *)forward + forward->vectors,
+                  .truncated = run->problem->truncated,
+                  .layer = run->layer,
+                  .info = run->info},
+        .sums = (const elem **)lane->pointers,
+        .lower = (const elem **)lane->pointers + rows,
+        .da = (elem **)lane->pointers + 2 * rows,
+        .dlower = (elem **)lane->pointers + 3 * rows,
     };
-    elem *const *c = stage == 0 ? block->dstate[0] : (elem *const *)block->doperand;
-    xr_barrier_wait(lane->barrier, lane->barrier_size);
-    for (ptrdiff_t p = lane->panel; p < lane->panel_end; p++) {
-        product_panel(&product, p, min_of(p + 1, lane->panel_end - 1), block->rows,
+    frame.block.sums = frame.sums;
+    frame.block.lower = frame.lower;
+    frame.block.da = frame.da;
+    frame.block.dlower = frame.dlower;
+    for (int k = 0; k < run->states; k++, next_free += 3 * rows) {
+        frame.prev[k] = (const elem **)next_free;
+        frame.next[k] = (const elem **)next_free + rows;
+        frame.dstate[k] = (elem **)next_free + 2 * rows;
+        frame.block.prev[k] = frame.prev[k];
+        frame.block.next[k] = frame.next[k];
+        frame.block.dstate[k] = frame.dstate[k];
+    }
+    for (int j = 0; j < run->info->operands; j++, next_free += rows) {
+        frame.doperand[j] = (const elem **)next_free;
+        frame.block.doperand[j] = frame.doperand[j];
+    }
+    return frame;
+}
+
+/* The alive rows in which the module takes part. */
+static void place_backward_rows(const struct lane *lane, ptrdiff_t module, ptrdiff_t s,
+                                ptrdiff_t alive, struct backward_frame *frame)
+{
+    const struct run *run = lane->run;
+    const struct units *units = pack_units_of(lane->pack) + module;
+    const int d = lane->direction;
+    ptrdiff_t rows = 0;
+    for (ptrdiff_t i = 0; i < alive; i++) {
+        const ptrdiff_t b = row_of(lane, i);
+        if (!takes_part(run, units, b, s)) {
+            continue;
+        }
+        const ptrdiff_t before = state_index(run, d, b, s) * run->Hp;
+        const ptrdiff_t after = state_index(run, d, b, s + 1) * run->Hp;
+        frame->sums[rows] = cached_sums_row(run, d, b, s);
+        frame->da[rows] = da_row(run, d, b, s);
+        for (int k = 0; k < run->states; k++) {
+            const elem *states = states_of(run, d, k);
+            frame->prev[k][rows] = states + before;
+            frame->next[k][rows] = states + after;
+            frame->dstate[k][rows] = dstate_row(run, d, k, b);
+        }
+        for (int j = 0; j < run->info->operands; j++) {
+            frame->doperand[j][rows] = doperand_row(run, d, j, b);
+        }
+        if (run->info->takes_lower) {
+            frame->lower[rows] = padded_row(run, run->problem->lower, d, b, s);
+            frame->dlower[rows] = padded_row(run, run->problem->dlower, d, b, s);
+        }
+        rows++;
+    }
+    frame->block.rows = rows;
+}
+
+/* A recurrent matrix transposed, from the module of `block` to another: for states on
+ * top of what the cell left there, for operands from zero. */
+static void backward_product(const struct lane *lane,
+                             const struct backward_block *block, ptrdiff_t r,
+                             const ptrdiff_t modules[2], ptrdiff_t k)
+{
+    const struct pack *pack = lane->pack;
+    const ptrdiff_t source = pack->recurrence[r].source;
+    const int to_state = source < SOURCE_MADE;
+    const struct matrix *matrix = pack_matrix(pack, r, modules[1]);
+    struct product product = {
+        .panels = &matrix->panels,
+        .pack = (const elem *)pack,
+        .operand = pack_operand_of(pack, pack_matrix(pack, r, modules[0])->operand),
+        .start = to_state ? NULL : lane->run->zeros,
+        .flush = to_state && pack->modules == 1,
+    };
+    product.operand.k = k;
+    elem *const *c = to_state ? block->dstate[source]
+                              : (elem *const *)block->doperand[source - SOURCE_MADE];
+    const ptrdiff_t kind = source == 0 ? O_UNITS : H_UNITS;
+    const struct range share = lane_panels(lane, matrix, kind);
+    for (ptrdiff_t p = share.begin; p < share.end; p++) {
+        product_panel(&product, p, min_of(p + 1, share.end - 1), block->rows,
                       (const elem *const *)block->da, c);
+    }
+}
+
+/* The gradient of a state for which nothing goes back through a matrix. */
+static void cut_gradient(const struct lane *lane, const struct backward_block *block,
+                         ptrdiff_t source)
+{
+    const struct range share = lane_units(lane, 0, source == 0 ? O_UNITS : H_UNITS);
+    for (ptrdiff_t i = 0; i < block->rows; i++) {
+        memset(block->dstate[source][i] + share.begin, 0,
+               (size_t)(share.end - share.begin) * sizeof(elem));
+    }
+}
+
+/* The recurrent products of a stage of a layer that is one module. */
+static void backward_products(const struct lane *lane,
+                              const struct backward_block *block, int stage)
+{
+    const struct pack *pack = lane->pack;
+    const ptrdiff_t whole[2] = {0, 0};
+    for (ptrdiff_t r = 0; r < pack->recurrences; r++) {
+        const struct recurrence *recurrence = &pack->recurrence[r];
+        if (recurrence->stage == stage && block->truncated &&
+            recurrence->source < SOURCE_MADE) {
+            cut_gradient(lane, block, recurrence->source);
+        } else if (recurrence->stage == stage) {
+            backward_product(lane, block, r, whole, 0);
+        }
+    }
+}
+
+static void backward_step(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
+                          struct backward_frame *frame)
+{
+    const struct run *run = lane->run;
+    struct backward_block *block = &frame->block;
+    place_backward_rows(lane, 0, s, alive, frame);
+    for (int stage = run->info->stages - 1; stage >= 0; stage--) {
+        const int kind = stage > 0 && run->info->projects ? O_UNITS : H_UNITS;
+        const struct range units = lane_units(lane, 0, kind);
+        block->begin = units.begin;
+        block->end = units.end;
+        run->cell->point_backward[stage](block);
+        xr_barrier_wait(lane->barrier, lane->barrier_size);
+        backward_products(lane, block, stage);
+    }
+}
+
+/* The end of the chains of several modules (contract N6). */
+static void flush_state(const struct lane *lane, ptrdiff_t module, ptrdiff_t alive)
+{
+    const struct range share = lane_units(lane, module, H_UNITS);
+    for (ptrdiff_t i = 0; i < alive; i++) {
+        elem *dh = dstate_row(lane->run, lane->direction, 0, row_of(lane, i));
+        for (ptrdiff_t u = share.begin; u < share.end; u += VEC_LANES) {
+            vec_store(dh + u, vec_flush(vec_load(dh + u)));
+        }
+    }
+}
+
+/* The same for several modules: all of them take their step, then each in turn goes
+ * back to those it listens to. */
+static void backward_modules(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
+                             struct backward_frame *frame)
+{
+    const struct run *run = lane->run;
+    const struct units *units = pack_units_of(lane->pack);
+    for (ptrdiff_t m = 0; m < run->modules; m++) {
+        const struct range share = lane_units(lane, m, H_UNITS);
+        place_backward_rows(lane, m, s, alive, frame);
+        frame->block.begin = share.begin;
+        frame->block.end = share.end;
+        run->cell->point_backward[0](&frame->block);
+    }
+    xr_barrier_wait(lane->barrier, lane->barrier_size);
+    for (ptrdiff_t there = 0; there < run->modules; there++) {
+        ptrdiff_t k = 0;
+        for (ptrdiff_t m = 0; m < run->modules; m++) {
+            if (listens_to(&units[m], &units[there])) {
+                const ptrdiff_t modules[2] = {m, there};
+                place_backward_rows(lane, m, s, alive, frame);
+                if (frame->block.rows > 0) {
+                    backward_product(lane, &frame->block, 0, modules, k);
+                }
+                k += units[m].size;
+            }
+        }
+        flush_state(lane, there, alive);
     }
 }
 
@@ -126,13 +277,15 @@ static void backward_lane(const struct lane *lane)
 {
     const struct run *run = lane->run;
     const ptrdiff_t steps = lane->rows > 0 ? length_of(run, row_of(lane, 0)) : 0;
+    struct backward_frame frame = make_backward_frame(lane);
     for (ptrdiff_t s = steps - 1; s >= 0; s--) {
         const ptrdiff_t alive = rows_alive(lane, lane->rows, s);
-        const struct backward_block block = backward_rows(lane, s, alive);
-        add_output_gradient(lane, s, alive, &block);
-        for (int stage = run->cell->info.stages - 1; stage >= 0; stage--) {
-            run->cell->point_backward[stage](&block);
-            backward_product(lane, &block, stage);
+        add_output_gradient(lane, s, alive);
+        add_upper_gradient(lane, s, alive);
+        if (run->modules == 1) {
+            backward_step(lane, s, alive, &frame);
+        } else {
+            backward_modules(lane, s, alive, &frame);
         }
     }
 }

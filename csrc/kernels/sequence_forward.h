@@ -18,33 +18,33 @@ enum { ROWS_AT_ONCE = 24 };
 /* Bytes of sums that a block of steps may fill: with one panel, well inside an L2. */
 enum { BLOCK_BYTES = 256 * 1024 };
 
-static int sums_go_to_cache(const struct xr_problem *problem,
-                            const struct xr_cell *cell)
+static int sums_go_to_cache(const struct xr_problem *problem)
 {
-    return problem->cache != NULL && cell->info.keeps_sums;
+    return problem->cache != NULL && problem->layer->info.keeps_sums;
 }
 
 static struct run make_forward_run(const struct xr_problem *problem,
                                    const struct xr_cell *cell, struct arena *arena)
 {
+    const struct xr_cell_info *info = &problem->layer->info;
     const ptrdiff_t B = problem->B, D = problem->directions;
-    const ptrdiff_t row = cell->info.sums * pad_units(problem->layer->H);
+    const ptrdiff_t row = info->sums * xr_padded_units(problem->layer);
     ptrdiff_t block = BLOCK_BYTES / (B * row * (ptrdiff_t)sizeof(elem) + 1);
     block = block < 1 ? 1 : min_of(block, problem->T);
     /* Of each row of a block x and sums; of a step sums, states before and after,
-     * operand. */
-    const ptrdiff_t pointers = 2 * block * B + (2 + 2 * cell->info.states) * B;
+     * operands, the layer below. */
+    const ptrdiff_t pointers =
+        2 * block * B + (2 + 2 * info->states + info->operands) * B;
     struct run run = make_run(problem, cell, arena, pointers);
     run.block = block;
-    if (!sums_go_to_cache(problem, cell)) {
+    if (!sums_go_to_cache(problem)) {
         run.block_sums = arena_take(arena, D * block * B * row, sizeof(elem));
     }
     if (problem->cache == NULL) {
         run.states_buffer =
             arena_take(arena, D * run.states * 2 * B * run.Hp, sizeof(elem));
-        if (cell->info.stages > 1) {
-            run.operand_buffer = arena_take(arena, D * B * run.Hp, sizeof(elem));
-        }
+        run.operands_buffer =
+            arena_take(arena, D * info->operands * B * run.Hp, sizeof(elem));
     }
     return run;
 }
@@ -60,32 +60,30 @@ static elem *sums_row(const struct run *run, int direction, ptrdiff_t b, ptrdiff
     return run->block_sums + which * run->sums * run->Hp;
 }
 
-static const struct forward_pack *forward_pack_of(const struct lane *lane)
-{
-    return lane->run->problem->packed[lane->direction];
-}
-
 /* A sum without an input product starts at its bias. */
 static void start_at_bias(const struct lane *lane, ptrdiff_t rows, elem *const *sums)
 {
     const struct run *run = lane->run;
-    const struct forward_pack *pack = forward_pack_of(lane);
-    const elem *bias = (const elem *)pack + pack->bias;
-    const ptrdiff_t begin = panel_first(&pack->x, lane->panel) * VEC_LANES;
-    const ptrdiff_t end = panel_first(&pack->x, lane->panel_end) * VEC_LANES;
+    const elem *bias = (const elem *)lane->pack + lane->pack->bias;
     for (int s = 0; s < run->sums; s++) {
-        const ptrdiff_t at = s * run->Hp + begin;
-        for (ptrdiff_t i = 0; run->cell->info.sum[s].w < 0 && i < rows; i++) {
-            memcpy(sums[i] + at, bias + at, (size_t)(end - begin) * sizeof(elem));
+        const struct xr_sum *sum = &run->info->sum[s];
+        const int kind = sum->matrix == XR_HR ? O_UNITS : H_UNITS;
+        const struct range units = lane_units(lane, 0, kind);
+        const size_t bytes = (size_t)(units.end - units.begin) * sizeof(elem);
+        const ptrdiff_t at = s * run->Hp + units.begin;
+        for (ptrdiff_t i = 0; sum->w < 0 && sum->r >= 0 && i < rows; i++) {
+            memcpy(sums[i] + at, bias + at, bytes);
         }
     }
 }
 
-/* Input products of steps s0 … s1-1. */
-static void forward_input(const struct lane *lane, ptrdiff_t s0, ptrdiff_t s1)
+/* Input products of steps s0 … s1-1 for the units of a module, where it takes part. */
+static void forward_input(const struct lane *lane, ptrdiff_t module, ptrdiff_t s0,
+                          ptrdiff_t s1)
 {
     const struct run *run = lane->run;
-    const struct forward_pack *pack = forward_pack_of(lane);
+    const struct pack *pack = lane->pack;
+    const struct units *units = pack_units_of(pack) + module;
     const ptrdiff_t most = run->block * run->B;
     const elem **x = (const elem **)lane->pointers;
     elem **sums = (elem **)(lane->pointers + most);
@@ -93,78 +91,148 @@ static void forward_input(const struct lane *lane, ptrdiff_t s0, ptrdiff_t s1)
     ptrdiff_t alive = lane->rows;
     for (ptrdiff_t s = s0; s < s1; s++) {
         alive = rows_alive(lane, alive, s);
-        for (ptrdiff_t i = 0; i < alive; i++, rows++) {
+        for (ptrdiff_t i = 0; i < alive; i++) {
             const ptrdiff_t b = row_of(lane, i);
             const ptrdiff_t t = time_of(run, lane->direction, b, s);
             x[rows] = sequence_row(&run->problem->x, t, b);
             sums[rows] = sums_row(run, lane->direction, b, s, s0);
+            rows += takes_part(run, units, b, s);
         }
     }
+    const struct matrix *matrix = pack_matrix(pack, pack->recurrences, module);
     const struct product product = {
-        .panels = &pack->x,
+        .panels = &matrix->panels,
         .pack = (const elem *)pack,
-        .operand = {.segments = 1, .length = run->I},
+        .operand = pack_operand_of(pack, matrix->operand),
         .start = (const elem *)pack + pack->bias,
     };
-    for (ptrdiff_t p = lane->panel; p < lane->panel_end; p++) {
-        product_panel(&product, p, min_of(p + 1, lane->panel_end - 1), rows, x, sums);
+    const struct range share = lane_panels(lane, matrix, H_UNITS);
+    for (ptrdiff_t p = share.begin; rows > 0 && p < share.end; p++) {
+        product_panel(&product, p, min_of(p + 1, share.end - 1), rows, x, sums);
     }
     start_at_bias(lane, rows, sums);
 }
 
 /* Units of h that belong to the output, from padded rows to y. */
-static void copy_output(const struct lane *lane, ptrdiff_t s, ptrdiff_t rows,
-                        elem *const *h, const ptrdiff_t units[2])
+static void copy_output(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive)
 {
     const struct run *run = lane->run;
-    const ptrdiff_t end = min_of(units[1], run->H);
-    const size_t bytes = (size_t)(end - units[0]) * sizeof(elem);
-    for (ptrdiff_t i = 0; i < rows; i++) {
-        const ptrdiff_t b = row_of(lane, i);
-        const ptrdiff_t t = time_of(run, lane->direction, b, s);
-        elem *y = sequence_row(&run->problem->y, t, b) + lane->direction * run->H;
-        memcpy(y + units[0], h[i] + units[0], bytes);
+    const elem *h = states_of(run, lane->direction, 0);
+    for (ptrdiff_t m = 0; m < run->modules; m++) {
+        const struct units units = output_units(run, lane->pack, m);
+        const struct range share = lane_units(lane, m, O_UNITS);
+        const ptrdiff_t begin = share.begin - units.at;
+        const ptrdiff_t end = min_of(share.end - units.at, units.size);
+        for (ptrdiff_t i = 0; begin < end && i < alive; i++) {
+            const ptrdiff_t b = row_of(lane, i);
+            const ptrdiff_t t = time_of(run, lane->direction, b, s);
+            const ptrdiff_t row = state_index(run, lane->direction, b, s + 1);
+            elem *y = sequence_row(&run->problem->y, t, b) + lane->direction * run->O;
+            memcpy(y + units.user + begin, h + row * run->Hp + share.begin,
+                   (size_t)(end - begin) * sizeof(elem));
+        }
     }
 }
 
-/* The rows of a step as the cell sees them: pointers for all alive rows. */
-static struct forward_block forward_rows(const struct lane *lane, ptrdiff_t s,
-                                         ptrdiff_t s0, ptrdiff_t alive)
+/* State 1 as the layer above will read it. */
+static void copy_upper(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive)
 {
     const struct run *run = lane->run;
     const int d = lane->direction;
-    elem **next_free = (elem **)(lane->pointers + 2 * run->block * run->B);
-    struct forward_block block = {
-        .rows = alive,
-        .Hp = run->Hp,
-        .keep = run->problem->cache != NULL && run->cell->info.keeps_sums,
-        .layer = run->problem->layer,
-    };
-    elem **sums = next_free;
-    block.sums = sums;
-    next_free += alive;
+    const struct range units = lane_units(lane, 0, H_UNITS);
+    const size_t bytes = (size_t)(units.end - units.begin) * sizeof(elem);
     for (ptrdiff_t i = 0; i < alive; i++) {
-        sums[i] = sums_row(run, d, row_of(lane, i), s, s0);
+        const ptrdiff_t b = row_of(lane, i);
+        memcpy(padded_row(run, run->problem->upper, d, b, s) + units.begin,
+               state_row(run, d, 1, b, s + 1) + units.begin, bytes);
     }
+}
+
+/* A module that takes no part in a step keeps its states. */
+static void rest(const struct lane *lane, ptrdiff_t module, ptrdiff_t b, ptrdiff_t s)
+{
+    const struct run *run = lane->run;
+    const struct range units = lane_units(lane, module, H_UNITS);
+    const size_t bytes = (size_t)(units.end - units.begin) * sizeof(elem);
     for (int k = 0; k < run->states; k++) {
-        elem *states = states_of(run, d, k);
-        elem **prev = next_free, **next = next_free + alive;
-        block.prev[k] = (const elem *const *)prev;
-        block.next[k] = next;
-        next_free += 2 * alive;
-        for (ptrdiff_t i = 0; i < alive; i++) {
-            const ptrdiff_t b = row_of(lane, i);
-            prev[i] = states + state_index(run, d, b, s) * run->Hp;
-            next[i] = states + state_index(run, d, b, s + 1) * run->Hp;
-        }
+        memcpy(state_row(run, lane->direction, k, b, s + 1) + units.begin,
+               state_row(run, lane->direction, k, b, s) + units.begin, bytes);
     }
-    if (run->cell->info.stages > 1) {
-        block.operand = next_free;
-        for (ptrdiff_t i = 0; i < alive; i++) {
-            next_free[i] = operand_row(run, d, row_of(lane, i), s);
-        }
+}
+
+/* What the cell sees of a step, and the lists of rows in it, which each step fills. */
+struct forward_frame {
+    struct forward_block block;
+    elem **sums;
+    const elem **prev[XR_MAX_STATES];
+    elem **next[XR_MAX_STATES];
+    elem **operand[XR_MAX_OPERANDS];
+    const elem **lower;
+};
+
+static struct forward_frame make_forward_frame(const struct lane *lane)
+{
+    const struct run *run = lane->run;
+    const void **next_free = lane->pointers + 2 * run->block * run->B;
+    struct forward_frame frame = {
+        .block = {.Hp = run->Hp,
+                  .vectors = (const elem *)lane->pack + lane->pack->vectors,
+                  .keep = sums_go_to_cache(run->problem),
+                  .layer = run->layer,
+                  .info = run->info},
+    };
+    frame.sums = (elem **)next_free;
+    frame.block.sums = frame.sums;
+    next_free += lane->rows;
+    for (int k = 0; k < run->states; k++, next_free += 2 * lane->rows) {
+        frame.prev[k] = (const elem **)next_free;
+        frame.next[k] = (elem **)next_free + lane->rows;
+        frame.block.prev[k] = frame.prev[k];
+        frame.block.next[k] = frame.next[k];
     }
-    return block;
+    for (int j = 0; j < run->info->operands; j++, next_free += lane->rows) {
+        frame.operand[j] = (elem **)next_free;
+        frame.block.operand[j] = frame.operand[j];
+    }
+    if (run->info->takes_lower) {
+        frame.lower = (const elem **)next_free;
+        frame.block.lower = frame.lower;
+    }
+    return frame;
+}
+
+/* The alive rows in which the module takes part; the others rest. */
+static void place_forward_rows(const struct lane *lane, ptrdiff_t module, ptrdiff_t s,
+                               ptrdiff_t s0, ptrdiff_t alive,
+                               struct forward_frame *frame)
+{
+    const struct run *run = lane->run;
+    const struct units *units = pack_units_of(lane->pack) + module;
+    const int d = lane->direction;
+    ptrdiff_t rows = 0;
+    for (ptrdiff_t i = 0; i < alive; i++) {
+        const ptrdiff_t b = row_of(lane, i);
+        if (!takes_part(run, units, b, s)) {
+            rest(lane, module, b, s);
+            continue;
+        }
+        const ptrdiff_t before = state_index(run, d, b, s) * run->Hp;
+        const ptrdiff_t after = state_index(run, d, b, s + 1) * run->Hp;
+        frame->sums[rows] = sums_row(run, d, b, s, s0);
+        for (int k = 0; k < run->states; k++) {
+            elem *states = states_of(run, d, k);
+            frame->prev[k][rows] = states + before;
+            frame->next[k][rows] = states + after;
+        }
+        for (int j = 0; j < run->info->operands; j++) {
+            frame->operand[j][rows] = operand_row(run, d, j, b, s);
+        }
+        if (frame->lower != NULL) {
+            frame->lower[rows] = padded_row(run, run->problem->lower, d, b, s);
+        }
+        rows++;
+    }
+    frame->block.rows = rows;
 }
 
 /* `rows` rows of `block` from row `first` on. */
@@ -178,66 +246,141 @@ static struct forward_block forward_part(const struct forward_block *block,
         part.prev[k] += first;
         part.next[k] += first;
     }
-    part.operand = part.operand ? part.operand + first : NULL;
+    for (int j = 0; j < XR_MAX_OPERANDS && part.operand[j] != NULL; j++) {
+        part.operand[j] += first;
+    }
+    part.lower = part.lower ? part.lower + first : NULL;
     return part;
 }
 
-/* One panel of a stage: product, then point function, a few rows at a time. */
-static void forward_panel(const struct product *product, ptrdiff_t p, ptrdiff_t next,
-                          const struct forward_block *block,
-                          void (*point)(const struct forward_block *block), int stage)
+/* The recurrent products of one stage for the units of one module. */
+struct stage {
+    int number;
+    ptrdiff_t count;
+    struct product product[MAX_RECURRENCES];
+    ptrdiff_t source[MAX_RECURRENCES];
+    struct range share; /* of the panels, the same in all products */
+};
+
+static struct stage make_stage(const struct lane *lane, int number, ptrdiff_t module)
 {
+    const struct pack *pack = lane->pack;
+    struct stage stage = {.number = number};
+    for (ptrdiff_t r = 0; r < pack->recurrences; r++) {
+        const struct recurrence *recurrence = &pack->recurrence[r];
+        if (recurrence->stage == number) {
+            const struct matrix *matrix = pack_matrix(pack, r, module);
+            stage.source[stage.count] = recurrence->source;
+            stage.share = lane_panels(lane, matrix, recurrence->target);
+            stage.product[stage.count++] = (struct product){
+                .panels = &matrix->panels,
+                .pack = (const elem *)pack,
+                .operand = pack_operand_of(pack, matrix->operand),
+            };
+        }
+    }
+    return stage;
+}
+
+/* A few rows of one panel of a stage: products, then point function. */
+static void forward_tile(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
+                         const struct forward_block *part,
+                         void (*point)(const struct forward_block *block))
+{
+    for (ptrdiff_t r = 0; r < stage->count; r++) {
+        const ptrdiff_t source = stage->source[r];
+        const elem *const *a =
+            source < SOURCE_MADE
+                ? part->prev[source]
+                : (const elem *const *)part->operand[source - SOURCE_MADE];
+        product_panel(&stage->product[r], p, next, part->rows, a, part->sums);
+    }
+    point(part);
+}
+
+static void forward_panel(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
+                          const struct forward_block *block,
+                          void (*point)(const struct forward_block *block))
+{
+    if (block->rows <= ROWS_AT_ONCE) {
+        forward_tile(stage, p, next, block, point);
+        return;
+    }
     for (ptrdiff_t i = 0; i < block->rows; i += ROWS_AT_ONCE) {
         const ptrdiff_t rows = min_of(ROWS_AT_ONCE, block->rows - i);
         const struct forward_block part = forward_part(block, i, rows);
-        const elem *const *a =
-            stage == 0 ? part.prev[0] : (const elem *const *)part.operand;
-        product_panel(product, p, next, rows, a, part.sums);
-        point(&part);
+        forward_tile(stage, p, next, &part, point);
     }
 }
 
-static void forward_stage(const struct lane *lane, struct forward_block *block,
-                          int stage, int backwards)
+static void forward_stage(const struct stage *stage, struct forward_block *block,
+                          const struct xr_cell *cell, int backwards)
+{
+    const struct panels *panels = stage->product[0].panels;
+    const ptrdiff_t begin = stage->share.begin, last = stage->share.end - 1;
+    for (ptrdiff_t q = begin; q <= last; q++) {
+        const ptrdiff_t after = min_of(q + 1, last);
+        const ptrdiff_t p = backwards ? begin + last - q : q;
+        const ptrdiff_t next = backwards ? begin + last - after : after;
+        block->begin = panels->unit + panel_first(panels, p) * VEC_LANES;
+        block->end = panels->unit + panel_first(panels, p + 1) * VEC_LANES;
+        forward_panel(stage, p, next, block, cell->point_forward[stage->number]);
+    }
+}
+
+/* One step of a lane of several modules, whose cell has one stage. */
+static void forward_modules(const struct lane *lane, ptrdiff_t s, ptrdiff_t s0,
+                            ptrdiff_t alive, struct forward_frame *frame)
 {
     const struct run *run = lane->run;
-    const struct forward_pack *pack = forward_pack_of(lane);
-    const struct panels *panels = &pack->r[stage];
-    const struct product product = {
-        .panels = panels,
-        .pack = (const elem *)pack,
-        .operand = {.segments = 1, .length = run->H},
-    };
-    const ptrdiff_t mirror = lane->panel + lane->panel_end - 1;
-    for (ptrdiff_t q = lane->panel; q < lane->panel_end; q++) {
-        const ptrdiff_t after = min_of(q + 1, lane->panel_end - 1);
-        const ptrdiff_t p = backwards ? mirror - q : q;
-        const ptrdiff_t next = backwards ? mirror - after : after;
-        block->begin = panel_first(panels, p) * VEC_LANES;
-        block->end = panel_first(panels, p + 1) * VEC_LANES;
-        forward_panel(&product, p, next, block, run->cell->point_forward[stage], stage);
+    for (ptrdiff_t m = 0; m < run->modules; m++) {
+        place_forward_rows(lane, m, s, s0, alive, frame);
+        if (frame->block.rows > 0) {
+            const struct stage stage = make_stage(lane, 0, m);
+            forward_stage(&stage, &frame->block, run->cell, (int)(s & 1));
+        }
     }
     xr_barrier_wait(lane->barrier, lane->barrier_size);
+}
+
+static void forward_step(const struct lane *lane, const struct stage *stages,
+                         ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
+                         struct forward_frame *frame)
+{
+    const struct run *run = lane->run;
+    if (run->modules > 1) {
+        forward_modules(lane, s, s0, alive, frame);
+        return;
+    }
+    place_forward_rows(lane, 0, s, s0, alive, frame);
+    for (int stage = 0; stage < run->info->stages; stage++) {
+        forward_stage(&stages[stage], &frame->block, run->cell, (int)(s & 1));
+        xr_barrier_wait(lane->barrier, lane->barrier_size);
+    }
 }
 
 static void forward_lane(const struct lane *lane)
 {
     const struct run *run = lane->run;
-    const struct panels *panels = &forward_pack_of(lane)->x;
-    const ptrdiff_t units[2] = {panel_first(panels, lane->panel) * VEC_LANES,
-                                panel_first(panels, lane->panel_end) * VEC_LANES};
     const ptrdiff_t steps = lane->rows > 0 ? length_of(run, row_of(lane, 0)) : 0;
+    struct forward_frame frame = make_forward_frame(lane);
+    struct stage stages[XR_MAX_STAGES];
+    for (int stage = 0; stage < run->info->stages; stage++) {
+        stages[stage] = make_stage(lane, stage, 0);
+    }
     ptrdiff_t alive = lane->rows;
     for (ptrdiff_t s0 = 0; s0 < steps; s0 += run->block) {
         const ptrdiff_t s1 = min_of(s0 + run->block, steps);
-        forward_input(lane, s0, s1);
+        for (ptrdiff_t m = 0; m < run->modules; m++) {
+            forward_input(lane, m, s0, s1);
+        }
         for (ptrdiff_t s = s0; s < s1; s++) {
             alive = rows_alive(lane, alive, s);
-            struct forward_block block = forward_rows(lane, s, s0, alive);
-            for (int stage = 0; stage < run->cell->info.stages; stage++) {
-                forward_stage(lane, &block, stage, (int)(s & 1));
+            forward_step(lane, stages, s, s0, alive, &frame);
+            copy_output(lane, s, alive);
+            if (run->problem->upper != NULL) {
+                copy_upper(lane, s, alive);
             }
-            copy_output(lane, s, alive, block.next[0], units);
         }
     }
 }
@@ -247,12 +390,12 @@ static void forward_lane(const struct lane *lane)
 static void forward_padding(const struct lane *lane)
 {
     const struct run *run = lane->run;
-    for (ptrdiff_t i = 0; i < lane->rows && lane->panel == 0; i++) {
+    for (ptrdiff_t i = 0; i < lane->rows && lane->panels[H_UNITS].begin == 0; i++) {
         const ptrdiff_t b = row_of(lane, i);
         for (ptrdiff_t t = length_of(run, b); t < run->T; t++) {
-            elem *y = sequence_row(&run->problem->y, t, b) + lane->direction * run->H;
-            memset(y, 0, (size_t)run->H * sizeof(elem));
-            if (sums_go_to_cache(run->problem, run->cell)) {
+            elem *y = sequence_row(&run->problem->y, t, b) + lane->direction * run->O;
+            memset(y, 0, (size_t)run->O * sizeof(elem));
+            if (sums_go_to_cache(run->problem)) {
                 const ptrdiff_t size = run->sums * run->Hp;
                 elem *sums = cache_of(run, lane->direction) + run->cache_at.sums;
                 memset(sums + (t * run->B + b) * size, 0, (size_t)size * sizeof(elem));
@@ -264,11 +407,11 @@ static void forward_padding(const struct lane *lane)
 static void forward_thread(void *context, int rank, int size)
 {
     const struct run *run = context;
-    const ptrdiff_t panels =
-        ((const struct forward_pack *)run->problem->packed[0])->x.count;
+    const void *const *packs = run->problem->packed;
+    const ptrdiff_t panels = ((const struct pack *)packs[0])->panels[H_UNITS];
     const struct split split = split_team(run, size, panels);
     for (int d = 0; d < run->directions; d++) {
-        const struct lane lane = make_lane(run, split, rank, d, panels);
+        const struct lane lane = make_lane(run, split, rank, d, packs);
         forward_lane(&lane);
         forward_padding(&lane);
     }
@@ -281,7 +424,7 @@ static void run_forward(const struct xr_problem *problem, const struct xr_cell *
     for (int d = 0; d < run.directions; d++) {
         for (int k = 0; k < run.states; k++) {
             for (ptrdiff_t b = 0; b < run.B; b++) {
-                state_to_row(&run, problem->state[k], d, b,
+                state_to_row(&run, problem->state, d, k, b,
                              state_row(&run, d, k, b, 0));
             }
         }
@@ -291,7 +434,7 @@ static void run_forward(const struct xr_problem *problem, const struct xr_cell *
         for (int k = 0; k < run.states; k++) {
             for (ptrdiff_t b = 0; b < run.B; b++) {
                 const elem *row = state_row(&run, d, k, b, length_of(&run, b));
-                row_to_state(&run, row, d, b, problem->state_out[k]);
+                row_to_state(&run, row, d, k, b, problem->state_out);
             }
         }
     }

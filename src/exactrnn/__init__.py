@@ -1,6 +1,7 @@
 """Recurrent cells for the CPU: fast, and the same bits everywhere.
 
-The layers are `RNN`, `LSTM` and `GRU`; their docstrings are the documentation.
+The layers are `RNN`, `LSTM`, `GRU` and their kin; their docstrings are the
+documentation.
 """
 
 import typing
@@ -20,28 +21,58 @@ from exactrnn.engine import (
 # isort: split
 from exactrnn._module import Cache, Gradients
 from exactrnn.cell_layers import GRUCell, LSTMCell, RNNCell
+from exactrnn.echo_state import EchoState, EchoStream
+from exactrnn.grid import GridCache, GridGradients, GridLSTM
+from exactrnn.grid_layer import TimeDepthGridLSTM
 from exactrnn.io import load, save
-from exactrnn.layers import GRU, LSTM, RNN
+from exactrnn.layers import (
+    GRU,
+    LSTM,
+    MUT1,
+    MUT2,
+    MUT3,
+    RNN,
+    ClockworkRNN,
+    DepthGatedLSTM,
+    JordanRNN,
+    LeakyRNN,
+    greff_variant,
+)
 from exactrnn.stream import Stream
 
 if typing.TYPE_CHECKING:
-    from exactrnn import reference, train
+    from exactrnn import plot, reference, train
 
 __all__ = [
     "GRU",
     "LSTM",
+    "MUT1",
+    "MUT2",
+    "MUT3",
     "NUMERICS_VERSION",
     "RNN",
     "Cache",
+    "ClockworkRNN",
+    "DepthGatedLSTM",
+    "EchoState",
+    "EchoStream",
     "GRUCell",
     "Gradients",
+    "GridCache",
+    "GridGradients",
+    "GridLSTM",
+    "JordanRNN",
     "LSTMCell",
+    "LeakyRNN",
     "RNNCell",
     "Stream",
+    "TimeDepthGridLSTM",
     "get_num_threads",
+    "greff_variant",
     "isa",
     "isas",
     "load",
+    "plot",
     "reference",
     "save",
     "set_num_threads",
@@ -53,8 +84,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> typing.Any:
-    """Import `train` and `reference` when they are first used."""
-    if name in ("reference", "train"):
+    """Import `train`, `reference` and `plot` when they are first used."""
+    if name in ("plot", "reference", "train"):
         from importlib import import_module
 
         return import_module(f"exactrnn.{name}")

@@ -416,7 +416,8 @@ def _exp_complement(r: Array, lead: Array) -> Array:
     return fma(square, P, lead)
 
 
-def _clamp(x: Array, low: float, high: float) -> Array:
+def clamp(x: Array, low: float, high: float) -> Array:
+    """Return `x` held within [low, high]; NaN passes."""
     return _max(low, _min(high, x))
 
 
@@ -441,7 +442,7 @@ def exp(x: Array) -> Array:
     """
     of = _format(x)
     rounder = of.rounder
-    x = _clamp(np.asarray(x), *of.exp_limits)
+    x = clamp(np.asarray(x), *of.exp_limits)
     n = fma(x, of.log2e, rounder) - rounder
     r = fma(n, of.ln2_high, -x)
     r = fma(n, of.ln2_low, r)
@@ -555,7 +556,7 @@ def sigmoid(x: Array) -> Array:
     of = _format(x)
     unit = 2.0**of.sigmoid_unit
     shift = of.pow2_bias + of.sigmoid_unit
-    x = _clamp(np.asarray(x), *of.sigmoid_limits)
+    x = clamp(np.asarray(x), *of.sigmoid_limits)
     biased = fma(x, of.log2e, shift)
     n = biased - shift
     r = fma(n, -of.ln2_high, x)

@@ -8,6 +8,9 @@ Shapes, ranges and overlaps raise `ValueError`, kinds and dtypes `TypeError`. No
 cast between float32 and float64 and nothing is broadcast. `make_readable` hands on what
 has passed as an array that the kernels can read: native byte order, aligned, last axis
 contiguous, any other strides; only an array that is not so already is copied.
+
+The file is long because all these messages stand in one place; those about the options
+of single classes are in `_option_checks.py`.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ Lengths: TypeAlias = NDArray[np.int64]
 FloatType: TypeAlias = np.dtype[np.floating[Any]]
 
 DTYPES = ("float32", "float64")
+MAX_CLOCK = 2**62
+"""Largest number of steps that a clock may have counted: far from int64's end."""
 OVERLAP_EFFORT = 10_000
 """Work after which two arrays with tangled strides are taken to overlap."""
 
@@ -230,32 +235,83 @@ def check_step(x: object, input_size: int, dtype: FloatType) -> Array:
 
 
 def check_state(
-    name: str, state: object, states: int, dtype: FloatType, sizes: Mapping[str, int]
+    name: str,
+    state: object,
+    parts: Sequence[tuple[str, str, int]],
+    dtype: FloatType,
+    lead: Mapping[str, int],
 ) -> tuple[Array, ...]:
-    """Return the arrays of a state: one array, or as many as the cell has states."""
-    if states == 1:
-        return (_check_part(name, state, dtype, sizes),)
-    if not isinstance(state, tuple | list) or len(state) != states:
-        wanted = "(h, c)" if states == 2 else f"{states} arrays"
-        came = describe(state)
-        if isinstance(state, tuple | list):
-            came = f"a {type(state).__name__} of {len(state)}"
-        raise TypeError(f"{name}: expected the tuple {wanted}, got {came}")
+    """Return the arrays of a state: one array, or as many as the cell has states.
+
+    `parts` are name, letter of the width and width of each, `lead` the sizes of the
+    axes before the last.
+    """
+    if len(parts) == 1:
+        return (_check_part(name, state, parts[0], dtype, lead),)
+    given = check_parts(name, state, [part[0] for part in parts])
     return tuple(
-        _check_part(f"{name}[{index}]", part, dtype, sizes)
-        for index, part in enumerate(state)
+        _check_part(f"{name}[{index}]", array, part, dtype, lead)
+        for index, (array, part) in enumerate(zip(given, parts, strict=True))
     )
 
 
+def check_parts(name: str, state: object, names: Sequence[str]) -> Sequence[object]:
+    """Return `state`, which must be a tuple of as many parts as there are names."""
+    if not isinstance(state, tuple | list) or len(state) != len(names):
+        came = describe(state)
+        if isinstance(state, tuple | list):
+            came = f"a {type(state).__name__} of {len(state)}"
+        wanted = ", ".join(names)
+        raise TypeError(f"{name}: expected the tuple ({wanted}), got {came}")
+    return state
+
+
 def _check_part(
-    name: str, part: object, dtype: FloatType, sizes: Mapping[str, int]
+    name: str,
+    value: object,
+    part: tuple[str, str, int],
+    dtype: FloatType,
+    lead: Mapping[str, int],
 ) -> Array:
-    array = as_array(name, part, dtype)
-    if array.shape != tuple(sizes.values()):
-        raise shape_error(name, spell(sizes), array.shape)
+    array = as_array(name, value, dtype)
+    if array.shape != (*lead.values(), part[2]):
+        raise shape_error(name, spell({**lead, part[1]: part[2]}), array.shape)
     if array.flags.c_contiguous and _is_readable(array):
         return array
     return np.array(array, dtype, order="C")
+
+
+def check_weight(
+    name: str,
+    value: object,
+    letters: Sequence[str],
+    shape: tuple[int, ...],
+    dtype: FloatType,
+) -> Array:
+    """Return a weight as a fresh array; `letters` name its axes in the message."""
+    array = as_array(name, value, dtype)
+    if array.shape != shape:
+        sizes = zip(letters, shape, strict=True)
+        expected = ", ".join(f"{letter}={size}" for letter, size in sizes)
+        raise shape_error(name, expected, array.shape)
+    return np.array(array, dtype, order="C")
+
+
+def check_clock(name: str, clock: object, rows: int, batched: bool) -> Lengths:
+    """Return a clock [B] (one integer if unbatched) as a fresh int64 array."""
+    given = np.asarray(clock)
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected integers, got {describe(clock)}")
+    if given.shape != ((rows,) if batched else ()):
+        expected = f"[B={rows}]" if batched else "one integer"
+        raise ValueError(f"{name}: expected {expected}, got {given.shape}")
+    checked = given.astype(np.int64).reshape(rows)
+    outside = np.flatnonzero((checked < 0) | (checked > MAX_CLOCK))
+    if outside.size:
+        b = outside[0]
+        got = given.reshape(rows)[b]
+        raise ValueError(f"{name}[{b}]: expected 0..{MAX_CLOCK}, got {got}")
+    return checked
 
 
 def check_lengths(lengths: object, steps: int, rows: int, batched: bool) -> Lengths:

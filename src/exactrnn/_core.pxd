@@ -9,19 +9,36 @@ cdef extern from "exactrnn.h" nogil:
     enum: XR_ALIGNMENT
     enum: XR_MAX_STATES
     enum: XR_MAX_DIRECTIONS
+    enum: XR_GATE_I
+    enum: XR_GATE_F
+    enum: XR_GATE_O
 
     enum xr_dtype: XR_F32, XR_F64
-    enum xr_activation: XR_TANH, XR_RELU, XR_SIGMOID
+    enum xr_activation:
+        XR_TANH, XR_RELU, XR_SIGMOID, XR_HARD_SIGMOID, XR_SOFTSIGN, XR_IDENTITY
+    enum xr_coupled: XR_NOT_COUPLED, XR_COUPLED_INPUT, XR_COUPLED_FORGET
+    enum xr_matrix: XR_HH, XR_HR
     enum xr_function: XR_EXP, XR_LOG, XR_TANH_OF, XR_SIGMOID_OF, XR_FLUSH, XR_FMA
 
     struct xr_sum:
         const char *name
-        int w, r, stage
+        int w, r, stage, operand
+        xr_matrix matrix
 
     struct xr_cell_info:
         const char *name
-        int gates, states, sums, stages, keeps_sums
+        int w_blocks, r_blocks, states, sums, stages, operands
+        int keeps_sums, projects, takes_lower, vectors, links
         xr_sum *sum
+
+    struct xr_options:
+        unsigned int peepholes, omit
+        xr_coupled coupled
+        int full_gate_recurrence
+
+    struct xr_module:
+        ptrdiff_t size
+        int64_t period
 
     struct xr_engine:
         pass
@@ -29,20 +46,33 @@ cdef extern from "exactrnn.h" nogil:
     struct xr_layer:
         const xr_engine *engine
         int cell
-        ptrdiff_t I, H
+        ptrdiff_t I, H, O
         xr_activation activation[3]
+        double clip
+        xr_options options
+        ptrdiff_t modules
+        const xr_module *module
+        xr_cell_info info
 
     struct xr_weights:
         const void *w_ih
         const void *w_hh
         const void *b_ih
         const void *b_hh
+        const void *w_hr
+        const void *b_hr
+        const void *vectors
+        const void *w_gates
 
     struct xr_gradients:
         void *w_ih
         void *w_hh
         void *b_ih
         void *b_hh
+        void *w_hr
+        void *b_hr
+        void *vectors
+        void *w_gates
 
     struct xr_sequence:
         void *data
@@ -53,26 +83,35 @@ cdef extern from "exactrnn.h" nogil:
         int directions, threads
         ptrdiff_t T, B
         const int64_t *lengths
+        const int64_t *clock
         const void *packed[2]
         const void *packed_backward[2]
         xr_sequence x, y, dy, dx
-        const void *state[4]
-        void *state_out[4]
+        const void *state[5]
+        void *state_out[5]
+        const void *lower
+        void *upper
         void *cache
-        const void *dstate[4]
-        void *dstate_out[4]
+        const void *dstate[5]
+        void *dstate_out[5]
         xr_gradients dw[2]
+        const void *dupper
+        void *dlower
+        int truncated
         void *scratch
 
     struct xr_cache_layout_of "xr_cache_layout":
         ptrdiff_t Hp, sums
-        ptrdiff_t state[4]
-        ptrdiff_t operand, direction
+        ptrdiff_t state[5]
+        ptrdiff_t operand[2]
+        ptrdiff_t direction
         size_t bytes
 
     const xr_cell_info *xr_cell_at(int index)
     const char *xr_isa_at(int index)
     const xr_engine *xr_find_engine(const char *isa, xr_dtype dtype)
+    void xr_describe(xr_layer *layer)
+    ptrdiff_t xr_padded_units(const xr_layer *layer)
     size_t xr_packed_bytes(const xr_layer *layer)
     size_t xr_packed_backward_bytes(const xr_layer *layer)
     void xr_pack(const xr_layer *layer, const xr_weights *weights, void *packed)
@@ -145,3 +184,60 @@ cdef extern from "kernels/machine.h" nogil:
                                int threads) noexcept nogil
 
     const xr_machine *xr_find_machine(const char *isa, xr_dtype dtype)
+
+
+cdef extern from "kernels/grid.h" nogil:
+    cdef enum: XR_GRID_DIMS
+
+    struct xr_grid_block:
+        int N
+        int memory[XR_GRID_DIMS]
+        xr_activation activation[XR_GRID_DIMS]
+        int phase[XR_GRID_DIMS]
+        int tanh_outside
+        ptrdiff_t H
+
+    struct xr_grid_problem:
+        const xr_grid_block *block
+        int threads
+        ptrdiff_t size[XR_GRID_DIMS]
+        ptrdiff_t B
+        const int64_t *lengths
+        ptrdiff_t sets
+        ptrdiff_t set_step[XR_GRID_DIMS]
+        const void *const *packed
+        const void *const *packed_backward
+        const void *h[XR_GRID_DIMS]
+        const void *m[XR_GRID_DIMS]
+        void *h_out[XR_GRID_DIMS]
+        void *m_out[XR_GRID_DIMS]
+        void *cache
+        const void *dh[XR_GRID_DIMS]
+        const void *dm[XR_GRID_DIMS]
+        void *dh_out[XR_GRID_DIMS]
+        void *dm_out[XR_GRID_DIMS]
+        void *const *dw
+        void *const *db
+        void *scratch
+
+    struct xr_grid_cache:
+        ptrdiff_t Hp
+        ptrdiff_t h[XR_GRID_DIMS]
+        ptrdiff_t m[XR_GRID_DIMS]
+        ptrdiff_t gates[XR_GRID_DIMS]
+        size_t bytes
+
+    struct xr_grid:
+        size_t (*packed_bytes)(const xr_grid_block *block, int k,
+                               int backward) noexcept nogil
+        void (*pack)(const xr_grid_block *block, int k, const void *w, const void *b,
+                     void *packed) noexcept nogil
+        void (*pack_backward)(const xr_grid_block *block, int k, const void *w,
+                              void *packed) noexcept nogil
+        xr_grid_cache (*cache_layout)(const xr_grid_problem *problem) noexcept nogil
+        size_t (*scratch_bytes)(const xr_grid_problem *problem,
+                                int backward) noexcept nogil
+        void (*forward)(const xr_grid_problem *problem) noexcept nogil
+        void (*backward)(const xr_grid_problem *problem) noexcept nogil
+
+    const xr_grid *xr_find_grid(const char *isa, xr_dtype dtype)

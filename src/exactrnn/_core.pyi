@@ -1,3 +1,4 @@
+from collections.abc import Mapping
 from typing import Any, TypeAlias, TypedDict, final
 
 import numpy as np
@@ -7,16 +8,22 @@ Array: TypeAlias = NDArray[Any]
 States: TypeAlias = tuple[Array, ...]
 
 class CellInfo(TypedDict):
-    gates: int
+    w_blocks: int
+    r_blocks: int
     states: int
     stages: int
     sums: tuple[tuple[str, int | None, int | None, int], ...]
     keeps_sums: bool
+    vectors: int
+    links: int
+    projects: bool
+    takes_lower: bool
 
 def numerics_version() -> int: ...
 def isas() -> tuple[str, ...]: ...
 def cells() -> tuple[str, ...]: ...
-def cell_info(cell: str) -> CellInfo: ...
+def cell_info(cell: str, options: Mapping[str, Any] | None = None) -> CellInfo: ...
+def padded(units: int) -> int: ...
 def max_threads() -> int: ...
 def set_threads(threads: int) -> None: ...
 def thread_work(limits: tuple[int, int] | None = None) -> tuple[int, int]: ...
@@ -34,6 +41,8 @@ class Packed:
     @property
     def hidden_size(self) -> int: ...
     @property
+    def output_size(self) -> int: ...
+    @property
     def has_backward(self) -> bool: ...
     def equals(self, other: Packed) -> bool: ...
 
@@ -44,6 +53,7 @@ def pack(
     weights: tuple[Array | None, ...],
     activations: tuple[str, ...],
     clip: float | None,
+    options: Mapping[str, Any] | None,
     backward: bool,
 ) -> Packed: ...
 
@@ -51,16 +61,17 @@ def pack(
 class LayerCache:
     threads: int
     def gates(self, direction: int) -> dict[str, Array]: ...
+    def states(self, direction: int) -> States: ...
 
 def forward(
     packs: tuple[Packed, ...],
     x: Array,
     y: Array,
-    state: States | None,
-    state_out: States,
-    lengths: NDArray[np.int64] | None,
+    states: tuple[States | None, States],
+    rows: tuple[NDArray[np.int64] | None, NDArray[np.int64] | None],
     threads: int,
     keep: bool,
+    cells: tuple[Array | None, Array | None] | None = None,
 ) -> LayerCache | None: ...
 def backward(
     packs: tuple[Packed, ...],
@@ -68,17 +79,22 @@ def backward(
     x: Array,
     dy: Array | None,
     dstate: States | None,
-    dx: Array,
-    dstate_out: States,
-    dweights: tuple[tuple[Array | None, ...], ...],
+    gradients: tuple[Array, States, tuple[tuple[Array | None, ...], ...]],
+    truncated: bool = False,
+    cells: tuple[Array | None, Array | None, Array | None] | None = None,
 ) -> None: ...
 
 @final
 class Stepper:
     @property
     def state(self) -> States: ...
+    @property
+    def clock(self) -> NDArray[np.int64] | None: ...
     def __init__(
-        self, packs_per_layer: tuple[tuple[Packed, ...], ...], batch_size: int
+        self,
+        packs_per_layer: tuple[tuple[Packed, ...], ...],
+        batch_size: int,
+        clock0: int = 0,
     ) -> None: ...
     def step(self, x: Array, out: Array) -> Array: ...
 
@@ -115,3 +131,70 @@ def long_sum_squares(
 ) -> np.floating[Any]: ...
 def fma_loop(isa: str, dtype: str, rounds: int, threads: int) -> int: ...
 def read_loop(x: Array, isa: str, rounds: int, threads: int) -> int: ...
+
+Borders: TypeAlias = tuple[tuple[Array | None, Array | None], ...]
+GridShape: TypeAlias = tuple[tuple[int, ...], int, tuple[int, ...]]
+
+def grid_dims() -> int: ...
+
+@final
+class GridBlock:
+    @property
+    def isa(self) -> str: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def kinds(self) -> tuple[str, ...]: ...
+    def __init__(
+        self,
+        isa: str,
+        dtype: str,
+        hidden_size: int,
+        kinds: tuple[str, ...],
+        phases: tuple[int, ...],
+        tanh_outside: bool,
+    ) -> None: ...
+
+@final
+class GridPacked:
+    @property
+    def has_backward(self) -> bool: ...
+    def equals(self, other: GridPacked) -> bool: ...
+
+def grid_pack(
+    block: GridBlock, k: int, w: Array, b: Array | None, backward: bool
+) -> GridPacked: ...
+
+@final
+class GridCache:
+    threads: int
+    def states(self, k: int) -> tuple[Array, Array | None]: ...
+    def gates(self, k: int) -> dict[str, Array]: ...
+
+def grid_forward(
+    packs: tuple[tuple[GridPacked, ...], ...],
+    shape: GridShape,
+    borders: Borders,
+    ends: Borders,
+    lengths: NDArray[np.int64] | None,
+    threads: int,
+    keep: bool,
+) -> GridCache | None: ...
+def grid_backward(
+    packs: tuple[tuple[GridPacked, ...], ...],
+    cache: GridCache,
+    dends: Borders,
+    dborders: Borders,
+    dweights: tuple[tuple[tuple[Array, Array | None], ...], ...],
+) -> None: ...
+
+@final
+class GridStepper:
+    def __init__(
+        self,
+        packs: tuple[tuple[GridPacked, ...], ...],
+        shape: GridShape,
+        borders: Borders,
+        ends: Borders,
+    ) -> None: ...
+    def run(self) -> None: ...

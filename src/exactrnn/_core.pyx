@@ -112,7 +112,14 @@ cdef int _cell_index(str name) except -1:
     return cells().index(name)
 
 
-_ACTIVATIONS = {"tanh": XR_TANH, "relu": XR_RELU, "sigmoid": XR_SIGMOID}
+_ACTIVATIONS = {
+    "tanh": XR_TANH, "relu": XR_RELU, "sigmoid": XR_SIGMOID,
+    "hard_sigmoid": XR_HARD_SIGMOID, "softsign": XR_SOFTSIGN, "identity": XR_IDENTITY,
+}
+_GATES = {"i": XR_GATE_I, "f": XR_GATE_F, "o": XR_GATE_O}
+_COUPLED = {
+    None: XR_NOT_COUPLED, "input": XR_COUPLED_INPUT, "forget": XR_COUPLED_FORGET,
+}
 _FUNCTIONS = {
     "exp": XR_EXP, "log": XR_LOG, "tanh": XR_TANH_OF, "sigmoid": XR_SIGMOID_OF,
     "flush": XR_FLUSH,
@@ -139,17 +146,51 @@ def cells():
     return tuple(names)
 
 
-def cell_info(str cell):
-    """What a cell is: gates, states, stages, and its sums as (name, w, r, stage)."""
-    cdef const xr_cell_info *info = xr_cell_at(_cell_index(cell))
+cdef _Memory _describe(xr_layer *layer, str cell, options):
+    """Complete a layer from its cell and options; returns what it points into."""
+    cdef dict wanted = dict(options or {})
+    layer.cell = _cell_index(cell)
+    layer.O = wanted.get("output_size") or layer.H
+    layer.options.peepholes = sum(_GATES[g] for g in wanted.get("peepholes", ""))
+    layer.options.omit = sum(_GATES[g] for g in wanted.get("omit", ""))
+    layer.options.coupled = _COUPLED[wanted.get("coupled")]
+    layer.options.full_gate_recurrence = wanted.get("full_gate_recurrence", False)
+    cdef tuple modules = tuple(wanted.get("modules", ()))
+    cdef _Memory memory = _Memory(len(modules) * sizeof(xr_module), False)
+    cdef xr_module *module = <xr_module *> memory.data
+    for m, (size, period) in enumerate(modules):
+        module[m] = xr_module(size, period)
+    layer.modules, layer.module = len(modules), module
+    xr_describe(layer)
+    return memory
+
+
+def cell_info(str cell, options=None):
+    """What a cell is with some options; its sums as (name, w, r, stage)."""
+    cdef xr_layer layer
+    memset(&layer, 0, sizeof(layer))
+    layer.engine = _engine_of(isas()[0], XR_F32)
+    memory = _describe(&layer, cell, options)
+    cdef xr_cell_info *info = &layer.info
     sums = []
     for s in range(info.sums):
         w, r = (None if k < 0 else k for k in (info.sum[s].w, info.sum[s].r))
         sums.append((info.sum[s].name.decode(), w, r, info.sum[s].stage))
     return {
-        "gates": info.gates, "states": info.states, "stages": info.stages,
-        "sums": tuple(sums), "keeps_sums": bool(info.keeps_sums),
+        "w_blocks": info.w_blocks, "r_blocks": info.r_blocks, "states": info.states,
+        "stages": info.stages, "sums": tuple(sums),
+        "keeps_sums": bool(info.keeps_sums), "vectors": info.vectors,
+        "links": info.links, "projects": bool(info.projects),
+        "takes_lower": bool(info.takes_lower),
     }
+
+
+def padded(Py_ssize_t units):
+    """The length of a padded row of that many units."""
+    cdef xr_layer layer
+    memset(&layer, 0, sizeof(layer))
+    layer.H = units
+    return xr_padded_units(&layer)
 
 
 def max_threads():
@@ -176,7 +217,7 @@ cdef class Packed:
 
     cdef xr_layer layer
     cdef xr_dtype kind
-    cdef _Memory forward, backward
+    cdef _Memory forward, backward, modules
     cdef readonly str isa, dtype, cell
 
     @property
@@ -186,6 +227,10 @@ cdef class Packed:
     @property
     def hidden_size(self):
         return self.layer.H
+
+    @property
+    def output_size(self):
+        return self.layer.O
 
     @property
     def has_backward(self):
@@ -202,28 +247,30 @@ cdef class Packed:
 
 
 def pack(str isa, str dtype, str cell, tuple weights, tuple activations, clip,
-         bint backward):
-    """Pack `weights`, (w_ih, w_hh, b_ih, b_hh), the biases or None."""
+         options, bint backward):
+    """Pack weights (w_ih, w_hh, b_ih, b_hh, w_hr, b_hr, vectors, w_gates) or None."""
     cdef Packed packed = Packed.__new__(Packed)
     packed.isa, packed.dtype, packed.cell = isa, dtype, cell
     packed.kind = _dtype_of(dtype)
     packed.layer.engine = _engine_of(isa, packed.kind)
-    packed.layer.cell = _cell_index(cell)
-    if clip is not None:
-        raise ValueError(f"clip: expected None, got {clip!r}")
+    packed.layer.clip = 0.0 if clip is None else clip
     for index, name in enumerate(activations):
         packed.layer.activation[index] = _ACTIVATIONS[name]
     cdef Py_ssize_t itemsize = _itemsize(packed.kind)
     views = [None if a is None else _View(a, itemsize, False) for a in weights]
-    cdef _View w_ih = views[0], w_hh = views[1], b_ih = views[2], b_hh = views[3]
+    cdef _View w_ih = views[0]
     cdef xr_weights from_ = xr_weights(
-        _data(w_ih), _data(w_hh), _data(b_ih), _data(b_hh)
+        _data(views[0]), _data(views[1]), _data(views[2]), _data(views[3]),
+        _data(views[4]), _data(views[5]), _data(views[6]), _data(views[7]),
     )
+    packed.modules = _describe(&packed.layer, cell, options)
     packed.layer.I = w_ih.buffer.shape[1]
-    packed.layer.H = w_hh.buffer.shape[1]
-    packed.forward = _Memory(xr_packed_bytes(&packed.layer), True)
+    packed.layer.H = w_ih.buffer.shape[0] // packed.layer.info.w_blocks
+    if packed.layer.O == 0:
+        packed.layer.O = packed.layer.H
+    packed.forward = _Memory(xr_packed_bytes(&packed.layer), False)
     if backward:
-        packed.backward = _Memory(xr_packed_backward_bytes(&packed.layer), True)
+        packed.backward = _Memory(xr_packed_backward_bytes(&packed.layer), False)
     with nogil:
         xr_pack(&packed.layer, &from_, packed.forward.data)
         if backward:
@@ -256,6 +303,12 @@ cdef class _Call:
             self.alive.append(view)
             self.problem.lengths = <const int64_t *> (<_View> view).buffer.buf
 
+    cdef set_clock(self, clock):
+        if clock is not None:
+            view = _View(clock, sizeof(int64_t), False)
+            self.alive.append(view)
+            self.problem.clock = <const int64_t *> (<_View> view).buffer.buf
+
     cdef _View hold(self, array, bint writable):
         cdef _View view = _View(array, self.itemsize, writable)
         self.alive.append(view)
@@ -276,34 +329,72 @@ cdef class LayerCache:
 
     cdef _Memory memory
     cdef xr_cache_layout_of at
-    cdef Py_ssize_t T, B, H
-    cdef int directions, cell
-    cdef object lengths
-    cdef str dtype
+    cdef Packed packed
+    cdef Py_ssize_t T, B
+    cdef int directions
+    cdef object lengths, clock
     cdef public int threads
 
     def gates(self, int direction):
         """Values kept in the places of the sums, by name: views [T, B, H]."""
-        cdef const xr_cell_info *info = xr_cell_at(self.cell)
+        cdef xr_cell_info *info = &self.packed.layer.info
         if not info.keeps_sums:
             return {}
         shape = (self.T, self.B, info.sums, self.at.Hp)
-        first = direction * self.at.direction + self.at.sums
-        flat = np.frombuffer(self.memory, dtype=self.dtype)[first:]
-        rows = flat[: self.T * self.B * info.sums * self.at.Hp].reshape(shape)
+        rows = self._array(direction, self.at.sums, shape)
         return {
-            info.sum[s].name.decode(): rows[:, :, s, : self.H] for s in range(info.sums)
+            info.sum[s].name.decode(): rows[:, :, s, : self.packed.layer.H]
+            for s in range(info.sums)
+            if info.sum[s].matrix == XR_HH and max(info.sum[s].w, info.sum[s].r) >= 0
         }
 
+    def states(self, int direction):
+        """States after each step, in the cell's order: arrays [T, B, O or H]."""
+        cdef xr_layer *layer = &self.packed.layer
+        shape = (self.T, self.B, self.at.Hp)
+        columns = [layer.O if k == 0 else layer.H for k in range(layer.info.states)]
+        return tuple(
+            self._array(direction, self.at.state[k], shape)[..., self._units(width)]
+            for k, width in enumerate(columns)
+        )
 
-def forward(tuple packs, x, y, state, tuple state_out, lengths, int threads, bint keep):
-    """One layer over a whole sequence; returns a LayerCache if `keep`, else None."""
+    cdef _units(self, Py_ssize_t width):
+        """Where the caller's units lie in a row."""
+        cdef xr_layer *layer = &self.packed.layer
+        if layer.modules == 0:
+            return slice(width)
+        sizes = [layer.module[m].size for m in range(layer.modules)]
+        begins = np.cumsum([0] + [padded(size) for size in sizes[:-1]])
+        return np.concatenate(
+            [begin + np.arange(size) for begin, size in zip(begins, sizes)]
+        )
+
+    cdef _array(self, int direction, Py_ssize_t first, shape):
+        first += direction * self.at.direction
+        flat = np.frombuffer(self.memory, dtype=self.packed.dtype)[first:]
+        return flat[: np.prod(shape)].reshape(shape)
+
+
+def forward(tuple packs, x, y, tuple states, tuple rows, int threads, bint keep,
+            tuple cells=None):
+    """One layer over a whole sequence; returns a LayerCache if `keep`, else None.
+
+    `states` are those before, or None, and those after; `rows` are lengths and clock,
+    each an array or None; `cells` are the states of the layer below and where to put
+    this layer's for the one above.
+    """
+    state, state_out = states
+    lengths, clock = rows
     cdef _View xs = _View(x, _itemsize((<Packed> packs[0]).kind), False)
     cdef Py_ssize_t T = xs.buffer.shape[0], B = xs.buffer.shape[1]
     cdef _Call call = _Call(packs, T, B, lengths, threads)
     cdef xr_problem *problem = &call.problem
     problem.x = _sequence(xs)
     problem.y = _sequence(call.hold(y, True))
+    lower, upper = cells or (None, None)
+    problem.lower = call.data(lower, False)
+    problem.upper = call.data(upper, True)
+    call.set_clock(clock)
     for k in range(len(state_out)):
         problem.state[k] = call.data(None if state is None else state[k], False)
         problem.state_out[k] = call.data(state_out[k], True)
@@ -312,10 +403,10 @@ def forward(tuple packs, x, y, state, tuple state_out, lengths, int threads, bin
         cache = LayerCache.__new__(LayerCache)
         cache.at = xr_cache_layout(problem)
         cache.memory = _Memory(cache.at.bytes, False)
-        cache.T, cache.B, cache.H = T, B, problem.layer.H
-        cache.directions, cache.cell = problem.directions, problem.layer.cell
+        cache.packed, cache.T, cache.B = packs[0], T, B
+        cache.directions = problem.directions
         cache.lengths = None if lengths is None else np.array(lengths)
-        cache.dtype = (<Packed> packs[0]).dtype
+        cache.clock = None if clock is None else np.array(clock)
         cache.threads = threads
         problem.cache = cache.memory.data
     call.take_scratch(False)
@@ -324,12 +415,24 @@ def forward(tuple packs, x, y, state, tuple state_out, lengths, int threads, bin
     return cache
 
 
-def backward(tuple packs, LayerCache cache, x, dy, dstate, dx, tuple dstate_out,
-             tuple dweights):
-    """Gradients of one layer; `dweights` per direction (w_ih, w_hh, b_ih, b_hh)."""
+def backward(tuple packs, LayerCache cache, x, dy, dstate, tuple gradients,
+             bint truncated=False, tuple cells=None):
+    """Gradients of one layer, written to `gradients`: of x, of the initial states, and,
+    added to, of the weights per direction in the order of `pack`.
+
+    `cells` are the states of the layer below, where to put their gradient, and the
+    gradient of this layer's own that the one above has put there.
+    """
+    dx, dstate_out, dweights = gradients
+    lower, dlower, dupper = cells or (None, None, None)
     cdef _Call call = _Call(packs, cache.T, cache.B, cache.lengths, cache.threads)
     cdef xr_problem *problem = &call.problem
     problem.cache = cache.memory.data
+    problem.truncated = truncated
+    problem.lower = call.data(lower, False)
+    problem.dupper = call.data(dupper, False)
+    problem.dlower = call.data(dlower, True)
+    call.set_clock(cache.clock)
     problem.x = _sequence(call.hold(x, False))
     problem.dx = _sequence(call.hold(dx, True))
     if dy is not None:
@@ -337,100 +440,16 @@ def backward(tuple packs, LayerCache cache, x, dy, dstate, dx, tuple dstate_out,
     for k in range(len(dstate_out)):
         problem.dstate[k] = call.data(None if dstate is None else dstate[k], False)
         problem.dstate_out[k] = call.data(dstate_out[k], True)
-    for d, (w_ih, w_hh, b_ih, b_hh) in enumerate(dweights):
+    for d, dw in enumerate(dweights):
         problem.dw[d] = xr_gradients(
-            call.data(w_ih, True), call.data(w_hh, True),
-            call.data(b_ih, True), call.data(b_hh, True),
+            call.data(dw[0], True), call.data(dw[1], True),
+            call.data(dw[2], True), call.data(dw[3], True),
+            call.data(dw[4], True), call.data(dw[5], True),
+            call.data(dw[6], True), call.data(dw[7], True),
         )
     call.take_scratch(True)
     with nogil:
         xr_backward(problem)
-
-
-@cython.final
-cdef class Stepper:
-    """Stacked layers one step at a time; state and memory are kept between steps."""
-
-    cdef list calls
-    cdef readonly tuple state
-    cdef _Memory between
-    cdef Py_ssize_t in_bytes, out_bytes, itemsize
-    cdef bint release_gil
-    cdef const char *format
-
-    def __cinit__(self, tuple packs_per_layer, Py_ssize_t batch_size):
-        cdef Packed first = packs_per_layer[0][0]
-        cdef Py_ssize_t L = len(packs_per_layer), B = batch_size, H = first.layer.H
-        cdef const xr_cell_info *info = xr_cell_at(first.layer.cell)
-        cdef _Call call
-        cdef char *even
-        cdef char *odd
-        cdef Py_ssize_t work = 0
-        self.itemsize = _itemsize(first.kind)
-        self.format = "f" if first.kind == XR_F32 else "d"
-        self.in_bytes = B * first.layer.I * self.itemsize
-        self.out_bytes = B * H * self.itemsize
-        self.state = tuple(
-            np.zeros((L, B, H), dtype=first.dtype) for _ in range(info.states)
-        )
-        self.between = _Memory(2 * self.out_bytes, False)
-        even = <char *> self.between.data
-        odd = even + self.out_bytes
-        self.calls = []
-        for layer, packs in enumerate(packs_per_layer):
-            call = _Call(packs, 1, B, None, 1)
-            call.problem.x.row = call.problem.layer.I
-            call.problem.x.data = odd if layer % 2 == 0 else even
-            call.problem.y.row = H
-            call.problem.y.data = even if layer % 2 == 0 else odd
-            for k in range(info.states):
-                call.problem.state_out[k] = call.data(self.state[k][layer], True)
-                call.problem.state[k] = call.problem.state_out[k]
-            call.take_scratch(False)
-            self.calls.append(call)
-            work += B * info.gates * H * (H + call.problem.layer.I)
-        self.release_gil = work > KEEP_GIL_WORK
-
-    cdef _run(self, void *x, void *y):
-        cdef _Call call = self.calls[0]
-        call.problem.x.data = x
-        call = self.calls[-1]
-        call.problem.y.data = y
-        for call in self.calls:
-            if self.release_gil:
-                with nogil:
-                    xr_forward(&call.problem)
-            else:
-                xr_forward(&call.problem)
-
-    def step(self, x, out):
-        """Read `x` [B, I], write `out` [B, H], both contiguous; returns `out`."""
-        cdef Py_buffer source, target
-        PyObject_GetBuffer(x, &source, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS)
-        try:
-            self._check("x", &source, self.in_bytes)
-            PyObject_GetBuffer(
-                out, &target, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE
-            )
-            try:
-                self._check("out", &target, self.out_bytes)
-                if (<char *> source.buf < <char *> target.buf + target.len
-                        and <char *> target.buf < <char *> source.buf + source.len):
-                    raise ValueError("out: expected memory of its own, got x's")
-                self._run(source.buf, target.buf)
-            finally:
-                PyBuffer_Release(&target)
-        finally:
-            PyBuffer_Release(&source)
-        return out
-
-    cdef int _check(self, str name, Py_buffer *buffer, Py_ssize_t size) except -1:
-        if buffer.format[0] != self.format[0] or buffer.len != size:
-            raise ValueError(
-                f"{name}: expected {size} bytes of format {self.format.decode()}, "
-                f"got {buffer.len} of {buffer.format.decode()}"
-            )
-        return 0
 
 
 def elementary(str name, x, out, str isa):
@@ -456,131 +475,6 @@ cdef _apply(xr_function function, tuple arrays, out, str isa):
                       target.buffer.shape[0])
 
 
-cdef class _Dense:
-    """Kernels around the cells for one call, and what its pointers need alive."""
-
-    cdef const xr_dense *kernels
-    cdef const xr_machine *machine
-    cdef Py_ssize_t itemsize
-    cdef list alive
-
-    def __cinit__(self, array, str isa):
-        dtype = _dtype_of(array.dtype.name)
-        _engine_of(isa, dtype)
-        self.kernels = xr_find_dense(isa.encode(), dtype)
-        self.machine = xr_find_machine(isa.encode(), dtype)
-        self.itemsize = _itemsize(dtype)
-        self.alive = []
-
-    cdef void *data(self, array, bint writable) except? NULL:
-        if array is None:
-            return NULL
-        view = _View(array, self.itemsize, writable)
-        self.alive.append(view)
-        return (<_View> view).buffer.buf
-
-    cdef const int64_t *indices(self, array) except? NULL:
-        view = _View(array, sizeof(int64_t), False)
-        self.alive.append(view)
-        return <const int64_t *> (<_View> view).buffer.buf
-
-    cdef void *scratch(self, size_t size) except NULL:
-        memory = _Memory(size, False)
-        self.alive.append(memory)
-        return (<_Memory> memory).data
-
-
-cdef _Dense _linear(xr_linear *problem, x, w, str isa, int threads):
-    """What both directions of a linear layer read: x [N, K] and w [O, K]."""
-    cdef _Dense dense = _Dense(x, isa)
-    memset(problem, 0, sizeof(xr_linear))
-    problem.N, problem.K = x.shape
-    problem.O = w.shape[0]
-    problem.x = dense.data(x, False)
-    problem.w = dense.data(w, False)
-    problem.threads = threads
-    problem.scratch = dense.scratch(dense.kernels.linear_scratch(problem))
-    return dense
-
-
-def linear_forward(x, w, b, y, str isa, int threads):
-    """y [N, O] = x [N, K] w [O, K]^T + b [O]."""
-    cdef xr_linear problem
-    cdef _Dense dense = _linear(&problem, x, w, isa, threads)
-    problem.b = dense.data(b, False)
-    problem.y = dense.data(y, True)
-    with nogil:
-        dense.kernels.linear_forward(&problem)
-
-
-def linear_backward(x, w, dy, dx, dw, db, str isa, int threads):
-    """dx [N, K] written, dw [O, K] and db [O] added to; dx and db may be None."""
-    cdef xr_linear problem
-    cdef _Dense dense = _linear(&problem, x, w, isa, threads)
-    problem.dy = dense.data(dy, False)
-    problem.dx = dense.data(dx, True)
-    problem.dw = dense.data(dw, True)
-    problem.db = dense.data(db, True)
-    with nogil:
-        dense.kernels.linear_backward(&problem)
-
-
-def softmax_xent(logits, target, loss, dlogits, double scale, str isa, int threads):
-    """Loss [N] of logits [N, V] and targets [N], and the gradient times `scale`."""
-    cdef _Dense dense = _Dense(logits, isa)
-    cdef xr_softmax problem
-    memset(&problem, 0, sizeof(problem))
-    problem.N, problem.V = logits.shape
-    problem.logits = dense.data(logits, False)
-    problem.target = dense.indices(target)
-    problem.loss = dense.data(loss, True)
-    problem.dlogits = dense.data(dlogits, True)
-    problem.scale, problem.threads = scale, threads
-    problem.scratch = dense.scratch(dense.kernels.softmax_scratch(&problem))
-    with nogil:
-        dense.kernels.softmax(&problem)
-
-
-def embedding_backward(index, dy, dw, str isa, int threads):
-    """Adds to row v of dw [V, E] the long sum of the rows of dy [N, E] with index v."""
-    cdef _Dense dense = _Dense(dy, isa)
-    cdef xr_embedding problem
-    memset(&problem, 0, sizeof(problem))
-    problem.N, problem.E = dy.shape
-    problem.V = dw.shape[0]
-    problem.index = dense.indices(index)
-    problem.dy = dense.data(dy, False)
-    problem.dw = dense.data(dw, True)
-    problem.threads = threads
-    problem.scratch = dense.scratch(dense.kernels.embedding_scratch(&problem))
-    with nogil:
-        dense.kernels.embedding_backward(&problem)
-
-
-def long_sum(x, str isa):
-    """The long sum of a 1-d array, from +0.0."""
-    return _long_sum(_Dense(x, isa), x, 0.0, False)
-
-
-def long_sum_squares(x, init, str isa):
-    """The long sum of the squares of a 1-d array, from `init`."""
-    return _long_sum(_Dense(x, isa), x, init, True)
-
-
-cdef _long_sum(_Dense dense, x, init, bint squares):
-    total = np.array([init], dtype=x.dtype)
-    cdef void *out = dense.data(total, True)
-    dense.kernels.long_sum(dense.data(x, False), x.shape[0], squares, out)
-    return total[0]
-
-
-def fma_loop(str isa, str dtype, Py_ssize_t rounds, int threads):
-    """Multiply and add in registers; returns the operations done."""
-    cdef _Dense dense = _Dense(np.empty(0, dtype), isa)
-    return dense.machine.fma_loop(rounds, threads)
-
-
-def read_loop(x, str isa, Py_ssize_t rounds, int threads):
-    """Read a 1-d array over and over; returns the bytes read."""
-    cdef _Dense dense = _Dense(x, isa)
-    return dense.machine.read_loop(dense.data(x, False), x.nbytes, rounds, threads)
+include "_core_stream.pxi"
+include "_core_dense.pxi"
+include "_core_grid.pxi"

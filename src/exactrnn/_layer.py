@@ -1,4 +1,4 @@
-"""What all layers do with a sequence; the public classes are in `layers.py`.
+"""What all layers do with a sequence; the public classes are in `layers/`.
 
 The caller's layouts (time-major, batch first, unbatched) become time-major views here,
 and `_stack.Stack` runs them.
@@ -6,18 +6,40 @@ and `_stack.Stack` runs them.
 
 from __future__ import annotations
 
-from typing import TypeVar, cast
+from collections.abc import Mapping
+from typing import Any, Generic, cast
 
-from exactrnn import _checks
-from exactrnn._checks import Array, ArrayLike, Lengths
-from exactrnn._module import Cache, Gradients, Module
+from exactrnn import _checks, _option_checks, _states
+from exactrnn._checks import Array, ArrayLike
+from exactrnn._config import Config
+from exactrnn._module import Cache, D, Gradients, Module, S
 from exactrnn._stack import Call
 from exactrnn.stream import Stream
 
-S = TypeVar("S", Array, tuple[Array, Array])
+
+def layer_config(
+    cell: str, activations: tuple[str, ...], arguments: Mapping[str, object], **own: Any
+) -> Config:
+    """Check the arguments that all layers share; `own` are fields of one class."""
+    bias = _checks.check_flag("bias", arguments["bias"])
+    wanted = arguments.get("init", "uniform")
+    return Config(
+        cell=cell,
+        activations=activations,
+        input_size=_checks.check_size("input_size", arguments["input_size"]),
+        hidden_size=_checks.check_size("hidden_size", arguments["hidden_size"]),
+        num_layers=_checks.check_size("num_layers", arguments["num_layers"]),
+        bias=bias,
+        batch_first=_checks.check_flag("batch_first", arguments["batch_first"]),
+        dropout=_checks.check_dropout(arguments["dropout"]),
+        bidirectional=_checks.check_flag("bidirectional", arguments["bidirectional"]),
+        dtype=_checks.check_dtype(arguments["dtype"]),
+        init=_option_checks.check_init(wanted, cell, bias),
+        **own,
+    )
 
 
-class RecurrentLayer(Module[S]):
+class RecurrentLayer(Module[S], Generic[S, D]):
     """What all layers do: run, keep, go back, stream.
 
     A call with checked arguments changes nothing but its results. One layer may be
@@ -39,9 +61,10 @@ class RecurrentLayer(Module[S]):
         x : array_like
             Input [T, B, I], [B, T, I] with `batch_first`, or [T, I] unbatched, of the
             layer's dtype; any strides.
-        state : array_like or pair of array_like, optional
-            Initial state: `h` [L*D, B, H], or `(h, c)` for an LSTM; [L*D, H] unbatched;
-            zeros by default. L layers, D directions.
+        state : array_like or tuple of array_like, optional
+            Initial state: `h` [L*D, B, H], or the tuple that the class names, such as
+            `(h, c)` for an LSTM; [L*D, H] unbatched; zeros by default. L layers, D
+            directions.
         lengths : array_like of int, optional
             Steps of each row, [B], 0 to T each, in any order. Padding is never read.
         out : ndarray, optional
@@ -50,7 +73,8 @@ class RecurrentLayer(Module[S]):
         Returns
         -------
         y : ndarray
-            Output [T, B, D*H], laid out as `x`; zeros past a row's length.
+            Output [T, B, D*H], laid out as `x`; zeros past a row's length. D*O wide
+            from cells whose output is O wide.
         state : ndarray or tuple of ndarrays
             Each row's state at its own end, shaped as the initial state. A row of
             length 0 returns its initial state.
@@ -67,7 +91,7 @@ class RecurrentLayer(Module[S]):
             y = self._new_y(call)
             target = self._to_engine(y, call.batched)
             final = self._stack.run(call, target)
-            return y, self._pack_state(final, call.batched)
+            return y, self._pack_state(final, call)
         given = _checks.as_array("x", x, self.dtype)
         inputs = (given, *(call.state or ()))
         y = _checks.check_out(out, self.dtype, self._y_sizes(call), inputs)
@@ -76,7 +100,7 @@ class RecurrentLayer(Module[S]):
         final = self._stack.run(call, self._to_engine(result, call.batched))
         if not direct:
             y[...] = result
-        return y, self._pack_state(final, call.batched)
+        return y, self._pack_state(final, call)
 
     def forward(
         self,
@@ -126,11 +150,11 @@ class RecurrentLayer(Module[S]):
         y = self._new_y(call)
         final, run = self._stack.run_keeping(call, self._to_engine(y, call.batched))
         cache = Cache(self, run, call.batched, gates)
-        return y, self._pack_state(final, call.batched), cache
+        return y, self._pack_state(final, call), cache
 
     def backward(
-        self, cache: Cache, dy: ArrayLike | None, dstate: S | None = None
-    ) -> Gradients[S]:
+        self, cache: Cache, dy: ArrayLike | None, dstate: D | None = None
+    ) -> Gradients[D]:
         """Go back through time, from gradients of outputs to gradients of inputs.
 
         Parameters
@@ -140,7 +164,7 @@ class RecurrentLayer(Module[S]):
         dy : array_like or None
             Gradient of `y`, in its shape; None for none, if `dstate` is given. Values
             past a row's length are not read.
-        dstate : array_like or pair of array_like, optional
+        dstate : array_like or tuple of array_like, optional
             Gradient of the final state, in its shape.
 
         Returns
@@ -157,6 +181,16 @@ class RecurrentLayer(Module[S]):
         TypeError
             If something is not an array or not of the layer's dtype.
         """
+        return self._go_back(cache, dy, dstate)
+
+    def _go_back(
+        self,
+        cache: Cache,
+        dy: ArrayLike | None,
+        dstate: object,
+        truncated: bool = False,
+    ) -> Gradients[D]:
+        """Do what `backward` says; `truncated` as in `LSTM.backward`."""
         _checks.check_owner(cache, self)
         _checks.check_gradient_given(dy, dstate)
         run, batched = cache._run, cache._batched
@@ -166,10 +200,11 @@ class RecurrentLayer(Module[S]):
             given = _checks.as_array("dy", dy, self.dtype)
             _checks.check_shape("dy", given, **self._y_sizes(call))
             dy_taken = _checks.make_readable(self._to_engine(given, batched))
-        dstate_taken = self._take_state("dstate", dstate, call.x.shape[1], batched)
-        dx, dstate_out, dweights = self._stack.run_back(run, dy_taken, dstate_taken)
-        dx_out = self._to_user(dx, batched)
-        return Gradients(dx_out, self._pack_state(dstate_out, batched), dweights)
+        rows = call.x.shape[1]
+        taken = _states.take_gradient(self._stack.config, dstate, rows, batched)
+        dx, dinitial, dweights = self._stack.run_back(run, dy_taken, taken, truncated)
+        dstate_out = cast(D, _states.pack_state(dinitial, None, batched))
+        return Gradients(self._to_user(dx, batched), dstate_out, dweights)
 
     def stream(self, batch_size: int = 1) -> Stream[S]:
         """Make a stream: one time step at a time, with the state kept inside.
@@ -210,31 +245,19 @@ class RecurrentLayer(Module[S]):
         batched = given.ndim == 3
         engine_x = _checks.make_readable(self._to_engine(given, batched))
         steps, rows, _ = engine_x.shape
-        taken: Lengths | None = None
+        ends = None
         if lengths is not None:
-            taken = _checks.check_lengths(lengths, steps, rows, batched)
-        return Call(
-            engine_x, self._take_state("state", state, rows, batched), taken, batched
-        )
-
-    def _take_state(
-        self, name: str, state: object, rows: int, batched: bool
-    ) -> tuple[Array, ...] | None:
-        """Return the state's arrays as [L*D, B, H], or None for zeros."""
-        if state is None:
-            return None
+            ends = _checks.check_lengths(lengths, steps, rows, batched)
         config = self._stack.config
-        sizes = {"L_D": config.num_layers * config.directions}
-        if batched:
-            sizes["B"] = rows
-        sizes["H"] = config.hidden_size
-        parts = _checks.check_state(name, state, config.states, config.dtype, sizes)
-        return parts if batched else tuple(part[:, None, :] for part in parts)
+        parts, clock = _states.take_state(config, state, rows, batched)
+        return Call(engine_x, parts, ends, batched, clock)
 
-    def _pack_state(self, parts: tuple[Array, ...], batched: bool) -> S:
-        if not batched:
-            parts = tuple([part[:, 0, :] for part in parts])
-        return cast(S, parts if len(parts) > 1 else parts[0])
+    def _pack_state(self, parts: tuple[Array, ...], call: Call) -> S:
+        """Return final states as the caller has them, the clock moved on."""
+        clock = call.clock
+        if clock is not None:
+            clock = _states.moved_clock(clock, call.x.shape[0], call.lengths)
+        return cast(S, _states.pack_state(parts, clock, call.batched))
 
     def _to_engine(self, array: Array, batched: bool) -> Array:
         """Return a view [T, B, ...] of an array in the caller's layout."""
@@ -251,7 +274,8 @@ class RecurrentLayer(Module[S]):
     def _y_sizes(self, call: Call) -> dict[str, int]:
         """Return the sizes of y in the caller's order of axes."""
         steps, rows, _ = call.x.shape
-        width = {"D_H": self._stack.config.directions * self._stack.config.hidden_size}
+        config = self._stack.config
+        width = {f"D_{config.output_letter}": config.directions * config.output_size}
         if not call.batched:
             return {"T": steps, **width}
         if self.batch_first:
@@ -260,7 +284,7 @@ class RecurrentLayer(Module[S]):
 
     def _new_y(self, call: Call) -> Array:
         steps, rows, _ = call.x.shape
-        width = self._stack.config.directions * self.hidden_size
+        width = self._stack.config.directions * self.output_size
         shape: tuple[int, ...] = (steps, rows, width)
         if not call.batched:
             shape = (steps, width)

@@ -8,38 +8,46 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
-from exactrnn import _checks, _init
-from exactrnn._checks import Array, ArrayLike, FloatType
-from exactrnn._config import Config
+from exactrnn import _checks, _init, _leak
+from exactrnn._checks import Array, ArrayLike, FloatType, Lengths
+from exactrnn._config import Config, Init
 from exactrnn._stack import Run, Stack
 
-OPTIONS = tuple(field.name for field in fields(Config) if field.name != "suffixed")
+OPTIONS = (
+    *("cell", "activations", "input_size", "hidden_size", "output_size", "bias"),
+    *("dtype", "clip", "num_layers", "bidirectional", "batch_first", "dropout"),
+    *("init", "forget_bias"),
+)
 """Options of every layer that can be read as its attributes."""
 
-S = TypeVar("S", Array, tuple[Array, Array])
-"""A state: `h` for cells with one, `(h, c)` for cells with two."""
+S = TypeVar("S", bound=Array | tuple[NDArray[Any], ...])
+"""A state: `h` for cells with one, `(h, c)` and so on for cells with more."""
+N = TypeVar("N", bound=np.generic)
+D = TypeVar("D", bound=Array | tuple[Array, ...])
+"""The gradient of a state: of the same form, but for parts that have no gradient."""
 
 
-class Gradients(NamedTuple, Generic[S]):
+class Gradients(NamedTuple, Generic[D]):
     """What `backward` returns.
 
     Attributes
     ----------
     x : ndarray
         Gradient of the input, in the input's shape.
-    state : ndarray or tuple of two ndarrays
-        Gradient of the initial state, in its shape.
+    state : ndarray or tuple of ndarrays
+        Gradient of the initial state, in its shape; of a clockwork layer's that of `h`
+        alone.
     weights : dict of str to ndarray
         Gradient of each weight by name.
     """
 
     x: Array
-    state: S
+    state: D
     weights: dict[str, Array]
 
 
@@ -69,8 +77,12 @@ class Cache:
     ----------
     gates : dict of str to ndarray
         The gate activations, if `forward` was called with `gates=True`.
+    states : dict of str to ndarray
+        The states after each step.
+    lengths : ndarray or None
+        The lengths that `forward` was given.
     masks : tuple of ndarray
-        The dropout masks [T, B, D*H] between the layers, 0 or 1/(1-p); empty without
+        The dropout masks [T, B, D*O] between the layers, 0 or 1/(1-p); empty without
         dropout.
     """
 
@@ -95,8 +107,8 @@ class Cache:
     def gates(self) -> dict[str, Array]:
         """The gate activations as read-only arrays, by name with the weights' suffix.
 
-        Each is shaped as the output of one direction: [T, B, H], [B, T, H] with
-        `batch_first`, [T, H] unbatched. Values past a row's length have no meaning.
+        Each is [T, B, H], [B, T, H] with `batch_first`, [T, H] unbatched. Values past
+        a row's length have no meaning.
 
         Raises
         ------
@@ -107,13 +119,33 @@ class Cache:
             raise ValueError(
                 "gates: expected forward(..., gates=True), got gates=False"
             )
+        return self._shown(self._owner._stack.gates(self._run))
+
+    @property
+    def states(self) -> dict[str, Array]:
+        """The states after each step as read-only arrays, by name: `h_l0`, `c_l0`, ...
+
+        Shaped as the gates, but `h` is as wide as the output. In the reverse direction
+        the one at step t is that after reading x_t, so the last one is at t = 0. Values
+        past a row's length have no meaning. A clock is not among them.
+        """
+        return self._shown(self._owner._stack.states(self._run))
+
+    @property
+    def lengths(self) -> Lengths | None:
+        """The lengths [B] that `forward` was given, read-only, or None."""
+        lengths = self._run.lengths
+        return None if lengths is None else _read_only(lengths)
+
+    def _shown(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Return time-major arrays in the caller's layout, read-only."""
         return {
-            name: _read_only(self._owner._to_user(gate, self._batched))
-            for name, gate in self._owner._stack.gates(self._run).items()
+            name: _read_only(self._owner._to_user(array, self._batched))
+            for name, array in arrays.items()
         }
 
 
-def _read_only(array: Array) -> Array:
+def _read_only(array: NDArray[N]) -> NDArray[N]:
     view = array.view()
     view.flags.writeable = False
     return view
@@ -137,6 +169,7 @@ class Module(Generic[S]):
     activations: tuple[str, ...]
     input_size: int
     hidden_size: int
+    output_size: int
     num_layers: int
     bias: bool
     bidirectional: bool
@@ -144,6 +177,8 @@ class Module(Generic[S]):
     dropout: float
     dtype: FloatType
     clip: float | None
+    init: Init
+    forget_bias: float | None
 
     _stack: Stack
     _options: Mapping[str, object]
@@ -152,15 +187,24 @@ class Module(Generic[S]):
     def __init__(self, arguments: Mapping[str, object], seed: object) -> None:
         generator = _init.make_generator(_checks.check_seed(seed))
         config = self._configure(arguments)
-        weights = _init.draw_weights(
-            config.weight_shapes, config.hidden_size, config.dtype, generator
-        )
-        self._assemble(arguments, weights, generator)
+        self._assemble(arguments, self._draw_weights(config, generator), generator)
 
     @classmethod
     def _configure(cls, arguments: Mapping[str, object]) -> Config:
         """Check the constructor's arguments."""
         raise NotImplementedError
+
+    @classmethod
+    def _draw_weights(
+        cls, config: Config, generator: np.random.PCG64
+    ) -> dict[str, Array]:
+        """Return the first weights by name."""
+        weights = _init.draw_weights(config, generator)
+        for weight in config.weights:
+            if weight.kind == "leak_logit" and config.leak is not None:
+                weights[weight.name] = _leak.first_logit(config.leak, config.dtype)
+            config.clear_absent(weight, weights[weight.name])
+        return weights
 
     @classmethod
     def restore(
@@ -171,12 +215,9 @@ class Module(Generic[S]):
     ) -> Self:
         """Build a layer from its parts, drawing nothing; all is checked as given."""
         config = cls._configure(arguments)
+        _checks.check_names("weights", weights, config.weight_shapes)
         shapes = config.weight_shapes
-        _checks.check_names("weights", weights, shapes)
-        taken = {
-            name: _take_weight(name, weights[name], shapes[name], config.dtype)
-            for name in shapes
-        }
+        taken = {name: config.take_weight(name, weights[name]) for name in shapes}
         generator = _init.make_generator(None)
         if generator_state is not None:
             generator.state = cast(Any, generator_state)
@@ -191,13 +232,15 @@ class Module(Generic[S]):
         generator: np.random.PCG64,
     ) -> None:
         config = self._configure(arguments)
-        options = {name: getattr(config, name) for name in OPTIONS}
-        options |= {n: value for n, value in arguments.items() if n not in options}
+        checked = {name: getattr(config, name) for name in OPTIONS}
+        plain = {**arguments, **checked, **config.given}
+        # An argument may leave open what an attribute says: output_size=None.
+        options = {**plain, **checked}
         self.__dict__.update(options)
         self.__dict__.update(
             _stack=Stack(config, weights, generator),
             _options=options,
-            _arguments={name: options[name] for name in arguments},
+            _arguments={name: plain[name] for name in arguments},
         )
 
     # Weights as attributes; options cannot be set
@@ -233,10 +276,14 @@ class Module(Generic[S]):
     def __repr__(self) -> str:
         arguments, parts = self.arguments(), []
         for name, parameter in inspect.signature(type(self)).parameters.items():
-            if parameter.default is inspect.Parameter.empty and name in arguments:
-                parts.append(str(arguments[name]))
-            elif arguments.get(name, parameter.default) != parameter.default:
-                parts.append(f"{name}={arguments[name]!r}")
+            value = arguments.get(name, parameter.default)
+            if value is parameter.default:
+                continue  # also what is needed but no argument of ours
+            if parameter.default is inspect.Parameter.empty:
+                keyword = parameter.kind is inspect.Parameter.KEYWORD_ONLY
+                parts.append(f"{name}={value!r}" if keyword else str(value))
+            elif value != parameter.default:
+                parts.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(parts)})"
 
     def arguments(self) -> dict[str, Any]:
@@ -251,9 +298,8 @@ class Module(Generic[S]):
 
     @property
     def num_parameters(self) -> int:
-        """Number of weights, all arrays together."""
-        shapes = self._stack.config.weight_shapes.values()
-        return sum(int(np.prod(shape)) for shape in shapes)
+        """Number of weights, all arrays together, but for absent connections."""
+        return self._stack.config.num_parameters
 
     def parameters(self) -> dict[str, Array]:
         """Return the weights themselves: writing into the arrays changes the layer.
@@ -302,9 +348,9 @@ class Module(Generic[S]):
         TypeError
             If a dtype is not the layer's; nothing is changed then.
         """
-        store = self._stack.store
-        if not isinstance(state_dict, Mapping):
-            got = _checks.describe(state_dict)
+        store, given = self._stack.store, cast(object, state_dict)
+        if not isinstance(given, Mapping):
+            got = _checks.describe(given)
             raise TypeError(f"state_dict: expected a mapping, got {got}")
         if strict:
             _checks.check_names("state_dict", state_dict, store.names)
@@ -314,8 +360,8 @@ class Module(Generic[S]):
         return IncompatibleKeys(missing, unexpected)
 
     def _assign(self, values: Mapping[str, object]) -> None:
-        shapes, dtype = self._stack.config.weight_shapes, self.dtype
-        taken = {n: _take_weight(n, v, shapes[n], dtype) for n, v in values.items()}
+        take = self._stack.config.take_weight
+        taken = {name: take(name, value) for name, value in values.items()}
         self._stack.store.assign(taken)
 
     # Copies of the whole
@@ -340,15 +386,3 @@ class Module(Generic[S]):
     def _to_user(self, array: Array, batched: bool) -> Array:
         """Return a time-major array in the layout that the caller uses."""
         raise NotImplementedError
-
-
-def _take_weight(
-    name: str, value: object, shape: tuple[int, ...], dtype: FloatType
-) -> Array:
-    """Return a weight as an array of its own."""
-    array = _checks.as_array(name, value, dtype)
-    letters = ("G*H", "I" if name.startswith("weight_ih") else "H")
-    if array.shape != shape:
-        sizes = dict(zip(letters, shape, strict=False))
-        raise _checks.shape_error(name, _checks.spell(sizes), array.shape)
-    return np.array(array, dtype, order="C")

@@ -8,7 +8,7 @@ it. Dropout between the layers happens here, in `run_keeping` and `run_back`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -16,17 +16,21 @@ import numpy as np
 
 from exactrnn import _checks, _core, _init, engine
 from exactrnn._checks import Array, Lengths
-from exactrnn._config import Config
+from exactrnn._config import LEAK_ROLE, Config
 from exactrnn._weights import ParameterStore
 
 
 class Call(NamedTuple):
-    """A checked call: `x` [T, B, I] time-major, states [L*D, B, H] each or None."""
+    """A checked call: `x` [T, B, I] time-major, states [L*D, B, width] each or None.
+
+    `clock` [B] is None for cells that do not count steps.
+    """
 
     x: Array
     state: tuple[Array, ...] | None
     lengths: Lengths | None
     batched: bool
+    clock: Lengths | None = None
 
     @property
     def empty(self) -> bool:
@@ -40,6 +44,7 @@ class Run:
 
     `inputs[layer]` [T, B, I of the layer] is what each layer read, after the dropout
     `masks[layer - 1]`; `kept[layer]` is the kernels' own, none for an empty call.
+    `cells[layer]` [D, T, B, Hp] are the cell states that a layer handed up, or None.
     """
 
     version: int
@@ -47,6 +52,7 @@ class Run:
     inputs: tuple[Array, ...]
     masks: tuple[Array, ...]
     kept: tuple[_core.LayerCache, ...]
+    cells: tuple[Array | None, ...]
 
 
 class Stack:
@@ -79,55 +85,70 @@ class Stack:
             return dict(self._generator.state)
 
     def run(self, call: Call, y: Array) -> tuple[Array, ...]:
-        """Compute the output into `y` [T, B, D*H] and return the final states."""
-        config = self.config
+        """Compute the output into `y` [T, B, D*O] and return the final states."""
         packs = self.store.packs(engine.isa())
         threads = engine.get_num_threads()
         state_out = self._new_states(call)
         if call.empty:
             return state_out
-        x = call.x
+        top = self.config.num_layers - 1
+        x, lower = call.x, None
         for layer, panels in enumerate(packs.panels):
-            target = y if layer == config.num_layers - 1 else self.new_output(call)
-            state = None if call.state is None else self._at(layer, call.state)
-            final = self._at(layer, state_out)
-            _core.forward(panels, x, target, state, final, call.lengths, threads, False)
-            x = target
+            target = y if layer == top else self.new_output(call)
+            cells = self._new_cells(layer, call)
+            _core.forward(
+                panels,
+                x,
+                target,
+                self._states_of(layer, call, state_out),
+                (call.lengths, call.clock),
+                threads,
+                False,
+                (lower, cells),
+            )
+            x, lower = target, cells
         return state_out
 
     def run_keeping(self, call: Call, y: Array) -> tuple[tuple[Array, ...], Run]:
         """Compute as `run`, with dropout, and keep what `run_back` needs."""
-        config = self.config
         packs = self.store.packs(engine.isa(), backward=True)
         threads = engine.get_num_threads()
         state_out = self._new_states(call)
+        top = self.config.num_layers - 1
         inputs, masks, kept = [call.x], self._draw_masks(call), []
+        cells = [self._new_cells(layer, call) for layer in range(top + 1)]
         for layer, panels in enumerate(packs.panels):
-            top = layer == config.num_layers - 1
-            target = y if top else self.new_output(call)
-            state = None if call.state is None else self._at(layer, call.state)
-            final = self._at(layer, state_out)
+            target = y if layer == top else self.new_output(call)
             if not call.empty:
                 cache = _core.forward(
                     panels,
                     inputs[-1],
                     target,
-                    state,
-                    final,
-                    call.lengths,
+                    self._states_of(layer, call, state_out),
+                    (call.lengths, call.clock),
                     threads,
                     True,
+                    (cells[layer - 1] if layer else None, cells[layer]),
                 )
                 kept.append(cast(_core.LayerCache, cache))
-            if not top:
+            if layer < top:
                 inputs.append(target * masks[layer] if masks else target)
-        kept_run = Run(
-            packs.version, call.lengths, tuple(inputs), tuple(masks), tuple(kept)
+        run = Run(
+            packs.version,
+            call.lengths,
+            tuple(inputs),
+            tuple(masks),
+            tuple(kept),
+            tuple(cells),
         )
-        return state_out, kept_run
+        return state_out, run
 
     def run_back(
-        self, run: Run, dy: Array | None, dstate: tuple[Array, ...] | None
+        self,
+        run: Run,
+        dy: Array | None,
+        dstate: tuple[Array, ...] | None,
+        truncated: bool = False,
     ) -> tuple[Array, tuple[Array, ...], dict[str, Array]]:
         """Return the gradients of input, initial states and weights."""
         config = self.config
@@ -141,47 +162,91 @@ class Stack:
         dstate_out = self._new_states(call)
         if not run.kept:
             return np.zeros_like(call.x), dstate_out, weights
-        groups = config.weight_groups
+        dcells = None
         for layer in reversed(range(config.num_layers)):
             if dy is not None and run.masks and layer < config.num_layers - 1:
                 dy = dy * run.masks[layer]
             dx = _checks.allocate(run.inputs[layer].shape, config.dtype)
-            dweights = tuple(
-                tuple(None if name is None else weights[name] for name in names)
-                for names in groups[layer]
-            )
+            dweights = self._new_gradients(layer, weights)
+            lower = run.cells[layer - 1] if layer else None
+            dlower = None if lower is None else np.empty_like(lower)
             _core.backward(
                 packs.panels[layer],
                 run.kept[layer],
                 run.inputs[layer],
                 dy,
                 None if dstate is None else self._at(layer, dstate),
-                dx,
-                self._at(layer, dstate_out),
-                dweights,
+                (dx, self._at(layer, dstate_out), dweights),
+                truncated,
+                (lower, dlower, dcells),
             )
-            dy = dx
+            if config.learn_leak:
+                self._name_gradients(layer, dweights, weights)
+            dy, dcells = dx, dlower
         return dx, dstate_out, weights
+
+    def _new_gradients(
+        self, layer: int, weights: Mapping[str, Array]
+    ) -> tuple[tuple[Array | None, ...], ...]:
+        """Return where the kernels add the gradients of a layer: by direction and role.
+
+        They are the arrays of `weights`, but for the leak, of which the user has
+        another gradient.
+        """
+        config, found = self.config, []
+        for names in config.weight_groups[layer]:
+            arrays = [None if name is None else weights[name] for name in names]
+            if config.learn_leak:
+                arrays[LEAK_ROLE] = np.zeros((1, config.hidden_size), config.dtype)
+            found.append(tuple(arrays))
+        return tuple(found)
+
+    def _name_gradients(
+        self,
+        layer: int,
+        dweights: tuple[tuple[Array | None, ...], ...],
+        weights: dict[str, Array],
+    ) -> None:
+        """Put the user's gradients of a layer in the place of the kernels'."""
+        with self.store.read() as own:
+            for direction, by_role in enumerate(dweights):
+                weights |= self.config.user_gradients(own, by_role, layer, direction)
 
     def new_output(self, call: Call) -> Array:
         steps, rows, _ = call.x.shape
-        width = self.config.directions * self.config.hidden_size
+        width = self.config.directions * self.config.output_size
         return _checks.allocate((steps, rows, width), self.config.dtype)
 
-    def _new_states(self, call: Call) -> tuple[Array, ...]:
-        """Return arrays [L*D, B, H] for final states; those of an empty call."""
+    def _new_cells(self, layer: int, call: Call) -> Array | None:
+        """Return where a layer puts the cell states that the one above reads."""
         config = self.config
-        rows = call.x.shape[1]
-        shape = (config.num_layers * config.directions, rows, config.hidden_size)
-        kinds = range(config.states)
+        if layer == config.num_layers - 1 or not config.hands_cells_up:
+            return None
+        steps, rows, _ = call.x.shape
+        padded = _core.padded(config.hidden_size)
+        shape = (config.directions, steps, rows, padded)
+        return _checks.allocate(shape, config.dtype)
+
+    def _new_states(self, call: Call) -> tuple[Array, ...]:
+        """Return arrays [L*D, B, width] for final states; those of an empty call."""
+        config = self.config
+        lead = (config.num_layers * config.directions, call.x.shape[1])
+        sizes, dtype = config.state_sizes, config.dtype
         if not call.empty:
-            return tuple([_checks.allocate(shape, config.dtype) for _ in kinds])
+            return tuple([_checks.allocate((*lead, width), dtype) for width in sizes])
         if call.state is not None:
             return tuple([part.copy() for part in call.state])
-        return tuple([np.zeros(shape, config.dtype) for _ in kinds])
+        return tuple([np.zeros((*lead, width), dtype) for width in sizes])
+
+    def _states_of(
+        self, layer: int, call: Call, state_out: tuple[Array, ...]
+    ) -> tuple[tuple[Array, ...] | None, tuple[Array, ...]]:
+        """Return the states of one layer before, None for zeros, and after."""
+        before = None if call.state is None else self._at(layer, call.state)
+        return before, self._at(layer, state_out)
 
     def _at(self, layer: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
-        """Return the part [D, B, H] of the states that belongs to one layer."""
+        """Return the part [D, B, width] of the states that belongs to one layer."""
         if self.config.num_layers == 1:
             return states
         directions = self.config.directions
@@ -193,7 +258,7 @@ class Stack:
         if config.dropout == 0.0:
             return []
         steps, rows, _ = call.x.shape
-        shape = (steps, rows, config.directions * config.hidden_size)
+        shape = (steps, rows, config.directions * config.output_size)
         with self._lock:
             return [
                 _init.draw_mask(shape, config.dropout, config.dtype, self._generator)
@@ -202,18 +267,40 @@ class Stack:
 
     def gates(self, run: Run) -> dict[str, Array]:
         """Return the gates [T, B, H] by name and suffix."""
-        config = self.config
-        gates: dict[str, Array] = {}
+        return self._collect(run, lambda cache, d: cache.gates(d), self._gate_parts)
+
+    def states(self, run: Run) -> dict[str, Array]:
+        """Return the states after each step, [T, B, width], by name and suffix."""
+        names = self.config.state_names
+
+        def read(cache: _core.LayerCache, direction: int) -> dict[str, Array]:
+            return dict(zip(names, cache.states(direction), strict=True))
+
+        return self._collect(run, read, lambda _: self.config.state_parts)
+
+    def _gate_parts(self, layer: int) -> Iterable[tuple[str, str, int]]:
+        """Return the gates of a layer as `Config.state_parts` are the states."""
+        size = self.config.hidden_size
+        return [(name, "H", size) for name in self.config.kept_gates(layer)]
+
+    def _collect(
+        self,
+        run: Run,
+        read: Callable[[_core.LayerCache, int], dict[str, Array]],
+        parts: Callable[[int], Iterable[tuple[str, str, int]]],
+    ) -> dict[str, Array]:
+        """Return what `read` finds in the caches; zeros of an empty call's `parts`."""
+        config, found = self.config, {}
         steps, rows, _ = run.inputs[0].shape
         for layer in range(config.num_layers):
             for direction in range(config.directions):
                 if run.kept:
-                    found = run.kept[layer].gates(direction)
+                    arrays = read(run.kept[layer], direction)
                 else:
-                    shape = (steps, rows, config.hidden_size)
-                    found = {
-                        name: np.zeros(shape, config.dtype) for name in config.sums
+                    arrays = {
+                        name: np.zeros((steps, rows, width), config.dtype)
+                        for name, _, width in parts(layer)
                     }
                 suffix = config.suffix(layer, direction)
-                gates.update({name + suffix: gate for name, gate in found.items()})
-        return gates
+                found.update({name + suffix: a for name, a in arrays.items()})
+        return found

@@ -135,6 +135,12 @@ class ParameterStore:
             self.fresh = {}
             yield self._weights
 
+    @contextmanager
+    def read(self) -> Iterator[Mapping[str, Array]]:
+        """Give the owned arrays to library code that only reads them."""
+        with self._lock:
+            yield self._weights
+
     def packs(self, isa: str, *, backward: bool = False) -> Packs:
         """Return packed copies of the weights as they are now."""
         found = self.fresh.get(isa)
@@ -170,22 +176,25 @@ class ParameterStore:
     def _pack(self, isa: str, backward: bool) -> Packs:
         config = self._config
         panels = tuple(
-            tuple(self._pack_one(isa, names, backward) for names in directions)
-            for directions in config.weight_groups
+            tuple(
+                self._pack_one(isa, layer, direction, backward)
+                for direction in range(config.directions)
+            )
+            for layer in range(config.num_layers)
         )
         return Packs(isa, self._version, backward, panels)
 
     def _pack_one(
-        self, isa: str, names: tuple[str | None, ...], backward: bool
+        self, isa: str, layer: int, direction: int, backward: bool
     ) -> _core.Packed:
         config = self._config
-        weights = tuple(None if n is None else self._weights[n] for n in names)
         return _core.pack(
             isa,
             config.dtype.name,
-            config.cell,
-            weights,
+            config.cell_of(layer),
+            config.engine_weights(self._weights, layer, direction),
             config.activations,
             config.clip,
+            dict(config.options_of(layer)),
             backward,
         )

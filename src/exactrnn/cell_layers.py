@@ -7,17 +7,16 @@ caller's hands. For a stream of steps `layer.stream()` is faster.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar, cast
+from typing import Any, cast
 
-from exactrnn import _checks
+from exactrnn import _checks, _option_checks
 from exactrnn._checks import Array, ArrayLike
-from exactrnn._config import Config
-from exactrnn._module import Cache, Gradients, Module
+from exactrnn._config import Config, Init
+from exactrnn._module import Cache, Gradients, Module, S
+from exactrnn._options import gru_fields, lstm_fields
 from exactrnn._stack import Call
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell", "RecurrentCell"]
-
-S = TypeVar("S", Array, tuple[Array, Array])
 
 
 class RecurrentCell(Module[S]):
@@ -30,8 +29,9 @@ class RecurrentCell(Module[S]):
         ----------
         x : array_like
             Input [B, I] or [I], of the cell's dtype.
-        state : array_like or pair of array_like, optional
-            `h` [B, H], or `(h, c)` for an LSTM; [H] for an input [I]; zeros by default.
+        state : array_like or tuple of array_like, optional
+            `h` [B, H], or `(h, c)` and so on for an LSTM; [H] for an input [I]; zeros
+            by default.
 
         Returns
         -------
@@ -80,14 +80,14 @@ class RecurrentCell(Module[S]):
         cache = Cache(self, run, call.batched, gates)
         return self._pack_state(final, call.batched), cache
 
-    def backward(self, cache: Cache, dstate: S) -> Gradients[S]:
+    def backward(self, cache: Cache, dstate: S) -> Gradients[Any]:
         """Go back one step, from the gradient of the next state.
 
         Parameters
         ----------
         cache : Cache
             From this cell's `forward`; the weights must be those of then.
-        dstate : array_like or pair of array_like
+        dstate : array_like or tuple of array_like
             Gradient of the state that `forward` returned, in its shape.
 
         Returns
@@ -123,12 +123,10 @@ class RecurrentCell(Module[S]):
     def _take_state(
         self, name: str, state: object, rows: int, batched: bool
     ) -> tuple[Array, ...]:
-        """Return the state's arrays as [1, B, H]."""
+        """Return the state's arrays as [1, B, width]."""
         config = self._stack.config
-        sizes = {"B": rows, "H": config.hidden_size}
-        if not batched:
-            del sizes["B"]
-        parts = _checks.check_state(name, state, config.states, config.dtype, sizes)
+        lead = {"B": rows} if batched else {}
+        parts = _checks.check_state(name, state, config.state_parts, config.dtype, lead)
         return tuple(part[None] if batched else part[None, None] for part in parts)
 
     def _pack_state(self, parts: tuple[Array, ...], batched: bool) -> S:
@@ -142,17 +140,20 @@ class RecurrentCell(Module[S]):
 
 
 def _cell_config(
-    cell: str, activations: tuple[str, ...], arguments: Mapping[str, object]
+    cell: str, activations: tuple[str, ...], arguments: Mapping[str, object], **own: Any
 ) -> Config:
-    """Check the arguments that all cells share."""
+    """Check the arguments that all cells share; `own` are fields of one class."""
+    bias = _checks.check_flag("bias", arguments["bias"])
     return Config(
         cell=cell,
         activations=activations,
         input_size=_checks.check_size("input_size", arguments["input_size"]),
         hidden_size=_checks.check_size("hidden_size", arguments["hidden_size"]),
-        bias=_checks.check_flag("bias", arguments["bias"]),
+        bias=bias,
         dtype=_checks.check_dtype(arguments["dtype"]),
+        init=_option_checks.check_init(arguments["init"], cell, bias),
         suffixed=False,
+        **own,
     )
 
 
@@ -169,10 +170,12 @@ class RNNCell(RecurrentCell[Array]):
         Whether there are biases.
     nonlinearity : {"tanh", "relu"}
         The function of the units.
+    init : {"uniform", "orthogonal", "glorot", "paper"}
+        How first weights are drawn, as in `RNN`.
     dtype : {"float32", "float64"}
         Of weights, inputs and states.
     seed : int, optional
-        Of the first weights, uniform in ±1/sqrt(H).
+        Of the first weights.
 
     Raises
     ------
@@ -201,6 +204,7 @@ class RNNCell(RecurrentCell[Array]):
         *,
         bias: bool = True,
         nonlinearity: str = "tanh",
+        init: Init = "uniform",
         dtype: object = "float32",
         seed: int | None = None,
     ) -> None:
@@ -209,6 +213,7 @@ class RNNCell(RecurrentCell[Array]):
             "hidden_size": hidden_size,
             "bias": bias,
             "nonlinearity": nonlinearity,
+            "init": init,
             "dtype": dtype,
         }
         super().__init__(arguments, seed)
@@ -220,8 +225,8 @@ class RNNCell(RecurrentCell[Array]):
         return _cell_config("rnn", (chosen,), arguments)
 
 
-class LSTMCell(RecurrentCell[tuple[Array, Array]]):
-    """One step of an LSTM; equations as in `LSTM`.
+class LSTMCell(RecurrentCell[tuple[Array, ...]]):
+    """One step of an LSTM; equations and options as in `LSTM`.
 
     Parameters
     ----------
@@ -231,10 +236,16 @@ class LSTMCell(RecurrentCell[tuple[Array, Array]]):
         H, hidden units.
     bias : bool
         Whether there are biases.
+    proj_size, peepholes, coupled, omit, activations, full_gate_recurrence, clip
+        As in `LSTM`.
+    init : {"uniform", "orthogonal", "glorot", "paper"} or ("chrono", T)
+        How first weights are drawn, as in `LSTM`.
+    forget_bias : float, optional
+        First bias of the forget gate, as in `LSTM`.
     dtype : {"float32", "float64"}
         Of weights, inputs and states.
     seed : int, optional
-        Of the first weights, uniform in ±1/sqrt(H).
+        Of the first weights.
 
     Raises
     ------
@@ -243,18 +254,25 @@ class LSTMCell(RecurrentCell[tuple[Array, Array]]):
 
     Notes
     -----
-    Weights as in `RNNCell`, with 4H rows: those of i, f, g, o.
+    Weights as in `RNNCell`, with 4H rows: those of i, f, g, o; more or fewer with the
+    options, as in `LSTM`.
 
     Examples
     --------
     >>> import numpy as np
     >>> import exactrnn as xr
-    >>> cell = xr.LSTMCell(3, 4, seed=1)
+    >>> cell = xr.LSTMCell(3, 4, peepholes="ifo", seed=1)
     >>> h, c = cell(np.ones((2, 3), np.float32))
     >>> h, c = cell(np.ones((2, 3), np.float32), (h, c))
     >>> h.shape, c.shape
     ((2, 4), (2, 4))
     """
+
+    proj_size: int
+    peepholes: str
+    coupled: str | None
+    omit: str
+    full_gate_recurrence: bool
 
     def __init__(
         self,
@@ -262,6 +280,15 @@ class LSTMCell(RecurrentCell[tuple[Array, Array]]):
         hidden_size: int,
         *,
         bias: bool = True,
+        proj_size: int = 0,
+        peepholes: str = "",
+        coupled: str | None = None,
+        omit: str = "",
+        activations: tuple[str, str, str] = ("sigmoid", "tanh", "tanh"),
+        full_gate_recurrence: bool = False,
+        clip: float | None = None,
+        init: Init = "uniform",
+        forget_bias: float | None = None,
         dtype: object = "float32",
         seed: int | None = None,
     ) -> None:
@@ -269,13 +296,22 @@ class LSTMCell(RecurrentCell[tuple[Array, Array]]):
             "input_size": input_size,
             "hidden_size": hidden_size,
             "bias": bias,
+            "proj_size": proj_size,
+            "peepholes": peepholes,
+            "coupled": coupled,
+            "omit": omit,
+            "activations": activations,
+            "full_gate_recurrence": full_gate_recurrence,
+            "clip": clip,
+            "init": init,
+            "forget_bias": forget_bias,
             "dtype": dtype,
         }
         super().__init__(arguments, seed)
 
     @classmethod
     def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        return _cell_config("lstm", ("sigmoid", "tanh", "tanh"), arguments)
+        return _cell_config("lstm", arguments=arguments, **lstm_fields(arguments))
 
 
 class GRUCell(RecurrentCell[Array]):
@@ -291,10 +327,14 @@ class GRUCell(RecurrentCell[Array]):
         Whether there are biases.
     reset_after : bool
         Whether the reset gate acts after the recurrent product.
+    activations, clip
+        As in `GRU`.
+    init : {"uniform", "orthogonal", "glorot"} or ("chrono", T)
+        How first weights are drawn, as in `GRU`.
     dtype : {"float32", "float64"}
         Of weights, inputs and states.
     seed : int, optional
-        Of the first weights, uniform in ±1/sqrt(H).
+        Of the first weights.
 
     Raises
     ------
@@ -326,6 +366,9 @@ class GRUCell(RecurrentCell[Array]):
         *,
         bias: bool = True,
         reset_after: bool = True,
+        activations: tuple[str, str] = ("sigmoid", "tanh"),
+        clip: float | None = None,
+        init: Init = "uniform",
         dtype: object = "float32",
         seed: int | None = None,
     ) -> None:
@@ -334,12 +377,13 @@ class GRUCell(RecurrentCell[Array]):
             "hidden_size": hidden_size,
             "bias": bias,
             "reset_after": reset_after,
+            "activations": activations,
+            "clip": clip,
+            "init": init,
             "dtype": dtype,
         }
         super().__init__(arguments, seed)
 
     @classmethod
     def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        after = _checks.check_flag("reset_after", arguments["reset_after"])
-        cell = "gru" if after else "gru_before"
-        return _cell_config(cell, ("sigmoid", "tanh"), arguments)
+        return _cell_config(arguments=arguments, **gru_fields(arguments))

@@ -20,20 +20,31 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from exactrnn import cell_layers, layers
+from exactrnn import cell_layers, grid, grid_layer, layers
 from exactrnn._checks import Array, describe
 from exactrnn._module import Module
+from exactrnn.echo_state import EchoState
 from exactrnn.engine import NUMERICS_VERSION
 
 __all__ = ["load", "read_file", "save", "write_file"]
 
 ENTRY = "exactrnn"
-CLASSES: Mapping[str, type[Module[Any]]] = {
+CLASSES: Mapping[str, Any] = {
     kind.__name__: kind
     for kind in (
         layers.RNN,
         layers.LSTM,
         layers.GRU,
+        layers.MUT1,
+        layers.MUT2,
+        layers.MUT3,
+        layers.JordanRNN,
+        layers.LeakyRNN,
+        layers.ClockworkRNN,
+        layers.DepthGatedLSTM,
+        EchoState,
+        grid.GridLSTM,
+        grid_layer.TimeDepthGridLSTM,
         cell_layers.RNNCell,
         cell_layers.LSTMCell,
         cell_layers.GRUCell,
@@ -45,12 +56,12 @@ BAD_CONTENT = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
 _ADVICE = "reading and writing models needs safetensors: pip install 'exactrnn[lm]'"
 
 
-def save(layer: Module[Any], path: str | os.PathLike[str]) -> None:
+def save(layer: Module[Any] | EchoState, path: str | os.PathLike[str]) -> None:
     """Write a layer or cell to a safetensors file.
 
     Parameters
     ----------
-    layer : RNN, LSTM, GRU, RNNCell, LSTMCell or GRUCell
+    layer : RNN, LSTM, ..., EchoState, RNNCell, LSTMCell or GRUCell
         What to write: weights, options, and where dropout's random numbers stand.
     path : str or path-like
         The file; an old one is replaced only when the new one is complete.
@@ -97,7 +108,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Returns
     -------
-    RNN, LSTM, GRU, RNNCell, LSTMCell or GRUCell
+    RNN, LSTM, ..., EchoState, RNNCell, LSTMCell or GRUCell
         Equal to the one written, to the bit.
 
     Raises

@@ -2,19 +2,21 @@
 
 The kernels must give these bits (``NUMERICS_VERSION``).  Here is what a layer adds to
 its directions: layers on top of each other, dropout between them, the caller's
-layouts.  One layer in one direction, the time loop, is in ``_sequence.py``; the
-elementwise mathematics of a step in ``cells/<name>.py``; sums of products and
-elementary functions in ``_arith.py``.
+layouts.  One layer in one direction, the time loop, is in ``_sequence.py`` and
+``_sequence_backward.py``, over the blocks of ``_direction.py``; the elementwise
+mathematics of a step in ``cells/<name>.py``; sums of products and elementary functions
+in ``_arith.py``.
 
-Letters: T time, B batch, I input, H hidden, G gates, D directions; x [T,B,I],
-h [T,B,H], W [G*H,I], R [G*H,H]; d in front: gradient; a in front: pre-activation.
+Letters: T time, B batch, I input, H hidden, O output, which is H but for cells that
+project, G gates, D directions; x [T,B,I], h [T,B,O], W [G*H,I], R [G*H,O]; d in front:
+gradient; a in front: pre-activation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
 
 import numpy as np
 
@@ -24,17 +26,18 @@ from exactrnn._checks import (
     check_lengths,
     check_sequence,
     check_shape,
-    check_state,
     make_readable,
 )
-from exactrnn._sequence import (
-    Direction,
-    DirectionCache,
-    direction_backward,
-    direction_forward,
-)
+from exactrnn._config import Config
+from exactrnn._direction import Direction, Weights
+from exactrnn._sequence import DirectionCache, direction_forward
+from exactrnn._sequence_backward import DirectionGradients, direction_backward
+from exactrnn._states import moved_clock, pack_state, take_gradient, take_state
 from exactrnn.cells import CELLS
-from exactrnn.cells._cell import Array, Arrays, Cell
+from exactrnn.cells._cell import Array, Arrays
+
+if TYPE_CHECKING:
+    from exactrnn._stack import Stack
 
 State: TypeAlias = Array | tuple[Array, ...]
 
@@ -42,7 +45,9 @@ __all__ = [
     "Cache",
     "Direction",
     "DirectionCache",
+    "DirectionGradients",
     "Gradients",
+    "Weights",
     "backward",
     "direction_backward",
     "direction_forward",
@@ -53,15 +58,8 @@ __all__ = [
 class Layer(Protocol):
     """What the reference asks of a layer: its configuration and copies of weights."""
 
-    cell: str
-    input_size: int
-    hidden_size: int
-    num_layers: int
-    bidirectional: bool
-    bias: bool
-    batch_first: bool
-    dtype: np.dtype[Any]
-    activations: tuple[str, ...]
+    @property
+    def _stack(self) -> Stack: ...
 
     def state_dict(self) -> Mapping[str, Array]:
         """Weights by name, copied."""
@@ -120,23 +118,23 @@ def forward(
     Parameters
     ----------
     layer : Layer
-        An `exactrnn.RNN`, `exactrnn.LSTM` or `exactrnn.GRU`.
+        Any recurrent layer of the library, as `exactrnn.LSTM`.
     x : array_like
         Input [T, B, I]; [B, T, I] if the layer is ``batch_first``; or [T, I].
     state : array_like or tuple, optional
-        ``h_0`` or ``(h_0, c_0)``, [num_layers * D, B, H], or [num_layers * D, H]
-        without a batch; zeros by default.
+        ``h_0`` [num_layers * D, B, O], or what the layer takes as its state, as
+        ``(h_0, c_0)``; without a batch [num_layers * D, O].  Zeros by default.
     lengths : array_like, optional
         Integers 0 to T, [B].
     dropout_masks : sequence of Array, optional
         For each boundary between two layers the factors 0 or 1 / (1 - p),
-        [T, B, D * H], time first also in a ``batch_first`` layer.  Without them there
+        [T, B, D * O], time first also in a ``batch_first`` layer.  Without them there
         is no dropout.
 
     Returns
     -------
     y : Array
-        Output, shaped like x but for its last axis, D * H.
+        Output, shaped like x but for its last axis, D * O.
     state : Array or tuple of Array
         Final states, shaped like the initial ones.
     cache : Cache
@@ -160,33 +158,44 @@ def forward(
     >>> np.array_equal(y.view("uint32"), y_reference.view("uint32"))
     True
     """
-    cell, D = CELLS[layer.cell], 1 + layer.bidirectional
-    given = check_sequence(x, layer.input_size, layer.dtype, layer.batch_first)
+    config, weights = layer._stack.config, layer.state_dict()
+    given = check_sequence(x, config.input_size, config.dtype, config.batch_first)
     batched = given.ndim == 3
-    y = time_major(layer, make_readable(given), batched)
+    y = time_major(config, make_readable(given), batched)
     T, B, _ = y.shape
-    states = split_state(layer, "state", state, B, batched)
+    states, clock = take_state(config, state, B, batched)
     ends = None if lengths is None else check_lengths(lengths, T, B, batched)
 
-    last, caches = [], []
-    for depth in range(layer.num_layers):
+    last: list[tuple[Array, ...]] = []
+    caches: list[tuple[DirectionCache, ...]] = []
+    for depth in range(config.num_layers):
         if depth > 0 and dropout_masks is not None:
             y = y * dropout_masks[depth - 1]
         runs = []
-        for d in range(D):
-            initial = states and tuple(s[depth * D + d] for s in states)
-            direction = layer_direction(layer, depth, d)
-            runs.append(direction_forward(direction, y, initial, ends))
+        for d in range(config.directions):
+            direction = layer_direction(config, weights, depth, d)
+            row = depth * config.directions + d
+            initial = states and tuple(part[row] for part in states)
+            lower = caches[-1][d].state["c"] if direction.cell.takes_lower else None
+            runs.append(direction_forward(direction, y, initial, ends, clock, lower))
         y = np.concatenate([run[0] for run in runs], axis=2)
         last += [run[1] for run in runs]
         caches.append(tuple(run[2] for run in runs))
+    if clock is not None:
+        clock = moved_clock(clock, T, ends)
+    final = pack_state(stacked(last), clock, batched)
     cache = Cache(tuple(caches), tuple(dropout_masks or ()), batched)
-    return caller_major(layer, y, batched), joined_state(cell, last, batched), cache
+    return caller_major(config, y, batched), final, cache
 
 
 @np.errstate(all="ignore")
 def backward(
-    layer: Layer, cache: Cache, dy: object, dstate: object = None
+    layer: Layer,
+    cache: Cache,
+    dy: object,
+    dstate: object = None,
+    *,
+    truncated: bool = False,
 ) -> Gradients:
     """Compute what ``layer.backward`` does, from the definition, to the same bits.
 
@@ -200,6 +209,8 @@ def backward(
         Gradient of the output, shaped like it; None where the output is not used.
     dstate : array_like or tuple, optional
         Gradients of the final states, shaped like them; zeros by default.
+    truncated : bool
+        Whether errors go back in time along the cell state alone (LSTM).
 
     Returns
     -------
@@ -225,93 +236,84 @@ def backward(
     (12, 4)
     """
     check_gradient_given(dy, dstate)
-    cell, D, H = CELLS[layer.cell], 1 + layer.bidirectional, layer.hidden_size
+    config, weights = layer._stack.config, layer.state_dict()
+    D, O = config.directions, config.output_size
     T, B, _ = cache.directions[0][0].x.shape
     dout = None
     if dy is not None:
-        given = make_readable(as_array("dy", dy, layer.dtype))
-        check_shape("dy", given, **output_sizes(layer, T, B, cache.batched))
-        dout = time_major(layer, given, cache.batched)
-    dstates = split_state(layer, "dstate", dstate, B, cache.batched)
+        given = make_readable(as_array("dy", dy, config.dtype))
+        check_shape("dy", given, **output_sizes(config, T, B, cache.batched))
+        dout = time_major(config, given, cache.batched)
+    dstates = take_gradient(config, dstate, B, cache.batched)
 
     dinitial: list[tuple[Array, ...]] = []
     dweights: Arrays = {}
-    for depth in reversed(range(layer.num_layers)):
+    dcells: list[Array | None] = [None] * D
+    for depth in reversed(range(config.num_layers)):
         runs = []
         for d in range(D):
-            dy_d = None if dout is None else dout[:, :, d * H : (d + 1) * H]
-            final = dstates and tuple(s[depth * D + d] for s in dstates)
-            run = direction_backward(cache.directions[depth][d], dy_d, final)
-            pairs = zip(weight_names(depth, d), run[2], strict=True)
-            dweights |= {name: dw for name, dw in pairs if dw is not None}
+            dy_d = None if dout is None else dout[:, :, d * O : (d + 1) * O]
+            final = dstates and tuple(part[depth * D + d] for part in dstates)
+            run = direction_backward(
+                cache.directions[depth][d],
+                dy_d,
+                final,
+                dcells=dcells[d],
+                truncated=truncated,
+            )
+            dweights |= config.user_gradients(weights, run.weights, depth, d)
             runs.append(run)
-        dx = runs[0][0] if D == 1 else runs[0][0] + runs[1][0]
+        dx = runs[0].x if D == 1 else runs[0].x + runs[1].x
         if depth > 0 and cache.dropout_masks:
             dx = dx * cache.dropout_masks[depth - 1]
-        dinitial = [run[1] for run in runs] + dinitial
+        dinitial = [run.state for run in runs] + dinitial
+        dcells = [run.lower for run in runs]
         dout = dx
     return Gradients(
-        caller_major(layer, dx, cache.batched),
-        joined_state(cell, dinitial, cache.batched),
-        {name: dweights[name] for name in layer.state_dict()},
+        caller_major(config, dx, cache.batched),
+        cast(State, pack_state(stacked(dinitial), None, cache.batched)),
+        {name: dweights[name] for name in weights},
     )
 
 
-def weight_names(depth: int, d: int) -> tuple[str, ...]:
-    """Return the weights' names in layer `depth` and direction `d`, as in torch."""
-    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    return tuple(f"{kind}_l{depth}" + "_reverse" * d for kind in kinds)
-
-
-def layer_direction(layer: Layer, depth: int, d: int) -> Direction:
+def layer_direction(
+    config: Config, weights: Mapping[str, Array], depth: int, d: int
+) -> Direction:
     """Return layer number `depth` in direction `d`: 0 forward, 1 reverse."""
-    cell = CELLS[layer.cell]
-    weights = layer.state_dict()
-    w_ih, w_hh, b_ih, b_hh = weight_names(depth, d)
-    biases = (weights.get(b_ih), weights.get(b_hh))
+    options = config.options_of(depth)
     return Direction(
-        cell, (weights[w_ih], weights[w_hh], *biases), layer.activations, d == 1
+        CELLS[config.cell_of(depth)].adapted(options),
+        Weights.of(config.engine_weights(weights, depth, d)),
+        config.activations,
+        d == 1,
+        config.clip,
+        options,
     )
 
 
-def output_sizes(layer: Layer, T: int, B: int, batched: bool) -> dict[str, int]:
+def output_sizes(config: Config, T: int, B: int, batched: bool) -> dict[str, int]:
     """Return the shape of the output in the caller's layout, by letter."""
-    columns = {"D_H": (1 + layer.bidirectional) * layer.hidden_size}
+    letter = f"D_{config.output_letter}"
+    columns = {letter: config.directions * config.output_size}
     if not batched:
         return {"T": T} | columns
-    return ({"B": B, "T": T} if layer.batch_first else {"T": T, "B": B}) | columns
+    return ({"B": B, "T": T} if config.batch_first else {"T": T, "B": B}) | columns
 
 
-def time_major(layer: Layer, array: Array, batched: bool) -> Array:
+def time_major(config: Config, array: Array, batched: bool) -> Array:
     """From the caller's layout to [T, B, ...]."""
     if not batched:
         return array[:, None]
-    return array.swapaxes(0, 1) if layer.batch_first else array
+    return array.swapaxes(0, 1) if config.batch_first else array
 
 
-def caller_major(layer: Layer, array: Array, batched: bool) -> Array:
+def caller_major(config: Config, array: Array, batched: bool) -> Array:
     """From [T, B, ...] to the caller's layout."""
     if not batched:
         return array[:, 0]
-    return array.swapaxes(0, 1) if layer.batch_first else array
+    return array.swapaxes(0, 1) if config.batch_first else array
 
 
-def split_state(
-    layer: Layer, name: str, state: object, B: int, batched: bool
-) -> tuple[Array, ...] | None:
-    """Return the arrays of a state, each [num_layers * D, B, H], or None for zeros."""
-    if state is None:
-        return None
-    sizes = {"L_D": layer.num_layers * (1 + layer.bidirectional)}
-    sizes |= {"B": B} if batched else {}
-    sizes |= {"H": layer.hidden_size}
-    states = len(CELLS[layer.cell].states)
-    arrays = check_state(name, state, states, layer.dtype, sizes)
-    return tuple(array if batched else array[:, None] for array in arrays)
-
-
-def joined_state(cell: Cell, runs: list[tuple[Array, ...]], batched: bool) -> State:
-    """Join the states of all layers and directions, in the caller's layout."""
-    states = tuple(np.stack(parts) for parts in zip(*runs, strict=True))
-    states = states if batched else tuple(array[:, 0] for array in states)
-    return states if len(cell.states) > 1 else states[0]
+def stacked(runs: list[tuple[Array, ...]]) -> tuple[Array, ...]:
+    """Join the states of all layers and directions: [num_layers * D, B, ...] each."""
+    return tuple(np.stack(parts) for parts in zip(*runs, strict=True))

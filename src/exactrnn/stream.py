@@ -11,16 +11,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exactrnn import _checks, _core, engine
-from exactrnn._checks import Array, ArrayLike
+from exactrnn._checks import Array, ArrayLike, Lengths
 
 if TYPE_CHECKING:
     from exactrnn._layer import RecurrentLayer
 
 __all__ = ["Stream"]
 
-S = TypeVar("S", Array, tuple[Array, Array])
+S = TypeVar("S", bound=Array | tuple[NDArray[Any], ...])
 
 
 class Stream(Generic[S]):
@@ -58,6 +59,7 @@ class Stream(Generic[S]):
 
     __slots__ = (
         "_batch",
+        "_config",
         "_dtype",
         "_layer",
         "_packs",
@@ -66,19 +68,20 @@ class Stream(Generic[S]):
         "_store",
     )
 
-    def __init__(self, layer: RecurrentLayer[S], batch_size: int = 1) -> None:
+    def __init__(self, layer: RecurrentLayer[S, Any], batch_size: int = 1) -> None:
         _checks.check_unidirectional(layer.bidirectional)
         rows = _checks.check_size("batch_size", batch_size)
-        self._layer: RecurrentLayer[S] = layer
+        self._layer: RecurrentLayer[S, Any] = layer
+        self._config = layer._stack.config
         self._store = layer._stack.store
         self._dtype = layer.dtype
-        self._batch = (rows, layer.hidden_size)
+        self._batch = (rows, layer.output_size)
         # Shape of the output by shape of the input.
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {
             (rows, layer.input_size): self._batch
         }
         if rows == 1:
-            self._shapes[layer.input_size,] = (layer.hidden_size,)
+            self._shapes[layer.input_size,] = (layer.output_size,)
         self._packs = self._store.packs(engine.isa())
         self._stepper = self._new_stepper()
 
@@ -98,7 +101,8 @@ class Stream(Generic[S]):
         x : array_like
             Input [B, I], or [I] where B = 1, of the layer's dtype.
         out : ndarray, optional
-            Where to put the output: [B, H], or [H] for an input [I], apart from `x`.
+            Where to put the output: [B, H], or [H] for an input [I], apart from `x`;
+            O wide from cells whose output is.
             With it nothing is allocated.
 
         Returns
@@ -131,21 +135,28 @@ class Stream(Generic[S]):
 
     @property
     def state(self) -> S:
-        """A copy of the state: `h` [L, B, H], or `(h, c)`. It can be set."""
+        """A copy of the state: `h` [L, B, H], or the tuple. It can be set."""
         parts = tuple(part.copy() for part in self._stepper.state)
+        if self._stepper.clock is not None:
+            return cast(S, (*parts, self._stepper.clock.copy()))
         return cast(S, parts if len(parts) > 1 else parts[0])
 
     @state.setter
     def state(self, state: S) -> None:
-        layer = self._layer
-        sizes = {"L": layer.num_layers, "B": self._batch[0], "H": self._batch[1]}
-        states = len(self._stepper.state)
-        parts = _checks.check_state("state", state, states, self._dtype, sizes)
+        config, rows = self._config, self._batch[0]
+        given, name, clock = cast(object, state), "state", None
+        if config.counts_steps:
+            given, ticks = _checks.check_parts("state", state, ("h", "clock"))
+            clock = _checks.check_clock("state[1]", ticks, rows, batched=True)
+            name = "state[0]"
+        lead = {"L": config.num_layers, "B": rows}
+        parts = _checks.check_state(name, given, config.state_parts, self._dtype, lead)
         for own, part in zip(self._stepper.state, parts, strict=True):
             own[...] = part
+        _set_clock(self._stepper, clock)
 
     def reset(self, rows: object = None) -> None:
-        """Set the state to zero.
+        """Set the state to zero, and a clock to its phase.
 
         Parameters
         ----------
@@ -162,19 +173,22 @@ class Stream(Generic[S]):
             which = _checks.check_rows(rows, self._batch[0])
         for part in self._stepper.state:
             part[:, which] = 0
+        if self._stepper.clock is not None:
+            self._stepper.clock[which] = self._config.phase
 
     def _new_stepper(self) -> _core.Stepper:
-        return _core.Stepper(self._packs.panels, self._batch[0])
+        return _core.Stepper(self._packs.panels, self._batch[0], self._config.phase)
 
     def _renew(self) -> None:
         """Take over changed weights, or another instruction set, with the state."""
         packs = self._store.packs(engine.isa())
         if packs is self._packs:
             return
-        before, self._packs = self._stepper.state, packs
+        before, self._packs = self._stepper, packs
         stepper = self._new_stepper()
-        for new, old in zip(stepper.state, before, strict=True):
+        for new, old in zip(stepper.state, before.state, strict=True):
             new[...] = old
+        _set_clock(stepper, before.clock)
         self._stepper = stepper
 
     def _step_checked(self, x: object, out: object) -> Array:
@@ -186,7 +200,7 @@ class Stream(Generic[S]):
             _checks.check_shape("x", given, I=width)
         else:
             _checks.check_shape("x", given, B=self._batch[0], I=width)
-        sizes = {"B": self._batch[0], "H": self._batch[1]}
+        sizes = {"B": self._batch[0], self._config.output_letter: self._batch[1]}
         if one_row:
             del sizes["B"]
         result = np.empty(tuple(sizes.values()), self._dtype)
@@ -197,3 +211,9 @@ class Stream(Generic[S]):
         if out is not None:
             target[...] = result
         return target
+
+
+def _set_clock(stepper: _core.Stepper, clock: Lengths | None) -> None:
+    """Copy the clocks of all rows, where there are some."""
+    if stepper.clock is not None and clock is not None:
+        stepper.clock[...] = clock

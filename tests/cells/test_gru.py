@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from exactrnn.cells import CELLS
-from exactrnn.reference import Direction, direction_backward, direction_forward
+from exactrnn.reference import (
+    Direction,
+    Weights,
+    direction_backward,
+    direction_forward,
+)
 
 GRU = CELLS["gru"]
 ACTIVATIONS = ("sigmoid", "tanh")
@@ -16,7 +21,7 @@ def make_direction(rng, hidden_size, cell=GRU):
     w_ih = rng.normal(size=(3 * hidden_size, 2))
     w_hh = rng.normal(size=(3 * hidden_size, hidden_size))
     b_ih, b_hh = rng.normal(size=(2, 3 * hidden_size))
-    return Direction(cell, (w_ih, w_hh, b_ih, b_hh), ACTIVATIONS)
+    return Direction(cell, Weights(w_ih, w_hh, b_ih, b_hh), ACTIVATIONS)
 
 
 def test_one_step_by_hand_in_the_gate_order_r_z_n():
@@ -27,7 +32,7 @@ def test_one_step_by_hand_in_the_gate_order_r_z_n():
     w_hh = np.array([[-ar / 3], [-az / 3], [3.0]])
     b_ih = np.array([3 * ar / 4, 3 * az / 4, log(3) / 2 - 8 - 3 / 2])
     b_hh = np.array([ar / 4, az / 4, -7.0])
-    direction = Direction(GRU, (w_ih, w_hh, b_ih, b_hh), ACTIVATIONS)
+    direction = Direction(GRU, Weights(w_ih, w_hh, b_ih, b_hh), ACTIVATIONS)
     y, _, cache = direction_forward(
         direction, np.array([[[2.0]]]), (np.array([[3.0]]),)
     )
@@ -42,7 +47,7 @@ def test_one_step_by_hand_in_the_gate_order_r_z_n():
         2 * 4 / 5 * 3 / 4,
         9 / 10,
     )
-    dx, (dh_prev,), dweights = direction_backward(cache, np.array([[[2.0]]]))
+    dx, (dh_prev,), dweights, _ = direction_backward(cache, np.array([[[2.0]]]))
     assert dweights[2] == pytest.approx([dar, daz, dan], rel=1e-13)
     assert dweights[3] == pytest.approx([dar, daz, dv], rel=1e-13)
     assert dweights[0][:, 0] == pytest.approx([2 * dar, 2 * daz, 2 * dan], rel=1e-13)
@@ -80,16 +85,17 @@ def test_z_at_1_keeps_the_state_to_the_bit():
     np.testing.assert_array_equal(h.view(np.int64), h_0.view(np.int64))
 
     dh = rng.normal(size=(3, 4))
-    _, (dh_0,), dweights = direction_backward(cache, None, (dh,))
+    _, (dh_0,), dweights, _ = direction_backward(cache, None, (dh,))
     np.testing.assert_array_equal(dh_0, dh)
-    assert not any(dw.any() for dw in dweights)
+    assert not any(dw.any() for dw in dweights[:4])
 
 
 def test_the_two_biases_of_the_candidate_have_gradients_of_their_own():
     rng = np.random.default_rng(2)
     direction = make_direction(rng, 4)
     _, _, cache = direction_forward(direction, rng.normal(size=(5, 3, 2)))
-    _, _, (_, _, db_ih, db_hh) = direction_backward(cache, rng.normal(size=(5, 3, 4)))
+    _, _, dweights, _ = direction_backward(cache, rng.normal(size=(5, 3, 4)))
+    db_ih, db_hh = dweights.b_ih, dweights.b_hh
     np.testing.assert_array_equal(db_ih[:8], db_hh[:8])
     assert (db_ih[8:] != db_hh[8:]).all()
 

@@ -1,11 +1,17 @@
 /* One layer, forward and back, through the public C interface alone: numbers from
  * standard input, results to standard output, both raw arrays in this machine's bytes.
  *
- *     driver ISA f32|f64 CELL T B I H D THREADS
+ *     driver ISA f32|f64 CELL T B I H O D THREADS OPTIONS ACTIVATIONS [SIZE PERIOD]...
  *
- * in    lengths [B] (int64), for each direction w_ih w_hh b_ih b_hh,
- *       x [T, B, I], states [D, B, H] each, dy [T, B, D*H], dstates
- * out   y, states, dx, dstates, for each direction the gradients of the weights
+ *     OPTIONS      peepholes, omit, coupled, full_gate_recurrence, clip: five numbers
+ *     ACTIVATIONS  three of enum xr_activation
+ *     SIZE PERIOD  of each module
+ *
+ * in    lengths [B] and clock [B] (int64), for each direction the weights that the cell
+ *       has, in the order of struct xr_weights, x [T, B, I], states, dy [T, B, D*O],
+ *       dstates; lower and dupper [D, T, B, H] for a cell that takes a lower state
+ * out   y, states, dx, dstates, for each direction the gradients of the weights; upper
+ *       and dlower where lower was read
  *
  * test_emulated.py builds it for other processors and compares every bit.
  */
@@ -15,8 +21,10 @@
 
 #include "exactrnn.h"
 
+enum { ROLES = 8, FIRST_OPTION = 11, FIRST_ACTIVATION = 16, FIRST_MODULE = 19 };
+
 struct sizes {
-    ptrdiff_t T, B, I, H, D;
+    ptrdiff_t T, B, I, H, O, D;
     size_t element;
 };
 
@@ -68,15 +76,40 @@ static int find_cell(const char *name)
     return -1;
 }
 
+/* Elements of each weight of one direction, 0 for those that the cell lacks. */
+static void count_weights(const struct xr_layer *layer, ptrdiff_t count[ROLES])
+{
+    const struct xr_cell_info *cell = &layer->info;
+    const ptrdiff_t W = cell->w_blocks * layer->H, R = cell->r_blocks * layer->H;
+    const ptrdiff_t n = cell->links * layer->H;
+    int projection_has_bias = 0;
+    for (int i = 0; i < cell->sums; i++) {
+        const struct xr_sum *sum = &cell->sum[i];
+        projection_has_bias |= sum->matrix == XR_HR && sum->bias == XR_OWN_BIAS;
+    }
+    const ptrdiff_t counts[ROLES] = {W * layer->I,
+                                     R * layer->O,
+                                     W,
+                                     R,
+                                     cell->projects ? layer->O * layer->H : 0,
+                                     projection_has_bias ? layer->O : 0,
+                                     cell->vectors * layer->H,
+                                     n * n};
+    memcpy(count, counts, sizeof counts);
+}
+
 /* Weights are packed twice and not kept: only their packed forms are read. */
 static void read_weights(struct xr_problem *problem, int d, const struct sizes *n)
 {
     const struct xr_layer *layer = problem->layer;
-    const ptrdiff_t rows = xr_cell_at(layer->cell)->gates * n->H;
-    struct xr_weights weights = {.w_ih = read_array(rows * n->I, n->element),
-                                 .w_hh = read_array(rows * n->H, n->element),
-                                 .b_ih = read_array(rows, n->element),
-                                 .b_hh = read_array(rows, n->element)};
+    ptrdiff_t count[ROLES];
+    void *w[ROLES], *dw[ROLES];
+    count_weights(layer, count);
+    for (int role = 0; role < ROLES; role++) {
+        w[role] = count[role] ? read_array(count[role], n->element) : NULL;
+        dw[role] = count[role] ? allocate((size_t)count[role] * n->element) : NULL;
+    }
+    struct xr_weights weights = {w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]};
     void *packed = allocate(xr_packed_bytes(layer));
     void *packed_backward = allocate(xr_packed_backward_bytes(layer));
     xr_pack(layer, &weights, packed);
@@ -84,53 +117,99 @@ static void read_weights(struct xr_problem *problem, int d, const struct sizes *
     problem->packed[d] = packed;
     problem->packed_backward[d] = packed_backward;
     problem->dw[d] =
-        (struct xr_gradients){.w_ih = allocate((size_t)(rows * n->I) * n->element),
-                              .w_hh = allocate((size_t)(rows * n->H) * n->element),
-                              .b_ih = allocate((size_t)rows * n->element),
-                              .b_hh = allocate((size_t)rows * n->element)};
+        (struct xr_gradients){dw[0], dw[1], dw[2], dw[3], dw[4], dw[5], dw[6], dw[7]};
+}
+
+/* State 0 is the output. */
+static ptrdiff_t state_count(const struct sizes *n, int s)
+{
+    return n->D * n->B * (s == 0 ? n->O : n->H);
+}
+
+static ptrdiff_t padded_count(const struct xr_problem *problem, const struct sizes *n)
+{
+    return n->D * n->T * n->B * xr_padded_units(problem->layer);
+}
+
+/* A sequence [D, T, B, H], its rows padded. */
+static void *read_padded(const struct xr_problem *problem, const struct sizes *n)
+{
+    const size_t row = (size_t)n->H * n->element;
+    const size_t padded = (size_t)xr_padded_units(problem->layer) * n->element;
+    char *array = allocate((size_t)padded_count(problem, n) * n->element);
+    char *packed = read_array(n->D * n->T * n->B * n->H, n->element);
+    for (ptrdiff_t k = 0; k < n->D * n->T * n->B; k++) {
+        memcpy(array + (size_t)k * padded, packed + (size_t)k * row, row);
+    }
+    free(packed);
+    return array;
+}
+
+static void write_padded(const void *array, const struct xr_problem *problem,
+                         const struct sizes *n)
+{
+    const size_t padded = (size_t)xr_padded_units(problem->layer) * n->element;
+    for (ptrdiff_t k = 0; k < n->D * n->T * n->B; k++) {
+        write_array((const char *)array + (size_t)k * padded, n->H, n->element);
+    }
 }
 
 static void read_problem(struct xr_problem *problem, const struct sizes *n)
 {
-    const ptrdiff_t state = n->D * n->B * n->H, output = n->T * state;
-    const ptrdiff_t input = n->T * n->B * n->I;
-    const int states = xr_cell_at(problem->layer->cell)->states;
+    const ptrdiff_t output = n->T * n->B * n->D * n->O, input = n->T * n->B * n->I;
+    const struct xr_cell_info *cell = &problem->layer->info;
     problem->lengths = read_array(n->B, sizeof(int64_t));
+    problem->clock = read_array(n->B, sizeof(int64_t));
     for (int d = 0; d < n->D; d++) {
         read_weights(problem, d, n);
     }
     problem->x = sequence(read_array(input, n->element), n->I, n->B);
-    for (int s = 0; s < states; s++) {
-        problem->state[s] = read_array(state, n->element);
-        problem->state_out[s] = allocate((size_t)state * n->element);
+    for (int s = 0; s < cell->states; s++) {
+        problem->state[s] = read_array(state_count(n, s), n->element);
+        problem->state_out[s] = allocate((size_t)state_count(n, s) * n->element);
     }
-    problem->dy = sequence(read_array(output, n->element), n->D * n->H, n->B);
-    for (int s = 0; s < states; s++) {
-        problem->dstate[s] = read_array(state, n->element);
-        problem->dstate_out[s] = allocate((size_t)state * n->element);
+    problem->dy = sequence(read_array(output, n->element), n->D * n->O, n->B);
+    for (int s = 0; s < cell->states; s++) {
+        problem->dstate[s] = read_array(state_count(n, s), n->element);
+        problem->dstate_out[s] = allocate((size_t)state_count(n, s) * n->element);
     }
-    problem->y = sequence(allocate((size_t)output * n->element), n->D * n->H, n->B);
+    problem->y = sequence(allocate((size_t)output * n->element), n->D * n->O, n->B);
     problem->dx = sequence(allocate((size_t)input * n->element), n->I, n->B);
+    if (cell->takes_lower) {
+        const size_t bytes = (size_t)padded_count(problem, n) * n->element;
+        problem->lower = read_padded(problem, n);
+        problem->dupper = read_padded(problem, n);
+        problem->upper = allocate(bytes);
+        problem->dlower = allocate(bytes);
+    }
 }
 
 static void write_results(const struct xr_problem *problem, const struct sizes *n)
 {
-    const ptrdiff_t state = n->D * n->B * n->H;
-    const struct xr_cell_info *cell = xr_cell_at(problem->layer->cell);
-    const ptrdiff_t rows = cell->gates * n->H;
-    write_array(problem->y.data, n->T * state, n->element);
+    const struct xr_cell_info *cell = &problem->layer->info;
+    write_array(problem->y.data, n->T * n->B * n->D * n->O, n->element);
     for (int s = 0; s < cell->states; s++) {
-        write_array(problem->state_out[s], state, n->element);
+        write_array(problem->state_out[s], state_count(n, s), n->element);
     }
     write_array(problem->dx.data, n->T * n->B * n->I, n->element);
     for (int s = 0; s < cell->states; s++) {
-        write_array(problem->dstate_out[s], state, n->element);
+        write_array(problem->dstate_out[s], state_count(n, s), n->element);
     }
+    ptrdiff_t count[ROLES];
+    count_weights(problem->layer, count);
     for (int d = 0; d < n->D; d++) {
-        write_array(problem->dw[d].w_ih, rows * n->I, n->element);
-        write_array(problem->dw[d].w_hh, rows * n->H, n->element);
-        write_array(problem->dw[d].b_ih, rows, n->element);
-        write_array(problem->dw[d].b_hh, rows, n->element);
+        const struct xr_gradients *dw = &problem->dw[d];
+        const void *of[ROLES] = {dw->w_ih, dw->w_hh, dw->b_ih,    dw->b_hh,
+                                 dw->w_hr, dw->b_hr, dw->vectors, dw->w_gates};
+        for (int role = 0; role < ROLES; role++) {
+            if (count[role]) {
+                write_array(of[role], count[role], n->element);
+            }
+        }
+    }
+    if (cell->takes_lower) {
+        write_padded(problem->upper, problem, n);
+        write_padded(problem->dlower, problem, n);
     }
 }
 
@@ -144,29 +223,59 @@ static void run_problem(struct xr_problem *problem)
     xr_backward(problem);
 }
 
-int main(int argc, char **argv)
+static void read_modules(struct xr_layer *layer, int argc, char **argv)
 {
-    if (argc != 10) {
-        fail("expected ISA f32|f64 CELL T B I H D THREADS");
+    static struct xr_module modules[16];
+    layer->module = modules;
+    for (int i = FIRST_MODULE; i + 1 < argc; i += 2) {
+        modules[layer->modules++] =
+            (struct xr_module){.size = atoi(argv[i]), .period = atoi(argv[i + 1])};
     }
-    const int is_f32 = strcmp(argv[2], "f32") == 0;
-    struct xr_layer layer = {.engine =
-                                 xr_find_engine(argv[1], is_f32 ? XR_F32 : XR_F64),
-                             .cell = find_cell(argv[3]),
-                             .I = atoi(argv[6]),
-                             .H = atoi(argv[7])};
+}
+
+static struct xr_layer read_layer(int argc, char **argv)
+{
+    const enum xr_dtype dtype = strcmp(argv[2], "f32") == 0 ? XR_F32 : XR_F64;
+    char **option = argv + FIRST_OPTION;
+    struct xr_layer layer = {
+        .engine = xr_find_engine(argv[1], dtype),
+        .cell = find_cell(argv[3]),
+        .I = atoi(argv[6]),
+        .H = atoi(argv[7]),
+        .O = atoi(argv[8]),
+        .clip = atof(option[4]),
+        .options = {.peepholes = (unsigned)atoi(option[0]),
+                    .omit = (unsigned)atoi(option[1]),
+                    .coupled = (enum xr_coupled)atoi(option[2]),
+                    .full_gate_recurrence = atoi(option[3])},
+    };
     if (layer.engine == NULL) {
         fail("this machine does not run that instruction set");
     }
+    for (int i = 0; i < 3; i++) {
+        layer.activation[i] = (enum xr_activation)atoi(argv[FIRST_ACTIVATION + i]);
+    }
+    read_modules(&layer, argc, argv);
+    xr_describe(&layer);
+    return layer;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < FIRST_MODULE) {
+        fail("arguments are missing: see the head of driver.c");
+    }
+    const struct xr_layer layer = read_layer(argc, argv);
     struct sizes n = {.T = atoi(argv[4]),
                       .B = atoi(argv[5]),
                       .I = layer.I,
                       .H = layer.H,
-                      .D = atoi(argv[8]),
-                      .element = is_f32 ? sizeof(float) : sizeof(double)};
+                      .O = layer.O,
+                      .D = atoi(argv[9]),
+                      .element = strcmp(argv[2], "f32") == 0 ? 4 : 8};
     struct xr_problem problem = {.layer = &layer,
                                  .directions = (int)n.D,
-                                 .threads = atoi(argv[9]),
+                                 .threads = atoi(argv[10]),
                                  .T = n.T,
                                  .B = n.B};
     read_problem(&problem, &n);

@@ -6,25 +6,26 @@
  *     n = tanh(W_n x + b_ih_n + r * v)
  *     h = z * h_prev + (1 - z) * n           z keeps: at z = 1, h is h_prev exactly
  *
+ * Options: other activations; a clip of what they are given.
  * Gate order: r z n, as torch. The candidate keeps its two products apart, each
  * starting at its own bias, so there are four sums. The cache holds r z n v and h.
  * Twin: src/exactrnn/cells/gru.py.
  */
-#include "../cell.h"
-#include "../elementary.h"
+#include "../activations.h"
 
 enum { R, Z, N, V, SUMS };
 
-static void gru_point_forward(const struct forward_block *block)
+XR_INLINE void forward_units(const struct forward_block *block, struct activation gate,
+                             struct activation candidate)
 {
     const ptrdiff_t Hp = block->Hp;
     for (ptrdiff_t b = 0; b < block->rows; b++) {
         elem *sums = block->sums[b];
         for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            vec r = vec_sigmoid(vec_load(sums + R * Hp + u));
-            vec z = vec_sigmoid(vec_load(sums + Z * Hp + u));
+            vec r = activate(&gate, vec_load(sums + R * Hp + u));
+            vec z = activate(&gate, vec_load(sums + Z * Hp + u));
             vec v = vec_load(sums + V * Hp + u);
-            vec n = vec_tanh(vec_fma(r, v, vec_load(sums + N * Hp + u)));
+            vec n = activate(&candidate, vec_fma(r, v, vec_load(sums + N * Hp + u)));
             vec h_prev = vec_load(block->prev[0][b] + u);
             vec t = vec_sub(vec_set((elem)1), z);
             vec h = vec_fma(z, h_prev, vec_mul(t, n));
@@ -38,12 +39,25 @@ static void gru_point_forward(const struct forward_block *block)
     }
 }
 
-/*     dan = dh * (1 - z) * (1 - n*n)      daz = dh * (h_prev - n) * z'
- *     dv  = dan * r                       dar = dan * v * r'
- *     h_prev by z:  dh * z
- *     v reaches R_n and b_hh_n, n reaches W_n and b_ih_n
- */
-static void gru_point_backward(const struct backward_block *block)
+static int has_usual_activations(const struct xr_layer *layer)
+{
+    return is_plain(layer, 0, XR_SIGMOID) && is_plain(layer, 1, XR_TANH);
+}
+
+/* The usual activations as constants, and any others. */
+static void gru_point_forward(const struct forward_block *block)
+{
+    if (has_usual_activations(block->layer)) {
+        forward_units(block, describe_activation(XR_SIGMOID, 0),
+                      describe_activation(XR_TANH, 0));
+    } else {
+        forward_units(block, layer_activation(block->layer, 0),
+                      layer_activation(block->layer, 1));
+    }
+}
+
+XR_INLINE void backward_units(const struct backward_block *block,
+                              struct activation gate, struct activation candidate)
 {
     const ptrdiff_t Hp = block->Hp;
     for (ptrdiff_t b = 0; b < block->rows; b++) {
@@ -58,9 +72,9 @@ static void gru_point_backward(const struct backward_block *block)
             vec dh = vec_load(block->dstate[0][b] + u);
 
             vec t = vec_sub(vec_set((elem)1), z);
-            vec dan = vec_flush(vec_mul(vec_mul(dh, t), tanh_slope(n)));
-            vec dar = vec_mul(vec_mul(dan, v), sigmoid_slope(r));
-            vec daz = vec_mul(vec_mul(dh, vec_sub(h_prev, n)), vec_mul(z, t));
+            vec dan = vec_flush(vec_mul(vec_mul(dh, t), slope(&candidate, n)));
+            vec dar = vec_mul(vec_mul(dan, v), slope(&gate, r));
+            vec daz = vec_mul(vec_mul(dh, vec_sub(h_prev, n)), slope(&gate, z));
 
             vec_store(da + R * Hp + u, vec_flush(dar));
             vec_store(da + Z * Hp + u, vec_flush(daz));
@@ -71,18 +85,35 @@ static void gru_point_backward(const struct backward_block *block)
     }
 }
 
+/*     dan = dh * (1 - z) * (1 - n*n)      daz = dh * (h_prev - n) * z'
+ *     dv  = dan * r                       dar = dan * v * r'
+ *     h_prev by z:  dh * z
+ *     v reaches R_n and b_hh_n, n reaches W_n and b_ih_n
+ */
+static void gru_point_backward(const struct backward_block *block)
+{
+    if (has_usual_activations(block->layer)) {
+        backward_units(block, describe_activation(XR_SIGMOID, 0),
+                       describe_activation(XR_TANH, 0));
+    } else {
+        backward_units(block, layer_activation(block->layer, 0),
+                       layer_activation(block->layer, 1));
+    }
+}
+
 extern const struct xr_cell XR_NAME(xr_cell_gru);
 const struct xr_cell XR_NAME(xr_cell_gru) = {
     .info = {.name = "gru",
-             .gates = 3,
+             .w_blocks = 3,
+             .r_blocks = 3,
              .states = 1,
              .sums = SUMS,
              .stages = 1,
              .keeps_sums = 1,
-             .sum = {[R] = {"r", 0, 0, 0},
-                     [Z] = {"z", 1, 1, 0},
-                     [N] = {"n", 2, -1, 0},
-                     [V] = {"v", -1, 2, 0}}},
+             .sum = {[R] = {.name = "r", .w = 0, .r = 0},
+                     [Z] = {.name = "z", .w = 1, .r = 1},
+                     [N] = {.name = "n", .w = 2, .r = -1},
+                     [V] = {.name = "v", .w = -1, .r = 2}}},
     .point_forward = {gru_point_forward},
     .point_backward = {gru_point_backward},
 };

@@ -6,53 +6,70 @@
  *     n = tanh(W_n x + R_n s + b_n)
  *     h = z * h_prev + (1 - z) * n           z keeps: at z = 1, h is h_prev exactly
  *
+ * Options: other activations; a clip of what they are given.
  * Gate order: r z n. Two stages: s is the operand of the second product. The cache
  * holds r z n, s and h. Twin: src/exactrnn/cells/gru_before.py.
  */
-#include "../cell.h"
-#include "../elementary.h"
+#include "../activations.h"
 
 enum { R, Z, N, SUMS };
 
-static void gru_before_point_forward_0(const struct forward_block *block)
+XR_INLINE void forward_units_0(const struct forward_block *block,
+                               struct activation gate)
 {
     const ptrdiff_t Hp = block->Hp;
     for (ptrdiff_t b = 0; b < block->rows; b++) {
         elem *sums = block->sums[b];
         for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            vec r = vec_sigmoid(vec_load(sums + R * Hp + u));
-            vec z = vec_sigmoid(vec_load(sums + Z * Hp + u));
+            vec r = activate(&gate, vec_load(sums + R * Hp + u));
+            vec z = activate(&gate, vec_load(sums + Z * Hp + u));
             vec s = vec_mul(r, vec_load(block->prev[0][b] + u));
-            vec_store(block->operand[b] + u, vec_flush(s));
+            vec_store(block->operand[0][b] + u, vec_flush(s));
             vec_store(sums + R * Hp + u, r);
             vec_store(sums + Z * Hp + u, z);
         }
     }
 }
 
-static void gru_before_point_forward_1(const struct forward_block *block)
+/* The usual activation as a constant, and any other; so below. */
+static void gru_before_point_forward_0(const struct forward_block *block)
+{
+    if (is_plain(block->layer, 0, XR_SIGMOID)) {
+        forward_units_0(block, describe_activation(XR_SIGMOID, 0));
+    } else {
+        forward_units_0(block, layer_activation(block->layer, 0));
+    }
+}
+
+XR_INLINE void forward_units_1(const struct forward_block *block,
+                               struct activation candidate)
 {
     const ptrdiff_t Hp = block->Hp;
     for (ptrdiff_t b = 0; b < block->rows; b++) {
         elem *sums = block->sums[b];
         for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
             vec z = vec_load(sums + Z * Hp + u);
-            vec n = vec_tanh(vec_load(sums + N * Hp + u));
+            vec n = activate(&candidate, vec_load(sums + N * Hp + u));
             vec h_prev = vec_load(block->prev[0][b] + u);
             vec t = vec_sub(vec_set((elem)1), z);
             vec h = vec_fma(z, h_prev, vec_mul(t, n));
             vec_store(block->next[0][b] + u, vec_flush(h));
-            if (block->keep) {
-                vec_store(sums + N * Hp + u, n);
-            }
+            if (block->keep) vec_store(sums + N * Hp + u, n);
         }
     }
 }
 
-/*     dan = dh * (1 - z) * (1 - n*n)      daz = dh * (h_prev - n) * z'
- *     h_prev by z:  dh * z                the engine then makes ds = R_n^T dan
- */
-static void gru_before_point_backward_1(const struct backward_block *block)
+static void gru_before_point_forward_1(const struct forward_block *block)
+{
+    if (is_plain(block->layer, 1, XR_TANH)) {
+        forward_units_1(block, describe_activation(XR_TANH, 0));
+    } else {
+        forward_units_1(block, layer_activation(block->layer, 1));
+    }
+}
+
+XR_INLINE void backward_units_1(const struct backward_block *block,
+                                struct activation gate, struct activation candidate)
 {
     const ptrdiff_t Hp = block->Hp;
     for (ptrdiff_t b = 0; b < block->rows; b++) {
@@ -65,8 +82,8 @@ static void gru_before_point_backward_1(const struct backward_block *block)
             vec dh = vec_load(block->dstate[0][b] + u);
 
             vec t = vec_sub(vec_set((elem)1), z);
-            vec dan = vec_mul(vec_mul(dh, t), tanh_slope(n));
-            vec daz = vec_mul(vec_mul(dh, vec_sub(h_prev, n)), vec_mul(z, t));
+            vec dan = vec_mul(vec_mul(dh, t), slope(&candidate, n));
+            vec daz = vec_mul(vec_mul(dh, vec_sub(h_prev, n)), slope(&gate, z));
 
             vec_store(da + N * Hp + u, vec_flush(dan));
             vec_store(da + Z * Hp + u, vec_flush(daz));
@@ -75,33 +92,61 @@ static void gru_before_point_backward_1(const struct backward_block *block)
     }
 }
 
-/*     dar = ds * h_prev * r'              h_prev by s:  ds * r, added to dh * z */
-static void gru_before_point_backward_0(const struct backward_block *block)
+/*     dan = dh * (1 - z) * (1 - n*n)      daz = dh * (h_prev - n) * z'
+ *     h_prev by z:  dh * z                the engine then makes ds = R_n^T dan
+ */
+static void gru_before_point_backward_1(const struct backward_block *block)
+{
+    const struct xr_layer *layer = block->layer;
+    if (is_plain(layer, 0, XR_SIGMOID) && is_plain(layer, 1, XR_TANH)) {
+        backward_units_1(block, describe_activation(XR_SIGMOID, 0),
+                         describe_activation(XR_TANH, 0));
+    } else {
+        backward_units_1(block, layer_activation(layer, 0), layer_activation(layer, 1));
+    }
+}
+
+XR_INLINE void backward_units_0(const struct backward_block *block,
+                                struct activation gate)
 {
     const ptrdiff_t Hp = block->Hp;
     for (ptrdiff_t b = 0; b < block->rows; b++) {
         for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
             vec r = vec_load(block->sums[b] + R * Hp + u);
             vec h_prev = vec_load(block->prev[0][b] + u);
-            vec ds = vec_load(block->doperand[b] + u);
+            vec ds = vec_load(block->doperand[0][b] + u);
             vec dh = vec_load(block->dstate[0][b] + u);
 
-            vec dar = vec_mul(vec_mul(ds, h_prev), sigmoid_slope(r));
+            vec dar = vec_mul(vec_mul(ds, h_prev), slope(&gate, r));
             vec_store(block->da[b] + R * Hp + u, vec_flush(dar));
             vec_store(block->dstate[0][b] + u, vec_fma(ds, r, dh));
         }
     }
 }
 
+/*     dar = ds * h_prev * r'              h_prev by s:  ds * r, added to dh * z */
+static void gru_before_point_backward_0(const struct backward_block *block)
+{
+    if (is_plain(block->layer, 0, XR_SIGMOID)) {
+        backward_units_0(block, describe_activation(XR_SIGMOID, 0));
+    } else {
+        backward_units_0(block, layer_activation(block->layer, 0));
+    }
+}
+
 extern const struct xr_cell XR_NAME(xr_cell_gru_before);
 const struct xr_cell XR_NAME(xr_cell_gru_before) = {
     .info = {.name = "gru_before",
-             .gates = 3,
+             .w_blocks = 3,
+             .r_blocks = 3,
              .states = 1,
              .sums = SUMS,
              .stages = 2,
+             .operands = 1,
              .keeps_sums = 1,
-             .sum = {[R] = {"r", 0, 0, 0}, [Z] = {"z", 1, 1, 0}, [N] = {"n", 2, 2, 1}}},
+             .sum = {[R] = {.name = "r", .w = 0, .r = 0},
+                     [Z] = {.name = "z", .w = 1, .r = 1},
+                     [N] = {.name = "n", .w = 2, .r = 2, .stage = 1, .operand = 1}}},
     .point_forward = {gru_before_point_forward_0, gru_before_point_forward_1},
     .point_backward = {gru_before_point_backward_0, gru_before_point_backward_1},
 };

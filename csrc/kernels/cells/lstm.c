@@ -1,4 +1,4 @@
-/* Long short-term memory with a forget gate, no peepholes: S. Hochreiter, J.
+/* Long short-term memory with the options of its literature: S. Hochreiter, J.
  * Schmidhuber, Neural Computation 9(8):1735-1780, 1997; F. Gers, J. Schmidhuber, F.
  * Cummins, Learning to Forget, Neural Computation 12(10):2451-2471, 2000.
  *
@@ -7,89 +7,382 @@
  *     c = f * c_prev + i * g
  *     h = o * tanh(c)
  *
- * Gate order: i f g o, as torch. The cache holds i f g o in the places of their sums, c
- * and h; tanh(c) is computed again, which costs less than reading it.
+ * Options (the twin has their sources): peepholes ai += p_i c_prev, af += p_f c_prev,
+ * ao += p_o c; gates that are omitted, hence 1; coupled gates f = 1 - i or i = 1 - f;
+ * other activations; a clip of a.; full gate recurrence, where all gates of the step
+ * before are states and reach a. by products; a projection h = W_hr m of m = o *
+ * tanh(c), which is a second stage.
+ *
+ * Gate order: i f g o, as torch, without the gates that are not computed. The cache
+ * holds i f g o in the places of their sums, c and h; tanh(c) and a gate that is
+ * coupled are computed again, which costs less than reading them.
+ *
+ * One body serves all forms: the compiler sees it once with everything constant, once
+ * with the usual activations and once with nothing known.
  * Twin: src/exactrnn/cells/lstm.py.
  */
-#include "../cell.h"
-#include "../elementary.h"
+#include "../activations.h"
 
-enum { I, F, G, O, SUMS };
+/* For each form a function of its own: as parts of one, with registers and code laid
+ * out in common, they cost a plain layer 10 % of this file's time. */
+#define FORM_FUNCTION static __attribute__((noinline))
 
-static void lstm_point_forward(const struct forward_block *block)
+enum { I, F, G, O, P, SUMS };
+
+/* What a layer is like; pointers are NULL and numbers of states 0 where it has none. */
+struct lstm_form {
+    struct activation gate, candidate, output;
+    const elem *p_i, *p_f, *p_o;
+    int has_i, has_f, has_o; /* computed from sums */
+    enum xr_coupled coupled;
+    int state_i, state_f, state_o; /* gates that the next step sees */
+    int projects;
+};
+
+XR_INLINE struct lstm_form plain_form(void)
+{
+    return (struct lstm_form){
+        .gate = describe_activation(XR_SIGMOID, 0),
+        .candidate = describe_activation(XR_TANH, 0),
+        .output = describe_activation(XR_TANH, 0),
+        .has_i = 1,
+        .has_f = 1,
+        .has_o = 1,
+    };
+}
+
+XR_INLINE const elem *find_peephole(const struct xr_cell_info *info, int sum,
+                                    const elem *vectors, ptrdiff_t Hp)
+{
+    for (int k = 0; k < info->vectors; k++) {
+        if (info->vector[k].sum == sum) return vectors + k * Hp;
+    }
+    return NULL;
+}
+
+XR_INLINE int find_state(const struct xr_cell_info *info, int sum)
+{
+    for (int k = 0; k < info->links; k++) {
+        if (info->link[k].sum == sum) return info->link[k].state;
+    }
+    return 0;
+}
+
+/* The usual activations with the layer's options. */
+XR_INLINE struct lstm_form usual_form(const struct xr_layer *layer,
+                                      const struct xr_cell_info *info,
+                                      const elem *vectors, ptrdiff_t Hp)
+{
+    struct lstm_form form = plain_form();
+    form.p_i = find_peephole(info, I, vectors, Hp);
+    form.p_f = find_peephole(info, F, vectors, Hp);
+    form.p_o = find_peephole(info, O, vectors, Hp);
+    form.has_i = info->sum[I].w >= 0;
+    form.has_f = info->sum[F].w >= 0;
+    form.has_o = info->sum[O].w >= 0;
+    form.coupled = layer->options.coupled;
+    form.state_i = find_state(info, I);
+    form.state_f = find_state(info, F);
+    form.state_o = find_state(info, O);
+    form.projects = info->projects;
+    return form;
+}
+
+XR_INLINE struct lstm_form general_form(struct lstm_form form,
+                                        const struct xr_layer *layer)
+{
+    form.gate = layer_activation(layer, 0);
+    form.candidate = layer_activation(layer, 1);
+    form.output = describe_activation(layer->activation[2], 0);
+    return form;
+}
+
+static int has_usual_activations(const struct xr_layer *layer)
+{
+    return is_plain(layer, 0, XR_SIGMOID) && is_plain(layer, 1, XR_TANH) &&
+           is_plain(layer, 2, XR_TANH);
+}
+
+static int has_no_options(const struct xr_cell_info *info)
+{
+    return info->w_blocks == 4 && !info->vectors && !info->links && !info->projects;
+}
+
+/* `p` is the gate's peephole at these units, or NULL; `c` is what it sees. */
+XR_INLINE vec open_gate(const struct lstm_form *form, vec a, const elem *p, ptrdiff_t u,
+                        vec c)
+{
+    if (p) a = vec_fma(vec_load(p + u), c, a);
+    return activate(&form->gate, a);
+}
+
+/* Sets the gate that the coupling replaces. */
+XR_INLINE void couple(enum xr_coupled coupled, vec *i, vec *f)
+{
+    if (coupled == XR_COUPLED_INPUT) *f = vec_sub(vec_set((elem)1), *i);
+    if (coupled == XR_COUPLED_FORGET) *i = vec_sub(vec_set((elem)1), *f);
+}
+
+XR_INLINE void forward_units(const struct forward_block *block, struct lstm_form form)
 {
     const ptrdiff_t Hp = block->Hp;
+    const int is_i = form.has_i || form.coupled, is_f = form.has_f || form.coupled;
+    elem *const *out = form.projects ? block->operand[0] : block->next[0];
     for (ptrdiff_t b = 0; b < block->rows; b++) {
         elem *sums = block->sums[b];
         for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            vec i = vec_sigmoid(vec_load(sums + I * Hp + u));
-            vec f = vec_sigmoid(vec_load(sums + F * Hp + u));
-            vec g = vec_tanh(vec_load(sums + G * Hp + u));
-            vec o = vec_sigmoid(vec_load(sums + O * Hp + u));
             vec c_prev = vec_load(block->prev[1][b] + u);
-            vec c = vec_flush(vec_fma(f, c_prev, vec_mul(i, g)));
-            vec h = vec_flush(vec_mul(o, vec_tanh(c)));
-            vec_store(block->next[0][b] + u, h);
+            vec i = vec_zero(), f = vec_zero(), o = vec_zero();
+            if (form.has_i) {
+                i = open_gate(&form, vec_load(sums + I * Hp + u), form.p_i, u, c_prev);
+            }
+            if (form.has_f) {
+                f = open_gate(&form, vec_load(sums + F * Hp + u), form.p_f, u, c_prev);
+            }
+            vec g = activate(&form.candidate, vec_load(sums + G * Hp + u));
+            couple(form.coupled, &i, &f);
+            vec entry = is_i ? vec_mul(i, g) : g;
+            vec c = is_f ? vec_fma(f, c_prev, entry) : vec_add(c_prev, entry);
+            c = vec_flush(c);
+            if (form.has_o) {
+                o = open_gate(&form, vec_load(sums + O * Hp + u), form.p_o, u, c);
+            }
+            vec y = activate(&form.output, c);
+            vec h = vec_flush(form.has_o ? vec_mul(o, y) : y);
             vec_store(block->next[1][b] + u, c);
+            vec_store(out[b] + u, h);
+            if (form.state_i) vec_store(block->next[form.state_i][b] + u, vec_flush(i));
+            if (form.state_f) vec_store(block->next[form.state_f][b] + u, vec_flush(f));
+            if (form.state_o) vec_store(block->next[form.state_o][b] + u, vec_flush(o));
             if (block->keep) {
-                vec_store(sums + I * Hp + u, i);
-                vec_store(sums + F * Hp + u, f);
+                if (form.has_i) vec_store(sums + I * Hp + u, i);
+                if (form.has_f) vec_store(sums + F * Hp + u, f);
                 vec_store(sums + G * Hp + u, g);
-                vec_store(sums + O * Hp + u, o);
+                if (form.has_o) vec_store(sums + O * Hp + u, o);
             }
         }
     }
+}
+
+FORM_FUNCTION void plain_forward(const struct forward_block *block)
+{
+    forward_units(block, plain_form());
+}
+
+FORM_FUNCTION void usual_forward(const struct forward_block *block)
+{
+    forward_units(block,
+                  usual_form(block->layer, block->info, block->vectors, block->Hp));
+}
+
+FORM_FUNCTION void general_forward(const struct forward_block *block)
+{
+    const struct lstm_form usual =
+        usual_form(block->layer, block->info, block->vectors, block->Hp);
+    forward_units(block, general_form(usual, block->layer));
+}
+
+static void lstm_point_forward_0(const struct forward_block *block)
+{
+    if (!has_usual_activations(block->layer)) {
+        general_forward(block);
+    } else if (has_no_options(block->info)) {
+        plain_forward(block);
+    } else {
+        usual_forward(block);
+    }
+}
+
+static void lstm_point_forward_1(const struct forward_block *block)
+{
+    for (ptrdiff_t b = 0; b < block->rows; b++) {
+        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+            vec p = vec_load(block->sums[b] + P * block->Hp + u);
+            vec_store(block->next[0][b] + u, vec_flush(p));
+        }
+    }
+}
+
+/* h_prev has no elementwise path: dh starts again at 0. */
+static void lstm_point_backward_1(const struct backward_block *block)
+{
+    for (ptrdiff_t b = 0; b < block->rows; b++) {
+        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+            vec dh = vec_load(block->dstate[0][b] + u);
+            vec_store(block->da[b] + P * block->Hp + u, vec_flush(dh));
+            vec_store(block->dstate[0][b] + u, vec_zero());
+        }
+    }
+}
+
+/* d * v, plus what the next step sends back to a gate it has seen. `state` is that
+ * gate's gradient, which starts again at 0, or NULL. */
+XR_INLINE vec join(vec d, vec v, elem *state)
+{
+    if (!state) return vec_mul(d, v);
+    const vec sum = vec_fma(d, v, vec_load(state));
+    vec_store(state, vec_zero());
+    return sum;
+}
+
+XR_INLINE elem *gate_gradient(const struct backward_block *block, int state,
+                              ptrdiff_t b, ptrdiff_t u)
+{
+    return state ? block->dstate[state][b] + u : NULL;
+}
+
+XR_INLINE vec close_gate(const struct lstm_form *form, vec dgate, vec gate)
+{
+    return vec_flush(vec_mul(dgate, slope(&form->gate, gate)));
+}
+
+XR_INLINE void backward_units(const struct backward_block *block, struct lstm_form form)
+{
+    const ptrdiff_t Hp = block->Hp;
+    const int is_i = form.has_i || form.coupled, is_f = form.has_f || form.coupled;
+    const elem *const *dh_rows =
+        form.projects ? block->doperand[0] : (const elem *const *)block->dstate[0];
+    const int is_whole = !block->truncated;
+    for (ptrdiff_t b = 0; b < block->rows; b++) {
+        const elem *sums = block->sums[b];
+        elem *da = block->da[b];
+        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+            vec i = vec_zero(), f = vec_zero(), o = vec_zero();
+            if (form.has_i) i = vec_load(sums + I * Hp + u);
+            if (form.has_f) f = vec_load(sums + F * Hp + u);
+            if (form.has_o) o = vec_load(sums + O * Hp + u);
+            couple(form.coupled, &i, &f);
+            vec g = vec_load(sums + G * Hp + u);
+            vec c_prev = vec_load(block->prev[1][b] + u);
+            vec y = activate(&form.output, vec_load(block->next[1][b] + u));
+            vec dh = vec_load(dh_rows[b] + u);
+            vec dc = vec_load(block->dstate[1][b] + u);
+
+            vec dy = form.has_o ? vec_mul(dh, o) : dh;
+            dc = vec_fma(dy, slope(&form.output, y), dc);
+            if (form.has_o) {
+                vec joined = join(dh, y, gate_gradient(block, form.state_o, b, u));
+                vec dao = close_gate(&form, joined, o);
+                vec_store(da + O * Hp + u, dao);
+                if (form.p_o && is_whole) dc = vec_fma(vec_load(form.p_o + u), dao, dc);
+            }
+            vec dc_prev = is_f ? vec_mul(dc, f) : dc;
+            if (form.has_i) {
+                vec v = form.coupled ? vec_sub(g, c_prev) : g;
+                vec joined = join(dc, v, gate_gradient(block, form.state_i, b, u));
+                vec dai = close_gate(&form, joined, i);
+                vec_store(da + I * Hp + u, dai);
+                if (form.p_i && is_whole) {
+                    dc_prev = vec_fma(vec_load(form.p_i + u), dai, dc_prev);
+                }
+            }
+            if (form.has_f) {
+                vec v = form.coupled ? vec_sub(c_prev, g) : c_prev;
+                vec joined = join(dc, v, gate_gradient(block, form.state_f, b, u));
+                vec daf = close_gate(&form, joined, f);
+                vec_store(da + F * Hp + u, daf);
+                if (form.p_f && is_whole) {
+                    dc_prev = vec_fma(vec_load(form.p_f + u), daf, dc_prev);
+                }
+            }
+            vec dg = is_i ? vec_mul(dc, i) : dc;
+            vec dag = vec_mul(dg, slope(&form.candidate, g));
+
+            vec_store(da + G * Hp + u, vec_flush(dag));
+            if (!form.projects) vec_store(block->dstate[0][b] + u, vec_zero());
+            vec_store(block->dstate[1][b] + u, vec_flush(dc_prev));
+        }
+    }
+}
+
+FORM_FUNCTION void plain_backward(const struct backward_block *block)
+{
+    backward_units(block, plain_form());
+}
+
+FORM_FUNCTION void usual_backward(const struct backward_block *block)
+{
+    backward_units(block,
+                   usual_form(block->layer, block->info, block->vectors, block->Hp));
+}
+
+FORM_FUNCTION void general_backward(const struct backward_block *block)
+{
+    const struct lstm_form usual =
+        usual_form(block->layer, block->info, block->vectors, block->Hp);
+    backward_units(block, general_form(usual, block->layer));
 }
 
 /* With y = tanh(c):
  *     dao = dh * y * o'                    dc += dh * o * (1 - y*y)
  *     dai = dc * g * i'    daf = dc * c_prev * f'    dag = dc * i * (1 - g*g)
  *     dc_prev = dc * f     h_prev has no elementwise path
+ * Peepholes: dc += p_o dao, dc_prev += p_i dai + p_f daf; not if truncated.
+ * Coupled: dai = dc * (g - c_prev) * i', or daf = dc * (c_prev - g) * f'.
+ * With a projection dh is dm.
  */
-static void lstm_point_backward(const struct backward_block *block)
+static void lstm_point_backward_0(const struct backward_block *block)
 {
-    const ptrdiff_t Hp = block->Hp;
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        const elem *sums = block->sums[b];
-        elem *da = block->da[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            vec i = vec_load(sums + I * Hp + u);
-            vec f = vec_load(sums + F * Hp + u);
-            vec g = vec_load(sums + G * Hp + u);
-            vec o = vec_load(sums + O * Hp + u);
-            vec c_prev = vec_load(block->prev[1][b] + u);
-            vec y = vec_tanh(vec_load(block->next[1][b] + u));
-            vec dh = vec_load(block->dstate[0][b] + u);
-            vec dc = vec_load(block->dstate[1][b] + u);
+    if (!has_usual_activations(block->layer)) {
+        general_backward(block);
+    } else if (has_no_options(block->info)) {
+        plain_backward(block);
+    } else {
+        usual_backward(block);
+    }
+}
 
-            vec dao = vec_mul(vec_mul(dh, y), sigmoid_slope(o));
-            dc = vec_fma(vec_mul(dh, o), tanh_slope(y), dc);
-            vec dai = vec_mul(vec_mul(dc, g), sigmoid_slope(i));
-            vec daf = vec_mul(vec_mul(dc, c_prev), sigmoid_slope(f));
-            vec dag = vec_mul(vec_mul(dc, i), tanh_slope(g));
+static void lstm_adapt(const struct xr_layer *layer, struct xr_cell_info *info)
+{
+    static const unsigned letter[] = {
+        [I] = XR_GATE_I, [F] = XR_GATE_F, [G] = 0, [O] = XR_GATE_O};
+    const struct xr_options *wanted = &layer->options;
+    unsigned absent = wanted->omit;
+    if (wanted->coupled == XR_COUPLED_INPUT) absent |= XR_GATE_F;
+    if (wanted->coupled == XR_COUPLED_FORGET) absent |= XR_GATE_I;
 
-            vec_store(da + I * Hp + u, vec_flush(dai));
-            vec_store(da + F * Hp + u, vec_flush(daf));
-            vec_store(da + G * Hp + u, vec_flush(dag));
-            vec_store(da + O * Hp + u, vec_flush(dao));
-            vec_store(block->dstate[0][b] + u, vec_zero());
-            vec_store(block->dstate[1][b] + u, vec_flush(vec_mul(dc, f)));
+    int blocks = 0;
+    for (int s = I; s <= O; s++) {
+        const int is_absent = (letter[s] & absent) != 0;
+        info->sum[s].w = info->sum[s].r = is_absent ? -1 : blocks++;
+        if (is_absent || !letter[s]) continue;
+        if (letter[s] & wanted->peepholes) {
+            const int factor = s == O ? XR_NEXT_STATE + 1 : XR_PREV_STATE + 1;
+            info->vector[info->vectors++] = (struct xr_vector){s, factor};
         }
+        if (wanted->full_gate_recurrence) {
+            info->link[info->links++] = (struct xr_link){s, info->states++};
+        }
+    }
+    info->w_blocks = info->r_blocks = blocks;
+    if (layer->O != layer->H) {
+        info->sums = SUMS;
+        info->stages = 2;
+        info->operands = info->projects = 1;
     }
 }
 
 extern const struct xr_cell XR_NAME(xr_cell_lstm);
 const struct xr_cell XR_NAME(xr_cell_lstm) = {
     .info = {.name = "lstm",
-             .gates = 4,
+             .w_blocks = 4,
+             .r_blocks = 4,
              .states = 2,
-             .sums = SUMS,
+             .sums = P,
              .stages = 1,
              .keeps_sums = 1,
-             .sum = {[I] = {"i", 0, 0, 0},
-                     [F] = {"f", 1, 1, 0},
-                     [G] = {"g", 2, 2, 0},
-                     [O] = {"o", 3, 3, 0}}},
-    .point_forward = {lstm_point_forward},
-    .point_backward = {lstm_point_backward},
+             .sum = {[I] = {.name = "i", .w = 0, .r = 0},
+                     [F] = {.name = "f", .w = 1, .r = 1},
+                     [G] = {.name = "g", .w = 2, .r = 2},
+                     [O] = {.name = "o", .w = 3, .r = 3},
+                     [P] = {.name = "p",
+                            .w = -1,
+                            .r = 0,
+                            .stage = 1,
+                            .operand = 1,
+                            .matrix = XR_HR,
+                            .bias = XR_NO_BIAS}}},
+    .adapt = lstm_adapt,
+    .point_forward = {lstm_point_forward_0, lstm_point_forward_1},
+    .point_backward = {lstm_point_backward_0, lstm_point_backward_1},
 };

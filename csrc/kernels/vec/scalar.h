@@ -203,7 +203,9 @@ XR_INLINE int fma_between_(double v, double low, double high)
     return (v > low && v < high) || (v < -low && v > -high);
 }
 
-static inline double fma_emulated_f64_(double a, double b, double c)
+/* A function of its own: inlined, it makes cells take five times longer to compile. */
+__attribute__((noinline, unused)) static double fma_emulated_f64_(double a, double b,
+                                                                  double c)
 {
     const double huge = 0x1p990, product = a * b;
     double low;

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from exactrnn import _dense_reference, reference
 from exactrnn._checks import FloatType
-from exactrnn.layers import GRU, LSTM, RNN
+from exactrnn._golden import grid_cases
+from exactrnn._golden.grid_cases import GRID_CASES, GridCase
+from exactrnn._golden.layer_cases import LAYER_CASES, LayerCase
 from exactrnn.train import (
     Adam,
     Embedding,
@@ -42,49 +43,14 @@ TRAINING_TEXT = "the quick brown fox jumps over the lazy dog; " * 8
 TRAINING_CLIP = 0.25
 
 
-@dataclass(frozen=True)
-class LayerCase:
-    """A recurrent layer: how it is made and on what it runs."""
-
-    make: Callable[..., Any]
-    options: dict[str, Any]
-    T: int = 7
-    B: int = 3
-    I: int = 5
-    H: int = 9
-    lengths: tuple[int, ...] | None = None
-
-
-LAYER_CASES = {
-    "rnn tanh": LayerCase(RNN, {}),
-    "rnn relu ragged": LayerCase(RNN, {"nonlinearity": "relu"}, lengths=(7, 0, 4)),
-    "lstm": LayerCase(LSTM, {}, H=17),
-    "lstm no bias": LayerCase(LSTM, {"bias": False}, T=5, B=1, I=1, H=1),
-    "lstm deep bidirectional ragged": LayerCase(
-        LSTM, {"num_layers": 2, "bidirectional": True}, B=4, lengths=(3, 7, 0, 5)
-    ),
-    "lstm large": LayerCase(LSTM, {}, T=40, B=8, I=24, H=64),
-    "lstm one row": LayerCase(LSTM, {}, T=12, B=1, I=8, H=100),
-    "gru": LayerCase(GRU, {}, H=17),
-    "gru deep bidirectional ragged": LayerCase(
-        GRU, {"num_layers": 2, "bidirectional": True}, B=4, lengths=(7, 1, 6, 0)
-    ),
-    "gru large": LayerCase(GRU, {}, T=40, B=6, I=24, H=64),
-    "gru reset before": LayerCase(GRU, {"reset_after": False}, H=17),
-    "gru reset before one row": LayerCase(
-        GRU, {"reset_after": False}, T=12, B=1, I=8, H=100
-    ),
-    "gru reset before bidirectional": LayerCase(
-        GRU, {"reset_after": False, "bidirectional": True}, lengths=(2, 7, 5)
-    ),
-}
-
-
 class Side(Protocol):
     """One way to compute the cases."""
 
     def layer(self, case: LayerCase, layer: Any, inputs: Arrays) -> Arrays:
         """Return output, final states and all gradients."""
+
+    def grid(self, case: GridCase, layer: Any, inputs: list[list[Arrays]]) -> Arrays:
+        """Return far borders and all gradients, from borders and gradients."""
 
     def linear(self, layer: Linear, x: FloatArray, dy: FloatArray) -> Arrays:
         """Return output and gradients of a linear layer."""
@@ -107,10 +73,14 @@ class KernelSide:
     def layer(self, case: LayerCase, layer: Any, inputs: Arrays) -> Arrays:
         """Return output, final states and all gradients."""
         x, dy, *states = inputs
-        state, dstate = _split(states)
+        state, dstate = _split(layer, states)
         y, last, cache = layer.forward(x, state, lengths=_lengths(case))
         plain, _ = layer(x, state, lengths=_lengths(case))
         return [plain, *_collect(y, last, layer.backward(cache, dy, dstate))]
+
+    def grid(self, case: GridCase, layer: Any, inputs: list[list[Arrays]]) -> Arrays:
+        """Return far borders and all gradients, from borders and gradients."""
+        return grid_cases.run_kernels(case, layer, *inputs)
 
     def linear(self, layer: Linear, x: FloatArray, dy: FloatArray) -> Arrays:
         """Return output and gradients of a linear layer."""
@@ -146,10 +116,14 @@ class ReferenceSide:
     def layer(self, case: LayerCase, layer: Any, inputs: Arrays) -> Arrays:
         """Return output, final states and all gradients."""
         x, dy, *states = inputs
-        state, dstate = _split(states)
+        state, dstate = _split(layer, states)
         y, last, cache = reference.forward(layer, x, state, lengths=_lengths(case))
         gradients = reference.backward(layer, cache, dy, dstate)
         return [y, *_collect(y, last, gradients)]
+
+    def grid(self, case: GridCase, layer: Any, inputs: list[list[Arrays]]) -> Arrays:
+        """Return far borders and all gradients, from borders and gradients."""
+        return grid_cases.run_twin(case, layer, *inputs)
 
     def linear(self, layer: Linear, x: FloatArray, dy: FloatArray) -> Arrays:
         """Return output and gradients of a linear layer."""
@@ -220,10 +194,16 @@ def _linear_gradients(layer: Linear, x: FloatArray, dy: FloatArray) -> Arrays:
     return [dx, dw, total]
 
 
-def _split(states: Arrays) -> tuple[Any, Any]:
-    """Return the state and its gradient from the list of both."""
+def _split(layer: Any, states: Arrays) -> tuple[Any, Any]:
+    """Return the state and its gradient from the list of both.
+
+    A clock is part of the state alone; each row's is its own.
+    """
     half = len(states) // 2
     state, dstate = tuple(states[:half]), tuple(states[half:])
+    if layer._stack.config.counts_steps:
+        clock = 3 * np.arange(states[0].shape[1], dtype=np.int64)
+        return (state[0], clock), dstate[0]
     return (state, dstate) if half > 1 else (state[0], dstate[0])
 
 
@@ -240,13 +220,23 @@ def _collect(y: FloatArray, last: Any, gradients: Any) -> Arrays:
 def run_layer(side: Side, case: LayerCase, dtype: FloatType) -> Arrays:
     """Compute the case of a recurrent layer."""
     layer = case.make(case.I, case.H, dtype=dtype, seed=1, **case.options)
-    source = UniformSource(2)
-    D = 2 if case.options.get("bidirectional") else 1
-    rows = case.options.get("num_layers", 1) * D
-    states = 2 if case.make is LSTM else 1
-    shapes = [(case.T, case.B, case.I), (case.T, case.B, D * case.H)]
-    shapes += [(rows, case.B, case.H)] * (2 * states)
+    source, config = UniformSource(2), layer._stack.config
+    D = config.directions
+    shapes = [(case.T, case.B, case.I), (case.T, case.B, D * config.output_size)]
+    sizes = 2 * config.state_sizes
+    shapes += [(config.num_layers * D, case.B, width) for width in sizes]
     return side.layer(case, layer, [source.symmetric(s, 1.5, dtype) for s in shapes])
+
+
+def run_grid(side: Side, case: GridCase, dtype: FloatType) -> Arrays:
+    """Compute the case of a grid."""
+    layer = case.make(dtype=dtype, seed=9)
+    source, shapes = UniformSource(10), case.border_shapes(layer)
+    inputs = [
+        [[source.symmetric(shape, 1.5, dtype) for shape in pair] for pair in shapes]
+        for _ in ("borders", "their gradients")
+    ]
+    return side.grid(case, layer, inputs)
 
 
 def run_linear(side: Side, dtype: FloatType) -> Arrays:
@@ -295,6 +285,8 @@ def run_case(side: Side, name: str, dtype: FloatType) -> Arrays:
     """Compute one case by name."""
     if name in LAYER_CASES:
         return run_layer(side, LAYER_CASES[name], dtype)
+    if name in GRID_CASES:
+        return run_grid(side, GRID_CASES[name], dtype)
     return OTHER_CASES[name](side, dtype)
 
 
@@ -304,7 +296,7 @@ OTHER_CASES: dict[str, Callable[[Side, FloatType], Arrays]] = {
     "softmax cross-entropy": run_softmax,
     "training": run_training,
 }
-CASE_NAMES = (*LAYER_CASES, *OTHER_CASES)
+CASE_NAMES = (*LAYER_CASES, *GRID_CASES, *OTHER_CASES)
 
 
 def hash_arrays(arrays: Iterable[FloatArray]) -> str:

@@ -27,6 +27,7 @@ REST_SECONDS = 0.02
 LEAST_ROUNDS = 5
 
 OWN = "exactrnn"
+BESIDE = "beside"
 
 
 @contextlib.contextmanager
@@ -61,9 +62,9 @@ def measure_row(
     Parameters
     ----------
     row : Row
-        What to compute.
+        What to compute; with `beside`, that cell of exactrnn runs in the same rounds.
     contenders : sequence of Contender
-        The libraries, exactrnn among them.
+        The libraries, exactrnn first.
     threads : int
         Threads of each.
     seconds : float
@@ -87,6 +88,10 @@ def measure_row(
             prepared[contender.NAME] = made
     check_agreement(problem, prepared)
     runs = {name: made.run for name, made in prepared.items()}
+    if row.beside:
+        other = contenders[0].prepare(make_problem(row.yardstick, threads))
+        assert other is not None
+        runs[BESIDE] = other.run
     probes = make_probes(row, threads)
     samples = measure(runs, probes, seconds, rest=REST_SECONDS * (threads > 1))
     return summarise(row, samples, probes)
@@ -184,12 +189,14 @@ def summarise(
         The row's fields; `figures`, by library; `best_rival` and `ratio`, its time
         divided by exactrnn's, None without rivals; `peak_gflops` and `read_gbps`, the
         rates of the machine; `limit_us` and `fraction`, the limit and what part of
-        exactrnn's time it is.
+        exactrnn's time it is. For a row with `beside`: `beside_us`, the other cell's
+        time, `relative`, exactrnn's time divided by it, and `per_flop`, the same of the
+        times for an operation.
     """
     figures = {
         name: summarise_library(row, values)
         for name, values in samples.items()
-        if name not in probes
+        if name not in probes and name != BESIDE
     }
     own = figures[OWN]["median_us"]
     others = {name: f["median_us"] for name, f in figures.items() if name != OWN}
@@ -204,7 +211,20 @@ def summarise(
         "read_gbps": rate["read"] * 1e-9,
         "limit_us": limit,
         "fraction": limit / own,
+        **compare_beside(row, own, samples.get(BESIDE)),
     }
+
+
+def compare_beside(
+    row: Row, own_us: float, samples: Sequence[float] | None
+) -> dict[str, float]:
+    """Return the figures of the cell that ran beside; none where none did."""
+    if samples is None:
+        return {}
+    other = statistics.median(samples) * 1e6
+    relative = own_us / other
+    per_flop = relative * row.yardstick.flops / row.flops
+    return {"beside_us": other, "relative": relative, "per_flop": per_flop}
 
 
 def summarise_library(row: Row, values: Sequence[float]) -> dict[str, float]:

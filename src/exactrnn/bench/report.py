@@ -36,6 +36,8 @@ def format_table(rows: Sequence[Measured], names: Collection[str]) -> str:
     ]
     head = ["T, B, H", f"{OWN} µs", *(f"{name} µs" for name in rivals)]
     head += [f"best rival / {OWN}"] if rivals else []
+    beside = any("per_flop" in row for row in rows)
+    head += ["beside", "time", "per flop"] if beside else []
     head += ["of limit", "GFLOP/s", "spread"]
     lines = ["| | " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 1)]
     for row in rows:
@@ -44,6 +46,8 @@ def format_table(rows: Sequence[Measured], names: Collection[str]) -> str:
         cells = [label_of(row), sizes_of(row), *map(format_time, times)]
         if rivals:
             cells += [f"{row['ratio']:.2f}" if row["ratio"] else "–"]
+        if beside:
+            cells += [row.get("beside") or "–", *map(format_ratio, relative_times(row))]
         cells += [f"{row['fraction']:.2f}", f"{own['gflops']:.1f}"]
         cells += [f"{own['spread']:.1%}"]
         lines.append("| " + " | ".join(cells) + " |")
@@ -78,6 +82,16 @@ def format_time(figures: Mapping[str, float] | None) -> str:
     if median < 10:
         return f"{median:.2f}"
     return f"{median:.1f}" if median < 1000 else f"{median:.0f}"
+
+
+def relative_times(row: Measured) -> tuple[float | None, float | None]:
+    """Return time, and time per operation, divided by those of the cell beside."""
+    return row.get("relative"), row.get("per_flop")
+
+
+def format_ratio(ratio: float | None) -> str:
+    """Return a ratio with three digits; – where there is none."""
+    return "–" if ratio is None else f"{ratio:.2f}"
 
 
 def format_summary(

@@ -1,31 +1,25 @@
 """One row of a benchmark: a computation and its sizes, as data.
 
-Letters: T time steps, B rows of the batch, I inputs, H hidden units.
+Letters: T time steps, B rows of the batch, I inputs, H hidden units, O outputs of a
+direction (H but for cells that project).
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrnn import _core, layers
 from exactrnn._checks import Array
+from exactrnn.bench.cells import CELLS
 
 TASKS = ("forward", "gradients", "step")
 """A whole sequence for inference; forward and backward; one step of a stream, with the
 state carried from call to call (T is 1)."""
-
-CELLS: dict[str, tuple[type[Any], dict[str, Any]]] = {
-    "rnn": (layers.RNN, {}),
-    "lstm": (layers.LSTM, {}),
-    "gru": (layers.GRU, {}),
-    "gru_before": (layers.GRU, {"reset_after": False}),
-}
-"""The layer of each cell that can be measured, and its options."""
 
 SHORTEST = 0.24
 """Shortest length of a ragged batch as a part of T; evenly spread, the mean is 0.62."""
@@ -47,6 +41,8 @@ class Row:
     directions: int = 1
     dtype: str = "float32"
     ragged: bool = False
+    beside: str = ""
+    """Another cell that is measured in the same rounds, at the same sizes."""
 
     @property
     def name(self) -> str:
@@ -60,9 +56,20 @@ class Row:
         return "-".join(parts)
 
     @property
-    def gates(self) -> int:
-        """Row blocks of the weight matrices."""
-        return _core.cell_info(self.cell)["gates"]
+    def layer_class(self) -> type[Any]:
+        """The layer that is measured."""
+        return CELLS[self.cell][0]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The layer's options besides its sizes."""
+        options = CELLS[self.cell][1]
+        return {k: v(self.H) if callable(v) else v for k, v in options.items()}
+
+    @property
+    def yardstick(self) -> Row:
+        """The row that `beside` means."""
+        return replace(self, cell=self.beside, beside="")
 
     @property
     def itemsize(self) -> int:
@@ -86,20 +93,23 @@ class Row:
         active: NDArray[np.int64] = (lengths[:, None] > np.arange(self.T)).sum(axis=0)
         return active
 
-    def matrices(self) -> Iterator[tuple[int, int]]:
-        """Yield the elements of W and of R, for every layer and direction."""
-        inputs = self.I
-        for _ in range(self.layers):
-            for _ in range(self.directions):
-                yield self.gates * self.H * inputs, self.gates * self.H * self.H
-            inputs = self.directions * self.H
+    def matrices(self) -> Iterator[tuple[float, float]]:
+        """Yield the elements of W and of what is recurrent, by layer and direction.
+
+        Of a clockwork cell those that a step multiplies, in the mean over all steps.
+        """
+        parts: dict[str, list[float]] = {}
+        for name, elements in count_elements(self).items():
+            part = parts.setdefault(name.rpartition("_l")[2], [0.0, 0.0])
+            part[not name.startswith("weight_ih")] += elements
+        yield from ((w, r) for w, r in parts.values())
 
     @property
     def flops(self) -> int:
         """Operations of the products alone, an fma counted as two."""
         passes = 3 if self.task == "gradients" else 1
         weights = sum(w + r for w, r in self.matrices())
-        return 2 * passes * int(self.active.sum()) * weights
+        return round(2 * passes * int(self.active.sum()) * weights)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields and the name, for JSON."""
@@ -111,7 +121,7 @@ class Problem:
     """A row with its numbers, the same for every library.
 
     `weights` are under torch's names; `x` is [T, B, I]; `dy`, the gradient of the
-    output, is [T, B, D*H]. Both are 0 past a row's length.
+    output, is [T, B, D*O]. Both are 0 past a row's length.
     """
 
     row: Row
@@ -123,23 +133,55 @@ class Problem:
 
 def make_layer(row: Row) -> Any:
     """Return the layer of a row."""
-    layer_class, options = CELLS[row.cell]
     both = row.directions == 2
-    return layer_class(
-        row.I, row.H, row.layers, bidirectional=both, dtype=row.dtype, seed=0, **options
+    return row.layer_class(
+        row.I,
+        row.H,
+        num_layers=row.layers,
+        bidirectional=both,
+        dtype=row.dtype,
+        seed=0,
+        **row.options,
     )
+
+
+@functools.cache
+def count_elements(row: Row) -> dict[str, float]:
+    """Return how many elements of each matrix a step multiplies, by name."""
+    layer = make_layer(row)
+    matrices = {
+        name: weight.shape
+        for name, weight in layer.state_dict().items()
+        if weight.ndim == 2 and not name.startswith("weight_peephole")
+    }
+    if row.cell == "clockwork":
+        return {name: count_ticking(row, layer, name) for name in matrices}
+    return {name: float(rows * columns) for name, (rows, columns) in matrices.items()}
+
+
+def count_ticking(row: Row, layer: Any, name: str) -> float:
+    """Return the elements that active modules multiply, in the mean over T steps."""
+    modules = list(zip(layer.module_sizes, layer.periods, strict=True))
+    count = 0.0
+    for size, period in modules:
+        seen = sum(n for n, other in modules if other >= period)
+        columns = seen if name.startswith("weight_hh") else row.I
+        count += size * columns * -(-row.T // period) / row.T
+    return count
 
 
 def make_problem(row: Row, threads: int = 1) -> Problem:
     """Return the row with random numbers."""
     rng = np.random.default_rng(SEED)
     bound = row.H**-0.5
+    layer = make_layer(row)
     weights = {
         name: rng.uniform(-bound, bound, array.shape).astype(row.dtype)
-        for name, array in make_layer(row).state_dict().items()
+        for name, array in layer.state_dict().items()
     }
     x = rng.standard_normal((row.T, row.B, row.I)).astype(row.dtype)
-    dy = rng.standard_normal((row.T, row.B, row.directions * row.H)).astype(row.dtype)
+    width = layer(x[:1])[0].shape[2]
+    dy = rng.standard_normal((row.T, row.B, width)).astype(row.dtype)
     if row.lengths is not None:
         outside = np.arange(row.T)[:, None] >= row.lengths
         x[outside] = 0

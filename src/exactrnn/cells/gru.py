@@ -11,6 +11,9 @@ product, as in Cho's final text, it is ``gru_before.py``.
     v  = R_n h_prev + b_hh_n                       n = tanh(an + r * v)
     h  = z * h_prev + (1 - z) * n                  z keeps (Chung: z replaces)
 
+Options: other activations of the gates and of n (_activations.py); clip, which limits
+ar, az and the whole of an + r * v to [-clip, clip].
+
 Row blocks of W and R: r, z, n, as in torch (Keras, ONNX: z r n).  The two biases of n
 are different parameters: r multiplies only the second.
 State: h.  Kept for backward: r, z, n, v.
@@ -18,7 +21,8 @@ State: h.  Kept for backward: r, z, n, v.
 Twin: ``csrc/kernels/cells/gru.c``.
 """
 
-from exactrnn._arith import flush, fma, sigmoid, tanh
+from exactrnn._activations import activate, default_first, slope
+from exactrnn._arith import flush, fma
 from exactrnn.cells._cell import Cell, Step, Sum
 
 
@@ -26,9 +30,9 @@ def point_forward(step: Step) -> None:
     """From ar, az, an, v and h_prev to h."""
     h_prev = step.prev["h"]
     an, v = step.a["n"], step.a["v"]
-    r = sigmoid(step.a["r"])
-    z = sigmoid(step.a["z"])
-    n = tanh(fma(r, v, an))
+    r = activate(step.activations[0], step.a["r"], step.clip)
+    z = activate(step.activations[0], step.a["z"], step.clip)
+    n = activate(step.activations[1], fma(r, v, an), step.clip)
     h = flush(fma(z, h_prev, (1 - z) * n))
     step.slots.update(r=r, z=z, n=n, v=v)
     step.state.update(h=h)
@@ -42,14 +46,15 @@ def point_backward(step: Step) -> None:
     n = tanh(an + r * v):        dan = dn * (1 - n*n)     dr = dan * v   dv = dan * r
     and through sigmoid' = s * (1 - s).  W sees dar, daz, dan; R sees dar, daz, dv.
     """
+    gate, candidate = step.activations
     r, z, n, v = (step.slots[name] for name in "rznv")
     h_prev = step.prev["h"]
     dh = step.dstate["h"]
     t = 1 - z
-    dan = flush((dh * t) * fma(-n, n, 1))
+    dan = flush((dh * t) * slope(candidate, n, step.clip))
     dv = flush(dan * r)
-    dar = flush((dan * v) * (r * (1 - r)))
-    daz = flush((dh * (h_prev - n)) * (z * t))
+    dar = flush((dan * v) * slope(gate, r, step.clip))
+    daz = flush((dh * (h_prev - n)) * slope(gate, z, step.clip))
     dh_init = dh * z
     step.da.update(r=dar, z=daz, n=dan, v=dv)
     step.dprev.update(h=dh_init)
@@ -66,8 +71,7 @@ GRU = Cell(
         Sum("v", w=None, r=2),
     ),
     slots=("r", "z", "n", "v"),
-    operands=("h",),
-    activations=(("sigmoid",), ("tanh",)),
+    activations=(default_first("sigmoid"), default_first("tanh")),
     forward=(point_forward,),
     backward=(point_backward,),
 )

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exactrnn import engine
+from exactrnn.bench.cells import CELLS
 from exactrnn.bench.report import format_report, format_summary
 from exactrnn.bench.rivals import RIVALS
-from exactrnn.bench.rows import CELLS, TASKS, Row
+from exactrnn.bench.rows import TASKS, Row
 from exactrnn.bench.session import Settings, run_session
 from exactrnn.cli._arguments import (
     CommandError,

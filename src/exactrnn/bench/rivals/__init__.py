@@ -26,6 +26,10 @@ Outcome: TypeAlias = dict[str, Array]
 """`y` [T, B, D*H], or the gradients: `x` [T, B, I] and the weights by name."""
 
 RIVALS = ("torch", "onnxruntime", "openvino", "jax")
+"""Libraries that are measured wherever they are installed."""
+
+LOOP = "torch_loop"
+"""A loop over single operations of torch: measured where it is asked for."""
 
 
 class Prepared(NamedTuple):
@@ -55,7 +59,7 @@ def load_rivals(
     Parameters
     ----------
     wanted : collection of str, optional
-        Names among `RIVALS`; by default all that are installed.
+        Names among `RIVALS`, or `LOOP`; by default all `RIVALS` that are installed.
 
     Returns
     -------

@@ -1,0 +1,77 @@
+/* Clockwork recurrent network: J. Koutnik, K. Greff, F. Gomez, J. Schmidhuber, A
+ * Clockwork RNN, ICML 2014, arXiv 1402.3511.
+ *
+ *     a_i = W_i x + (sum over modules j with T_j >= T_i) R_ij h_prev_j + b_i
+ *     h_i = tanh(a_i) or relu(a_i)  in steps that are multiples of T_i, else h_prev_i
+ *
+ * Which modules i take part in a step and what they hear is the engine's business; it
+ * calls these functions for their units alone, and the others pass h on and dh back.
+ *
+ * Gate order: a alone. The cache holds h, as every cell's; the sums are not kept.
+ * Twin: src/exactrnn/cells/clockwork.py.
+ */
+#include "../activations.h"
+
+enum { A, SUMS };
+
+XR_INLINE void forward_units(const struct forward_block *block, struct activation act)
+{
+    for (ptrdiff_t b = 0; b < block->rows; b++) {
+        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+            vec a = vec_load(block->sums[b] + A * block->Hp + u);
+            vec_store(block->next[0][b] + u, vec_flush(activate(&act, a)));
+        }
+    }
+}
+
+/* tanh as a constant, and relu. */
+static void clockwork_point_forward(const struct forward_block *block)
+{
+    const enum xr_activation kind = block->layer->activation[0];
+    if (kind == XR_TANH) {
+        forward_units(block, describe_activation(XR_TANH, 0));
+    } else {
+        forward_units(block, describe_activation(kind, 0));
+    }
+}
+
+XR_INLINE void backward_units(const struct backward_block *block, struct activation act)
+{
+    for (ptrdiff_t b = 0; b < block->rows; b++) {
+        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+            vec h = vec_load(block->next[0][b] + u);
+            vec dh = vec_load(block->dstate[0][b] + u);
+            vec da = act.kind == XR_RELU
+                         ? vec_select(vec_lt(vec_zero(), h), dh, vec_zero())
+                         : vec_mul(dh, slope(&act, h));
+            vec_store(block->da[b] + A * block->Hp + u, vec_flush(da));
+            vec_store(block->dstate[0][b] + u, vec_zero());
+        }
+    }
+}
+
+/* da = dh * tanh'(a) = dh * (1 - h*h);  for relu, da = dh where h > 0, else 0, even if
+ * dh is infinite. h_prev has no elementwise path: dh starts again at 0. */
+static void clockwork_point_backward(const struct backward_block *block)
+{
+    const enum xr_activation kind = block->layer->activation[0];
+    if (kind == XR_TANH) {
+        backward_units(block, describe_activation(XR_TANH, 0));
+    } else {
+        backward_units(block, describe_activation(kind, 0));
+    }
+}
+
+extern const struct xr_cell XR_NAME(xr_cell_clockwork);
+const struct xr_cell XR_NAME(xr_cell_clockwork) = {
+    .info = {.name = "clockwork",
+             .w_blocks = 1,
+             .r_blocks = 1,
+             .states = 1,
+             .sums = SUMS,
+             .stages = 1,
+             .keeps_sums = 0,
+             .sum = {[A] = {.name = "a", .w = 0, .r = 0}}},
+    .point_forward = {clockwork_point_forward},
+    .point_backward = {clockwork_point_backward},
+};

@@ -1,0 +1,100 @@
+/* Jordan network, the output fed back: M. I. Jordan, Attractor dynamics and parallelism
+ * in a connectionist sequential machine, Proceedings of the 8th Annual Conference of
+ * the Cognitive Science Society, 531-546, 1986.
+ *
+ *     s = act(W x + R y_prev + b)            the hidden units, H
+ *     y = out(V s + b_ho)                    the output, O; act, out: activations.h
+ *
+ * Gate order: a alone. Two stages: s is the operand of V. The state is y. The cache
+ * holds act(a) in the place of a, s, which is the same flushed, and y.
+ * Twin: src/exactrnn/cells/jordan.py.
+ */
+#include "../activations.h"
+
+enum { A, Y, SUMS };
+
+XR_INLINE void forward_units_0(const struct forward_block *block, struct activation act)
+{
+    for (ptrdiff_t b = 0; b < block->rows; b++) {
+        elem *sums = block->sums[b];
+        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+            vec hidden = activate(&act, vec_load(sums + A * block->Hp + u));
+            vec_store(block->operand[0][b] + u, vec_flush(hidden));
+            if (block->keep) vec_store(sums + A * block->Hp + u, hidden);
+        }
+    }
+}
+
+/* tanh as a constant, and any other. */
+static void jordan_point_forward_0(const struct forward_block *block)
+{
+    const enum xr_activation kind = block->layer->activation[0];
+    if (kind == XR_TANH) {
+        forward_units_0(block, describe_activation(XR_TANH, 0));
+    } else {
+        forward_units_0(block, describe_activation(kind, 0));
+    }
+}
+
+static void jordan_point_forward_1(const struct forward_block *block)
+{
+    const struct activation out = describe_activation(block->layer->activation[1], 0);
+    for (ptrdiff_t b = 0; b < block->rows; b++) {
+        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+            vec a = vec_load(block->sums[b] + Y * block->Hp + u);
+            vec_store(block->next[0][b] + u, vec_flush(activate(&out, a)));
+        }
+    }
+}
+
+/* day = dy * out'(ay). y_prev has no elementwise path: dy starts again at 0. The engine
+ * then makes ds = V^T day. */
+static void jordan_point_backward_1(const struct backward_block *block)
+{
+    const struct activation out = describe_activation(block->layer->activation[1], 0);
+    for (ptrdiff_t b = 0; b < block->rows; b++) {
+        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+            vec y = vec_load(block->next[0][b] + u);
+            vec dy = vec_load(block->dstate[0][b] + u);
+            vec day = vec_mul(dy, slope(&out, y));
+            vec_store(block->da[b] + Y * block->Hp + u, vec_flush(day));
+            vec_store(block->dstate[0][b] + u, vec_zero());
+        }
+    }
+}
+
+/* da = ds * act'(a) */
+static void jordan_point_backward_0(const struct backward_block *block)
+{
+    const struct activation act = describe_activation(block->layer->activation[0], 0);
+    for (ptrdiff_t b = 0; b < block->rows; b++) {
+        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+            vec hidden = vec_load(block->sums[b] + A * block->Hp + u);
+            vec ds = vec_load(block->doperand[0][b] + u);
+            vec da = vec_mul(ds, slope(&act, hidden));
+            vec_store(block->da[b] + A * block->Hp + u, vec_flush(da));
+        }
+    }
+}
+
+extern const struct xr_cell XR_NAME(xr_cell_jordan);
+const struct xr_cell XR_NAME(xr_cell_jordan) = {
+    .info = {.name = "jordan",
+             .w_blocks = 1,
+             .r_blocks = 1,
+             .states = 1,
+             .sums = SUMS,
+             .stages = 2,
+             .operands = 1,
+             .keeps_sums = 1,
+             .projects = 1,
+             .sum = {[A] = {.name = "a", .w = 0, .r = 0},
+                     [Y] = {.name = "y",
+                            .w = -1,
+                            .r = 0,
+                            .stage = 1,
+                            .operand = 1,
+                            .matrix = XR_HR}}},
+    .point_forward = {jordan_point_forward_0, jordan_point_forward_1},
+    .point_backward = {jordan_point_backward_0, jordan_point_backward_1},
+};

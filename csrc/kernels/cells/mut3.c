@@ -1,0 +1,117 @@
+/* MUT3, a gated unit found by search: R. Jozefowicz, W. Zaremba, I. Sutskever, An
+ * Empirical Exploration of Recurrent Network Architectures, ICML 2015, PMLR 37.
+ *
+ *     r = σ(W_r x + R_r h_prev + b_r)
+ *     s = r * h_prev                         q = tanh(h_prev)
+ *     z = σ(W_z x + R_z q + b_z)             n = tanh(W_n x + R_n s + b_n)
+ *     h = (1 - z) * h_prev + z * n           z writes: at z = 0, h is h_prev exactly
+ *
+ * Gate order: r z n. Two stages: s and q are the operands of the second products. The
+ * cache holds r z n, s, q and h. Twin: src/exactrnn/cells/mut3.py.
+ */
+#include "../cell.h"
+#include "../elementary.h"
+
+enum { R, Z, N, SUMS };
+enum { S, Q, OPERANDS };
+
+static void mut3_point_forward_0(const struct forward_block *block)
+{
+    for (ptrdiff_t b = 0; b < block->rows; b++) {
+        elem *sums = block->sums[b];
+        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+            vec r = vec_sigmoid(vec_load(sums + R * block->Hp + u));
+            vec h_prev = vec_load(block->prev[0][b] + u);
+            vec_store(block->operand[S][b] + u, vec_flush(vec_mul(r, h_prev)));
+            vec_store(block->operand[Q][b] + u, vec_flush(vec_tanh(h_prev)));
+            if (block->keep) vec_store(sums + R * block->Hp + u, r);
+        }
+    }
+}
+
+static void mut3_point_forward_1(const struct forward_block *block)
+{
+    const ptrdiff_t Hp = block->Hp;
+    for (ptrdiff_t b = 0; b < block->rows; b++) {
+        elem *sums = block->sums[b];
+        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+            vec z = vec_sigmoid(vec_load(sums + Z * Hp + u));
+            vec n = vec_tanh(vec_load(sums + N * Hp + u));
+            vec h_prev = vec_load(block->prev[0][b] + u);
+            vec t = vec_sub(vec_set((elem)1), z);
+            vec h = vec_fma(z, n, vec_mul(t, h_prev));
+            vec_store(block->next[0][b] + u, vec_flush(h));
+            if (block->keep) {
+                vec_store(sums + Z * Hp + u, z);
+                vec_store(sums + N * Hp + u, n);
+            }
+        }
+    }
+}
+
+/*     dan = dh * z * (1 - n*n)            daz = dh * (n - h_prev) * z'
+ *     h_prev by z:  dh * (1 - z)
+ *     the engine then makes ds = R_n^T dan and dq = R_z^T daz
+ */
+static void mut3_point_backward_1(const struct backward_block *block)
+{
+    const ptrdiff_t Hp = block->Hp;
+    for (ptrdiff_t b = 0; b < block->rows; b++) {
+        const elem *sums = block->sums[b];
+        elem *da = block->da[b];
+        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+            vec z = vec_load(sums + Z * Hp + u);
+            vec n = vec_load(sums + N * Hp + u);
+            vec h_prev = vec_load(block->prev[0][b] + u);
+            vec dh = vec_load(block->dstate[0][b] + u);
+
+            vec t = vec_sub(vec_set((elem)1), z);
+            vec dan = vec_mul(vec_mul(dh, z), tanh_slope(n));
+            vec daz = vec_mul(vec_mul(dh, vec_sub(n, h_prev)), vec_mul(z, t));
+
+            vec_store(da + N * Hp + u, vec_flush(dan));
+            vec_store(da + Z * Hp + u, vec_flush(daz));
+            vec_store(block->dstate[0][b] + u, vec_mul(dh, t));
+        }
+    }
+}
+
+/*     dar = ds * h_prev * r'              h_prev by s:  ds * r, added to dh * (1 - z)
+ *                                         h_prev by q:  dq * (1 - q*q), q made again
+ */
+static void mut3_point_backward_0(const struct backward_block *block)
+{
+    for (ptrdiff_t b = 0; b < block->rows; b++) {
+        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+            vec r = vec_load(block->sums[b] + R * block->Hp + u);
+            vec h_prev = vec_load(block->prev[0][b] + u);
+            vec ds = vec_load(block->doperand[S][b] + u);
+            vec dq = vec_load(block->doperand[Q][b] + u);
+            vec dh = vec_load(block->dstate[0][b] + u);
+
+            vec q = vec_tanh(h_prev);
+            vec dar = vec_mul(vec_mul(ds, h_prev), sigmoid_slope(r));
+            dh = vec_fma(dq, tanh_slope(q), vec_fma(ds, r, dh));
+            vec_store(block->da[b] + R * block->Hp + u, vec_flush(dar));
+            vec_store(block->dstate[0][b] + u, dh);
+        }
+    }
+}
+
+extern const struct xr_cell XR_NAME(xr_cell_mut3);
+const struct xr_cell XR_NAME(xr_cell_mut3) = {
+    .info =
+        {.name = "mut3",
+         .w_blocks = 3,
+         .r_blocks = 3,
+         .states = 1,
+         .sums = SUMS,
+         .stages = 2,
+         .operands = OPERANDS,
+         .keeps_sums = 1,
+         .sum = {[R] = {.name = "r", .w = 0, .r = 0},
+                 [Z] = {.name = "z", .w = 1, .r = 1, .stage = 1, .operand = 1 + Q},
+                 [N] = {.name = "n", .w = 2, .r = 2, .stage = 1, .operand = 1 + S}}},
+    .point_forward = {mut3_point_forward_0, mut3_point_forward_1},
+    .point_backward = {mut3_point_backward_0, mut3_point_backward_1},
+};

@@ -1,0 +1,113 @@
+# One step at a time. Included by _core.pyx.
+
+
+@cython.final
+cdef class Stepper:
+    """Stacked layers one step at a time; state and memory are kept between steps.
+
+    `clock` [B] counts the steps of each row for layers of several modules; it starts
+    at `clock0`, and can be written to.
+    """
+
+    cdef list calls
+    cdef readonly tuple state
+    cdef readonly object clock
+    cdef _Memory between
+    cdef _View ticks
+    cdef Py_ssize_t in_bytes, out_bytes, itemsize
+    cdef bint release_gil
+    cdef const char *format
+
+    def __cinit__(self, tuple packs_per_layer, Py_ssize_t batch_size, clock0=0):
+        cdef Packed first = packs_per_layer[0][0]
+        cdef const xr_layer *layer = &first.layer
+        cdef Py_ssize_t L = len(packs_per_layer), B = batch_size
+        cdef Py_ssize_t hand_over = B * xr_padded_units(layer)
+        cdef _Call call
+        cdef char *memory
+        cdef Py_ssize_t work = 0, depth, k
+        self.itemsize = _itemsize(first.kind)
+        self.format = "f" if first.kind == XR_F32 else "d"
+        self.in_bytes = B * layer.I * self.itemsize
+        self.out_bytes = B * layer.O * self.itemsize
+        widths = [layer.O if k == 0 else layer.H for k in range(layer.info.states)]
+        self.state = tuple(
+            np.zeros((L, B, width), dtype=first.dtype) for width in widths
+        )
+        if layer.modules > 0:
+            self.clock = np.full(B, clock0, dtype=np.int64)
+            self.ticks = _View(self.clock, sizeof(int64_t), True)
+        # Outputs, then states for the layer above, in turn of the layers.
+        hand_over *= self.itemsize
+        self.between = _Memory(2 * (self.out_bytes + hand_over), False)
+        memory = <char *> self.between.data
+        self.calls = []
+        for depth in range(L):
+            call = _Call(packs_per_layer[depth], 1, B, None, 1)
+            layer = call.problem.layer
+            call.problem.x.row = layer.I
+            call.problem.x.data = memory + (depth + 1) % 2 * self.out_bytes
+            call.problem.y.row = layer.O
+            call.problem.y.data = memory + depth % 2 * self.out_bytes
+            if (<Packed> packs_per_layer[L - 1][0]).layer.info.takes_lower:
+                call.problem.lower = (
+                    memory + 2 * self.out_bytes + (depth + 1) % 2 * hand_over
+                )
+                call.problem.upper = memory + 2 * self.out_bytes + depth % 2 * hand_over
+            for k in range(layer.info.states):
+                call.problem.state_out[k] = call.data(self.state[k][depth], True)
+                call.problem.state[k] = call.problem.state_out[k]
+            call.set_clock(self.clock)
+            call.take_scratch(False)
+            self.calls.append(call)
+            work += B * layer.info.w_blocks * layer.H * (layer.O + layer.I)
+        self.release_gil = work > KEEP_GIL_WORK
+
+    cdef _run(self, void *x, void *y):
+        cdef _Call call = self.calls[0]
+        call.problem.x.data = x
+        call = self.calls[-1]
+        call.problem.y.data = y
+        for call in self.calls:
+            if self.release_gil:
+                with nogil:
+                    xr_forward(&call.problem)
+            else:
+                xr_forward(&call.problem)
+        if self.ticks is not None:
+            self._tick()
+
+    cdef _tick(self):
+        cdef int64_t *clock = <int64_t *> self.ticks.buffer.buf
+        cdef Py_ssize_t b
+        for b in range(self.ticks.buffer.shape[0]):
+            clock[b] += 1
+
+    def step(self, x, out):
+        """Read `x` [B, I], write `out` [B, O], both contiguous; returns `out`."""
+        cdef Py_buffer source, target
+        PyObject_GetBuffer(x, &source, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS)
+        try:
+            self._check("x", &source, self.in_bytes)
+            PyObject_GetBuffer(
+                out, &target, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE
+            )
+            try:
+                self._check("out", &target, self.out_bytes)
+                if (<char *> source.buf < <char *> target.buf + target.len
+                        and <char *> target.buf < <char *> source.buf + source.len):
+                    raise ValueError("out: expected memory of its own, got x's")
+                self._run(source.buf, target.buf)
+            finally:
+                PyBuffer_Release(&target)
+        finally:
+            PyBuffer_Release(&source)
+        return out
+
+    cdef int _check(self, str name, Py_buffer *buffer, Py_ssize_t size) except -1:
+        if buffer.format[0] != self.format[0] or buffer.len != size:
+            raise ValueError(
+                f"{name}: expected {size} bytes of format {self.format.decode()}, "
+                f"got {buffer.len} of {buffer.format.decode()}"
+            )
+        return 0

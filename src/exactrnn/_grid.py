@@ -1,0 +1,253 @@
+"""What grid layers do with arrays: `GridStore` owns weights, `GridStack` runs kernels.
+
+What a grid is stands in `_grid_config.py`; the public classes are in `grid.py` and
+`grid_layer.py`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias, cast
+
+import numpy as np
+
+from exactrnn import _checks, _core, engine
+from exactrnn._checks import Array, Lengths
+from exactrnn._grid_config import OUTPUTS, GridConfig
+from exactrnn._weights import Packs, ParameterStore
+
+Pair: TypeAlias = tuple[Array | None, Array | None]
+"""h and m of one dimension, contiguous; None for zeros, or without memory."""
+
+
+class SidePack:
+    """A copy of the weights of a side with input; immutable."""
+
+    has_backward = True
+
+    def __init__(self, weight: Array, bias: Array | None) -> None:
+        self.weight = weight.copy()
+        self.bias = None if bias is None else bias.copy()
+
+    def equals(self, other: SidePack) -> bool:
+        """Tell whether both are of the same bytes."""
+        mine, theirs = (
+            [part.tobytes() for part in (pack.weight, pack.bias) if part is not None]
+            for pack in (self, other)
+        )
+        return mine == theirs
+
+
+class GridStore(ParameterStore):
+    """Owner of the weights of a grid layer.
+
+    Its packed copies, `Packs.panels`, are for each direction the sets, and then the
+    sides with input.
+    """
+
+    _config: Any
+
+    def _pack(self, isa: str, backward: bool) -> Packs:
+        config: GridConfig = self._config
+        block = _core.GridBlock(
+            isa,
+            config.dtype.name,
+            config.hidden_size,
+            config.kinds,
+            config.phases,
+            config.output == OUTPUTS[0],
+        )
+        panels: list[tuple[Any, ...]] = []
+        for direction in range(config.directions):
+            for dimensions in config.block_names(direction):
+                made: dict[str, _core.GridPacked] = {}
+                for k, (weight, bias) in enumerate(dimensions):
+                    if weight not in made:
+                        made[weight] = _core.grid_pack(
+                            block, k, self._weights[weight], self._bias(bias), backward
+                        )
+                panels.append(tuple(made[weight] for weight, _ in dimensions))
+            names = config.side_names(direction)
+            sides = [SidePack(self._weights[w], self._bias(b)) for w, b in names]
+            panels.append(tuple(sides))
+        return Packs(isa, self._version, backward, tuple(panels))
+
+    def _bias(self, name: str | None) -> Array | None:
+        return None if name is None else self._weights[name]
+
+
+class GridCall(NamedTuple):
+    """A checked call of one direction.
+
+    `inputs` [..., B, I] by side with input, zero where a row has no line; `borders` by
+    dimension, those with input ignored; `lengths` [B, N].
+    """
+
+    inputs: tuple[Array, ...]
+    borders: tuple[Pair, ...]
+    sizes: tuple[int, ...]
+    batch: int
+    lengths: Lengths | None
+
+
+@dataclass(frozen=True, slots=True)
+class GridRun:
+    """What a run that keeps for backward leaves behind, of one direction."""
+
+    version: int
+    direction: int
+    call: GridCall
+    kept: _core.GridCache
+
+
+class GridStack:
+    """Options and weights of a grid layer, and its runs.
+
+    Parameters
+    ----------
+    config : GridConfig
+        What the layer is.
+    weights : mapping of str to ndarray
+        As for `ParameterStore`; taken over.
+    generator : numpy.random.PCG64
+        Taken over; a grid draws nothing after its first weights.
+    """
+
+    def __init__(
+        self,
+        config: GridConfig,
+        weights: Mapping[str, Array],
+        generator: np.random.PCG64,
+    ) -> None:
+        self.config = config
+        self.store = GridStore(cast(Any, config), weights)
+        self._generator = generator
+        self._lock = threading.Lock()
+
+    def generator_state(self) -> dict[str, Any]:
+        """Return where the random numbers stand, as plain values."""
+        with self._lock:
+            return dict(self._generator.state)
+
+    def run(self, call: GridCall, direction: int, ends: tuple[Pair, ...]) -> None:
+        """Compute the far borders into `ends`."""
+        packs = self.store.packs(engine.isa())
+        self._run(packs, call, direction, ends, keep=False)
+
+    def run_keeping(
+        self, call: GridCall, direction: int, ends: tuple[Pair, ...]
+    ) -> GridRun:
+        """Compute the far borders into `ends` and keep what `run_back` needs."""
+        packs = self.store.packs(engine.isa(), backward=True)
+        kept = self._run(packs, call, direction, ends, keep=True)
+        return GridRun(packs.version, direction, call, cast(_core.GridCache, kept))
+
+    def _run(
+        self,
+        packs: Packs,
+        call: GridCall,
+        direction: int,
+        ends: tuple[Pair, ...],
+        *,
+        keep: bool,
+    ) -> _core.GridCache | None:
+        sets, sides = self.of_direction(packs, direction)
+        threads = engine.get_num_threads()
+        borders = list(call.borders)
+        for k, pack, x in zip(self.config.sides, sides, call.inputs, strict=True):
+            borders[k] = self.project(pack, x, packs.isa, threads)
+        return _core.grid_forward(
+            sets,
+            (call.sizes, call.batch, self.config.set_steps),
+            tuple(borders),
+            ends,
+            call.lengths,
+            threads,
+            keep,
+        )
+
+    def of_direction(
+        self, packs: Packs, direction: int
+    ) -> tuple[tuple[tuple[_core.GridPacked, ...], ...], tuple[SidePack, ...]]:
+        """Return the packed sets and sides of one direction."""
+        count = self.config.sets + 1
+        panels: Any = packs.panels[direction * count : (direction + 1) * count]
+        return panels[:-1], panels[-1]
+
+    def project(self, pack: SidePack, x: Array, isa: str, threads: int) -> Pair:
+        """Return (h, m) of a side: a linear layer of its input."""
+        H, (rows, columns) = self.config.hidden_size, pack.weight.shape
+        flat = x.reshape(-1, columns)
+        y = _checks.allocate((len(flat), rows), self.config.dtype)
+        _core.linear_forward(flat, pack.weight, pack.bias, y, isa, threads)
+        h = np.ascontiguousarray(y[:, :H])
+        return h, np.ascontiguousarray(y[:, H:]) if rows > H else None
+
+    def new_borders(self, call: GridCall) -> tuple[Pair, ...]:
+        """Return arrays [the other sizes, B, H] for h and m of every dimension."""
+        config = self.config
+        pairs = []
+        for k in range(config.dims):
+            others = call.sizes[:k] + call.sizes[k + 1 :]
+            shape = (*others, call.batch, config.hidden_size)
+            h = _checks.allocate(shape, config.dtype)
+            has_memory = config.kinds[k] == "lstm"
+            pairs.append((h, np.empty_like(h) if has_memory else None))
+        return tuple(pairs)
+
+    def new_gradients(self) -> dict[str, Array]:
+        """Return zeros for the gradients of all weights, by name."""
+        shapes, dtype = self.config.weight_shapes, self.config.dtype
+        return {name: np.zeros(shape, dtype) for name, shape in shapes.items()}
+
+    def run_back(
+        self, run: GridRun, dends: tuple[Pair, ...], dweights: Mapping[str, Array]
+    ) -> tuple[tuple[Array, ...], tuple[Pair, ...]]:
+        """Add to `dweights`; return the gradients of the inputs and of the borders."""
+        config, call = self.config, run.call
+        packs = self.store.packs(engine.isa(), backward=True)
+        _checks.check_version(run.version, packs.version)
+        sets, sides = self.of_direction(packs, run.direction)
+        dborders = self.new_borders(call)
+        arrays = tuple(
+            tuple((dweights[w], None if b is None else dweights[b]) for w, b in names)
+            for names in config.block_names(run.direction)
+        )
+        _core.grid_backward(sets, run.kept, dends, dborders, arrays)
+        dinputs = []
+        for index, names in enumerate(config.side_names(run.direction)):
+            k, x = config.sides[index], call.inputs[index]
+            parts = [part for part in dborders[k] if part is not None]
+            rows = [part.reshape(-1, config.hidden_size) for part in parts]
+            dy = np.ascontiguousarray(np.concatenate(rows, axis=1))
+            flat = x.reshape(-1, x.shape[-1])
+            dx = np.empty_like(flat)
+            db = None if names[1] is None else dweights[names[1]]
+            _core.linear_backward(
+                flat,
+                sides[index].weight,
+                dy,
+                dx,
+                dweights[names[0]],
+                db,
+                packs.isa,
+                engine.get_num_threads(),
+            )
+            dinputs.append(dx.reshape(x.shape))
+        return tuple(dinputs), dborders
+
+
+def line_mask(
+    sizes: Sequence[int], lengths: Lengths, but: int = -1
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Tell which points each row has: [sizes, B], without dimension `but`."""
+    kept = [k for k in range(len(sizes)) if k != but]
+    mask = np.ones((*(sizes[k] for k in kept), len(lengths)), np.bool_)
+    for axis, k in enumerate(kept):
+        places = np.arange(sizes[k])[:, None] < lengths[:, k]
+        mask &= places.reshape(
+            (1,) * axis + (sizes[k],) + (1,) * (len(kept) - axis - 1) + (len(lengths),)
+        )
+    return mask

@@ -1,0 +1,280 @@
+"""The grid of time and depth under the interface of a recurrent layer's stack.
+
+Dimension 0 is the depth, dimension 1 the time, so that a block sums over what comes
+from the input first, as every layer here does. The near border of the depth is the
+projected input [T, B, H], its far border the output; the borders of the time are the
+states [L, B, H]. The reverse direction is a grid of its own that reads each row from
+its last step on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+
+from exactrnn import _checks, _core
+from exactrnn._checks import Array, Lengths
+from exactrnn._grid import GridCall, GridRun, GridStack, Pair, line_mask
+from exactrnn._grid_config import GridConfig
+from exactrnn._stack import Call
+from exactrnn._weights import Packs
+
+DEPTH, TIME = 0, 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeDepthConfig(GridConfig):
+    """A grid of two dimensions, with what a recurrent layer is asked for."""
+
+    batch_first: bool
+
+    phase = 0
+    counts_steps = False
+    output_letter = "H"
+    state_names = ("h", "m")
+
+    @property
+    def num_layers(self) -> int:
+        """L."""
+        return cast(int, self.sizes[DEPTH])
+
+    @property
+    def output_size(self) -> int:
+        """H, the width of the output of one direction."""
+        return self.hidden_size
+
+    @cached_property
+    def state_parts(self) -> tuple[tuple[str, str, int], ...]:
+        """Name, letter of the width and width of each state."""
+        return tuple((name, "H", self.hidden_size) for name in self.state_names)
+
+    def suffix(self, layer: int, direction: int) -> str:
+        """Return what follows a gate's or state's name."""
+        return f"_l{layer}" + "_reverse" * direction
+
+
+@dataclass(frozen=True, slots=True)
+class TimeDepthRun:
+    """What a run that keeps for backward leaves behind, by direction in `runs`."""
+
+    version: int
+    lengths: Lengths | None
+    inputs: tuple[Array, ...]
+    masks: tuple[Array, ...]
+    runs: tuple[GridRun, ...]
+
+
+class TimeDepthStack(GridStack):
+    """What `_layer.RecurrentLayer` asks of a stack, done by grids."""
+
+    config: TimeDepthConfig
+
+    def run(self, call: Call, y: Array) -> tuple[Array, ...]:  # type: ignore[override]
+        """Compute the output into `y` [T, B, D*H] and return the final states."""
+        state_out = self._new_states(call)
+        for direction in range(self.config.directions):
+            part = self._grid_call(call, direction)
+            ends = self.new_borders(part)
+            super().run(part, direction, ends)
+            self._give(call, direction, ends, y, state_out)
+        return state_out
+
+    def run_keeping(  # type: ignore[override]
+        self, call: Call, y: Array
+    ) -> tuple[tuple[Array, ...], TimeDepthRun]:
+        """Compute as `run` and keep what `run_back` needs."""
+        state_out, runs = self._new_states(call), []
+        for direction in range(self.config.directions):
+            part = self._grid_call(call, direction)
+            ends = self.new_borders(part)
+            runs.append(super().run_keeping(part, direction, ends))
+            self._give(call, direction, ends, y, state_out)
+        version = runs[0].version
+        return state_out, TimeDepthRun(
+            version, call.lengths, (call.x,), (), tuple(runs)
+        )
+
+    def run_back(  # type: ignore[override]
+        self,
+        run: TimeDepthRun,
+        dy: Array | None,
+        dstate: tuple[Array, ...] | None,
+        truncated: bool = False,  # noqa: ARG002 (an LSTM's)
+    ) -> tuple[Array, tuple[Array, ...], dict[str, Array]]:
+        """Return the gradients of input, initial states and weights."""
+        H, D = self.config.hidden_size, self.config.directions
+        call = Call(run.inputs[0], None, run.lengths, batched=True)
+        dstate_out, weights, dinputs = self._new_states(call), self.new_gradients(), []
+        for direction, part in enumerate(run.runs):
+            own = None if dy is None else dy[:, :, direction * H : (direction + 1) * H]
+            h = None if own is None else self._in_order(call, own, direction)
+            m = None
+            ends: list[Pair] = [(h, m), (None, None)]
+            if dstate is not None:
+                ends[TIME] = self._of_direction(dstate, direction)
+            found, dborders = super().run_back(part, tuple(ends), weights)
+            dinputs.append(self._in_order(call, found[0], direction))
+            for to, state in zip(dstate_out, dborders[TIME], strict=True):
+                to[direction::D] = state
+        dx = dinputs[0] if D == 1 else dinputs[0] + dinputs[1]
+        if run.lengths is not None:
+            mask = np.arange(len(dx))[:, None] < run.lengths
+            dx = np.where(mask[..., None], dx, dx.dtype.type(0))
+        return dx, dstate_out, weights
+
+    def gates(self, run: TimeDepthRun) -> dict[str, Array]:
+        """Return the gates [T, B, H] by name: letter, dimension, suffix."""
+        return {
+            f"{letter}_{self.config.labels[k]}{suffix}": gate
+            for k, suffix, layer, part in self._layers(run)
+            for letter, gate in self._shown(run, part, part.kept.gates(k), layer)
+        }
+
+    def states(self, run: TimeDepthRun) -> dict[str, Array]:
+        """Return what each point hands on, [T, B, H], by name likewise."""
+        found: dict[str, Array] = {}
+        for k, suffix, layer, part in self._layers(run):
+            pair = part.kept.states(k)
+            points = {
+                letter: np.moveaxis(steps[1:], 0, k)
+                for letter, steps in zip("hm", pair, strict=True)
+                if steps is not None
+            }
+            for letter, array in self._shown(run, part, points, layer):
+                found[f"{letter}_{self.config.labels[k]}{suffix}"] = array
+        return found
+
+    def _layers(self, run: TimeDepthRun) -> Iterator[tuple[int, str, int, GridRun]]:
+        """Give dimension, suffix, layer and run of everything that is kept."""
+        for layer in range(self.config.num_layers):
+            for part in run.runs:
+                for k in (TIME, DEPTH):
+                    yield k, self.config.suffix(layer, part.direction), layer, part
+
+    def _shown(
+        self,
+        run: TimeDepthRun,
+        part: GridRun,
+        arrays: Mapping[str, Array],
+        layer: int,
+    ) -> Iterator[tuple[str, Array]]:
+        """Give arrays [L, T, B, H] as [T, B, H] of one layer, zeros in padding."""
+        call = Call(run.inputs[0], None, run.lengths, batched=True)
+        for letter, array in arrays.items():
+            own = array[layer]
+            if part.call.lengths is not None:
+                mask = line_mask(part.call.sizes, part.call.lengths, but=DEPTH)
+                own = np.where(mask[..., None], own, own.dtype.type(0))
+            yield letter, self._in_order(call, own, part.direction)
+
+    def _grid_call(self, call: Call, direction: int) -> GridCall:
+        """Return what the grid of one direction is asked for."""
+        steps, rows, _ = call.x.shape
+        x, lengths = self._in_order(call, call.x, direction), None
+        if call.lengths is not None:
+            mask = np.arange(steps)[:, None] < call.lengths
+            x = np.where(mask[..., None], x, x.dtype.type(0))
+            full = np.full(rows, self.config.num_layers)
+            lengths = np.stack([full, call.lengths], axis=1).astype(np.int64)
+        states: Pair = (None, None)
+        if call.state is not None:
+            states = self._of_direction(call.state, direction)
+        sizes = (self.config.num_layers, steps)
+        return GridCall((x,), ((None, None), states), sizes, rows, lengths)
+
+    def _in_order(self, call: Call, array: Array, direction: int) -> Array:
+        """Return a contiguous array [T, B, ...], turned round for the second direction.
+
+        Each row is turned round within its own length; turning twice changes nothing.
+        """
+        if direction == 0:
+            return np.ascontiguousarray(array)
+        if call.lengths is None:
+            return np.ascontiguousarray(array[::-1])
+        t = np.arange(len(array))[:, None]
+        turned = np.where(t < call.lengths, call.lengths - 1 - t, t)
+        return array[turned, np.arange(array.shape[1])]
+
+    def _of_direction(self, states: tuple[Array, ...], direction: int) -> Pair:
+        """Return the part [L, B, H] of the states [L*D, B, H] of one direction."""
+        step = self.config.directions
+        h, m = (np.ascontiguousarray(part[direction::step]) for part in states)
+        return h, m
+
+    def _new_states(self, call: Call) -> tuple[Array, Array]:
+        lead = (self.config.num_layers * self.config.directions, call.x.shape[1])
+        shape = (*lead, self.config.hidden_size)
+        h = _checks.allocate(shape, self.config.dtype)
+        return h, np.empty_like(h)
+
+    def _give(
+        self,
+        call: Call,
+        direction: int,
+        ends: tuple[Pair, ...],
+        y: Array,
+        state_out: tuple[Array, ...],
+    ) -> None:
+        """Copy the far borders of one direction to where the caller wants them."""
+        H, h = self.config.hidden_size, cast(Array, ends[DEPTH][0])
+        own = self._in_order(call, h, direction)
+        y[:, :, direction * H : (direction + 1) * H] = own
+        for to, state in zip(state_out, ends[TIME], strict=True):
+            to[direction :: self.config.directions] = state
+
+
+class TimeDepthStepper:
+    """One time step over and over: what `stream.Stream` asks of a stepper.
+
+    Parameters
+    ----------
+    stack : TimeDepthStack
+        The layer's.
+    packs : Packs
+        Its packed weights.
+    batch_size : int
+        B.
+    """
+
+    def __init__(self, stack: TimeDepthStack, packs: Packs, batch_size: int) -> None:
+        config = stack.config
+        sets, sides = stack.of_direction(packs, 0)
+        L, B, H = config.num_layers, batch_size, config.hidden_size
+        has_memory = config.kinds[DEPTH] == "lstm"
+
+        def new(*shape: int) -> Array:
+            return np.zeros(shape, config.dtype)
+
+        self.state = (new(L, B, H), new(L, B, H))
+        self.clock = None
+        self._side, self._isa = sides[0], packs.isa
+        self._projected = new(B, (2 if has_memory else 1) * H)
+        self._near = (new(1, B, H), new(1, B, H) if has_memory else None)
+        self._far = (new(1, B, H), new(1, B, H) if has_memory else None)
+        self._grid = _core.GridStepper(
+            sets,
+            ((L, 1), B, config.set_steps),
+            (self._near, self.state),
+            (self._far, self.state),
+        )
+
+    def step(self, x: Array, out: Array) -> Array:
+        """Read `x` [B, I], write `out` [B, H], both contiguous; returns `out`."""
+        dtype, H = self._projected.dtype, self._near[0].shape[-1]
+        if x.dtype != dtype or not (x.flags.c_contiguous and x.flags.aligned):
+            raise ValueError("x: expected a contiguous array of the layer's dtype")
+        if out.dtype != dtype or not out.flags.carray or np.may_share_memory(x, out):
+            raise ValueError("out: expected a contiguous array of its own")
+        side, y = self._side, self._projected
+        flat = x.reshape(len(y), -1)
+        _core.linear_forward(flat, side.weight, side.bias, y, self._isa, 1)
+        self._near[0][0] = y[:, :H]
+        if self._near[1] is not None:
+            self._near[1][0] = y[:, H:]
+        self._grid.run()
+        out[...] = self._far[0][0] if out.ndim > 1 else self._far[0][0, 0]
+        return out

@@ -1,0 +1,34 @@
+"""Recurrent layers over whole sequences: the public classes, by family.
+
+Each class gives its constructor, its equations, and the name of its cell in the
+kernels. What they do with a sequence is in `_layer.RecurrentLayer`.
+"""
+
+from __future__ import annotations
+
+from exactrnn._layer import RecurrentLayer
+from exactrnn._layer import layer_config as _layer_config
+from exactrnn.layers.clockwork import ClockworkRNN
+from exactrnn.layers.depth_gated import DepthGatedLSTM
+from exactrnn.layers.gru import GRU
+from exactrnn.layers.jordan import JordanRNN
+from exactrnn.layers.leaky import LeakyRNN
+from exactrnn.layers.lstm import LSTM, greff_variant
+from exactrnn.layers.mut import MUT1, MUT2, MUT3
+from exactrnn.layers.rnn import RNN
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "MUT1",
+    "MUT2",
+    "MUT3",
+    "RNN",
+    "ClockworkRNN",
+    "DepthGatedLSTM",
+    "JordanRNN",
+    "LeakyRNN",
+    "RecurrentLayer",
+    "_layer_config",
+    "greff_variant",
+]

@@ -1,0 +1,157 @@
+"""Clockwork RNN."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from exactrnn import _checks, _option_checks
+from exactrnn._checks import Array, Lengths
+from exactrnn._config import Config, Init
+from exactrnn._layer import RecurrentLayer, layer_config
+
+__all__ = ["ClockworkRNN"]
+
+
+class ClockworkRNN(RecurrentLayer[tuple[Array, Lengths], Array]):
+    """Clockwork RNN: modules of units that take part in every second, fourth, ... step.
+
+    The hidden units form modules, each with a period. At step t, counted from 0, a
+    module i with units u is active if t is a multiple of its period T_i::
+
+        h_t[u] = φ(W x_t + b_ih + (M ∘ R) h_{t-1} + b_hh)[u]     if t mod T_i = 0
+        h_t[u] = h_{t-1}[u]                                      else
+
+    Module i hears module j if T_i <= T_j: M is 1 there, else 0. So slow modules feed
+    fast ones and themselves. The output is all of h. Modules that are not active, and
+    blocks of R that do not exist, cost no arithmetic.
+
+    Parameters
+    ----------
+    input_size : int
+        I, values per input step.
+    hidden_size : int
+        H, hidden units per direction.
+    num_layers : int
+        L, layers on top of each other; each upper one reads the output of the lower.
+    periods : tuple of int
+        The period of each module, 1 or more, in the order of their units; any numbers
+        in any order.
+    module_sizes : tuple of int, optional
+        Units of each module, H together. By default they are equal, and units that are
+        left over go to the faster modules.
+    phase : int
+        What the clock of a new state shows. With 0 all modules take part in the first
+        step.
+    nonlinearity : {"tanh", "relu"}
+        The function `φ`.
+    bias : bool
+        Whether there are biases.
+    batch_first : bool
+        Whether inputs and outputs are [B, T, ...] instead of [T, B, ...]; states are
+        [L*D, B, H] in any case.
+    dropout : float
+        Share of values dropped between layers by `forward`, 0 <= p < 1.
+    bidirectional : bool
+        Whether a second direction runs from each row's end to its start (D = 2).
+    init : {"uniform", "orthogonal", "glorot"}
+        How first weights are drawn: uniform in ±1/sqrt(H), as in torch; with orthogonal
+        recurrent matrices; or uniform in Glorot's limits.
+    dtype : {"float32", "float64"}
+        Of weights, inputs, states and outputs.
+    seed : int, optional
+        Of the first weights and of dropout.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Weights as in `RNN`. `weight_hh_l0` [H, H] holds zeros where there is no connection:
+    they are zeros at first, what `load_state_dict` gets for them is left out, and
+    nothing reads them. `num_parameters` counts the others.
+
+    The state is `(h, clock)`: `clock` [B], int64, is the number of steps that each row
+    has done, the same for all layers and directions (one integer unbatched). The
+    reverse direction counts from the end of the row, where it starts. A clock has no
+    gradient: `dstate`, and `state` of the gradients, are those of `h` alone.
+
+    Source: J. Koutník, K. Greff, F. Gomez, J. Schmidhuber, "A Clockwork RNN", ICML
+    2014, PMLR 32, arXiv 1402.3511.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> layer = xr.ClockworkRNN(1, 64, periods=(1, 2, 4, 8, 16, 32, 64, 128), seed=1)
+    >>> layer.module_sizes
+    (8, 8, 8, 8, 8, 8, 8, 8)
+    >>> y, (h, clock) = layer(np.ones((5, 2, 1), np.float32), lengths=[5, 3])
+    >>> y.shape, h.shape, clock.tolist()
+    ((5, 2, 64), (1, 2, 64), [5, 3])
+    """
+
+    periods: tuple[int, ...]
+    phase: int
+    nonlinearity: str
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        periods: Sequence[int],
+        module_sizes: Sequence[int] | None = None,
+        phase: int = 0,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        init: Init = "uniform",
+        dtype: object = "float32",
+        seed: int | None = None,
+    ) -> None:
+        arguments = {
+            "input_size": input_size,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "periods": periods,
+            "module_sizes": module_sizes,
+            "phase": phase,
+            "nonlinearity": nonlinearity,
+            "bias": bias,
+            "batch_first": batch_first,
+            "dropout": dropout,
+            "bidirectional": bidirectional,
+            "init": init,
+            "dtype": dtype,
+        }
+        super().__init__(arguments, seed)
+
+    @property
+    def module_sizes(self) -> tuple[int, ...]:
+        """Units of each module, in the order of `periods`."""
+        modules: tuple[tuple[int, int], ...] = self._stack.config.options["modules"]
+        return tuple(size for size, _ in modules)
+
+    @classmethod
+    def _configure(cls, arguments: Mapping[str, object]) -> Config:
+        wanted = arguments["nonlinearity"]
+        chosen = _checks.check_choice("nonlinearity", wanted, ("tanh", "relu"))
+        hidden_size = _checks.check_size("hidden_size", arguments["hidden_size"])
+        periods = _option_checks.check_periods(arguments["periods"])
+        sizes = arguments["module_sizes"]
+        modules = _option_checks.check_modules(sizes, periods, hidden_size)
+        phase = _option_checks.check_phase(arguments["phase"])
+        found = None if sizes is None else tuple(size for size, _ in modules)
+        return layer_config(
+            "clockwork",
+            (chosen,),
+            arguments,
+            options={"modules": modules},
+            phase=phase,
+            given={"periods": periods, "module_sizes": found, "phase": phase},
+        )

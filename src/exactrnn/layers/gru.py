@@ -1,0 +1,122 @@
+"""Gated recurrent unit, in both of its forms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from exactrnn._checks import Array
+from exactrnn._config import Config, Init
+from exactrnn._layer import RecurrentLayer, layer_config
+from exactrnn._options import gru_fields
+
+__all__ = ["GRU"]
+
+
+class GRU(RecurrentLayer[Array, Array]):
+    """Gated recurrent unit, with the reset gate after or before the product.
+
+    For each time step, with `σ` the logistic function and `*` elementwise::
+
+        r = σ(W_r x_t + b_ih_r + R_r h_{t-1} + b_hh_r)
+        z = σ(W_z x_t + b_ih_z + R_z h_{t-1} + b_hh_z)
+        n = tanh(W_n x_t + b_ih_n + r * (R_n h_{t-1} + b_hh_n))    reset_after=True
+        n = tanh(W_n x_t + b_ih_n + R_n (r * h_{t-1}) + b_hh_n)    reset_after=False
+        h_t = z * h_{t-1} + (1 - z) * n
+
+    Parameters
+    ----------
+    input_size : int
+        I, values per input step.
+    hidden_size : int
+        H, hidden units per direction.
+    num_layers : int
+        L, layers on top of each other; each upper one reads the output of the lower.
+    reset_after : bool
+        Whether the reset gate acts after the recurrent product, as in torch and cuDNN,
+        or before it, as in Cho's final paper and ONNX's default.
+    activations : tuple of two str
+        In the places of σ and of tanh: each one of "sigmoid", "hard_sigmoid", "tanh",
+        "relu", "softsign", "identity".
+    clip : float, optional
+        Limit ±clip of what goes into the gates and the candidate, before the
+        activation. The gradient of a limited value is 0.
+    bias : bool
+        Whether there are biases.
+    batch_first : bool
+        Whether inputs and outputs are [B, T, ...] instead of [T, B, ...]; states are
+        [L*D, B, H] in any case.
+    dropout : float
+        Share of values dropped between layers by `forward`, 0 <= p < 1.
+    bidirectional : bool
+        Whether a second direction runs from each row's end to its start (D = 2).
+    init : {"uniform", "orthogonal", "glorot"} or ("chrono", T)
+        How first weights are drawn: uniform in ±1/sqrt(H), as in torch; with orthogonal
+        recurrent matrices; uniform in Glorot's limits; or uniform with gate biases for
+        memories of up to T steps (Tallec, Ollivier, arXiv 1804.11188).
+    dtype : {"float32", "float64"}
+        Of weights, inputs, states and outputs.
+    seed : int, optional
+        Of the first weights and of dropout.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Weights as in `RNN`, with 3H rows: those of r, z, n; 3*H*(I + H + 2) in one layer.
+    The cache's gates are `r`, `z`, `n` and, with `reset_after`, `v` = R_n h_{t-1} +
+    b_hh_n.
+
+    Source: K. Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder",
+    arXiv 1406.1078, whose first version resets after and whose third resets before.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> layer = xr.GRU(3, 4, num_layers=2, batch_first=True, seed=1)
+    >>> y, h = layer(np.ones((2, 5, 3), np.float32))
+    >>> y.shape, h.shape
+    ((2, 5, 4), (2, 2, 4))
+    """
+
+    reset_after: bool
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        reset_after: bool = True,
+        activations: tuple[str, str] = ("sigmoid", "tanh"),
+        clip: float | None = None,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        init: Init = "uniform",
+        dtype: object = "float32",
+        seed: int | None = None,
+    ) -> None:
+        arguments = {
+            "input_size": input_size,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "reset_after": reset_after,
+            "activations": activations,
+            "clip": clip,
+            "bias": bias,
+            "batch_first": batch_first,
+            "dropout": dropout,
+            "bidirectional": bidirectional,
+            "init": init,
+            "dtype": dtype,
+        }
+        super().__init__(arguments, seed)
+
+    @classmethod
+    def _configure(cls, arguments: Mapping[str, object]) -> Config:
+        return layer_config(arguments=arguments, **gru_fields(arguments))

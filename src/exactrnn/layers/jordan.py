@@ -1,0 +1,133 @@
+"""Jordan's network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from exactrnn import _checks
+from exactrnn._checks import Array
+from exactrnn._config import Config, Init
+from exactrnn._layer import RecurrentLayer, layer_config
+from exactrnn._option_checks import ACTIVATIONS
+
+__all__ = ["JordanRNN"]
+
+
+class JordanRNN(RecurrentLayer[Array, Array]):
+    """Jordan's network: the output, not the hidden state, is fed back.
+
+    For each time step, with `φ` and `ψ` the two nonlinearities::
+
+        s_t = φ(W x_t + b_ih + R y_{t-1} + b_hh)
+        y_t = ψ(V s_t + b_ho)
+
+    The state is y_{t-1}.
+
+    Parameters
+    ----------
+    input_size : int
+        I, values per input step.
+    hidden_size : int
+        H, hidden units per direction.
+    num_layers : int
+        L, layers on top of each other; each upper one reads the output of the lower.
+    output_size : int, optional
+        O, the width of the output y and so of the state; H by default.
+    nonlinearity : str
+        The function `φ`: "sigmoid", "hard_sigmoid", "tanh", "relu", "softsign" or
+        "identity".
+    output_nonlinearity : str
+        The function `ψ`, one of the same.
+    bias : bool
+        Whether there are biases.
+    batch_first : bool
+        Whether inputs and outputs are [B, T, ...] instead of [T, B, ...]; states are
+        [L*D, B, O] in any case.
+    dropout : float
+        Share of values dropped between layers by `forward`, 0 <= p < 1.
+    bidirectional : bool
+        Whether a second direction runs from each row's end to its start (D = 2).
+    init : {"uniform", "orthogonal", "glorot"}
+        How first weights are drawn: uniform in ±1/sqrt(H), as in torch; with orthogonal
+        recurrent matrices; or uniform in Glorot's limits.
+    dtype : {"float32", "float64"}
+        Of weights, inputs, states and outputs.
+    seed : int, optional
+        Of the first weights and of dropout.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Weights as in `RNN`: W [H, I], R `weight_hh_l0` [H, O], the biases [H]; and V
+    `weight_ho_l0` [O, H] with `bias_ho_l0` [O]: H*(I + O + 2) + O*(H + 1) in one layer.
+
+    Source: M. I. Jordan, "Attractor Dynamics and Parallelism in a Connectionist
+    Sequential Machine", Proceedings of the Eighth Annual Conference of the Cognitive
+    Science Society, 1986.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> layer = xr.JordanRNN(3, 4, output_size=2, seed=1)
+    >>> y, state = layer(np.ones((5, 1, 3), np.float32))
+    >>> y.shape, state.shape, layer.weight_ho_l0.shape
+    ((5, 1, 2), (1, 1, 2), (2, 4))
+    """
+
+    nonlinearity: str
+    output_nonlinearity: str
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        output_size: int | None = None,
+        nonlinearity: str = "tanh",
+        output_nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        init: Init = "uniform",
+        dtype: object = "float32",
+        seed: int | None = None,
+    ) -> None:
+        arguments = {
+            "input_size": input_size,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "output_size": output_size,
+            "nonlinearity": nonlinearity,
+            "output_nonlinearity": output_nonlinearity,
+            "bias": bias,
+            "batch_first": batch_first,
+            "dropout": dropout,
+            "bidirectional": bidirectional,
+            "init": init,
+            "dtype": dtype,
+        }
+        super().__init__(arguments, seed)
+
+    @classmethod
+    def _configure(cls, arguments: Mapping[str, object]) -> Config:
+        chosen = tuple(
+            _checks.check_choice(name, arguments[name], ACTIVATIONS)
+            for name in ("nonlinearity", "output_nonlinearity")
+        )
+        wanted = arguments["output_size"]
+        size = None if wanted is None else _checks.check_size("output_size", wanted)
+        hidden_size = _checks.check_size("hidden_size", arguments["hidden_size"])
+        return layer_config(
+            "jordan",
+            chosen,
+            arguments,
+            options={"output_size": size or hidden_size},
+            given={"output_size": size},
+        )

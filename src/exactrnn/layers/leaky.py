@@ -1,0 +1,133 @@
+"""Leaky units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exactrnn import _checks, _option_checks
+from exactrnn._checks import Array
+from exactrnn._config import Config, Init
+from exactrnn._layer import RecurrentLayer, layer_config
+
+__all__ = ["LeakyRNN"]
+
+
+class LeakyRNN(RecurrentLayer[Array, Array]):
+    """Simple recurrent network of leaky units: each goes only a part of the way.
+
+    For each time step, with `φ` the nonlinearity and `α` the leak::
+
+        h_t = (1 - α) * h_{t-1} + α * φ(W x_t + b_ih + R h_{t-1} + b_hh)
+
+    Parameters
+    ----------
+    input_size : int
+        I, values per input step.
+    hidden_size : int
+        H, hidden units per direction.
+    num_layers : int
+        L, layers on top of each other; each upper one reads the output of the lower.
+    leak : float or array_like of float
+        `α` in (0, 1]: one for all units, or [H], one for each. With 1 this is `RNN`.
+    learn_leak : bool
+        Whether the leak is a weight: `leak_logit`, with α = σ(leak_logit), so that it
+        stays in (0, 1). It starts at `leak`, which must then be below 1.
+    nonlinearity : {"tanh", "relu"}
+        The function `φ`.
+    bias : bool
+        Whether there are biases.
+    batch_first : bool
+        Whether inputs and outputs are [B, T, ...] instead of [T, B, ...]; states are
+        [L*D, B, H] in any case.
+    dropout : float
+        Share of values dropped between layers by `forward`, 0 <= p < 1.
+    bidirectional : bool
+        Whether a second direction runs from each row's end to its start (D = 2).
+    init : {"uniform", "orthogonal", "glorot"}
+        How first weights are drawn: uniform in ±1/sqrt(H), as in torch; with orthogonal
+        recurrent matrices; or uniform in Glorot's limits.
+    dtype : {"float32", "float64"}
+        Of weights, inputs, states and outputs.
+    seed : int, optional
+        Of the first weights and of dropout.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Weights as in `RNN`; with `learn_leak` also `leak_logit_l0`, [1] or [H], as `leak`
+    is one number or several.
+
+    Source: H. Jaeger, M. Lukoševičius, D. Popovici, U. Siewert, "Optimization and
+    applications of echo state networks with leaky-integrator neurons", Neural Networks
+    20(3), 2007; here leak and gain are one, as in most reservoirs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> layer = xr.LeakyRNN(3, 4, leak=[0.1, 0.2, 0.5, 0.9], learn_leak=True, seed=1)
+    >>> y, h, cache = layer.forward(np.ones((5, 2, 3), np.float32))
+    >>> layer.backward(cache, y).weights["leak_logit_l0"].shape
+    (4,)
+    """
+
+    leak: float | tuple[float, ...]
+    learn_leak: bool
+    nonlinearity: str
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        leak: float | Sequence[float] | NDArray[np.floating] = 1.0,
+        learn_leak: bool = False,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        init: Init = "uniform",
+        dtype: object = "float32",
+        seed: int | None = None,
+    ) -> None:
+        arguments = {
+            "input_size": input_size,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "leak": leak,
+            "learn_leak": learn_leak,
+            "nonlinearity": nonlinearity,
+            "bias": bias,
+            "batch_first": batch_first,
+            "dropout": dropout,
+            "bidirectional": bidirectional,
+            "init": init,
+            "dtype": dtype,
+        }
+        super().__init__(arguments, seed)
+
+    @classmethod
+    def _configure(cls, arguments: Mapping[str, object]) -> Config:
+        wanted = arguments["nonlinearity"]
+        chosen = _checks.check_choice("nonlinearity", wanted, ("tanh", "relu"))
+        learned = _checks.check_flag("learn_leak", arguments["learn_leak"])
+        hidden_size = _checks.check_size("hidden_size", arguments["hidden_size"])
+        dtype = _checks.check_dtype(arguments["dtype"])
+        leak = _option_checks.check_leak(arguments["leak"], hidden_size, dtype, learned)
+        return layer_config(
+            "leaky",
+            (chosen,),
+            arguments,
+            leak=_option_checks.rounded_leak(leak, dtype),
+            learn_leak=learned,
+            given={"leak": leak, "learn_leak": learned},
+        )

@@ -1,0 +1,289 @@
+"""Long short-term memory with every option of the literature."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from exactrnn import _checks
+from exactrnn._checks import Array, ArrayLike
+from exactrnn._config import Config, Init
+from exactrnn._layer import RecurrentLayer, layer_config
+from exactrnn._module import Cache, Gradients
+from exactrnn._options import lstm_fields
+
+__all__ = ["LSTM", "greff_variant"]
+
+VARIANTS: Mapping[str, Mapping[str, Any]] = {
+    "V": {"peepholes": "ifo"},
+    "NIG": {"peepholes": "fo", "omit": "i"},
+    "NFG": {"peepholes": "io", "omit": "f"},
+    "NOG": {"peepholes": "if", "omit": "o"},
+    "NIAF": {"peepholes": "ifo", "activations": ("sigmoid", "identity", "tanh")},
+    "NOAF": {"peepholes": "ifo", "activations": ("sigmoid", "tanh", "identity")},
+    "CIFG": {"peepholes": "io", "coupled": "input"},
+    "NP": {"peepholes": ""},
+    "FGR": {"peepholes": "ifo", "full_gate_recurrence": True},
+}
+
+
+class LSTM(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):
+    """Long short-term memory, plain by default, with every part that can be varied.
+
+    For each time step, with `σ` the logistic function, `*` elementwise, and in brackets
+    what only an option brings::
+
+        i = σ(W_i x_t + b_ih_i + R_i h_{t-1} + b_hh_i [+ p_i * c_{t-1}] [+ S_i s_{t-1}])
+        f = σ(W_f x_t + b_ih_f + R_f h_{t-1} + b_hh_f [+ p_f * c_{t-1}] [+ S_f s_{t-1}])
+        g = tanh(W_g x_t + b_ih_g + R_g h_{t-1} + b_hh_g)
+        c_t = f * c_{t-1} + i * g
+        o = σ(W_o x_t + b_ih_o + R_o h_{t-1} + b_hh_o [+ p_o * c_t] [+ S_o s_{t-1}])
+        m_t = o * tanh(c_t)
+        h_t = m_t    or, projected,    h_t = P m_t
+
+    Parameters
+    ----------
+    input_size : int
+        I, values per input step.
+    hidden_size : int
+        H, hidden units per direction.
+    num_layers : int
+        L, layers on top of each other; each upper one reads the output of the lower.
+    proj_size : int
+        P, the width of a projected output, less than H; 0 for none. Then h and y are P
+        wide (y is D*P), c is H wide.
+    peepholes : str
+        The gates that see the cell state: letters of "ifo". The output gate sees the
+        new one.
+    coupled : {None, "input", "forget"}
+        "input": the input gate is kept and f = 1 - i; "forget": the forget gate is kept
+        and i = 1 - f.
+    omit : str
+        Gates that are the constant 1: letters of "ifo".
+    activations : tuple of three str
+        In the places of σ, of the candidate's tanh and of the cell's tanh: each one of
+        "sigmoid", "hard_sigmoid", "tanh", "relu", "softsign", "identity".
+    full_gate_recurrence : bool
+        Whether each gate also sees the activations of all gates one step before,
+        s = [i, f, o], by `weight_gates`. They are part of the state then.
+    clip : float, optional
+        Limit ±clip of what goes into the gates and the candidate, before the
+        activation. The gradient of a limited value is 0.
+    bias : bool
+        Whether there are biases.
+    batch_first : bool
+        Whether inputs and outputs are [B, T, ...] instead of [T, B, ...]; states are
+        [L*D, B, H] in any case.
+    dropout : float
+        Share of values dropped between layers by `forward`, 0 <= p < 1.
+    bidirectional : bool
+        Whether a second direction runs from each row's end to its start (D = 2).
+    init : {"uniform", "orthogonal", "glorot", "paper"} or ("chrono", T)
+        How first weights are drawn: uniform in ±1/sqrt(H), as in torch; with orthogonal
+        recurrent matrices; uniform in Glorot's limits; uniform, but for a bias of 1 of
+        the forget gate (Jozefowicz et al., ICML 2015); or uniform with gate biases for
+        memories of up to T steps (Tallec, Ollivier, arXiv 1804.11188).
+    forget_bias : float, optional
+        First bias of the forget gate, stored in `bias_ih`; with `coupled="input"` its
+        opposite is the bias of the input gate.
+    dtype : {"float32", "float64"}
+        Of weights, inputs, states and outputs.
+    seed : int, optional
+        Of the first weights and of dropout.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Weights as in `RNN`, with H rows for each gate in the order i, f, g, o; rows of
+    gates that are omitted or replaced by the coupling are absent. The state is
+    `(h, c)`; with `full_gate_recurrence` it is `(h, c, i, f, o)`, the gates present.
+    Besides there are `weight_hr_l0` [P, H] of a projection, `weight_peephole_l0`
+    [V, H] with the rows of the gates in `peepholes`, and `weight_gates_l0` [n*H, n*H]
+    of the n gates present: rows receive, columns send, in the order i, f, o. With G
+    row blocks and O = P or H one layer has G*H*(I + O + 2) + P*H + V*H + (n*H)²
+    weights.
+
+    The variants of Greff et al. by name are made by `greff_variant`. Without forget
+    gate (`omit="f"`) and with `backward(..., truncated=True)` this is the cell of 1997.
+
+    Sources: S. Hochreiter, J. Schmidhuber, "Long Short-Term Memory", Neural Computation
+    9(8), 1997; F. Gers, J. Schmidhuber, F. Cummins, "Learning to Forget", Neural
+    Computation 12(10), 2000; F. Gers, J. Schmidhuber, "Recurrent Nets that Time and
+    Count", IJCNN 2000 (peepholes); H. Sak, A. Senior, F. Beaufays, arXiv 1402.1128
+    (projection); K. Greff et al., arXiv 1503.04069 (coupling, omitted gates, full gate
+    recurrence).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> layer = xr.LSTM(3, 4, bidirectional=True, seed=1)
+    >>> layer
+    LSTM(3, 4, bidirectional=True)
+    >>> y, (h, c) = layer(np.ones((5, 2, 3), np.float32), lengths=[5, 2])
+    >>> y.shape, c.shape
+    ((5, 2, 8), (2, 2, 4))
+    >>> layer = xr.LSTM(3, 4, peepholes="io", coupled="input", seed=1)
+    >>> {name: weight.shape for name, weight in layer.state_dict().items()}
+    ... # doctest: +NORMALIZE_WHITESPACE
+    {'weight_ih_l0': (12, 3), 'weight_hh_l0': (12, 4), 'bias_ih_l0': (12,),
+     'bias_hh_l0': (12,), 'weight_peephole_l0': (2, 4)}
+    """
+
+    proj_size: int
+    peepholes: str
+    coupled: str | None
+    omit: str
+    full_gate_recurrence: bool
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        proj_size: int = 0,
+        peepholes: str = "",
+        coupled: str | None = None,
+        omit: str = "",
+        activations: tuple[str, str, str] = ("sigmoid", "tanh", "tanh"),
+        full_gate_recurrence: bool = False,
+        clip: float | None = None,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        init: Init = "uniform",
+        forget_bias: float | None = None,
+        dtype: object = "float32",
+        seed: int | None = None,
+    ) -> None:
+        arguments = {
+            "input_size": input_size,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "proj_size": proj_size,
+            "peepholes": peepholes,
+            "coupled": coupled,
+            "omit": omit,
+            "activations": activations,
+            "full_gate_recurrence": full_gate_recurrence,
+            "clip": clip,
+            "bias": bias,
+            "batch_first": batch_first,
+            "dropout": dropout,
+            "bidirectional": bidirectional,
+            "init": init,
+            "forget_bias": forget_bias,
+            "dtype": dtype,
+        }
+        super().__init__(arguments, seed)
+
+    @classmethod
+    def _configure(cls, arguments: Mapping[str, object]) -> Config:
+        return layer_config("lstm", arguments=arguments, **lstm_fields(arguments))
+
+    def backward(
+        self,
+        cache: Cache,
+        dy: ArrayLike | None,
+        dstate: tuple[Array, ...] | None = None,
+        *,
+        truncated: bool = False,
+    ) -> Gradients[tuple[Array, ...]]:
+        """Go back through time, from gradients of outputs to gradients of inputs.
+
+        Parameters
+        ----------
+        cache : Cache
+            From this layer's `forward`; the weights must be those of then.
+        dy : array_like or None
+            Gradient of `y`, in its shape; None for none, if `dstate` is given. Values
+            past a row's length are not read.
+        dstate : tuple of array_like, optional
+            Gradient of the final state, in its shape.
+        truncated : bool
+            Whether errors go back in time along the cell state alone, as in the paper
+            of 1997: what arrives at the gates and the candidate changes the weights,
+            and goes down to the input, but not on to the step before, neither through
+            the recurrent matrices nor through peepholes.
+
+        Returns
+        -------
+        Gradients
+            `x`, `state` (of the initial state) and `weights` by name. Gradients of
+            padding are zeros.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, the cache is another layer's or the weights have
+            changed since `forward`.
+        TypeError
+            If something is not an array or not of the layer's dtype.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import exactrnn as xr
+        >>> layer = xr.LSTM(3, 4, omit="f", seed=1)
+        >>> y, (h, c), cache = layer.forward(np.ones((100, 1, 3), np.float32))
+        >>> dstate = np.zeros_like(h), np.ones_like(c)
+        >>> dh_0, dc_0 = layer.backward(cache, None, dstate, truncated=True).state
+        >>> dc_0.tolist()  # the constant error carousel: 100 steps, factor 1
+        [[[1.0, 1.0, 1.0, 1.0]]]
+        """
+        truncated = _checks.check_flag("truncated", truncated)
+        return self._go_back(cache, dy, dstate, truncated)
+
+
+def greff_variant(name: str, input_size: int, hidden_size: int, **options: Any) -> LSTM:
+    """Make a variant of the LSTM by its name in "LSTM: A Search Space Odyssey".
+
+    Parameters
+    ----------
+    name : str
+        "V", the vanilla LSTM with peepholes, or one that differs from it in one point:
+        "NIG", "NFG", "NOG" (no input, forget or output gate), "NIAF", "NOAF" (no input
+        or output activation function), "CIFG" (coupled input and forget gate: f = 1 -
+        i), "NP" (no peepholes), "FGR" (full gate recurrence).
+    input_size, hidden_size : int
+        As in `LSTM`.
+    **options
+        As in `LSTM`, but for what the name says.
+
+    Returns
+    -------
+    LSTM
+        With the options of the variant.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the name is another, or an option is one that the name fixes, or not as
+        `LSTM` describes it.
+
+    Notes
+    -----
+    Source: K. Greff, R. K. Srivastava, J. Koutník, B. R. Steunebrink, J. Schmidhuber,
+    "LSTM: A Search Space Odyssey", arXiv 1503.04069.
+
+    Examples
+    --------
+    >>> import exactrnn as xr
+    >>> xr.greff_variant("NIG", 3, 4, num_layers=2)
+    LSTM(3, 4, num_layers=2, peepholes='fo', omit='i')
+    """
+    fixed = VARIANTS[_checks.check_choice("name", name, tuple(VARIANTS))]
+    own = {"peepholes": "", **fixed}
+    for option, value in options.items():
+        if option in own:
+            raise ValueError(
+                f"{option}: expected no such option because name={name!r} fixes it, "
+                f"got {value!r}"
+            )
+    return LSTM(input_size, hidden_size, **own, **options)

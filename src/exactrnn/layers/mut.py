@@ -1,0 +1,241 @@
+"""The three best architectures of a search by mutation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from exactrnn._checks import Array
+from exactrnn._config import Config, Init
+from exactrnn._layer import RecurrentLayer, layer_config
+
+__all__ = ["MUT1", "MUT2", "MUT3"]
+
+
+class _Mutation(RecurrentLayer[Array, Array]):
+    """What the three have in common: arguments and activations."""
+
+    _cell: str
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        init: Init = "uniform",
+        dtype: object = "float32",
+        seed: int | None = None,
+    ) -> None:
+        arguments = {
+            "input_size": input_size,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "bias": bias,
+            "batch_first": batch_first,
+            "dropout": dropout,
+            "bidirectional": bidirectional,
+            "init": init,
+            "dtype": dtype,
+        }
+        super().__init__(arguments, seed)
+
+    @classmethod
+    def _configure(cls, arguments: Mapping[str, object]) -> Config:
+        return layer_config(cls._cell, ("sigmoid", "tanh"), arguments)
+
+
+class MUT1(_Mutation):
+    """The architecture MUT1 that a search among ten thousand found.
+
+    For each time step, with `σ` the logistic function and `*` elementwise::
+
+        z = σ(W_z x_t + b_ih_z)
+        r = σ(W_r x_t + b_ih_r + R_r h_{t-1} + b_hh_r)
+        n = tanh(R_n (r * h_{t-1}) + tanh(W_n x_t) + b_ih_n + b_hh_n)
+        h_t = (1 - z) * h_{t-1} + z * n
+
+    Parameters
+    ----------
+    input_size : int
+        I, values per input step.
+    hidden_size : int
+        H, hidden units per direction.
+    num_layers : int
+        L, layers on top of each other; each upper one reads the output of the lower.
+    bias : bool
+        Whether there are biases.
+    batch_first : bool
+        Whether inputs and outputs are [B, T, ...] instead of [T, B, ...]; states are
+        [L*D, B, H] in any case.
+    dropout : float
+        Share of values dropped between layers by `forward`, 0 <= p < 1.
+    bidirectional : bool
+        Whether a second direction runs from each row's end to its start (D = 2).
+    init : {"uniform", "orthogonal", "glorot"}
+        How first weights are drawn: uniform in ±1/sqrt(H), as in torch; with orthogonal
+        recurrent matrices; or uniform in Glorot's limits.
+    dtype : {"float32", "float64"}
+        Of weights, inputs, states and outputs.
+    seed : int, optional
+        Of the first weights and of dropout.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Weights as in `RNN`, but W has 3H rows, those of r, z, n, and R has 2H, those of r
+    and n: 3*H*(I + 1) + 2*H*(H + 1) in one layer.
+
+    In the paper the sizes are equal, I = H, and the input enters once without a matrix
+    of its own; here it is projected, as public implementations do it. The update gate
+    `z` writes: it has the opposite sense of the `GRU`'s.
+
+    Source: R. Jozefowicz, W. Zaremba, I. Sutskever, "An Empirical Exploration of
+    Recurrent Network Architectures", ICML 2015, PMLR 37:2342-2350.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> layer = xr.MUT1(3, 4, seed=1)
+    >>> y, h = layer(np.ones((5, 2, 3), np.float32))
+    >>> y.shape, layer.num_parameters
+    ((5, 2, 4), 88)
+    """
+
+    _cell = "mut1"
+
+
+class MUT2(_Mutation):
+    """The architecture MUT2 that a search among ten thousand found.
+
+    For each time step, with `σ` the logistic function and `*` elementwise::
+
+        r = σ(W_r x_t + b_ih_r + R_r h_{t-1} + b_hh_r)
+        z = σ(W_z x_t + b_ih_z + R_z h_{t-1} + b_hh_z)
+        n = tanh(W_n x_t + b_ih_n + R_n (r * h_{t-1}) + b_hh_n)
+        h_t = (1 - z) * h_{t-1} + z * n
+
+    Parameters
+    ----------
+    input_size : int
+        I, values per input step.
+    hidden_size : int
+        H, hidden units per direction.
+    num_layers : int
+        L, layers on top of each other; each upper one reads the output of the lower.
+    bias : bool
+        Whether there are biases.
+    batch_first : bool
+        Whether inputs and outputs are [B, T, ...] instead of [T, B, ...]; states are
+        [L*D, B, H] in any case.
+    dropout : float
+        Share of values dropped between layers by `forward`, 0 <= p < 1.
+    bidirectional : bool
+        Whether a second direction runs from each row's end to its start (D = 2).
+    init : {"uniform", "orthogonal", "glorot"}
+        How first weights are drawn: uniform in ±1/sqrt(H), as in torch; with orthogonal
+        recurrent matrices; or uniform in Glorot's limits.
+    dtype : {"float32", "float64"}
+        Of weights, inputs, states and outputs.
+    seed : int, optional
+        Of the first weights and of dropout.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Weights as in `RNN`, with 3H rows: those of r, z, n; 3*H*(I + H + 2) in one layer.
+
+    In the paper the sizes are equal, I = H, and the input enters once without a matrix
+    of its own; here it is projected, as public implementations do it. The update gate
+    `z` writes: it has the opposite sense of the `GRU`'s.
+
+    Source: R. Jozefowicz, W. Zaremba, I. Sutskever, "An Empirical Exploration of
+    Recurrent Network Architectures", ICML 2015, PMLR 37:2342-2350.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> layer = xr.MUT2(3, 4, seed=1)
+    >>> y, h = layer(np.ones((5, 2, 3), np.float32))
+    >>> y.shape, layer.num_parameters
+    ((5, 2, 4), 108)
+    """
+
+    _cell = "mut2"
+
+
+class MUT3(_Mutation):
+    """The architecture MUT3 that a search among ten thousand found.
+
+    For each time step, with `σ` the logistic function and `*` elementwise::
+
+        r = σ(W_r x_t + b_ih_r + R_r h_{t-1} + b_hh_r)
+        z = σ(W_z x_t + b_ih_z + R_z tanh(h_{t-1}) + b_hh_z)
+        n = tanh(W_n x_t + b_ih_n + R_n (r * h_{t-1}) + b_hh_n)
+        h_t = (1 - z) * h_{t-1} + z * n
+
+    Parameters
+    ----------
+    input_size : int
+        I, values per input step.
+    hidden_size : int
+        H, hidden units per direction.
+    num_layers : int
+        L, layers on top of each other; each upper one reads the output of the lower.
+    bias : bool
+        Whether there are biases.
+    batch_first : bool
+        Whether inputs and outputs are [B, T, ...] instead of [T, B, ...]; states are
+        [L*D, B, H] in any case.
+    dropout : float
+        Share of values dropped between layers by `forward`, 0 <= p < 1.
+    bidirectional : bool
+        Whether a second direction runs from each row's end to its start (D = 2).
+    init : {"uniform", "orthogonal", "glorot"}
+        How first weights are drawn: uniform in ±1/sqrt(H), as in torch; with orthogonal
+        recurrent matrices; or uniform in Glorot's limits.
+    dtype : {"float32", "float64"}
+        Of weights, inputs, states and outputs.
+    seed : int, optional
+        Of the first weights and of dropout.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Weights as in `RNN`, with 3H rows: those of r, z, n; 3*H*(I + H + 2) in one layer.
+
+    In the paper the sizes are equal, I = H, and the input enters once without a matrix
+    of its own; here it is projected, as public implementations do it. The update gate
+    `z` writes: it has the opposite sense of the `GRU`'s.
+
+    Source: R. Jozefowicz, W. Zaremba, I. Sutskever, "An Empirical Exploration of
+    Recurrent Network Architectures", ICML 2015, PMLR 37:2342-2350.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> layer = xr.MUT3(3, 4, seed=1)
+    >>> y, h = layer(np.ones((5, 2, 3), np.float32))
+    >>> y.shape, layer.num_parameters
+    ((5, 2, 4), 108)
+    """
+
+    _cell = "mut3"

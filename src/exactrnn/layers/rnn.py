@@ -1,0 +1,109 @@
+"""Elman's simple recurrent network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from exactrnn import _checks
+from exactrnn._checks import Array
+from exactrnn._config import Config, Init
+from exactrnn._layer import RecurrentLayer, layer_config
+
+__all__ = ["RNN"]
+
+
+class RNN(RecurrentLayer[Array, Array]):
+    """Elman's simple recurrent network.
+
+    For each time step, with `φ` the nonlinearity::
+
+        h_t = φ(W x_t + b_ih + R h_{t-1} + b_hh)
+
+    Parameters
+    ----------
+    input_size : int
+        I, values per input step.
+    hidden_size : int
+        H, hidden units per direction.
+    num_layers : int
+        L, layers on top of each other; each upper one reads the output of the lower.
+    nonlinearity : {"tanh", "relu"}
+        The function `φ`.
+    bias : bool
+        Whether there are biases.
+    batch_first : bool
+        Whether inputs and outputs are [B, T, ...] instead of [T, B, ...]; states are
+        [L*D, B, H] in any case.
+    dropout : float
+        Share of values dropped between layers by `forward`, 0 <= p < 1.
+    bidirectional : bool
+        Whether a second direction runs from each row's end to its start (D = 2).
+    init : {"uniform", "orthogonal", "glorot", "paper"}
+        How first weights are drawn: uniform in ±1/sqrt(H), as in torch; with orthogonal
+        recurrent matrices; uniform in Glorot's limits; or, for "relu" alone, R the
+        identity, W small and the biases zero (Le et al., arXiv 1504.00941).
+    dtype : {"float32", "float64"}
+        Of weights, inputs, states and outputs.
+    seed : int, optional
+        Of the first weights and of dropout.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not as described.
+
+    Notes
+    -----
+    Weights, for each layer `_l0`, `_l1`, ... and with `_reverse` for the second
+    direction: `weight_ih_l0` W [H, I], `weight_hh_l0` R [H, H], `bias_ih_l0` and
+    `bias_hh_l0` [H]. As attributes they are views that can be written to. One layer has
+    H*(I + H + 2) of them.
+
+    Source: J. L. Elman, "Finding Structure in Time", Cognitive Science 14(2), 1990.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> layer = xr.RNN(3, 4, nonlinearity="relu", seed=1)
+    >>> y, h = layer(np.ones((5, 2, 3), np.float32))
+    >>> y.shape, h.shape
+    ((5, 2, 4), (1, 2, 4))
+    """
+
+    nonlinearity: str
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        init: Init = "uniform",
+        dtype: object = "float32",
+        seed: int | None = None,
+    ) -> None:
+        arguments = {
+            "input_size": input_size,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "nonlinearity": nonlinearity,
+            "bias": bias,
+            "batch_first": batch_first,
+            "dropout": dropout,
+            "bidirectional": bidirectional,
+            "init": init,
+            "dtype": dtype,
+        }
+        super().__init__(arguments, seed)
+
+    @classmethod
+    def _configure(cls, arguments: Mapping[str, object]) -> Config:
+        wanted = arguments["nonlinearity"]
+        chosen = _checks.check_choice("nonlinearity", wanted, ("tanh", "relu"))
+        return layer_config("rnn", (chosen,), arguments)
