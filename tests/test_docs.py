@@ -1,0 +1,171 @@
+"""The documentation: its examples run, its pictures are those that the scripts draw.
+
+Every block of Python in docs/ is run, page by page: blocks with prompts as doctests,
+others as scripts. Each check is seen to fail on a planted fault.
+"""
+
+import doctest
+import importlib.util
+import re
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from variants import CELLS, ROOT
+
+DOCS = ROOT / "docs"
+PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
+CELL_PAGES = [path for path in PAGES if path.parent.name == "cells"]
+SECTIONS = ("Weights", "Gradients", "When to use it", "In other libraries", "Example")
+
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
+PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
+
+PAGE_OF_CELL = {"mut1": "mut", "mut2": "mut", "mut3": "mut"}
+"""Cells of cells.def that share a page; every other one has its own."""
+
+MAX_PICTURE = 100_000
+"""Bytes. The repository is cloned by everybody."""
+
+
+def name_of(path):
+    return path.relative_to(DOCS).as_posix()
+
+
+def run_page(text, name):
+    """Run the blocks of a page in one namespace; return what fails, as a report."""
+    report = []
+    runner = doctest.DocTestRunner(verbose=False)
+    names = {"__name__": "__main__"}
+    for match in BLOCK.finditer(text):
+        block, line = match[1], text[: match.start(1)].count("\n")
+        if ">>>" not in block:
+            exec(compile("\n" * line + block, name, "exec"), names)
+            continue
+        test = doctest.DocTestParser().get_doctest(block, names, name, name, line)
+        runner.run(test, out=report.append, clear_globs=False)
+        names = test.globs
+    return "".join(report)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_examples_of_a_page_run(path, tmp_path, monkeypatch):
+    text = path.read_text(encoding="utf-8")
+    if "xr.plot.gates(" in "".join(BLOCK.findall(text)):
+        pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)  # pages save their pictures
+    assert run_page(text, path.name) == ""
+
+
+def test_example_that_is_wrong_is_seen():
+    assert "Expected" in run_page("```python\n>>> 1 + 1\n3\n\n```\n", "planted")
+    assert "Expected" in run_page(
+        "```python\n>>> a = 1\n\n```\ntext\n```python\n>>> a\n2\n\n```\n", "planted"
+    )
+    with pytest.raises(ZeroDivisionError):
+        run_page("```python\n1 / 0\n```\n", "planted")
+
+
+@pytest.mark.parametrize("path", CELL_PAGES, ids=name_of)
+def test_page_of_a_cell_has_an_example_and_a_picture(path):
+    text = path.read_text(encoding="utf-8")
+    if path.name == "index.md":
+        listed = {ROOT / "docs" / "cells" / link for link in LINK.findall(text)}
+        assert listed == set(CELL_PAGES) - {path}
+        return
+    assert BLOCK.search(text)
+    assert all(label and target for label, target in PICTURE.findall(text))
+    assert PICTURE.search(text)
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    expected = ["Equations", *SECTIONS]
+    if path.name == "initialisation.md":  # about numbers, not about a cell
+        expected = ["Equations", *SECTIONS[2:]]
+    assert [heading for heading in headings if heading in expected] == expected
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_cell_has_a_page_and_a_picture(cell):
+    assert (DOCS / "cells" / f"{PAGE_OF_CELL.get(cell, cell)}.md").is_file()
+    assert (DOCS / "figures" / f"{cell}.svg").is_file()
+
+
+def missing_targets(text, folder):
+    """Return the links to files that are not there."""
+    targets = (link for link in LINK.findall(text) if "://" not in link)
+    return [link for link in targets if not (folder / link).is_file()]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_links_lead_to_files(path):
+    assert missing_targets(path.read_text(encoding="utf-8"), path.parent) == []
+
+
+def test_link_to_nowhere_is_seen():
+    assert missing_targets("![a](figures/none.svg)", DOCS) == ["figures/none.svg"]
+
+
+# Pictures
+
+
+@pytest.fixture(scope="module")
+def draw_cells():
+    """The script that draws the diagrams, as a module."""
+    folder = DOCS / "figures"
+    path = folder / "draw_cells.py"
+    spec = importlib.util.spec_from_file_location("draw_cells", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(folder))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(folder))
+    return module
+
+
+def test_pictures_are_those_that_the_script_draws(draw_cells):
+    drawn = {name: d.svg() for name, d in draw_cells.pictures().items()}
+    paths = sorted((DOCS / "figures").glob("*.svg"))
+    assert sorted(drawn) == [path.stem for path in paths]
+    for path in paths:
+        assert path.read_text(encoding="utf-8") == drawn[path.stem], path.stem
+
+
+def outside(svg):
+    """Return the texts of an SVG that leave its frame, by their estimated widths."""
+    root = ET.fromstring(svg)
+    width, height = float(root.get("width")), float(root.get("height"))
+    found = []
+    for text in root.findall("{http://www.w3.org/2000/svg}text"):
+        size = float(text.get("font-size"))
+        content = "".join(text.itertext())
+        share = {"start": 0.0, "middle": 0.5, "end": 1.0}[text.get("text-anchor")]
+        left = float(text.get("x")) - share * len(content) * size * 0.6
+        inside = left >= 0 and left + len(content) * size * 0.6 <= width + size
+        if not (inside and size <= float(text.get("y")) <= height):
+            found.append(content)
+    return found
+
+
+def test_texts_of_pictures_stay_inside(draw_cells):
+    for name, drawing in draw_cells.pictures().items():
+        assert outside(drawing.svg()) == [], name
+
+
+def test_text_that_leaves_its_picture_is_seen(draw_cells):
+    drawing = draw_cells.draw_rnn("planted")
+    drawing.text(400, 100, "past the right edge", anchor="start")
+    assert outside(drawing.svg()) == ["past the right edge"]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((DOCS / "figures").glob("*.[sp][vn]g")), ids=lambda path: path.name
+)
+def test_pictures_are_small_and_used(path):
+    limit = 150_000 if path.name == "performance.png" else MAX_PICTURE
+    assert path.stat().st_size <= limit
+    used = {
+        Path(t).name for page in PAGES for _, t in PICTURE.findall(page.read_text())
+    }
+    assert path.name in used
