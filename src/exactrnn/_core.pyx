@@ -170,7 +170,7 @@ def cell_info(str cell, options=None):
     cdef xr_layer layer
     memset(&layer, 0, sizeof(layer))
     layer.engine = _engine_of(isas()[0], XR_F32)
-    memory = _describe(&layer, cell, options)
+    _modules = _describe(&layer, cell, options)
     cdef xr_cell_info *info = &layer.info
     sums = []
     for s in range(info.sums):
