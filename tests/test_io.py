@@ -120,6 +120,12 @@ def test_another_numerics_version_is_a_warning(path):
     assert same_bits(layer.weight_ih_l0, xr.GRU(3, 4, seed=1).weight_ih_l0)
 
 
+def test_a_file_older_than_an_option_is_taken(path):
+    kept = {name: GOOD[name] for name in ("input_size", "hidden_size")}
+    write(path, arguments=kept)
+    assert repr(xr.load(path)) == "GRU(3, 4)"
+
+
 def test_a_file_without_a_generator_is_taken(path):
     write(path, generator=None)
     assert repr(xr.load(path)) == "GRU(3, 4)"

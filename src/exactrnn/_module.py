@@ -213,7 +213,11 @@ class Module(Generic[S]):
         weights: Mapping[str, object],
         generator_state: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Build a layer from its parts, drawing nothing; all is checked as given."""
+        """Build a layer from its parts, drawing nothing; all is checked as given.
+
+        An argument that is missing has its default: a file may be older than it.
+        """
+        arguments = {**cls._defaults(), **arguments}
         config = cls._configure(arguments)
         _checks.check_names("weights", weights, config.weight_shapes)
         shapes = config.weight_shapes
@@ -224,6 +228,16 @@ class Module(Generic[S]):
         module = cls.__new__(cls)
         module._assemble(arguments, taken, generator)
         return module
+
+    @classmethod
+    def _defaults(cls) -> dict[str, object]:
+        """Return the defaults of the constructor's arguments, but for the seed."""
+        parameters = inspect.signature(cls).parameters.values()
+        return {
+            p.name: p.default
+            for p in parameters
+            if p.default is not p.empty and p.name != "seed"
+        }
 
     def _assemble(
         self,
