@@ -21,6 +21,7 @@ INK, MUTED, TRACK = "#1f2933", "#7b8794", "#eef1f4"
 AHEAD = ("#1b6ca8", "#6fb1dd")  # one colour a run
 BEHIND = ("#c2410c", "#f0935f")
 ROW_HEIGHT = 0.19  # inches
+MOST_SHOWN = 1.2  # of the limit: more means that its loops had a slow moment
 TICKS = (0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50)
 
 STYLE = {
@@ -103,7 +104,7 @@ def draw_fractions(axes, lines):
         axes.barh(y, fraction, height=height, color=AHEAD[min(k, 1)], zorder=2)
         longest = max(longest, fraction)
     axes.axvline(1, color=INK, linewidth=1, zorder=3)
-    axes.set_xlim(0, longest * 1.03)
+    axes.set_xlim(0, min(longest, MOST_SHOWN) * 1.03)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25 %", "50 %", "75 %", "100 %"])
     axes.set_title("part of the machine's limit", fontsize=8, loc="left", pad=22)
 
