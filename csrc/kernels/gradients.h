@@ -277,7 +277,7 @@ static void recurrence_gradients(const struct run *run, int direction,
     }
 }
 
-/* Per-unit weights: long sums of da times their factor, unit by unit. */
+/* What da is multiplied with at time t of row b for a per-unit weight. */
 static const elem *factor_of(const struct run *run, int direction, int factor,
                              ptrdiff_t t, ptrdiff_t b)
 {
@@ -315,6 +315,7 @@ static void vector_chain(const struct run *run, int direction, int v, ptrdiff_t 
     }
 }
 
+/* Per-unit weights: long sums of da times their factor, unit by unit. */
 static void vector_gradients(const struct run *run, int direction, int rank, int size,
                              elem *chain)
 {
