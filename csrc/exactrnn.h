@@ -22,7 +22,8 @@
 #define XR_UNIT_BLOCK 16 /* internal rows of units are padded to a multiple of this */
 
 enum {
-    XR_MAX_STATES = 5,
+    XR_MAX_CELLS = 4,
+    XR_MAX_STATES = 2 * XR_MAX_CELLS + 2,
     XR_MAX_SUMS = 8,
     XR_MAX_STAGES = 2,
     XR_MAX_OPERANDS = 2,
@@ -83,11 +84,17 @@ struct xr_link {
 };
 
 /* What a cell is, the same on every instruction set. The order of `sum` is the order in
- * which the values of a step lie in the cache. State 0 is h, the output. */
+ * which the values of a step lie in the cache. State 0 is h, the output.
+ *
+ * A unit may be a memory block of several cells that share its gates: it then has as
+ * many states h, from 0 on, followed by as many states c. R has a column block for each
+ * h, and for each of the last states that are `heard` besides. */
 struct xr_cell_info {
     const char *name;
     int w_blocks, r_blocks; /* row blocks of W and of R */
     int states, sums, stages;
+    int cells;       /* of a unit; set by xr_describe */
+    int heard;       /* states that R sees besides h */
     int operands;    /* made by stage 0 */
     int keeps_sums;  /* backward needs the values that lie in the places of the sums */
     int projects;    /* the sums of stage 1 have O units, by the matrix XR_HR */
@@ -106,6 +113,7 @@ struct xr_options {
     unsigned peepholes, omit; /* gates */
     enum xr_coupled coupled;
     int full_gate_recurrence;
+    int cells; /* of a memory block */
 };
 
 /* Units that take part in steps whose number is a multiple of the period. */
@@ -130,9 +138,9 @@ struct xr_layer {
 };
 
 /* Weights of a layer in one direction or their gradients, each contiguous, NULL where
- * the layer has none: W [w_blocks*H, I], R [r_blocks*H, O], their biases, the matrix
- * [O, H] and bias [O] of a cell that projects, per-unit weights [V, H], gates to gates
- * [n*H, n*H]. */
+ * the layer has none: W [w_blocks*H, I], R [r_blocks*H, O] (for memory blocks with as
+ * many columns O as it sees states), their biases, the matrix [O, H] and bias [O] of a
+ * cell that projects, per-unit weights [V, H], gates to gates [n*H, n*H]. */
 struct xr_weights {
     const void *w_ih, *w_hh, *b_ih, *b_hh, *w_hr, *b_hr, *vectors, *w_gates;
 };
@@ -149,8 +157,9 @@ struct xr_sequence {
 
 /* One call. `forward` reads x and state, writes y, state_out and (if not NULL) cache;
  * `backward` reads x, dy, dstate and cache, writes dx and dstate_out, and adds to dw.
- * State 0 is [D, B, O], the others [D, B, H], contiguous; NULL stands for zeros.
- * state_out may be state.
+ * States are xr_state_arrays contiguous arrays [D, B, xr_state_width]; NULL stands for
+ * zeros. state_out may be state. The n cells of memory blocks lie side by side, n*O
+ * wide: first those that are number 0 of their block.
  *
  * Layers whose cell takes a state of the layer below get it, and give their own to the
  * one above, as sequences [D, T, B, Hp] that are padded to xr_padded_units. */
@@ -164,14 +173,14 @@ struct xr_problem {
     const void *packed_backward[XR_MAX_DIRECTIONS]; /* by xr_pack_backward */
     struct xr_sequence x;                           /* [T, B, I] */
 
-    struct xr_sequence y; /* [T, B, D*O] */
+    struct xr_sequence y; /* [T, B, D*n*O], of n cells in a unit */
     const void *state[XR_MAX_STATES];
     void *state_out[XR_MAX_STATES];
     const void *lower; /* state 1 of the layer below */
     void *upper;       /* state 1 of this layer, written for the one above */
     void *cache;       /* xr_cache_layout().bytes; NULL: inference */
 
-    struct xr_sequence dy; /* [T, B, D*O]; data NULL: zeros */
+    struct xr_sequence dy; /* as y; data NULL: zeros */
     const void *dstate[XR_MAX_STATES];
     struct xr_sequence dx; /* [T, B, I] */
     void *dstate_out[XR_MAX_STATES];
@@ -204,6 +213,9 @@ const struct xr_engine *xr_find_engine(const char *isa, enum xr_dtype dtype);
 void xr_describe(struct xr_layer *layer);
 /* The length of internal rows of units: H and O padded; each module is padded too. */
 ptrdiff_t xr_padded_units(const struct xr_layer *layer);
+/* The caller's arrays of states: how many, and the width of each. The first is h. */
+int xr_state_arrays(const struct xr_layer *layer);
+ptrdiff_t xr_state_width(const struct xr_layer *layer, int array);
 
 size_t xr_packed_bytes(const struct xr_layer *layer);
 size_t xr_packed_backward_bytes(const struct xr_layer *layer);

@@ -17,6 +17,17 @@ ptrdiff_t xr_padded_units(const struct xr_layer *layer)
     return sum > 0 ? sum : pad(layer->H > layer->O ? layer->H : layer->O);
 }
 
+int xr_state_arrays(const struct xr_layer *layer)
+{
+    return layer->info.states - 2 * (layer->info.cells - 1);
+}
+
+ptrdiff_t xr_state_width(const struct xr_layer *layer, int array)
+{
+    const ptrdiff_t units = array == 0 ? layer->O : layer->H;
+    return array < 2 ? layer->info.cells * units : units;
+}
+
 struct xr_cache_layout xr_cache_layout(const struct xr_problem *problem)
 {
     const struct xr_layer *layer = problem->layer;

@@ -30,6 +30,8 @@ KINDS = {
     "lstm peepholes": {"options": {"peepholes": "ifo"}},
     "lstm linked": {"options": {"full_gate_recurrence": True, "peepholes": "ifo"}},
     "lstm projected": {"options": {"output_size": 2, "peepholes": "io"}},
+    "lstm_1997": {},
+    "lstm_1997 blocks": {"options": {"cells": 3}},
     "gru": {},
     "gru clipped": {"clip": 0.8},
     "gru_before": {},
@@ -53,8 +55,9 @@ KINDS = {
 def weight_shapes(cell, options, input_size=I, hidden_size=H):
     """Return the shape of each weight by role; roles the cell has not are absent."""
     width = options.get("output_size") or hidden_size
-    rows = len(cell.gates) * hidden_size
-    recurrent_rows = len(cell.recurrent_gates) * hidden_size
+    width = width * cell.cells + len(cell.heard) * hidden_size
+    rows = sum(map(cell.values, cell.gates)) * hidden_size
+    recurrent_rows = sum(map(cell.values, cell.recurrent_gates)) * hidden_size
     shapes = {"w_ih": (rows, input_size), "w_hh": (recurrent_rows, width)}
     shapes |= {"b_ih": (rows,), "b_hh": (recurrent_rows,)}
     projections = [s for s in cell.sums if s.matrix == "hr"]
@@ -193,7 +196,7 @@ def make_problem(direction, *, steps=T, lengths=None, reverse=False, seed=1):
     )
     rows = B if lengths is None else len(lengths)
     states = [(rows, direction.state_width(name)) for name in cell.states]
-    cells = (steps, rows, sizes[1])
+    cells = (steps, rows, direction.slot_width("c"))
     return Problem(
         direction,
         x=rng.normal(size=(steps, rows, sizes[0])),

@@ -17,6 +17,7 @@ KINDS = (
     "lstm-proj",
     "lstm-fgr-cifg-clip",
     "lstm-everything",
+    "lstm_1997-large-blocks",
     "gru_before-clip",
     "jordan-wide",
     "leaky-learned",

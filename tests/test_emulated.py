@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -150,7 +150,10 @@ def make_problem(name, dtype, sizes):
     return Problem(
         config=config,
         depth=depth,
-        directions=[layer_direction(config, weights, depth, d) for d in range(D)],
+        directions=[
+            with_both_biases(layer_direction(config, weights, depth, d), draw)
+            for d in range(D)
+        ],
         lengths=lengths,
         clock=rng.integers(0, 5, B),
         x=draw(T, B, config.input_size_of(depth)),
@@ -160,6 +163,14 @@ def make_problem(name, dtype, sizes):
         lower=draw(D, T, B, H),
         dupper=draw(D, T, B, H),
     )
+
+
+def with_both_biases(direction, draw):
+    """Return a direction with a second bias, which the kernels take for every cell."""
+    weights = direction.weights
+    if weights.b_hh is None:
+        weights = weights._replace(b_hh=draw(len(weights.w_hh)))
+    return replace(direction, weights=weights)
 
 
 def takes_lower(problem):
@@ -204,14 +215,17 @@ def describe_layer(problem):
     omitted = sum(GATES[gate] for gate in options.get("omit", ""))
     words = [peepholes, omitted, COUPLED.index(options.get("coupled"))]
     words += [int(options.get("full_gate_recurrence", False)), config.clip or 0]
+    words += [options.get("cells", 0)]
     chosen = [ACTIVATIONS.index(name) for name in config.activations]
-    words += [*chosen, 0, 0][:3]
+    words += [*chosen, 0, 0, 0][:3]
     return words + [n for module in options.get("modules", ()) for n in module]
 
 
 def run_there(program, target, isa, problem, sizes):
     """Return the same arrays, computed by the driver under emulation."""
-    T, B, _, H, D, threads = sizes
+    T, B, _, _, D, threads = sizes
+    top = problem.directions[0]
+    units, outputs = top.hidden_size, top.output_size // top.cell.cells
     arrays = [problem.lengths.astype(np.int64), problem.clock.astype(np.int64)]
     for direction in problem.directions:
         arrays += [w for w in direction.weights if w is not None]
@@ -221,7 +235,7 @@ def run_there(program, target, isa, problem, sizes):
     data = b"".join(a.astype(a.dtype.newbyteorder(order)).tobytes() for a in arrays)
     dtype = {"float32": "f32", "float64": "f64"}[x.dtype.name]
     cell = problem.config.cell_of(problem.depth)
-    words = [isa, dtype, cell, T, B, x.shape[2], H, problem.config.output_size, D]
+    words = [isa, dtype, cell, T, B, x.shape[2], units, outputs, D]
     words += [threads, *describe_layer(problem)]
     answer = subprocess.run(
         [target.emulator, str(program), *map(str, words)],

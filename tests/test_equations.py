@@ -31,6 +31,8 @@ class Equations:
 
     def __init__(self, direction):
         weights, cell = direction.weights, direction.cell
+        self.all_w, self.all_r = weights.w_ih, weights.w_hh
+        self.all_b = weights.b_ih, weights.b_hh
         self.W = self.by_gate(weights.w_ih, cell.gates)
         self.b = self.by_gate(weights.b_ih, cell.gates)
         self.R = self.by_gate(weights.w_hh, cell.recurrent_gates)
@@ -125,6 +127,16 @@ class Equations:
         h = o * self.act[2](c)
         h = h if self.V is None else self.V @ h
         return (h, c, *(gate_of[gate] for gate in gates if before))
+
+    def lstm_1997(self, x, state, _):
+        """Gates of a block for each of its cells, which lie cell by cell in blocks."""
+        c, before = state[1], np.concatenate([state[0], state[2], state[3]])
+        a = self.all_w @ x + self.all_r @ before + self.all_b[0] + self.all_b[1]
+        of_block = np.arange(len(c)) % len(state[2])
+        i, o, g = np.split(a, np.cumsum([len(state[2])] * 2))
+        i, o, g = sigmoid(i), sigmoid(o), 4 * sigmoid(g) - 2
+        c = c + i[of_block] * g
+        return o[of_block] * (2 * sigmoid(c) - 1), c, i, o
 
     def depth_gated(self, x, state, lower):
         h, c = state

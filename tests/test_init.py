@@ -32,6 +32,7 @@ LAYERS = {
     "lstm-omit-f": maker(xr.LSTM, I, H, omit="f"),
     "lstm-cell": maker(xr.LSTMCell, I, H),
     "depth-gated": maker(xr.DepthGatedLSTM, I, H, 3),
+    "1997": maker(xr.LSTM1997, I, H, block_size=2),
     "gru": maker(xr.GRU, I, H, 2),
     "gru-before": maker(xr.GRU, I, H, reset_after=False),
     "gru-cell": maker(xr.GRUCell, I, H),
@@ -54,6 +55,8 @@ CHRONO = ("chrono", 100)
 FROZEN = {
     "rnn/uniform/float32": "dce4bcabdda4d429",
     "lstm/uniform/float32": "d987413d11a8cb8c",
+    "1997/uniform/float32": "c8163eb5ffb72422",
+    "1997/orthogonal/float64": "50a92c270fb95672",
     "gru/uniform/float64": "e52b5e9a886344e0",
     "lstm-peepholes/glorot/float32": "a3e7009575c304c7",
     "leaky/glorot/float32": "77d36d83929a57a5",
@@ -167,6 +170,11 @@ def test_uniform_is_the_default_and_torchs(kind, dtype):
         assert same_bits(weight, expected)
 
 
+def rows_of_a_gate(kind):
+    """Return the height of a row block: H, but for blocks of two cells."""
+    return H // 2 if kind == "1997" else H
+
+
 @pytest.mark.parametrize("kind", LAYERS)
 def test_glorots_limits_are_those_of_one_gate(kind):
     layer = LAYERS[kind](init="glorot", dtype="float64")
@@ -176,7 +184,7 @@ def test_glorots_limits_are_those_of_one_gate(kind):
         if weight.ndim == 1 or what == "weight_peephole":
             assert not weight.any()
             continue
-        rows = O if what in ("weight_hr", "weight_ho") else H
+        rows = O if what in ("weight_hr", "weight_ho") else rows_of_a_gate(kind)
         columns = H if what == "weight_gates" else weight.shape[1]
         limit = math.sqrt(6 / (rows + columns))
         assert 0.9 * limit < np.abs(weight).max() <= limit
@@ -199,7 +207,7 @@ def test_recurrent_blocks_are_orthogonal(kind, dtype):
         if what in ("bias_ih", "bias_hh", "bias_ho", "weight_peephole"):
             assert not weight.any()
         if what == "weight_ih":
-            limit = math.sqrt(6 / (H + weight.shape[1]))
+            limit = math.sqrt(6 / (rows_of_a_gate(kind) + weight.shape[1]))
             assert 0.9 * limit < np.abs(weight).max() <= np.float32(limit)
 
 

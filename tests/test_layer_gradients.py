@@ -21,6 +21,7 @@ LAYERS = {
     "peephole lstm": (xr.LSTM, {"peepholes": "ifo"}),
     "projected lstm": (xr.LSTM, {"proj_size": 2, "peepholes": "o"}),
     "linked lstm": (xr.LSTM, {"full_gate_recurrence": True, "coupled": "input"}),
+    "1997": (xr.LSTM1997, {"block_size": 3}),
     "gru": (xr.GRU, {"reset_after": False}),
     "mut1": (xr.MUT1, {}),
     "mut2": (xr.MUT2, {}),

@@ -172,7 +172,10 @@ def test_truncated_gradient_is_that_of_states_cut_off(name, monkeypatch):
     pytest.importorskip("torch", reason="torch, the oracle, is absent")
     from exactrnn.bench.rivals import _torch_steps
 
-    class Truncated(_torch_steps.LSTM):
+    layer = draw_layer(name, num_layers=2)
+    kind = type(layer).__name__
+
+    class Truncated(_torch_steps.CLASSES[kind]):
         def gate(self, k, a, c):
             return super().gate(k, a, c.detach())
 
@@ -180,9 +183,8 @@ def test_truncated_gradient_is_that_of_states_cut_off(name, monkeypatch):
             h, c, *before = state
             return super().step(a, (h.detach(), c, *(s.detach() for s in before)))
 
-    layer = draw_layer(name, num_layers=2)
     arrays = draw_arrays(layer, LENGTHS)
-    monkeypatch.setitem(_torch_steps.CLASSES, "LSTM", Truncated)
+    monkeypatch.setitem(_torch_steps.CLASSES, kind, Truncated)
     want = run_loop(layer, name, arrays, LENGTHS)
     got = run_layer(layer, arrays, LENGTHS, truncated=True)
     cut = [f"d{s}_0" for s in layer._stack.config.state_names if s != "c"]

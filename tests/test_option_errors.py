@@ -175,6 +175,16 @@ WRONG_OWN_OPTIONS = [
         ValueError,
         "forget_bias: expected None because init='chrono' sets it, got 1.0",
     ),
+    (xr.LSTM1997, {"block_size": 0}, ValueError, "block_size: expected 1..4 cells in"),
+    (xr.LSTM1997, {"block_size": 5}, ValueError, "1..4 cells in a block, got 5"),
+    (
+        xr.LSTM1997,
+        {"block_size": 4},
+        ValueError,
+        "block_size: expected a divisor of hidden_size=6, got 4",
+    ),
+    (xr.LSTM1997, {"block_size": 1.5}, TypeError, "block_size: expected an integer"),
+    (xr.LSTM1997, {"init": ("chrono", 9)}, ValueError, "got ('chrono', 9)"),
     (xr.JordanRNN, {"output_size": 0}, ValueError, "output_size: expected an integer"),
     (
         xr.JordanRNN,
@@ -318,6 +328,10 @@ def test_messages_name_the_widths_and_states_of_a_cell():
     linked = xr.LSTM(I, H, full_gate_recurrence=True, omit="f")
     with pytest.raises(TypeError, match=r"state: expected the tuple \(h, c, i, o\)"):
         linked(X, (c, c))
+    first = xr.LSTM1997(I, H, block_size=3)
+    message = r"state\[2\]: expected \[L\*D=1, B=3, N=2\], got \(1, 3, 6\)"
+    with pytest.raises(ValueError, match=message):
+        first(X, (zeros(1, B, H),) * 4)
     jordan = xr.JordanRNN(I, H, output_size=2)
     with pytest.raises(ValueError, match=r"state: expected \[L\*D=1, B=3, O=2\], got"):
         jordan(X, c)
@@ -334,6 +348,8 @@ def test_wrong_weights_of_every_kind_are_named():
         (xr.LSTM(I, H, proj_size=2), "weight_hr_l0", "[P=2, H=6]"),
         (xr.LSTM(I, H, peepholes="io"), "weight_peephole_l0", "[V=2, H=6]"),
         (xr.LSTM(I, H, full_gate_recurrence=True), "weight_gates_l0", "[n*H=18, n*H=1"),
+        (xr.LSTM1997(I, H, block_size=2), "weight_hh_l0", "[U=12, U=12]"),
+        (xr.LSTM1997(I, H, block_size=2), "weight_ih_l0", "[U=12, I=4]"),
         (xr.JordanRNN(I, H, output_size=2), "weight_ho_l0", "[O=2, H=6]"),
         (xr.JordanRNN(I, H, output_size=2), "bias_ho_l0", "[O=2]"),
         (xr.LeakyRNN(I, H, leak=0.5, learn_leak=True), "leak_logit_l0", "[n=1]"),

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from directions import make_direction, weight_shapes
 
+import exactrnn as xr
 from exactrnn.cells import CELLS
+from exactrnn.train import Linear
 
 
 def count(name, input_size, hidden_size, second_biases=False, **options):
@@ -34,6 +36,9 @@ def test_parameters_are_as_many_as_the_literature_says(n, m):
     linked = count("lstm", n, m, peepholes="ifo", full_gate_recurrence=True)
     assert linked == count("lstm", n, m, peepholes="ifo") + 9 * m * m
     assert count("lstm", n, m, output_size=P) == 4 * m * (n + P + 1) + P * m
+    for size in (1, 2, 3):
+        units = m * size + 2 * m
+        assert count("lstm_1997", n, m, cells=size) == units * (n + units + 1)
     assert count("gru_before", n, m) == 3 * m * (n + m + 1)
     assert count("gru", n, m, second_biases=True) == 3 * m * (n + m + 2)
     assert count("mut1", n, m) == 3 * n * m + 2 * m * m + 3 * m
@@ -41,6 +46,31 @@ def test_parameters_are_as_many_as_the_literature_says(n, m):
     assert count("jordan", n, m, output_size=P) == m * (n + P + 1) + P * (m + 1)
     upper = count("depth_gated", m, m) - count("lstm", m, m, peepholes="ifo")
     assert upper == m * m + 3 * m
+
+
+@pytest.mark.parametrize(
+    ("task", "sizes", "blocks", "weights"),
+    [
+        ("adding", (2, 1), (2, 2), 93),
+        ("temporal order of two", (8, 4), (2, 2), 156),
+        ("temporal order of three", (8, 8), (3, 2), 308),
+    ],
+    ids=str,
+)
+def test_the_networks_of_1997_have_the_papers_weights(task, sizes, blocks, weights):
+    (inputs, outputs), (number, size) = sizes, blocks
+    layer = xr.LSTM1997(inputs, number * size, block_size=size)
+    readout = Linear(number * size, outputs)
+    assert layer.num_parameters + readout.num_parameters == weights, task
+    assert sum(w.size for w in layer.state_dict().values()) == layer.num_parameters
+
+
+@pytest.mark.parametrize(("number", "size", "weights"), [(4, 1, 264), (3, 2, 276)])
+def test_embedded_reber_networks_have_biases_at_gates_alone(number, size, weights):
+    layer = xr.LSTM1997(7, number * size, block_size=size, bias=False)
+    readout = Linear(number * size, 7, bias=False)
+    biases = 2 * number
+    assert layer.num_parameters + readout.num_parameters + biases == weights
 
 
 def clockwork_count(sizes, periods):

@@ -14,7 +14,12 @@ from directions import KINDS, make_direction, make_problem
 WIDTH = 160
 LEAST = 2.0**-900
 
-LAYERS = {kind: options for kind, options in KINDS.items() if "clipped" not in kind}
+LAYERS = {
+    kind: options
+    for kind, options in KINDS.items()
+    if not kind.endswith(("clipped", "blocks"))
+}
+"""In blocks of cells so much is added up that hardly any sum is too small."""
 MODULES = ((WIDTH // 2, 1), (WIDTH // 2, 2))
 
 

@@ -33,6 +33,7 @@ THREADS = (1, 2, 3, 7)
 PUBLIC = {
     "rnn": (xr.RNN, {}),
     "lstm": (xr.LSTM, {}),
+    "lstm_1997": (xr.LSTM1997, {"block_size": lambda H: 2 - H % 2}),
     "gru": (xr.GRU, {}),
     "gru_before": (xr.GRU, {"reset_after": False}),
     "mut1": (xr.MUT1, {}),
@@ -52,6 +53,11 @@ def lstm(**options):
 def thirds(H):
     """Return sizes of three modules, of very different widths where H allows it."""
     return (H - H // 2 - H // 5, H // 5, H // 2)
+
+
+def cells(H):
+    """Return the size of the largest memory blocks that H cells can be put into."""
+    return max(size for size in (1, 2, 3, 4) if H % size == 0)
 
 
 def part(H):
@@ -86,6 +92,7 @@ VARIANTS = {
         clip=1.9,
         proj_size=part,
     ),
+    "lstm_1997-large-blocks": (xr.LSTM1997, {"block_size": cells}),
     "gru-clip": (
         xr.GRU,
         {"activations": ("hard_sigmoid", "softsign"), "clip": 0.7},

@@ -9,7 +9,8 @@
  * A cell with two stages is called once for each: stage 0 forward writes the operands
  * of the second recurrent products, stage 1 the new states; backward runs them in
  * reverse, with the gradients of the operands computed in between. A cell that projects
- * has H units in stage 0 and O in stage 1.
+ * has H units in stage 0 and O in stage 1. Where a unit is a block of several cells,
+ * each has its sum and its states, in vectors of their own.
  *
  * The twin of a cell file foo.c is src/exactrnn/cells/foo.py: same functions, same
  * order.

@@ -96,6 +96,7 @@ static void describe(struct xr_layer *layer)
 {
     const struct xr_cell *cell = cell_of(layer);
     layer->info = cell->info;
+    layer->info.cells = 1;
     if (cell->adapt != NULL) {
         cell->adapt(layer, &layer->info);
     }

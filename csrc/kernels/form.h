@@ -20,7 +20,7 @@ struct units {
 /* What a recurrent product multiplies: state k before the step, or SOURCE_MADE + j, the
  * operand j that stage 0 has made. */
 enum { SOURCE_MADE = XR_MAX_STATES };
-enum { MAX_RECURRENCES = 1 + XR_MAX_OPERANDS + XR_MAX_LINKS };
+enum { MAX_RECURRENCES = XR_MAX_CELLS + XR_MAX_OPERANDS + XR_MAX_LINKS };
 
 /* A recurrent product: row blocks `block` of a matrix, from column `column` on. */
 struct recurrence {
@@ -68,6 +68,18 @@ static ptrdiff_t source_width(const struct xr_layer *layer, ptrdiff_t source)
     return source == 0 ? layer->O : layer->H;
 }
 
+/* The column blocks of R: one for each state that it sees. */
+static ptrdiff_t column_blocks(const struct xr_cell_info *info)
+{
+    return info->cells + info->heard;
+}
+
+/* The state that column block `block` of R sees. */
+static ptrdiff_t state_seen(const struct xr_cell_info *info, ptrdiff_t block)
+{
+    return block < info->cells ? block : info->states - column_blocks(info) + block;
+}
+
 /* The row length of a recurrence's matrix. */
 static ptrdiff_t matrix_columns(const struct xr_layer *layer,
                                 const struct recurrence *recurrence)
@@ -75,7 +87,7 @@ static ptrdiff_t matrix_columns(const struct xr_layer *layer,
     switch (recurrence->matrix) {
     case MATRIX_HR: return layer->H;
     case MATRIX_GATES: return layer->info.links * layer->H;
-    default: return layer->O;
+    default: return column_blocks(&layer->info) * layer->O;
     }
 }
 
@@ -106,8 +118,16 @@ static ptrdiff_t find_recurrences(const struct xr_layer *layer,
     const struct xr_cell_info *info = &layer->info;
     ptrdiff_t count = 0;
     for (int operand = 0; operand <= info->operands; operand++) {
-        found[count] = find_recurrence(info, operand);
-        count += found[count].count > 0;
+        const struct recurrence recurrence = find_recurrence(info, operand);
+        const ptrdiff_t blocks = operand == 0 ? column_blocks(info) : 1;
+        for (ptrdiff_t block = 0; recurrence.count > 0 && block < blocks; block++) {
+            found[count] = recurrence;
+            found[count].column = block * layer->O;
+            if (operand == 0) {
+                found[count].source = state_seen(info, block);
+            }
+            count++;
+        }
     }
     for (int from = 0; from < info->links; from++) {
         struct recurrence *link = &found[count++];

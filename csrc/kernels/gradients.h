@@ -84,7 +84,7 @@ static struct weight_job make_input_job(const struct run *run, int direction,
 }
 
 /* The gradient of a recurrent matrix from the units `from` to the units `to`; that of
- * the biases with the first job of some rows. */
+ * the biases with the first job of some rows, hence with the first columns. */
 static struct weight_job make_job(const struct run *run, int direction,
                                   const struct recurrence *recurrence,
                                   const struct units *module,
@@ -112,6 +112,9 @@ static struct weight_job make_job(const struct run *run, int direction,
         job.sum[j] = recurrence->sum[j];
         job.dw[j] = offset(matrix[recurrence->matrix],
                            row * job.step + recurrence->column + from.user);
+        if (recurrence->column > 0) {
+            continue;
+        }
         if (sum->bias != XR_NO_BIAS) {
             job.db[j][0] = offset(bias[recurrence->matrix], row);
         }

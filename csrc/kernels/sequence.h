@@ -200,7 +200,8 @@ static int threads_for(ptrdiff_t work, ptrdiff_t least, ptrdiff_t most)
 
 static int threads_for_call(const struct run *run)
 {
-    const ptrdiff_t step = run->info->w_blocks * run->H * (run->O + run->I);
+    const ptrdiff_t seen = column_blocks(run->info) * run->O;
+    const ptrdiff_t step = run->info->w_blocks * run->H * (seen + run->I);
     const ptrdiff_t work = run->directions * run->T * run->B * step;
     return threads_for(work, xr_thread_work.call, run->problem->threads);
 }
@@ -214,7 +215,8 @@ static struct split split_team(const struct run *run, int team, ptrdiff_t panels
     struct split split = {.rows = run->B > 0 ? (int)min_of(team, run->B) : 1};
     split.directions = (int)min_of(team / split.rows, run->directions);
     const ptrdiff_t left = team / (split.rows * split.directions);
-    const ptrdiff_t step = run->info->r_blocks * run->H * run->O;
+    const ptrdiff_t seen = column_blocks(run->info) * run->O;
+    const ptrdiff_t step = run->info->r_blocks * run->H * seen;
     split.units = threads_for(step, xr_thread_work.step, min_of(left, panels));
     return split;
 }
@@ -289,24 +291,41 @@ static struct units output_units(const struct run *run, const struct pack *pack,
     return units;
 }
 
-/* The width of state k of the caller's. */
-static ptrdiff_t state_width(const struct run *run, int k)
+/* Where state k, an h, of a direction begins in a row of the output. */
+static ptrdiff_t output_column(const struct run *run, int direction, int k)
 {
-    return k == 0 ? run->O : run->H;
+    return (direction * run->info->cells + k) * run->O;
 }
 
-/* User states [D, B, width] to padded rows, and back; a missing state is zero. */
+/* State k of row b in the caller's arrays [D, B, width], the cells of a unit side by
+ * side: which array, where it begins there, and how many units it has. */
+struct state_place {
+    int array;
+    ptrdiff_t at, units;
+};
+
+static struct state_place place_state(const struct run *run, int direction, int k,
+                                      ptrdiff_t b)
+{
+    const int cells = run->info->cells, rest = k - 2 * cells;
+    const int array = rest < 0 ? k / cells : rest + 2, cell = rest < 0 ? k % cells : 0;
+    const ptrdiff_t units = k < cells ? run->O : run->H;
+    const ptrdiff_t row = (direction * run->B + b) * xr_state_width(run->layer, array);
+    return (struct state_place){array, row + cell * units, units};
+}
+
+/* User states to padded rows, and back; a missing state is zero. */
 static void state_to_row(const struct run *run, const void *const *states,
                          int direction, int k, ptrdiff_t b, elem *row)
 {
-    const ptrdiff_t width = state_width(run, k);
+    const struct state_place place = place_state(run, direction, k, b);
     memset(row, 0, (size_t)run->Hp * sizeof(elem));
-    const elem *from = states[k];
+    const elem *from = states[place.array];
     const struct pack *pack = run->problem->packed[direction];
     for (ptrdiff_t m = 0; from != NULL && m < run->modules; m++) {
         const struct units units = pack_units_of(pack)[m];
-        const ptrdiff_t size = run->layer->modules ? units.size : width;
-        memcpy(row + units.at, from + (direction * run->B + b) * width + units.user,
+        const ptrdiff_t size = run->layer->modules ? units.size : place.units;
+        memcpy(row + units.at, from + place.at + units.user,
                (size_t)size * sizeof(elem));
     }
 }
@@ -314,12 +333,12 @@ static void state_to_row(const struct run *run, const void *const *states,
 static void row_to_state(const struct run *run, const elem *row, int direction, int k,
                          ptrdiff_t b, void *const *states)
 {
-    const ptrdiff_t width = state_width(run, k);
-    elem *to = (elem *)states[k] + (direction * run->B + b) * width;
+    const struct state_place place = place_state(run, direction, k, b);
+    elem *to = (elem *)states[place.array] + place.at;
     const struct pack *pack = run->problem->packed[direction];
     for (ptrdiff_t m = 0; m < run->modules; m++) {
         const struct units units = pack_units_of(pack)[m];
-        const ptrdiff_t size = run->layer->modules ? units.size : width;
+        const ptrdiff_t size = run->layer->modules ? units.size : place.units;
         memcpy(to + units.user, row + units.at, (size_t)size * sizeof(elem));
     }
 }

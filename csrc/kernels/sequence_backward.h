@@ -42,11 +42,13 @@ static void add_units(elem *to, const elem *from, ptrdiff_t units, ptrdiff_t ins
     }
 }
 
-/* dh += dy for the units of the lane. */
-static void add_output_gradient(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive)
+/* dh += dy for the units of the lane, of state k, an h. */
+static void add_output_gradient(const struct lane *lane, int k, ptrdiff_t s,
+                                ptrdiff_t alive)
 {
     const struct run *run = lane->run;
     const int d = lane->direction;
+    const ptrdiff_t column = output_column(run, d, k);
     for (ptrdiff_t m = 0; run->problem->dy.data != NULL && m < run->modules; m++) {
         const struct units units = output_units(run, lane->pack, m);
         const struct range share = lane_units(lane, m, O_UNITS);
@@ -54,8 +56,8 @@ static void add_output_gradient(const struct lane *lane, ptrdiff_t s, ptrdiff_t 
         for (ptrdiff_t i = 0; share.begin < share.end && i < alive; i++) {
             const ptrdiff_t b = row_of(lane, i);
             const ptrdiff_t t = time_of(run, d, b, s);
-            const elem *dy = sequence_row(&run->problem->dy, t, b) + d * run->O;
-            add_units(dstate_row(run, d, 0, b) + share.begin, dy + units.user + first,
+            const elem *dy = sequence_row(&run->problem->dy, t, b) + column;
+            add_units(dstate_row(run, d, k, b) + share.begin, dy + units.user + first,
                       share.end - share.begin, units.size - first);
         }
     }
@@ -280,7 +282,9 @@ static void backward_lane(const struct lane *lane)
     struct backward_frame frame = make_backward_frame(lane);
     for (ptrdiff_t s = steps - 1; s >= 0; s--) {
         const ptrdiff_t alive = rows_alive(lane, lane->rows, s);
-        add_output_gradient(lane, s, alive);
+        for (int k = 0; k < run->info->cells; k++) {
+            add_output_gradient(lane, k, s, alive);
+        }
         add_upper_gradient(lane, s, alive);
         if (run->modules == 1) {
             backward_step(lane, s, alive, &frame);

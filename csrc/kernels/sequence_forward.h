@@ -113,11 +113,12 @@ static void forward_input(const struct lane *lane, ptrdiff_t module, ptrdiff_t s
     start_at_bias(lane, rows, sums);
 }
 
-/* Units of h that belong to the output, from padded rows to y. */
-static void copy_output(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive)
+/* Units of state k, an h, that belong to the output, from padded rows to y. */
+static void copy_output(const struct lane *lane, int k, ptrdiff_t s, ptrdiff_t alive)
 {
     const struct run *run = lane->run;
-    const elem *h = states_of(run, lane->direction, 0);
+    const elem *h = states_of(run, lane->direction, k);
+    const ptrdiff_t column = output_column(run, lane->direction, k);
     for (ptrdiff_t m = 0; m < run->modules; m++) {
         const struct units units = output_units(run, lane->pack, m);
         const struct range share = lane_units(lane, m, O_UNITS);
@@ -127,7 +128,7 @@ static void copy_output(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive)
             const ptrdiff_t b = row_of(lane, i);
             const ptrdiff_t t = time_of(run, lane->direction, b, s);
             const ptrdiff_t row = state_index(run, lane->direction, b, s + 1);
-            elem *y = sequence_row(&run->problem->y, t, b) + lane->direction * run->O;
+            elem *y = sequence_row(&run->problem->y, t, b) + column;
             memcpy(y + units.user + begin, h + row * run->Hp + share.begin,
                    (size_t)(end - begin) * sizeof(elem));
         }
@@ -377,7 +378,9 @@ static void forward_lane(const struct lane *lane)
         for (ptrdiff_t s = s0; s < s1; s++) {
             alive = rows_alive(lane, alive, s);
             forward_step(lane, stages, s, s0, alive, &frame);
-            copy_output(lane, s, alive);
+            for (int k = 0; k < run->info->cells; k++) {
+                copy_output(lane, k, s, alive);
+            }
             if (run->problem->upper != NULL) {
                 copy_upper(lane, s, alive);
             }
@@ -393,8 +396,9 @@ static void forward_padding(const struct lane *lane)
     for (ptrdiff_t i = 0; i < lane->rows && lane->panels[H_UNITS].begin == 0; i++) {
         const ptrdiff_t b = row_of(lane, i);
         for (ptrdiff_t t = length_of(run, b); t < run->T; t++) {
-            elem *y = sequence_row(&run->problem->y, t, b) + lane->direction * run->O;
-            memset(y, 0, (size_t)run->O * sizeof(elem));
+            elem *y = sequence_row(&run->problem->y, t, b);
+            memset(y + output_column(run, lane->direction, 0), 0,
+                   (size_t)xr_state_width(run->layer, 0) * sizeof(elem));
             if (sums_go_to_cache(run->problem)) {
                 const ptrdiff_t size = run->sums * run->Hp;
                 elem *sums = cache_of(run, lane->direction) + run->cache_at.sums;

@@ -352,7 +352,8 @@ def pictures():
     return {
         "rnn": draw_rnn("Simple recurrent network"),
         "lstm": draw_lstm("LSTM"),
-        "lstm1997": draw_lstm("The LSTM of 1997, without a forget gate", omit="f"),
+        "no_forget_gate": draw_lstm("LSTM without a forget gate", omit="f"),
+        "lstm_1997": networks.draw_memory_block("A memory block of two cells"),
         "peephole": draw_lstm("LSTM with peepholes", peepholes="ifo"),
         "cifg": draw_lstm("LSTM with coupled gates, f = 1 - i", coupled="input"),
         "cifg_forget": draw_lstm(

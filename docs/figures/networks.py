@@ -37,6 +37,51 @@ def draw_clockwork(title):
     return d
 
 
+def draw_memory_block(title):
+    """Draw a block of two cells, which share an input gate and an output gate."""
+    d = Drawing(680, 372, title)
+    d.card(84, 28, 500, 300)
+    heights, boxes, gate, merge, out = (92, 148), (170, 330), 250, 36, 500
+    s, x = 292, 310
+    d.line((24, s), (out - 8, s), kind="h")
+    d.text(26, s - 10, "h, i, o_{t−1}", anchor="start")
+    d.line((116, 348), (116, x), (out + 8, x))
+    d.text(116, 363, "x_{t}")
+    for place in (*boxes, 250, out):
+        d.dot(place - 8, s, "h")
+        d.dot(place + 8, x)
+        d.line((place - 8, s), (place - 8, gate + 20), arrow=True)
+        d.line((place + 8, x), (place + 8, gate + 20), arrow=True, hop=True)
+    for number, height in enumerate(heights, 1):
+        d.line((24, height), (644, height), kind="c", arrow=True)
+        d.text(26, height - 9, f"c_{{{number}, t−1}}", anchor="start")
+        d.text(642, height - 9, f"c_{{{number}, t}}", anchor="end")
+    for number, (height, place) in enumerate(zip(heights, boxes, strict=True), 1):
+        d.line((250, 196), (place + (10 if place < 250 else -10), 196), arrow=True)
+        d.line((place, gate - 20), (place, height + 10), arrow=True, hop=True)
+        d.circle(place, 196, "×")
+        d.circle(place, height, "+")
+        d.box(place, gate, f"g_{{{number}}}", "4σ−2", "candidate")
+    d.line((250, gate - 20), (250, 196))
+    d.dot(250, 196)
+    d.box(250, gate, "i", "σ")
+    d.box(out, gate, "o", "σ")
+    d.line((out, gate - 20), (out, 206), arrow=True)
+    d.dot(out, 218)
+    d.line((out + 10, 196), (644, 196), kind="h", arrow=True)
+    path = ((out, 218), (552, 218), (552, merge + 20), (out + 10, merge + 20))
+    d.line(*path, arrow=True, hop=True)
+    for height, end in zip(heights, (merge + 20, 196), strict=True):
+        d.dot(430, height, "c")
+        d.line((430, height), (430, end), (out - 10, end), arrow=True)
+        d.pill(456, end, "2σ−1", 44)
+        d.circle(out, end, "×")
+    d.line((out, 46), (out, 40), (644, 40), kind="h", arrow=True)
+    d.text(642, 31, "h_{1, t}", anchor="end")
+    d.text(642, 187, "h_{2, t}", anchor="end")
+    return d
+
+
 def draw_grid(title):
     """Draw one block of two dimensions, and blocks side by side."""
     d = Drawing(760, 356, title)

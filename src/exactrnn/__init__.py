@@ -28,6 +28,7 @@ from exactrnn.io import load, save
 from exactrnn.layers import (
     GRU,
     LSTM,
+    LSTM1997,
     MUT1,
     MUT2,
     MUT3,
@@ -46,6 +47,7 @@ if typing.TYPE_CHECKING:
 __all__ = [
     "GRU",
     "LSTM",
+    "LSTM1997",
     "MUT1",
     "MUT2",
     "MUT3",

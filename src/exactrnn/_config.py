@@ -10,7 +10,8 @@ The kernels know eight weights of one layer in one direction, by role; names fol
     7  weight_gates [n*H, n*H], from the gates of the last step to the gates of this one
 
 Each cell has some of them; G differs between W and R in a few. Their order is that of
-`state_dict`. O is the width of the output h: H but for cells that project.
+`state_dict`. O is the width of the output h: H but for cells that project. In a layer
+of memory blocks the user's H units are the cells, the kernels' are the blocks.
 
 One weight is not the kernels' own: of a leaky layer that learns its leak they see the
 leak itself in role 6, the user has `leak_logit` (`_leak.py`).
@@ -50,6 +51,10 @@ AXES = {
     "leak_logit": ("n",),
 }
 """Letters of the axes of weights in messages, where O is not among them."""
+
+
+BLOCK_AXES = {"weight_ih": ("U", "I"), "weight_hh": ("U", "U"), "bias_ih": ("U",)}
+"""The same of layers of memory blocks: U counts all cells and gates."""
 
 
 class Weight(NamedTuple):
@@ -119,6 +124,16 @@ class Config:
         return int(self.options.get("output_size") or self.hidden_size)
 
     @cached_property
+    def units(self) -> int:
+        """The hidden units that the kernels see: memory blocks, where there are any."""
+        return self.hidden_size // int(self.options.get("cells", 1))
+
+    @cached_property
+    def has_blocks(self) -> bool:
+        """Whether hidden units are the cells of memory blocks."""
+        return "cells" in self.options
+
+    @cached_property
     def output_letter(self) -> str:
         """The letter of the width of h in messages."""
         if "output_size" not in self.options:
@@ -158,8 +173,11 @@ class Config:
     def state_parts(self) -> tuple[tuple[str, str, int], ...]:
         """Name, letter of the width and width of each state but for the clock."""
         H = self.hidden_size
-        inner = [(name, "H", H) for name in ("c", *self._linked_gates())]
         outer = ("h", self.output_letter, self.output_size)
+        if self.has_blocks:
+            gates = [(name, "N", self.units) for name in "io"]
+            return (outer, ("c", "H", H), *gates)
+        inner = [(name, "H", H) for name in ("c", *self._linked_gates())]
         return (outer, *inner)[: self.infos[0]["states"]]
 
     @cached_property
@@ -177,16 +195,14 @@ class Config:
         """Whether a clock is part of the state."""
         return "modules" in self.options
 
-    def kept_gates(self, layer: int) -> tuple[str, ...]:
-        """Return the names of the gates that a layer's cache keeps."""
-        info = self.infos[layer]
-        return tuple(
-            name
-            for name, w, r, stage in info["sums"]
-            if info["keeps_sums"]
-            and not (w is None and r is None)
-            and not (info["projects"] and stage)
-        )
+    def kept_gates(self, layer: int) -> Mapping[str, int]:
+        """Return the gates that a layer's cache keeps: names, and how wide they are."""
+        info, found = self.infos[layer], dict[str, int]()
+        for name, w, r, stage in info["sums"]:
+            has_product = not (w is None and r is None)
+            if info["keeps_sums"] and has_product and not (info["projects"] and stage):
+                found[name] = found.get(name, 0) + self.units
+        return found
 
     # Weights
 
@@ -197,17 +213,18 @@ class Config:
 
     def entries(self, layer: int) -> tuple[Entry | None, ...]:
         """Return the weights of one layer by role, None for those that are absent."""
-        info, H, O = self.infos[layer], self.hidden_size, self.output_size
+        info, H, O = self.infos[layer], self.units, self.output_size
         I, bias = self.input_size_of(layer), self.bias
+        columns = O + info["heard"] * H
         w, r = self._blocks(layer, "W"), self._blocks(layer, "R")
         W, R = info["w_blocks"] * H, info["r_blocks"] * H
         jordan, n = self.cell == "jordan", info["links"] * H
         second = "weight_ho" if jordan else "weight_hr"
         return (
             Entry("weight_ih", (W, I), w),
-            Entry("weight_hh", (R, O), r),
+            Entry("weight_hh", (R, columns), r),
             Entry("bias_ih", (W,), w) if bias else None,
-            Entry("bias_hh", (R,), r) if bias else None,
+            Entry("bias_hh", (R,), r) if bias and not self.has_blocks else None,
             Entry(second, (O, H)) if info["projects"] else None,
             Entry("bias_ho", (O,)) if jordan and bias else None,
             self._vectors(layer),
@@ -293,6 +310,8 @@ class Config:
         """Return `value` as an array of its own for the weight of this name."""
         weight = self.weights_by_name[name]
         axes = {**AXES, "weight_hh": ("G*H", self.output_letter)}
+        if self.has_blocks:
+            axes |= BLOCK_AXES
         letters = axes.get(weight.kind, (self.output_letter, "H"))
         array = check_weight(name, value, letters, weight.shape, self.dtype)
         return self.clear_absent(weight, array)

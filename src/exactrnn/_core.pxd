@@ -7,6 +7,7 @@ from libc.stdint cimport int64_t
 cdef extern from "exactrnn.h" nogil:
     enum: XR_NUMERICS_VERSION
     enum: XR_ALIGNMENT
+    enum: XR_MAX_CELLS
     enum: XR_MAX_STATES
     enum: XR_MAX_DIRECTIONS
     enum: XR_GATE_I
@@ -27,14 +28,14 @@ cdef extern from "exactrnn.h" nogil:
 
     struct xr_cell_info:
         const char *name
-        int w_blocks, r_blocks, states, sums, stages, operands
+        int w_blocks, r_blocks, states, sums, stages, cells, heard, operands
         int keeps_sums, projects, takes_lower, vectors, links
         xr_sum *sum
 
     struct xr_options:
         unsigned int peepholes, omit
         xr_coupled coupled
-        int full_gate_recurrence
+        int full_gate_recurrence, cells
 
     struct xr_module:
         ptrdiff_t size
@@ -87,13 +88,13 @@ cdef extern from "exactrnn.h" nogil:
         const void *packed[2]
         const void *packed_backward[2]
         xr_sequence x, y, dy, dx
-        const void *state[5]
-        void *state_out[5]
+        const void *state[10]
+        void *state_out[10]
         const void *lower
         void *upper
         void *cache
-        const void *dstate[5]
-        void *dstate_out[5]
+        const void *dstate[10]
+        void *dstate_out[10]
         xr_gradients dw[2]
         const void *dupper
         void *dlower
@@ -102,7 +103,7 @@ cdef extern from "exactrnn.h" nogil:
 
     struct xr_cache_layout_of "xr_cache_layout":
         ptrdiff_t Hp, sums
-        ptrdiff_t state[5]
+        ptrdiff_t state[10]
         ptrdiff_t operand[2]
         ptrdiff_t direction
         size_t bytes
@@ -112,6 +113,8 @@ cdef extern from "exactrnn.h" nogil:
     const xr_engine *xr_find_engine(const char *isa, xr_dtype dtype)
     void xr_describe(xr_layer *layer)
     ptrdiff_t xr_padded_units(const xr_layer *layer)
+    int xr_state_arrays(const xr_layer *layer)
+    ptrdiff_t xr_state_width(const xr_layer *layer, int array)
     size_t xr_packed_bytes(const xr_layer *layer)
     size_t xr_packed_backward_bytes(const xr_layer *layer)
     void xr_pack(const xr_layer *layer, const xr_weights *weights, void *packed)

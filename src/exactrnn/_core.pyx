@@ -155,6 +155,7 @@ cdef _Memory _describe(xr_layer *layer, str cell, options):
     layer.options.omit = sum(_GATES[g] for g in wanted.get("omit", ""))
     layer.options.coupled = _COUPLED[wanted.get("coupled")]
     layer.options.full_gate_recurrence = wanted.get("full_gate_recurrence", False)
+    layer.options.cells = wanted.get("cells", 0)
     cdef tuple modules = tuple(wanted.get("modules", ()))
     cdef _Memory memory = _Memory(len(modules) * sizeof(xr_module), False)
     cdef xr_module *module = <xr_module *> memory.data
@@ -178,11 +179,17 @@ def cell_info(str cell, options=None):
         sums.append((info.sum[s].name.decode(), w, r, info.sum[s].stage))
     return {
         "w_blocks": info.w_blocks, "r_blocks": info.r_blocks, "states": info.states,
-        "stages": info.stages, "sums": tuple(sums),
+        "stages": info.stages, "cells": info.cells, "heard": info.heard,
+        "sums": tuple(sums),
         "keeps_sums": bool(info.keeps_sums), "vectors": info.vectors,
         "links": info.links, "projects": bool(info.projects),
         "takes_lower": bool(info.takes_lower),
     }
+
+
+def max_cells():
+    """The most cells that a memory block may have."""
+    return XR_MAX_CELLS
 
 
 def padded(Py_ssize_t units):
@@ -323,6 +330,11 @@ cdef class _Call:
         self.problem.scratch = (<_Memory> memory).data
 
 
+def _side_by_side(parts):
+    """One array from those of the cells of a block; a view of the only one."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=-1)
+
+
 @cython.final
 cdef class LayerCache:
     """What forward kept of one layer for backward, all directions."""
@@ -336,27 +348,33 @@ cdef class LayerCache:
     cdef public int threads
 
     def gates(self, int direction):
-        """Values kept in the places of the sums, by name: views [T, B, H]."""
+        """Values kept in the places of the sums, by name: [T, B, H]."""
         cdef xr_cell_info *info = &self.packed.layer.info
         if not info.keeps_sums:
             return {}
         shape = (self.T, self.B, info.sums, self.at.Hp)
-        rows = self._array(direction, self.at.sums, shape)
-        return {
-            info.sum[s].name.decode(): rows[:, :, s, : self.packed.layer.H]
-            for s in range(info.sums)
-            if info.sum[s].matrix == XR_HH and max(info.sum[s].w, info.sum[s].r) >= 0
-        }
+        rows = self._array(direction, self.at.sums, shape)[..., : self.packed.layer.H]
+        parts = {}
+        for s in range(info.sums):
+            if info.sum[s].matrix == XR_HH and max(info.sum[s].w, info.sum[s].r) >= 0:
+                parts.setdefault(info.sum[s].name.decode(), []).append(rows[:, :, s])
+        return {name: _side_by_side(cells) for name, cells in parts.items()}
 
     def states(self, int direction):
-        """States after each step, in the cell's order: arrays [T, B, O or H]."""
+        """States after each step, in the cell's order: arrays [T, B, width]."""
         cdef xr_layer *layer = &self.packed.layer
+        cdef int array, first = 0
         shape = (self.T, self.B, self.at.Hp)
-        columns = [layer.O if k == 0 else layer.H for k in range(layer.info.states)]
-        return tuple(
-            self._array(direction, self.at.state[k], shape)[..., self._units(width)]
-            for k, width in enumerate(columns)
-        )
+        found = []
+        for array in range(xr_state_arrays(layer)):
+            cells = layer.info.cells if array < 2 else 1
+            units = self._units(xr_state_width(layer, array) // cells)
+            found.append(_side_by_side([
+                self._array(direction, self.at.state[k], shape)[..., units]
+                for k in range(first, first + cells)
+            ]))
+            first += cells
+        return tuple(found)
 
     cdef _units(self, Py_ssize_t width):
         """Where the caller's units lie in a row."""

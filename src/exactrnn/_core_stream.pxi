@@ -29,8 +29,9 @@ cdef class Stepper:
         self.itemsize = _itemsize(first.kind)
         self.format = "f" if first.kind == XR_F32 else "d"
         self.in_bytes = B * layer.I * self.itemsize
-        self.out_bytes = B * layer.O * self.itemsize
-        widths = [layer.O if k == 0 else layer.H for k in range(layer.info.states)]
+        cdef Py_ssize_t width = xr_state_width(layer, 0)
+        self.out_bytes = B * width * self.itemsize
+        widths = [xr_state_width(layer, k) for k in range(xr_state_arrays(layer))]
         self.state = tuple(
             np.zeros((L, B, width), dtype=first.dtype) for width in widths
         )
@@ -47,20 +48,20 @@ cdef class Stepper:
             layer = call.problem.layer
             call.problem.x.row = layer.I
             call.problem.x.data = memory + (depth + 1) % 2 * self.out_bytes
-            call.problem.y.row = layer.O
+            call.problem.y.row = width
             call.problem.y.data = memory + depth % 2 * self.out_bytes
             if (<Packed> packs_per_layer[L - 1][0]).layer.info.takes_lower:
                 call.problem.lower = (
                     memory + 2 * self.out_bytes + (depth + 1) % 2 * hand_over
                 )
                 call.problem.upper = memory + 2 * self.out_bytes + depth % 2 * hand_over
-            for k in range(layer.info.states):
+            for k in range(len(widths)):
                 call.problem.state_out[k] = call.data(self.state[k][depth], True)
                 call.problem.state[k] = call.problem.state_out[k]
             call.set_clock(self.clock)
             call.take_scratch(False)
             self.calls.append(call)
-            work += B * layer.info.w_blocks * layer.H * (layer.O + layer.I)
+            work += B * layer.info.w_blocks * layer.H * (width + layer.I)
         self.release_gil = work > KEEP_GIL_WORK
 
     cdef _run(self, void *x, void *y):

@@ -41,7 +41,8 @@ class Weights(NamedTuple):
     ----------
     w_ih, w_hh : Array
         ``W`` and ``R``: a row block [H, I] of each of ``Cell.gates``, and a row block
-        [H, O] of each of ``Cell.recurrent_gates``.
+        [H, O] of each of ``Cell.recurrent_gates``; as high as the gate has values, and
+        wider by H for each state that is ``Cell.heard``.
     b_ih, b_hh : Array
         A bias for each row of them.
     w_hr, b_hr : Array
@@ -140,12 +141,16 @@ class Direction:
     @property
     def hidden_size(self) -> int:
         """H."""
-        return int(self.weights.w_ih.shape[0]) // len(self.cell.gates)
+        blocks = 0
+        for gate in self.cell.gates:
+            blocks += self.cell.values(gate)
+        return int(self.weights.w_ih.shape[0]) // blocks
 
     @property
     def output_size(self) -> int:
         """O."""
-        return int(self.weights.w_hh.shape[1])
+        columns = int(self.weights.w_hh.shape[1])
+        return columns - len(self.cell.heard) * self.hidden_size
 
     @property
     def output(self) -> str:
@@ -159,11 +164,15 @@ class Direction:
 
     def width(self, s: Sum) -> int:
         """Return how many elements a sum has."""
-        return self.output_size if s.matrix == "hr" else self.hidden_size
+        return self.output_size if s.matrix == "hr" else self.slot_width(s.name)
 
     def state_width(self, name: str) -> int:
-        """Return how many elements a state has: O for the output, else H."""
-        return self.output_size if name == self.output else self.hidden_size
+        """Return how many elements a state has: O for the output."""
+        return self.output_size if name == self.output else self.slot_width(name)
+
+    def slot_width(self, name: str) -> int:
+        """Return how many elements the units have under this letter."""
+        return self.hidden_size * self.cell.values(name)
 
     def vectors(self) -> dict[str, Array]:
         """Return the per-unit weights [H] by letter."""
@@ -188,7 +197,7 @@ class Direction:
         w = s.w if s.bias == "own" else int(s.bias[1])
         H = self.hidden_size
         return [
-            (name, slice(block * H, (block + 1) * H))
+            (name, slice(block * H, block * H + self.width(s)))
             for name, block in (("b_ih", w), ("b_hh", s.r))
             if block is not None
         ]
@@ -252,17 +261,23 @@ class Direction:
         return tuple(
             Block(
                 matrix="w_ih",
-                rows=moved(to.units, (s.w or 0) * self.hidden_size),
+                rows=moved(units, (s.w or 0) * self.hidden_size),
                 columns=every,
                 sum=s,
-                units=to.units,
+                units=units,
                 module=module,
                 operand="x",
                 fields=every,
             )
             for s in self.cell.sums_by_row("w")
-            for module, to in enumerate(self.modules)
+            for module, units in enumerate(self._parts(s))
         )
+
+    def _parts(self, s: Sum) -> list[slice]:
+        """Return the units of a sum that belong to each module."""
+        if len(self.modules) == 1:
+            return [slice(0, self.width(s))]
+        return [module.units for module in self.modules]
 
     @cached_property
     def recurrent_blocks(self) -> tuple[Block, ...]:
@@ -272,25 +287,35 @@ class Direction:
             Block(
                 matrix=f"w_{s.matrix}",
                 rows=moved(units, (s.r or 0) * self.hidden_size),
-                columns=fields,
+                columns=moved(fields, column),
                 sum=s,
                 units=units,
                 module=module,
-                operand=f"slot:{s.operand}" if s.operand else f"prev:{self.output}",
+                operand=operand,
                 fields=fields,
             )
             for s in sums
-            for module, units, fields in self._connections(s)
+            for operand, column in self._operands(s)
+            for module, units, fields in self._connections(s, operand)
         ]
         return (*blocks, *self._links())
 
-    def _connections(self, s: Sum) -> list[tuple[int, slice, slice]]:
-        """Return which fields of its operand each module of a sum sees.
+    def _operands(self, s: Sum) -> list[tuple[str, int]]:
+        """Return what a sum's recurrent matrix sees, each from which column on."""
+        if s.operand:
+            return [(f"slot:{s.operand}", 0)]
+        heard, O, H = self.cell.heard, self.output_size, self.hidden_size
+        others = [(f"prev:{name}", O + k * H) for k, name in enumerate(heard)]
+        return [(f"prev:{self.output}", 0), *others]
+
+    def _connections(self, s: Sum, operand: str) -> list[tuple[int, slice, slice]]:
+        """Return which fields of an operand each module of a sum sees.
 
         Modules see themselves and those that tick as slowly or more slowly.
         """
         if len(self.modules) == 1:
-            fields = self.hidden_size if s.operand else self.output_size
+            is_output = operand == f"prev:{self.output}"
+            fields = self.output_size if is_output else self.hidden_size
             return [(0, slice(0, self.width(s)), slice(0, fields))]
         return [
             (module, to.units, source.units)

@@ -204,7 +204,7 @@ def _set_biases(
             values = dict.fromkeys(values, 0.0)
         else:
             continue
-        gates = weights[weight.name].reshape(len(weight.blocks), config.hidden_size)
+        gates = weights[weight.name].reshape(len(weight.blocks), -1)
         for gate, value in values.items():
             if gate in weight.blocks:
                 gates[weight.blocks.index(gate)] = value

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from exactrnn import _core
 from exactrnn._checks import (
     FloatType,
     check_choice,
@@ -151,6 +152,19 @@ def check_proj_size(value: object, hidden_size: int) -> int:
         raise ValueError(
             f"proj_size: expected 0..{hidden_size - 1}, less than "
             f"hidden_size={hidden_size}, got {size}"
+        )
+    return size
+
+
+def check_block_size(value: object, hidden_size: int) -> int:
+    """Return the number of cells in each memory block."""
+    size = check_integer("block_size", value)
+    most = _core.max_cells()
+    if not 1 <= size <= most:
+        raise ValueError(f"block_size: expected 1..{most} cells in a block, got {size}")
+    if hidden_size % size:
+        raise ValueError(
+            f"block_size: expected a divisor of hidden_size={hidden_size}, got {size}"
         )
     return size
 

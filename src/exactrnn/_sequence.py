@@ -186,7 +186,7 @@ def direction_forward(
     prev = {name: np.zeros((T, B, widths[name]), dtype) for name in cell.states}
     after = {name: np.zeros((T, B, widths[name]), dtype) for name in cell.states}
     slots = {
-        name: np.zeros((T, B, direction.hidden_size), dtype) for name in cell.slots
+        name: np.zeros((T, B, direction.slot_width(name)), dtype) for name in cell.slots
     }
     stages = [
         direction.products(b for b in direction.recurrent_blocks if b.sum.stage == n)

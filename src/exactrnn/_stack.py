@@ -280,8 +280,8 @@ class Stack:
 
     def _gate_parts(self, layer: int) -> Iterable[tuple[str, str, int]]:
         """Return the gates of a layer as `Config.state_parts` are the states."""
-        size = self.config.hidden_size
-        return [(name, "H", size) for name in self.config.kept_gates(layer)]
+        kept = self.config.kept_gates(layer)
+        return [(name, "H", width) for name, width in kept.items()]
 
     def _collect(
         self,

@@ -41,6 +41,7 @@ CLASSES: Mapping[str, Any] = {
         layers.JordanRNN,
         layers.LeakyRNN,
         layers.ClockworkRNN,
+        layers.LSTM1997,
         layers.DepthGatedLSTM,
         EchoState,
         grid.GridLSTM,

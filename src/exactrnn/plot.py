@@ -80,6 +80,8 @@ MEANINGS_OF_CELL = {
     ("mut1", "z"): "update gate: what is written",
     ("mut2", "z"): "update gate: what is written",
     ("mut3", "z"): "update gate: what is written",
+    ("lstm_1997", "i"): "input gate of each block: what is written",
+    ("lstm_1997", "o"): "output gate of each block: what is shown of c",
     ("jordan", "a"): "hidden units",
     ("jordan", "s"): "hidden units",
     ("jordan", "h"): "output, which is fed back",

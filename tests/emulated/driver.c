@@ -3,12 +3,12 @@
  *
  *     driver ISA f32|f64 CELL T B I H O D THREADS OPTIONS ACTIVATIONS [SIZE PERIOD]...
  *
- *     OPTIONS      peepholes, omit, coupled, full_gate_recurrence, clip: five numbers
+ *     OPTIONS      peepholes, omit, coupled, full_gate_recurrence, clip, cells
  *     ACTIVATIONS  three of enum xr_activation
  *     SIZE PERIOD  of each module
  *
  * in    lengths [B] and clock [B] (int64), for each direction the weights that the cell
- *       has, in the order of struct xr_weights, x [T, B, I], states, dy [T, B, D*O],
+ *       has, in the order of struct xr_weights, x [T, B, I], states, dy, like y,
  *       dstates; lower and dupper [D, T, B, H] for a cell that takes a lower state
  * out   y, states, dx, dstates, for each direction the gradients of the weights; upper
  *       and dlower where lower was read
@@ -21,7 +21,7 @@
 
 #include "exactrnn.h"
 
-enum { ROLES = 8, FIRST_OPTION = 11, FIRST_ACTIVATION = 16, FIRST_MODULE = 19 };
+enum { ROLES = 8, FIRST_OPTION = 11, FIRST_ACTIVATION = 17, FIRST_MODULE = 20 };
 
 struct sizes {
     ptrdiff_t T, B, I, H, O, D;
@@ -88,7 +88,7 @@ static void count_weights(const struct xr_layer *layer, ptrdiff_t count[ROLES])
         projection_has_bias |= sum->matrix == XR_HR && sum->bias == XR_OWN_BIAS;
     }
     const ptrdiff_t counts[ROLES] = {W * layer->I,
-                                     R * layer->O,
+                                     R * (cell->cells + cell->heard) * layer->O,
                                      W,
                                      R,
                                      cell->projects ? layer->O * layer->H : 0,
@@ -120,10 +120,9 @@ static void read_weights(struct xr_problem *problem, int d, const struct sizes *
         (struct xr_gradients){dw[0], dw[1], dw[2], dw[3], dw[4], dw[5], dw[6], dw[7]};
 }
 
-/* State 0 is the output. */
-static ptrdiff_t state_count(const struct sizes *n, int s)
+static ptrdiff_t state_count(const struct xr_problem *problem, int s)
 {
-    return n->D * n->B * (s == 0 ? n->O : n->H);
+    return problem->directions * problem->B * xr_state_width(problem->layer, s);
 }
 
 static ptrdiff_t padded_count(const struct xr_problem *problem, const struct sizes *n)
@@ -156,24 +155,26 @@ static void write_padded(const void *array, const struct xr_problem *problem,
 
 static void read_problem(struct xr_problem *problem, const struct sizes *n)
 {
-    const ptrdiff_t output = n->T * n->B * n->D * n->O, input = n->T * n->B * n->I;
+    const ptrdiff_t columns = n->D * xr_state_width(problem->layer, 0);
+    const ptrdiff_t output = n->T * n->B * columns, input = n->T * n->B * n->I;
     const struct xr_cell_info *cell = &problem->layer->info;
+    const int states = xr_state_arrays(problem->layer);
     problem->lengths = read_array(n->B, sizeof(int64_t));
     problem->clock = read_array(n->B, sizeof(int64_t));
     for (int d = 0; d < n->D; d++) {
         read_weights(problem, d, n);
     }
     problem->x = sequence(read_array(input, n->element), n->I, n->B);
-    for (int s = 0; s < cell->states; s++) {
-        problem->state[s] = read_array(state_count(n, s), n->element);
-        problem->state_out[s] = allocate((size_t)state_count(n, s) * n->element);
+    for (int s = 0; s < states; s++) {
+        problem->state[s] = read_array(state_count(problem, s), n->element);
+        problem->state_out[s] = allocate((size_t)state_count(problem, s) * n->element);
     }
-    problem->dy = sequence(read_array(output, n->element), n->D * n->O, n->B);
-    for (int s = 0; s < cell->states; s++) {
-        problem->dstate[s] = read_array(state_count(n, s), n->element);
-        problem->dstate_out[s] = allocate((size_t)state_count(n, s) * n->element);
+    problem->dy = sequence(read_array(output, n->element), columns, n->B);
+    for (int s = 0; s < states; s++) {
+        problem->dstate[s] = read_array(state_count(problem, s), n->element);
+        problem->dstate_out[s] = allocate((size_t)state_count(problem, s) * n->element);
     }
-    problem->y = sequence(allocate((size_t)output * n->element), n->D * n->O, n->B);
+    problem->y = sequence(allocate((size_t)output * n->element), columns, n->B);
     problem->dx = sequence(allocate((size_t)input * n->element), n->I, n->B);
     if (cell->takes_lower) {
         const size_t bytes = (size_t)padded_count(problem, n) * n->element;
@@ -187,13 +188,14 @@ static void read_problem(struct xr_problem *problem, const struct sizes *n)
 static void write_results(const struct xr_problem *problem, const struct sizes *n)
 {
     const struct xr_cell_info *cell = &problem->layer->info;
-    write_array(problem->y.data, n->T * n->B * n->D * n->O, n->element);
-    for (int s = 0; s < cell->states; s++) {
-        write_array(problem->state_out[s], state_count(n, s), n->element);
+    const int states = xr_state_arrays(problem->layer);
+    write_array(problem->y.data, n->T * problem->y.step, n->element);
+    for (int s = 0; s < states; s++) {
+        write_array(problem->state_out[s], state_count(problem, s), n->element);
     }
     write_array(problem->dx.data, n->T * n->B * n->I, n->element);
-    for (int s = 0; s < cell->states; s++) {
-        write_array(problem->dstate_out[s], state_count(n, s), n->element);
+    for (int s = 0; s < states; s++) {
+        write_array(problem->dstate_out[s], state_count(problem, s), n->element);
     }
     ptrdiff_t count[ROLES];
     count_weights(problem->layer, count);
@@ -247,7 +249,8 @@ static struct xr_layer read_layer(int argc, char **argv)
         .options = {.peepholes = (unsigned)atoi(option[0]),
                     .omit = (unsigned)atoi(option[1]),
                     .coupled = (enum xr_coupled)atoi(option[2]),
-                    .full_gate_recurrence = atoi(option[3])},
+                    .full_gate_recurrence = atoi(option[3]),
+                    .cells = atoi(option[5])},
     };
     if (layer.engine == NULL) {
         fail("this machine does not run that instruction set");

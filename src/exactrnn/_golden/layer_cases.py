@@ -13,6 +13,7 @@ from typing import Any
 from exactrnn.layers import (
     GRU,
     LSTM,
+    LSTM1997,
     MUT1,
     MUT2,
     MUT3,
@@ -97,6 +98,10 @@ LAYER_CASES: dict[str, LayerCase] = {
             **BOTH_WAYS,
         },
         lengths=RAGGED,
+    ),
+    "lstm 1997": LayerCase(LSTM1997, {"block_size": 2}, H=18),
+    "lstm 1997 deep bidirectional ragged": LayerCase(
+        LSTM1997, {"block_size": 3, **BOTH_WAYS}, H=9, lengths=RAGGED
     ),
     "gru softsign relu clip": LayerCase(
         GRU, {"activations": ("softsign", "relu"), "clip": 0.75}

@@ -19,6 +19,11 @@ def half(H: int) -> int:
     return max(1, H // 2)
 
 
+def block_size(H: int) -> int:
+    """Return the cells of a memory block: two where they come out even."""
+    return 2 - H % 2
+
+
 def clock_periods(H: int) -> tuple[int, ...]:
     """Return the periods of as many modules as there are units for."""
     return CLOCK_PERIODS[:H]
@@ -29,6 +34,7 @@ CELLS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "lstm": (xr.LSTM, {}),
     "gru": (xr.GRU, {}),
     "gru_before": (xr.GRU, {"reset_after": False}),
+    "lstm_1997": (xr.LSTM1997, {"block_size": block_size}),
     # The LSTM's options, and the variants of Greff et al.
     "lstm_peephole": (xr.LSTM, {"peepholes": "ifo"}),
     "lstm_cifg": (xr.LSTM, {"coupled": "input"}),

@@ -8,6 +8,7 @@ from exactrnn.cells.gru_before import GRU_BEFORE
 from exactrnn.cells.jordan import JORDAN
 from exactrnn.cells.leaky import LEAKY
 from exactrnn.cells.lstm import LSTM
+from exactrnn.cells.lstm_1997 import LSTM_1997
 from exactrnn.cells.mut1 import MUT1
 from exactrnn.cells.mut2 import MUT2
 from exactrnn.cells.mut3 import MUT3
@@ -18,6 +19,7 @@ CELLS = {
     for cell in (
         RNN,
         LSTM,
+        LSTM_1997,
         GRU,
         GRU_BEFORE,
         MUT1,

@@ -186,6 +186,13 @@ class Cell:
         Whether the output state is O wide: a second product makes it.
     takes_lower : bool
         Whether a step sees the cell state of the layer below, ``Step.lower``.
+    cells : int
+        Cells of a unit: 1, but where units are memory blocks.
+    per_cell : tuple of str
+        Letters of the sums, states and slots that each cell of a block has for itself:
+        [B, cells*H], number 0 of every block first.
+    heard : tuple of str
+        States that ``R`` sees besides the output state, in the order of its columns.
     adapt : callable, optional
         From a layer's options to the cell that they make of this one.
     """
@@ -204,6 +211,9 @@ class Cell:
     links: tuple[tuple[str, str], ...] = ()
     projects: bool = False
     takes_lower: bool = False
+    cells: int = 1
+    per_cell: tuple[str, ...] = ()
+    heard: tuple[str, ...] = ()
     adapt: Callable[[Options], Cell] | None = None
 
     @property
@@ -220,6 +230,10 @@ class Cell:
     def recurrent_gates(self) -> tuple[str, ...]:
         """Letters of the row blocks of ``R``, in storage order."""
         return self.gates if self.r_gates is None else self.r_gates
+
+    def values(self, letter: str) -> int:
+        """Return how many values of this letter a unit has."""
+        return self.cells if letter in self.per_cell else 1
 
     def adapted(self, options: Options) -> Cell:
         """Return the cell that a layer's options make of this one."""

@@ -14,12 +14,14 @@ from exactrnn.layers.gru import GRU
 from exactrnn.layers.jordan import JordanRNN
 from exactrnn.layers.leaky import LeakyRNN
 from exactrnn.layers.lstm import LSTM, greff_variant
+from exactrnn.layers.lstm_1997 import LSTM1997
 from exactrnn.layers.mut import MUT1, MUT2, MUT3
 from exactrnn.layers.rnn import RNN
 
 __all__ = [
     "GRU",
     "LSTM",
+    "LSTM1997",
     "MUT1",
     "MUT2",
     "MUT3",

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from exactrnn import _checks
-from exactrnn._checks import Array, ArrayLike
 from exactrnn._config import Config, Init
-from exactrnn._layer import RecurrentLayer, layer_config
-from exactrnn._module import Cache, Gradients
+from exactrnn._layer import layer_config
 from exactrnn._options import lstm_fields
+from exactrnn.layers._lstm_layer import LSTMLayer
 
 __all__ = ["LSTM", "greff_variant"]
 
@@ -27,7 +26,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class LSTM(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):
+class LSTM(LSTMLayer):
     """Long short-term memory, plain by default, with every part that can be varied.
 
     For each time step, with `σ` the logistic function, `*` elementwise, and in brackets
@@ -108,7 +107,8 @@ class LSTM(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):
     weights.
 
     The variants of Greff et al. by name are made by `greff_variant`. Without forget
-    gate (`omit="f"`) and with `backward(..., truncated=True)` this is the cell of 1997.
+    gate (`omit="f"`) and with `backward(..., truncated=True)` this is a cell as those
+    of 1997; `LSTM1997` is the layer of the paper, with its memory blocks.
 
     Sources: S. Hochreiter, J. Schmidhuber, "Long Short-Term Memory", Neural Computation
     9(8), 1997; F. Gers, J. Schmidhuber, F. Cummins, "Learning to Forget", Neural
@@ -186,59 +186,6 @@ class LSTM(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):
     @classmethod
     def _configure(cls, arguments: Mapping[str, object]) -> Config:
         return layer_config("lstm", arguments=arguments, **lstm_fields(arguments))
-
-    def backward(
-        self,
-        cache: Cache,
-        dy: ArrayLike | None,
-        dstate: tuple[Array, ...] | None = None,
-        *,
-        truncated: bool = False,
-    ) -> Gradients[tuple[Array, ...]]:
-        """Go back through time, from gradients of outputs to gradients of inputs.
-
-        Parameters
-        ----------
-        cache : Cache
-            From this layer's `forward`; the weights must be those of then.
-        dy : array_like or None
-            Gradient of `y`, in its shape; None for none, if `dstate` is given. Values
-            past a row's length are not read.
-        dstate : tuple of array_like, optional
-            Gradient of the final state, in its shape.
-        truncated : bool
-            Whether errors go back in time along the cell state alone, as in the paper
-            of 1997: what arrives at the gates and the candidate changes the weights,
-            and goes down to the input, but not on to the step before, neither through
-            the recurrent matrices nor through peepholes.
-
-        Returns
-        -------
-        Gradients
-            `x`, `state` (of the initial state) and `weights` by name. Gradients of
-            padding are zeros.
-
-        Raises
-        ------
-        ValueError
-            If a shape is wrong, the cache is another layer's or the weights have
-            changed since `forward`.
-        TypeError
-            If something is not an array or not of the layer's dtype.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> import exactrnn as xr
-        >>> layer = xr.LSTM(3, 4, omit="f", seed=1)
-        >>> y, (h, c), cache = layer.forward(np.ones((100, 1, 3), np.float32))
-        >>> dstate = np.zeros_like(h), np.ones_like(c)
-        >>> dh_0, dc_0 = layer.backward(cache, None, dstate, truncated=True).state
-        >>> dc_0.tolist()  # the constant error carousel: 100 steps, factor 1
-        [[[1.0, 1.0, 1.0, 1.0]]]
-        """
-        truncated = _checks.check_flag("truncated", truncated)
-        return self._go_back(cache, dy, dstate, truncated)
 
 
 def greff_variant(name: str, input_size: int, hidden_size: int, **options: Any) -> LSTM:

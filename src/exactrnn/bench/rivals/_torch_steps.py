@@ -135,6 +135,31 @@ class LSTM(Cell):
         return (h, c, *(now[k] for k in self.gates if before))
 
 
+class LSTM1997(Cell):
+    """Memory blocks: gates i o of a block for all its cells, and every sum sees all."""
+
+    def prepare(self) -> None:
+        """Take what only this cell has."""
+        self.cells = self.options.get("block_size", 1)
+        self.blocks = len(self.R) // (self.cells + 2)
+
+    def zeros(self, B: int) -> State:
+        """Return the state before the first step."""
+        N, H = self.blocks, self.blocks * self.cells
+        return tuple(self.W.new_zeros(B, width) for width in (H, H, N, N))
+
+    def step(self, a: Any, state: State) -> State:
+        """Return the next state."""
+        h, c, *gates = state
+        N, rows = self.blocks, (-1, self.cells, self.blocks)
+        a = a + linear(torch.cat([h, *gates], -1), self.R)
+        i, o = torch.sigmoid(a[:, : 2 * N]).chunk(2, -1)
+        g = 4 * torch.sigmoid(a[:, 2 * N :].reshape(rows)) - 2
+        c = c.reshape(rows) + i[:, None] * g
+        h = o[:, None] * (2 * torch.sigmoid(c) - 1)
+        return (h.flatten(1), c.flatten(1), i, o)
+
+
 class DepthGated(LSTM):
     """An upper layer of a depth-gated LSTM: `lower` is c of the layer below."""
 
@@ -316,6 +341,7 @@ def share_units(units: int, periods: Any) -> Any:
 CLASSES: dict[str, type[Cell]] = {
     "RNN": RNN,
     "LSTM": LSTM,
+    "LSTM1997": LSTM1997,
     "GRU": GRU,
     "MUT1": MUT1,
     "MUT2": MUT2,

@@ -1,0 +1,65 @@
+"""What the layers of the LSTM family have in common: gradients as they were in 1997."""
+
+from __future__ import annotations
+
+from exactrnn import _checks
+from exactrnn._checks import Array, ArrayLike
+from exactrnn._layer import RecurrentLayer
+from exactrnn._module import Cache, Gradients
+
+
+class LSTMLayer(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):
+    """A layer with a cell state, along which alone errors may go back in time."""
+
+    def backward(
+        self,
+        cache: Cache,
+        dy: ArrayLike | None,
+        dstate: tuple[Array, ...] | None = None,
+        *,
+        truncated: bool = False,
+    ) -> Gradients[tuple[Array, ...]]:
+        """Go back through time, from gradients of outputs to gradients of inputs.
+
+        Parameters
+        ----------
+        cache : Cache
+            From this layer's `forward`; the weights must be those of then.
+        dy : array_like or None
+            Gradient of `y`, in its shape; None for none, if `dstate` is given. Values
+            past a row's length are not read.
+        dstate : tuple of array_like, optional
+            Gradient of the final state, in its shape.
+        truncated : bool
+            Whether errors go back in time along the cell state alone, as in the paper
+            of 1997: what arrives at the gates and the candidate changes the weights,
+            and goes down to the input, but not on to the step before, neither through
+            the recurrent matrices nor through peepholes.
+
+        Returns
+        -------
+        Gradients
+            `x`, `state` (of the initial state) and `weights` by name. Gradients of
+            padding are zeros.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, the cache is another layer's or the weights have
+            changed since `forward`.
+        TypeError
+            If something is not an array or not of the layer's dtype.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import exactrnn as xr
+        >>> layer = xr.LSTM(3, 4, omit="f", seed=1)
+        >>> y, (h, c), cache = layer.forward(np.ones((100, 1, 3), np.float32))
+        >>> dstate = np.zeros_like(h), np.ones_like(c)
+        >>> dh_0, dc_0 = layer.backward(cache, None, dstate, truncated=True).state
+        >>> dc_0.tolist()  # the constant error carousel: 100 steps, factor 1
+        [[[1.0, 1.0, 1.0, 1.0]]]
+        """
+        truncated = _checks.check_flag("truncated", truncated)
+        return self._go_back(cache, dy, dstate, truncated)
