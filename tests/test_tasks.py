@@ -82,6 +82,17 @@ def test_temporal_order_asks_for_the_order_of_x_and_y(count):
         assert order_of(x[:, b], lengths[b]) == classes[target[b]]
 
 
+def test_the_first_network_has_the_papers_size_and_begins_as_it_did():
+    layer = temporal_order.first_network(3)
+    readout = xr.train.Linear(layer.hidden_size, 4)
+    assert layer.num_parameters + readout.num_parameters == 156
+    weights = layer.state_dict()
+    assert weights["bias_ih_l0"][:2].tolist() == [-2.0, -4.0]
+    weights["bias_ih_l0"][:2] = 0
+    for weight in weights.values():
+        assert 0.05 < np.abs(weight).max() <= np.float32(0.1)
+
+
 def test_every_class_of_temporal_order_is_as_likely():
     target = temporal_order.draw_batch(generator(), 40_000).target
     counts = np.bincount(target, minlength=4) / 40_000
