@@ -20,6 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from exactrnn import plot
+from exactrnn._panels import MISSING
 
 T, B, I, H = 7, 3, 5, 6
 LENGTHS = [7, 4, 0]
@@ -252,7 +253,7 @@ def test_values_that_are_not_finite_are_violet_and_do_not_set_the_scale():
     assert image.get_clim()[1] == np.abs(cache.states["c_l0"][:5]).max()
     assert np.isfinite(image.get_clim()).all()
     bad = tuple(round(255 * part) for part in image.cmap.get_bad()[:3])
-    assert bad == tuple(bytes.fromhex(plot.MISSING[1:]))
+    assert bad == tuple(bytes.fromhex(MISSING[1:]))
 
 
 # Labels, input, choice

@@ -93,14 +93,13 @@ static void grid_chains(const struct grid_lane *lane, int k, const int dims[2],
     const struct segment units_of_h = {0, block->H};
     struct product product = {
         .panels = &pack->panels,
-        .pack = (const elem *)pack,
         .operand = {.count = 1, .segment = &units_of_h},
     };
     for (int j = dims[0]; j < dims[1]; j++) {
         const ptrdiff_t next = min_of(p + (j + 1 == dims[1]), pack->panels.count - 1);
         elem *const *h =
             block->phase[j] < block->phase[k] ? rows->h_next[j] : rows->h_prev[j];
-        product.operand.k = j * block->H;
+        product.pack = (const elem *)pack + j * pack->slice;
         product.start = j == 0 ? (const elem *)pack + pack->bias : NULL;
         product_panel(&product, p, next, min_of(GRID_ROWS_AT_ONCE, rows->rows - i),
                       (const elem *const *)h + i, rows->sums[k] + i);

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from exactrnn._checks import Array, Lengths
 from exactrnn._grid_config import OUTPUTS, GridConfig
 from exactrnn._weights import Packs, ParameterStore
 
+S = TypeVar("S")
 Pair: TypeAlias = tuple[Array | None, Array | None]
 """h and m of one dimension, contiguous; None for zeros, or without memory."""
 
@@ -94,12 +95,16 @@ class GridCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class GridRun:
-    """What a run that keeps for backward leaves behind, of one direction."""
+    """What a run that keeps for backward leaves behind, of one direction.
+
+    `layer` is the one position along dimension 0 that was run, or None for all.
+    """
 
     version: int
     direction: int
     call: GridCall
     kept: _core.GridCache
+    layer: int | None = None
 
 
 class GridStack:
@@ -112,7 +117,7 @@ class GridStack:
     weights : mapping of str to ndarray
         As for `ParameterStore`; taken over.
     generator : numpy.random.PCG64
-        Taken over; a grid draws nothing after its first weights.
+        Taken over; after the first weights only dropout draws from it.
     """
 
     def __init__(
@@ -137,12 +142,21 @@ class GridStack:
         self._run(packs, call, direction, ends, keep=False)
 
     def run_keeping(
-        self, call: GridCall, direction: int, ends: tuple[Pair, ...]
+        self,
+        call: GridCall,
+        direction: int,
+        ends: tuple[Pair, ...],
+        layer: int | None = None,
     ) -> GridRun:
-        """Compute the far borders into `ends` and keep what `run_back` needs."""
+        """Compute the far borders into `ends` and keep what `run_back` needs.
+
+        With `layer` the call is of this position along dimension 0 alone; an input is
+        then at side 0 and read by the first layer.
+        """
         packs = self.store.packs(engine.isa(), backward=True)
-        kept = self._run(packs, call, direction, ends, keep=True)
-        return GridRun(packs.version, direction, call, cast(_core.GridCache, kept))
+        kept = self._run(packs, call, direction, ends, keep=True, layer=layer)
+        kept = cast(_core.GridCache, kept)
+        return GridRun(packs.version, direction, call, kept, layer)
 
     def _run(
         self,
@@ -152,11 +166,13 @@ class GridStack:
         ends: tuple[Pair, ...],
         *,
         keep: bool,
+        layer: int | None = None,
     ) -> _core.GridCache | None:
-        sets, sides = self.of_direction(packs, direction)
+        sets, sides = self.of_direction(packs, direction, layer)
         threads = engine.get_num_threads()
         borders = list(call.borders)
-        for k, pack, x in zip(self.config.sides, sides, call.inputs, strict=True):
+        dims = self.config.sides[: len(sides)]
+        for k, pack, x in zip(dims, sides, call.inputs, strict=True):
             borders[k] = self.project(pack, x, packs.isa, threads)
         return _core.grid_forward(
             sets,
@@ -169,12 +185,20 @@ class GridStack:
         )
 
     def of_direction(
-        self, packs: Packs, direction: int
+        self, packs: Packs, direction: int, layer: int | None = None
     ) -> tuple[tuple[tuple[_core.GridPacked, ...], ...], tuple[SidePack, ...]]:
-        """Return the packed sets and sides of one direction."""
+        """Return the packed sets and sides of one direction, of one layer or all."""
         count = self.config.sets + 1
         panels: Any = packs.panels[direction * count : (direction + 1) * count]
-        return panels[:-1], panels[-1]
+        sides = () if layer else panels[-1]
+        return self._of_layer(panels[:-1], layer), sides
+
+    def _of_layer(self, sets: tuple[S, ...], layer: int | None) -> tuple[S, ...]:
+        """Return those sets that the points of a layer have."""
+        step = self.config.set_steps[0]
+        if layer is None or step == 0:
+            return sets
+        return sets[layer * step : (layer + 1) * step]
 
     def project(self, pack: SidePack, x: Array, isa: str, threads: int) -> Pair:
         """Return (h, m) of a side: a linear layer of its input."""
@@ -209,15 +233,18 @@ class GridStack:
         config, call = self.config, run.call
         packs = self.store.packs(engine.isa(), backward=True)
         _checks.check_version(run.version, packs.version)
-        sets, sides = self.of_direction(packs, run.direction)
+        sets, sides = self.of_direction(packs, run.direction, run.layer)
         dborders = self.new_borders(call)
         arrays = tuple(
             tuple((dweights[w], None if b is None else dweights[b]) for w, b in names)
-            for names in config.block_names(run.direction)
+            for names in self._of_layer(
+                tuple(config.block_names(run.direction)), run.layer
+            )
         )
         _core.grid_backward(sets, run.kept, dends, dborders, arrays)
         dinputs = []
-        for index, names in enumerate(config.side_names(run.direction)):
+        side_names = config.side_names(run.direction)[: len(sides)]
+        for index, names in enumerate(side_names):
             k, x = config.sides[index], call.inputs[index]
             parts = [part for part in dborders[k] if part is not None]
             rows = [part.reshape(-1, config.hidden_size) for part in parts]

@@ -5,14 +5,20 @@ from the input first, as every layer here does. The near border of the depth is 
 projected input [T, B, H], its far border the output; the borders of the time are the
 states [L, B, H]. The reverse direction is a grid of its own that reads each row from
 its last step on.
+
+Dropout multiplies the h that goes up from one layer to the next. The memory m beside it
+stays whole, as c does in an LSTM, and so does what a block reads of its own new h. With
+dropout each layer is a grid of its own, one point deep, with the mask in between; masks
+of ones would give the bits of the whole grid, but for gradients of shared weights: each
+layer, from the last to the first, adds a long sum of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,7 +26,7 @@ from exactrnn import _checks, _core
 from exactrnn._checks import Array, Lengths
 from exactrnn._grid import GridCall, GridRun, GridStack, Pair, line_mask
 from exactrnn._grid_config import GridConfig
-from exactrnn._stack import Call
+from exactrnn._stack import Call, draw_masks
 from exactrnn._weights import Packs
 
 DEPTH, TIME = 0, 1
@@ -31,6 +37,7 @@ class TimeDepthConfig(GridConfig):
     """A grid of two dimensions, with what a recurrent layer is asked for."""
 
     batch_first: bool
+    dropout: float
 
     phase = 0
     counts_steps = False
@@ -59,13 +66,16 @@ class TimeDepthConfig(GridConfig):
 
 @dataclass(frozen=True, slots=True)
 class TimeDepthRun:
-    """What a run that keeps for backward leaves behind, by direction in `runs`."""
+    """What a run that keeps for backward leaves behind.
+
+    `runs` has by direction one run of the whole grid, or with dropout one by layer.
+    """
 
     version: int
     lengths: Lengths | None
     inputs: tuple[Array, ...]
     masks: tuple[Array, ...]
-    runs: tuple[GridRun, ...]
+    runs: tuple[tuple[GridRun, ...], ...]
 
 
 class TimeDepthStack(GridStack):
@@ -86,16 +96,20 @@ class TimeDepthStack(GridStack):
     def run_keeping(  # type: ignore[override]
         self, call: Call, y: Array
     ) -> tuple[tuple[Array, ...], TimeDepthRun]:
-        """Compute as `run` and keep what `run_back` needs."""
-        state_out, runs = self._new_states(call), []
+        """Compute as `run`, with dropout, and keep what `run_back` needs."""
+        with self._lock:
+            masks = draw_masks(self.config, call, self._generator)
+        state_out = self._new_states(call)
+        runs: list[tuple[GridRun, ...]] = []
         for direction in range(self.config.directions):
             part = self._grid_call(call, direction)
             ends = self.new_borders(part)
-            runs.append(super().run_keeping(part, direction, ends))
+            own = self._masks_of(call, masks, direction)
+            runs.append(self._keep_layers(part, direction, ends, own))
             self._give(call, direction, ends, y, state_out)
-        version = runs[0].version
+        version = runs[0][0].version
         return state_out, TimeDepthRun(
-            version, call.lengths, (call.x,), (), tuple(runs)
+            version, call.lengths, (call.x,), tuple(masks), tuple(runs)
         )
 
     def run_back(  # type: ignore[override]
@@ -109,14 +123,15 @@ class TimeDepthStack(GridStack):
         H, D = self.config.hidden_size, self.config.directions
         call = Call(run.inputs[0], None, run.lengths, batched=True)
         dstate_out, weights, dinputs = self._new_states(call), self.new_gradients(), []
-        for direction, part in enumerate(run.runs):
+        for direction, parts in enumerate(run.runs):
             own = None if dy is None else dy[:, :, direction * H : (direction + 1) * H]
             h = None if own is None else self._in_order(call, own, direction)
             m = None
             ends: list[Pair] = [(h, m), (None, None)]
             if dstate is not None:
                 ends[TIME] = self._of_direction(dstate, direction)
-            found, dborders = super().run_back(part, tuple(ends), weights)
+            masks = self._masks_of(call, run.masks, direction)
+            found, dborders = self._back_layers(parts, ends, weights, masks)
             dinputs.append(self._in_order(call, found[0], direction))
             for to, state in zip(dstate_out, dborders[TIME], strict=True):
                 to[direction::D] = state
@@ -125,6 +140,64 @@ class TimeDepthStack(GridStack):
             mask = np.arange(len(dx))[:, None] < run.lengths
             dx = np.where(mask[..., None], dx, dx.dtype.type(0))
         return dx, dstate_out, weights
+
+    def _masks_of(
+        self, call: Call, masks: Sequence[Array], direction: int
+    ) -> list[Array]:
+        """Return the part [T, B, H] of the masks [T, B, D*H] that one grid meets."""
+        H = self.config.hidden_size
+        columns = slice(direction * H, (direction + 1) * H)
+        return [self._in_order(call, mask[..., columns], direction) for mask in masks]
+
+    def _keep_layers(
+        self,
+        whole: GridCall,
+        direction: int,
+        ends: tuple[Pair, ...],
+        masks: Sequence[Array],
+    ) -> tuple[GridRun, ...]:
+        """Run a grid, layer by layer where there are masks, and fill `ends`."""
+        if not masks:
+            return (super().run_keeping(whole, direction, ends),)
+        steps, runs = whole.sizes[TIME], []
+        lengths = whole.lengths
+        if lengths is not None:
+            lengths = np.minimum(lengths, (1, steps))
+        below: Pair = (None, None)
+        for layer in range(self.config.num_layers):
+            inputs = () if layer else whole.inputs
+            borders = (below, _at_layer(whole.borders[TIME], layer))
+            call = GridCall(inputs, borders, (1, steps), whole.batch, lengths)
+            far = (ends[DEPTH], _at_layer(ends[TIME], layer))
+            runs.append(super().run_keeping(call, direction, far, layer))
+            if layer < len(masks):
+                h, m = ends[DEPTH]
+                below = (cast(Array, h) * masks[layer], None if m is None else m.copy())
+        return tuple(runs)
+
+    def _back_layers(
+        self,
+        runs: Sequence[GridRun],
+        dends: Sequence[Pair],
+        dweights: Mapping[str, Array],
+        masks: Sequence[Array],
+    ) -> tuple[tuple[Array, ...], tuple[Pair, ...]]:
+        """Go back through `_keep_layers` as `GridStack.run_back` through a grid."""
+        if not masks:
+            return super().run_back(runs[0], tuple(dends), dweights)
+        above: Pair = dends[DEPTH]
+        dstates: list[Any] = []
+        for layer in reversed(range(len(runs))):
+            own = (above, _at_layer(dends[TIME], layer))
+            dinputs, dborders = super().run_back(runs[layer], own, dweights)
+            dstates.insert(0, dborders[TIME])
+            if layer:
+                h, m = dborders[DEPTH]
+                above = (cast(Array, h) * masks[layer - 1], m)
+        h, m = (
+            np.concatenate(cast(Any, parts)) for parts in zip(*dstates, strict=True)
+        )
+        return dinputs, (dborders[DEPTH], (h, m))
 
     def gates(self, run: TimeDepthRun) -> dict[str, Array]:
         """Return the gates [T, B, H] by name: letter, dimension, suffix."""
@@ -151,7 +224,8 @@ class TimeDepthStack(GridStack):
     def _layers(self, run: TimeDepthRun) -> Iterator[tuple[int, str, int, GridRun]]:
         """Give dimension, suffix, layer and run of everything that is kept."""
         for layer in range(self.config.num_layers):
-            for part in run.runs:
+            for parts in run.runs:
+                part = parts[layer] if len(parts) > 1 else parts[0]
                 for k in (TIME, DEPTH):
                     yield k, self.config.suffix(layer, part.direction), layer, part
 
@@ -162,10 +236,13 @@ class TimeDepthStack(GridStack):
         arrays: Mapping[str, Array],
         layer: int,
     ) -> Iterator[tuple[str, Array]]:
-        """Give arrays [L, T, B, H] as [T, B, H] of one layer, zeros in padding."""
+        """Give arrays [L, T, B, H] as [T, B, H] of one layer, zeros in padding.
+
+        L is 1 in the run of one layer.
+        """
         call = Call(run.inputs[0], None, run.lengths, batched=True)
         for letter, array in arrays.items():
-            own = array[layer]
+            own = array[layer if part.layer is None else 0]
             if part.call.lengths is not None:
                 mask = line_mask(part.call.sizes, part.call.lengths, but=DEPTH)
                 own = np.where(mask[..., None], own, own.dtype.type(0))
@@ -225,6 +302,12 @@ class TimeDepthStack(GridStack):
         y[:, :, direction * H : (direction + 1) * H] = own
         for to, state in zip(state_out, ends[TIME], strict=True):
             to[direction :: self.config.directions] = state
+
+
+def _at_layer(states: Pair, layer: int) -> Pair:
+    """Return the part [1, B, H] of states [L, B, H], a view."""
+    h, m = (None if part is None else part[layer : layer + 1] for part in states)
+    return h, m
 
 
 class TimeDepthStepper:

@@ -55,6 +55,18 @@ class Run:
     cells: tuple[Array | None, ...]
 
 
+def draw_masks(config: Any, call: Call, generator: np.random.PCG64) -> list[Array]:
+    """Return the dropout masks [T, B, D*O] between the layers; none without dropout."""
+    if config.dropout == 0.0:
+        return []
+    steps, rows, _ = call.x.shape
+    shape = (steps, rows, config.directions * config.output_size)
+    return [
+        _init.draw_mask(shape, config.dropout, config.dtype, generator)
+        for _ in range(config.num_layers - 1)
+    ]
+
+
 class Stack:
     """Options, weights and random numbers of a layer, and its runs.
 
@@ -115,7 +127,9 @@ class Stack:
         threads = engine.get_num_threads()
         state_out = self._new_states(call)
         top = self.config.num_layers - 1
-        inputs, masks, kept = [call.x], self._draw_masks(call), []
+        with self._lock:
+            masks = draw_masks(self.config, call, self._generator)
+        inputs, kept = [call.x], []
         cells = [self._new_cells(layer, call) for layer in range(top + 1)]
         for layer, panels in enumerate(packs.panels):
             target = y if layer == top else self.new_output(call)
@@ -252,18 +266,6 @@ class Stack:
         directions = self.config.directions
         rows = slice(layer * directions, (layer + 1) * directions)
         return tuple([part[rows] for part in states])
-
-    def _draw_masks(self, call: Call) -> list[Array]:
-        config = self.config
-        if config.dropout == 0.0:
-            return []
-        steps, rows, _ = call.x.shape
-        shape = (steps, rows, config.directions * config.output_size)
-        with self._lock:
-            return [
-                _init.draw_mask(shape, config.dropout, config.dtype, self._generator)
-                for _ in range(config.num_layers - 1)
-            ]
 
     def gates(self, run: Run) -> dict[str, Array]:
         """Return the gates [T, B, H] by name and suffix."""

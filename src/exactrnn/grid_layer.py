@@ -71,6 +71,9 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
     batch_first : bool
         Whether inputs and outputs are [B, T, ...] instead of [T, B, ...]; states are
         [L*D, B, H] in any case.
+    dropout : float
+        Share of the values of `h_depth` dropped between layers by `forward`,
+        0 <= p < 1; `m_depth` stays whole.
     bidirectional : bool
         Whether a second grid runs from each row's end to its start (D = 2).
     init : {"uniform", "orthogonal", "glorot"} or ("chrono", T)
@@ -80,7 +83,7 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
     dtype : {"float32", "float64"}
         Of weights, inputs, states and outputs.
     seed : int, optional
-        Of the first weights.
+        Of the first weights and of dropout.
 
     Raises
     ------
@@ -127,6 +130,7 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
         tied: bool = False,
         bias: bool = True,
         batch_first: bool = False,
+        dropout: float = 0.0,
         bidirectional: bool = False,
         init: Init = "uniform",
         forget_bias: float | None = None,
@@ -144,6 +148,7 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
             "tied": tied,
             "bias": bias,
             "batch_first": batch_first,
+            "dropout": dropout,
             "bidirectional": bidirectional,
             "init": init,
             "forget_bias": forget_bias,
@@ -181,6 +186,7 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
             labels=("depth", "time"),
             place="l",
             side_labels=False,
+            dropout=_checks.check_dropout(arguments["dropout"]),
             directions=1 + _checks.check_flag("bidirectional", bidirectional),
             batch_first=_checks.check_flag("batch_first", arguments["batch_first"]),
         )
@@ -200,6 +206,7 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
             "tied": config.tied,
             "bias": config.bias,
             "batch_first": config.batch_first,
+            "dropout": config.dropout,
             "bidirectional": config.directions == 2,
             "init": config.init,
             "forget_bias": config.forget_bias,

@@ -1,6 +1,6 @@
 """Pictures of what a layer does: its gates and states over time, how far errors reach.
 
-Both functions return a matplotlib `Figure` and leave matplotlib's global state alone:
+The functions return a matplotlib `Figure` and leave matplotlib's global state alone:
 save it with `figure.savefig("gates.png")`, show it by returning it from a notebook's
 cell, or pass a figure of your own, from `matplotlib.pyplot.figure()`, to be drawn into.
 
@@ -9,12 +9,10 @@ matplotlib is imported when a picture is drawn; `pip install 'exactrnn[plot]'` g
 
 from __future__ import annotations
 
-import math
 import operator
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, SupportsIndex, TypeAlias
+from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
 import numpy as np
 
@@ -22,107 +20,41 @@ from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._flow import check_index, gradient_norms
 from exactrnn._module import Cache
+from exactrnn._panels import (
+    BETWEEN_0_AND_1,
+    BLUES,
+    GATES,
+    MEANINGS,
+    MEANINGS_OF_CELL,
+    MUTED,
+    ORANGES,
+    STYLE,
+    TRACK,
+    Panel,
+    Place,
+    check_labels,
+    check_units,
+    choose_panels,
+    draw_grid,
+    import_matplotlib,
+    new_figure,
+    number_steps,
+    size_of,
+)
+from exactrnn._plot_grid import PLANE_WIDTH, GridView
+from exactrnn.grid import GridCache
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure, SubFigure
-    from matplotlib.image import AxesImage
 
-__all__ = ["gates", "gradient_flow", "gradient_norms"]
-
-Place: TypeAlias = tuple[int, int]
-"""Layer and direction, 1 for the reverse one."""
-
-INK, MUTED, TRACK = "#1f2933", "#7b8794", "#eef1f4"
-BLUES = ("#f7f9fb", "#6fb1dd", "#1b6ca8", "#0c3554")
-"""From nothing, or shut, to 1, or open."""
-ORANGES = ("#7a2705", "#c2410c", "#f0935f", "#f7f9fb")
-"""From the lowest value to 0, in front of BLUES."""
-MISSING = "#b8a9c9"
-"""NaN, which no colour scale has."""
-
-STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 8,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 8,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 6.5,
-}
-
-MEANINGS = {
-    "input": "input: what the layer reads",
-    "i": "input gate: what is written",
-    "f": "forget gate: what c keeps",
-    "g": "candidate: what may be written",
-    "o": "output gate: what is shown of c",
-    "d": "depth gate: what comes from the c below",
-    "r": "reset gate: what the candidate sees of h",
-    "z": "update gate: what h keeps",
-    "n": "candidate: what h may become",
-    "v": "recurrent part of the candidate, before the reset",
-    "s": "r * h: what the candidate sees of h",
-    "q": "tanh(h): what the update gate sees of h",
-    "x": "tanh(W x): what the candidate sees of x",
-    "m": "o * tanh(c), before the projection",
-    "a": "activation",
-    "h": "output",
-    "c": "cell state",
-}
-MEANINGS_OF_CELL = {
-    ("mut1", "z"): "update gate: what is written",
-    ("mut2", "z"): "update gate: what is written",
-    ("mut3", "z"): "update gate: what is written",
-    ("lstm_1997", "i"): "input gate of each block: what is written",
-    ("lstm_1997", "o"): "output gate of each block: what is shown of c",
-    ("jordan", "a"): "hidden units",
-    ("jordan", "s"): "hidden units",
-    ("jordan", "h"): "output, which is fed back",
-    ("leaky", "a"): "activation: what h moves towards",
-    ("grid", "f"): "forget gate: what m keeps",
-    ("grid", "o"): "output gate: what is shown of m",
-    ("grid", "m"): "memory",
-}
-GATES = frozenset("ifodrz")
-"""Letters of what multiplies; with a logistic activation they are between 0 and 1."""
-BETWEEN_0_AND_1 = ("sigmoid", "hard_sigmoid")
+__all__ = ["gates", "gradient_flow", "gradient_norms", "grid"]
 
 ARRAY_NAME = re.compile(r"(?P<letter>.+?)(?:_l(?P<layer>\d+)(?P<reverse>_reverse)?)?")
-VISIBLE = str.maketrans({" ": "␣", "\n": "↵", "\t": "→"})
-MOST_LINES = 3
-"""Inputs of no more values than this are drawn as lines, others as heat maps."""
-LABEL_WIDTH = 0.105
-"""Inches of the time axis that a label of one letter needs."""
-
-
-@dataclass
-class _Panel:
-    """One row of the picture: a gate, a state or the input, [t, units] per column."""
-
-    letter: str
-    title: str
-    bounded: bool
-    values: dict[Place, Array] = field(default_factory=dict)
-
-    def limits(self) -> tuple[float, float]:
-        """Return the ends of the colour scale: 0 and 1, or symmetric about 0."""
-        if self.bounded:
-            return 0.0, 1.0
-        sizes = np.concatenate([np.abs(a).ravel() for a in self.values.values()])
-        sizes = sizes[np.isfinite(sizes)]
-        largest = float(sizes.max(initial=0.0))
-        return (-largest, largest) if largest > 0 else (-1.0, 1.0)
 
 
 def gates(
-    cache: Cache,
+    cache: Cache | GridCache,
     row: SupportsIndex = 0,
     *,
     labels: Sequence[object] | None = None,
@@ -141,8 +73,9 @@ def gates(
 
     Parameters
     ----------
-    cache : Cache
-        From ``forward(..., gates=True)`` of a layer or a cell.
+    cache : Cache or GridCache
+        From ``forward(..., gates=True)`` of a layer or a cell. That of a `GridLSTM` is
+        drawn as `grid` does.
     row : int
         The row of the batch, 0 <= row < B; 0 for an unbatched call.
     labels : str or sequence, optional
@@ -185,17 +118,99 @@ def gates(
     >>> figure = xr.plot.gates(cache, labels=text)           # doctest: +SKIP
     >>> figure.savefig("gates.png")                          # doctest: +SKIP
     """
-    mpl = _import_matplotlib()
+    if isinstance(cache, GridCache):
+        for name, value in (("layer", layer), ("direction", direction)):
+            if value is not None:
+                got = _checks.describe(value)
+                raise ValueError(f"{name}: expected None for a grid, got {got}")
+        options = {"units": units, "names": names, "labels": labels, "figure": figure}
+        return grid(cache, row, **cast(Any, options))
+    mpl = import_matplotlib()
     if not isinstance(cache, Cache):
         raise TypeError(f"cache: expected a Cache, got {_checks.describe(cache)}")
     known, places, steps = _collect(cache, row, units)
     places = _choose_places(places, layer, direction)
-    panels = _choose_panels(known, places, names, labels is None)
+    panels = choose_panels(known, places, names, labels is None)
     total = cache._run.inputs[0].shape[0]
-    shown = None if labels is None else _check_labels(labels, steps, total)
+    shown = None if labels is None else check_labels(labels, steps, total)
     with mpl.rc_context(STYLE):
-        target = figure or _new_figure(mpl, *_size_of(panels, places, steps))
-        _draw_grid(target, panels, places, shown)
+        target = figure or new_figure(mpl, *size_of(panels, places, steps))
+        draw_grid(target, panels, places, shown)
+    return target
+
+
+def grid(
+    cache: GridCache,
+    row: SupportsIndex = 0,
+    *,
+    at: Sequence[SupportsIndex | None] | None = None,
+    units: slice | Sequence[int] | None = None,
+    names: Iterable[str] | None = None,
+    labels: Sequence[object] | None = None,
+    figure: Figure | SubFigure | None = None,
+) -> Figure | SubFigure:
+    """Draw heat maps of the gates and states of one `GridLSTM` over its points.
+
+    A row of the picture is a gate or a state, a column is the transform along one
+    dimension, d0, d1, ... `at` says which points are drawn. Over one dimension they run
+    to the right and the units downwards. Over two the first runs downwards and the
+    second to the right, each point in the mean of its units. Colours are as in `gates`.
+
+    Parameters
+    ----------
+    cache : GridCache
+        From `GridLSTM.forward`.
+    row : int
+        The row of the batch, 0 <= row < B.
+    at : sequence of int or None, optional
+        For each dimension the one point that is drawn, or None for all that the row
+        has; None for one or two dimensions. By default all points of the first two
+        dimensions, at the row's last point of the others.
+    units : slice or sequence of int, optional
+        The units to draw, or to take the mean of; all by default.
+    names : iterable of str, optional
+        The letters to draw, in this order, of ``"ifgomh"``.
+    labels : str or sequence, optional
+        What stands below the axis that runs to the right, one for each point.
+    figure : matplotlib.figure.Figure or SubFigure, optional
+        Where to draw; a new figure by default.
+
+    Returns
+    -------
+    matplotlib.figure.Figure or SubFigure
+        The figure drawn into. Its axes have the labels ``"f_d0"``, ``"h_d1"``.
+
+    Raises
+    ------
+    ImportError
+        If matplotlib is not installed.
+    TypeError
+        If `cache` is no cache of a `GridLSTM`.
+    ValueError
+        If the row has no points, or there is no such row, point, unit or name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> layer = xr.GridLSTM(1, 8, dims=3, sizes=(None, None, 2), seed=0)
+    >>> ends, cache = layer.forward(np.ones((12, 16, 1, 1), "float32"))
+    >>> figure = xr.plot.grid(cache)                               # doctest: +SKIP
+    >>> column = xr.plot.grid(cache, at=(None, 3, 1))              # doctest: +SKIP
+    """
+    mpl = import_matplotlib()
+    if not isinstance(cache, GridCache):
+        raise TypeError(f"cache: expected a GridCache, got {_checks.describe(cache)}")
+    view = GridView(cache, row, at, units, names)
+    total = view.sizes[view.over[-1]]
+    shown = None if labels is None else check_labels(labels, view.steps, total)
+    width, height = size_of(view.panels, view.places, view.steps)
+    if view.is_plane:
+        width = 1.3 + PLANE_WIDTH * max(2, len(view.places))
+    with mpl.rc_context(STYLE):
+        target = figure or new_figure(mpl, width, height + 0.2)
+        target.suptitle(view.title, fontsize=8)
+        draw_grid(target, view.panels, view.places, shown, f"d{view.over[-1]}")
     return target
 
 
@@ -238,30 +253,12 @@ def gradient_flow(
     >>> x = np.random.default_rng(0).standard_normal((100, 8)).astype("float32")
     >>> figure = xr.plot.gradient_flow(xr.LSTM(8, 16, seed=0), x)   # doctest: +SKIP
     """
-    mpl = _import_matplotlib()
+    mpl = import_matplotlib()
     norms = gradient_norms(layer, x, dy, state=state, step=step)
     with mpl.rc_context(STYLE):
-        target = figure or _new_figure(mpl, 6.4, 3.4)
+        target = figure or new_figure(mpl, 6.4, 3.4)
         _draw_norms(target.subplots(), norms, dy is None, step)
     return target
-
-
-def _import_matplotlib() -> Any:
-    try:
-        import matplotlib as mpl
-        import matplotlib.figure  # binds nothing: `mpl.figure` is what is used
-    except ImportError as error:
-        raise ImportError(
-            "exactrnn.plot needs matplotlib: pip install 'exactrnn[plot]'"
-        ) from error
-    return mpl
-
-
-def _new_figure(mpl: Any, width: float, height: float) -> Figure:
-    """Return a figure of this size in inches that pyplot does not know of."""
-    figure: Figure = mpl.figure.Figure((width, height), 150, facecolor="white")
-    figure.set_layout_engine("constrained", h_pad=0.05, w_pad=0.05)
-    return figure
 
 
 # What a cache holds of one row
@@ -269,7 +266,7 @@ def _new_figure(mpl: Any, width: float, height: float) -> Figure:
 
 def _collect(
     cache: Cache, row: SupportsIndex, units: slice | Sequence[int] | None
-) -> tuple[dict[str, _Panel], list[Place], int]:
+) -> tuple[dict[str, Panel], list[Place], int]:
     """Return panels by letter, the places that they have, and the row's steps."""
     run, owner = cache._run, cache._owner
     steps, rows, _ = run.inputs[0].shape
@@ -283,9 +280,9 @@ def _collect(
         if array.ndim == 3 and cache._batched and getattr(owner, "batch_first", False):
             array = array.swapaxes(0, 1)
         array = array.reshape(steps, rows, -1)[:length, index]
-        return array[:, _check_units(units, array.shape[1])]
+        return array[:, check_units(units, array.shape[1])]
 
-    panels: dict[str, _Panel] = {}
+    panels: dict[str, Panel] = {}
     places: set[Place] = set()
     # The blocks of a grid have one activation for all gates and no name of a cell.
     logistic = getattr(owner, "activations", BETWEEN_0_AND_1)[0] in BETWEEN_0_AND_1
@@ -296,16 +293,16 @@ def _collect(
         bounded = logistic and kind in GATES
         title = MEANINGS_OF_CELL.get((cell, kind), MEANINGS.get(kind, "value kept"))
         title += f", along the {dimension}" if dimension else ""
-        panel = panels.setdefault(letter, _Panel(letter, title, bounded))
+        panel = panels.setdefault(letter, Panel(letter, title, bounded))
         panel.values.setdefault(place, one_row(array))
         places.add(place)
     if "h" in panels:
         panels["h"] = panels.pop("h")  # the output is the last thing a step makes
-    read = _Panel("input", MEANINGS["input"], False)
+    read = Panel("input", MEANINGS["input"], False)
     read.values = {  # a grid has one input, and its layers hand on more than h
-        place: run.inputs[place[0]][:length, index]
+        place: run.inputs[place.layer][:length, index]
         for place in places
-        if place[0] < len(run.inputs)
+        if place.layer < len(run.inputs)
     }
     return {"input": read, **panels}, sorted(places), length
 
@@ -314,7 +311,7 @@ def _split(name: str) -> tuple[str, Place]:
     """Return letter and place of an array's name: "f_l1_reverse" is f at (1, 1)."""
     match = ARRAY_NAME.fullmatch(name)
     assert match is not None
-    place = int(match["layer"] or 0), int(match["reverse"] is not None)
+    place = Place(int(match["layer"] or 0), int(match["reverse"] is not None))
     return match["letter"], place
 
 
@@ -325,194 +322,14 @@ def _choose_places(
 ) -> list[Place]:
     """Return the columns to draw."""
     if layer is not None:
-        count = 1 + max(place[0] for place in places)
+        count = 1 + max(place.layer for place in places)
         wanted = check_index("layer", layer, count, "num_layers")
-        places = [place for place in places if place[0] == wanted]
+        places = [place for place in places if place.layer == wanted]
     if direction is not None:
-        count = 1 + max(place[1] for place in places)
+        count = 1 + max(place.direction for place in places)
         wanted = check_index("direction", direction, count, "D")
-        places = [place for place in places if place[1] == wanted]
+        places = [place for place in places if place.direction == wanted]
     return places
-
-
-def _choose_panels(
-    panels: dict[str, _Panel],
-    places: list[Place],
-    names: Iterable[str] | None,
-    with_input: bool,
-) -> list[_Panel]:
-    """Return the rows to draw, each with the columns to draw alone."""
-    known = [n for n in panels if any(place in panels[n].values for place in places)]
-    if names is None:
-        chosen = [name for name in known if with_input or name != "input"]
-    else:
-        chosen = list(dict.fromkeys(names))
-        strange = [repr(name) for name in chosen if name not in known]
-        if strange or not chosen:
-            got = strange[0] if strange else "none"
-            raise ValueError(f"names: expected some of {', '.join(known)}, got {got}")
-    lowest = [place for place in places if place[0] == places[0][0]]
-    for name in chosen:
-        # What a layer reads is the output of the layer below, if that is drawn.
-        shown = lowest if name == "input" else places
-        values = panels[name].values
-        panels[name].values = {p: a for p, a in values.items() if p in shown}
-    return [panels[name] for name in chosen]
-
-
-def _check_units(units: slice | Sequence[int] | None, count: int) -> Array | slice:
-    if units is None or isinstance(units, slice):
-        chosen = slice(None) if units is None else units
-        if len(range(*chosen.indices(count))) == 0:
-            raise ValueError(f"units: expected units below H={count}, got {units}")
-        return chosen
-    listed = [check_index("units", unit, count, "H") for unit in units]
-    if not listed:
-        raise ValueError(f"units: expected units below H={count}, got none")
-    return np.array(listed)
-
-
-def _check_labels(labels: Sequence[object], steps: int, total: int) -> list[str]:
-    """Return one string for each step of the row."""
-    if len(labels) not in (steps, total):
-        wanted = f"T={total}" + (f" or {steps}" if steps < total else "")
-        raise ValueError(f"labels: expected {wanted} labels, got {len(labels)}")
-    return [str(label).translate(VISIBLE) for label in labels[:steps]]
-
-
-# Drawing
-
-
-def _size_of(
-    panels: list[_Panel], places: list[Place], steps: int
-) -> tuple[float, float]:
-    """Return width and height in inches: what the steps and the units need."""
-    column = min(max(3.0, LABEL_WIDTH * steps), max(3.0, 14.0 / len(places)))
-    heights = [_height_of(panel) for panel in panels]
-    return 1.3 + column * len(places), 0.7 + sum(heights) + 0.28 * len(heights)
-
-
-def _height_of(panel: _Panel) -> float:
-    count = max(array.shape[1] for array in panel.values.values())
-    return 0.6 if _as_lines(panel) else min(max(0.35, 0.045 * count), 1.5)
-
-
-def _as_lines(panel: _Panel) -> bool:
-    widest = max(array.shape[1] for array in panel.values.values())
-    return panel.letter == "input" and widest <= MOST_LINES
-
-
-def _color_map(bounded: bool) -> Colormap:
-    from matplotlib.colors import LinearSegmentedColormap
-
-    colors = BLUES if bounded else (*ORANGES, *BLUES[1:])
-    name = "exactrnn gate" if bounded else "exactrnn signed"
-    return LinearSegmentedColormap.from_list(name, colors).with_extremes(bad=MISSING)
-
-
-def _draw_grid(
-    figure: Figure | SubFigure,
-    panels: list[_Panel],
-    places: list[Place],
-    labels: list[str] | None,
-) -> None:
-    """Draw a row for each panel and a column for each place."""
-    grid = figure.subplots(
-        len(panels),
-        len(places),
-        squeeze=False,
-        sharex=True,
-        height_ratios=[_height_of(panel) for panel in panels],
-    )
-    for panel, line in zip(panels, grid, strict=True):
-        drawn = []
-        for place, axes in zip(places, line, strict=True):
-            axes.set_label(panel.letter + _suffix(place))
-            if place not in panel.values:
-                axes.set_visible(False)
-                continue
-            drawn.append(axes)
-            _draw_panel(axes, panel, place)
-        drawn[0].set_title(panel.title, loc="left", pad=3, color=INK)
-        drawn[0].set_ylabel(panel.letter, rotation=0, ha="right", va="center")
-        if drawn[0].images:
-            _draw_color_bar(figure, panel, list(line), drawn[0].images[0])
-    for place, axes in zip(places, grid[-1], strict=True):
-        axes.set_visible(True)
-        _draw_time_axis(axes, labels)
-        if len(places) > 1:
-            way = ", reverse" if place[1] else ""
-            axes.set_xlabel(f"{axes.get_xlabel()}  (layer {place[0]}{way})".strip())
-
-
-def _draw_color_bar(
-    figure: Figure | SubFigure, panel: _Panel, line: list[Axes], image: AxesImage
-) -> None:
-    """Draw the scale of a row at its right, as high as the row."""
-    bar = figure.colorbar(
-        image, ax=line, pad=0.01, fraction=0.02, aspect=_height_of(panel) / 0.09
-    )
-    bar.outline.set_visible(False)
-    low, high = panel.limits()
-    ticks = [low, (low + high) / 2, high]
-    bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
-    bar.ax.tick_params(length=0)
-
-
-def _suffix(place: Place) -> str:
-    return f"_l{place[0]}" + ("_reverse" if place[1] else "")
-
-
-def _draw_panel(axes: Axes, panel: _Panel, place: Place) -> None:
-    values = panel.values[place]
-    for side in axes.spines.values():
-        side.set_visible(False)
-    axes.tick_params(length=0)
-    if _as_lines(panel):
-        axes.plot(values, color=BLUES[2], linewidth=1, marker=".", markersize=2)
-        axes.margins(x=0)
-        axes.set_xlim(-0.5, len(values) - 0.5)
-        axes.grid(axis="y", color=TRACK, linewidth=0.8)
-        return
-    low, high = panel.limits()
-    axes.imshow(
-        np.ma.masked_invalid(values.T.astype(float)),
-        cmap=_color_map(panel.bounded),
-        vmin=low,
-        vmax=high,
-        aspect="auto",
-        interpolation="nearest",
-    )
-    count = values.shape[1]
-    axes.set_yticks([0, count - 1] if count > 1 else [0])
-
-
-def _draw_time_axis(axes: Axes, labels: list[str] | None) -> None:
-    """Write the labels, as many as have room, or the numbers of the steps."""
-    axes.tick_params(labelbottom=True)
-    if labels is None:
-        _number_steps(axes)
-        axes.set_xlabel("step t")
-        return
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    width = figure.get_figwidth() * axes.get_position().width
-    stride = math.ceil(len(labels) * LABEL_WIDTH * 0.8 / width)
-    ticks = range(0, len(labels), stride)
-    letters = all(len(label) <= 1 for label in labels)
-    axes.set_xticks(
-        ticks,
-        [labels[t] for t in ticks],
-        rotation=0 if letters else 90,
-        fontfamily="DejaVu Sans Mono" if letters else None,
-    )
-
-
-def _number_steps(axes: Axes) -> None:
-    """Put ticks at whole numbers."""
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
 
 
 def _draw_norms(
@@ -546,7 +363,7 @@ def _draw_norms(
     else:
         axes.set_xlabel("step t that received the state")
     axes.set_title("norm of the gradient with respect to a state", loc="left")
-    _number_steps(axes)
+    number_steps(axes)
     axes.grid(color=TRACK, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(length=0, which="both")

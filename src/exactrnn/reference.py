@@ -5,7 +5,7 @@ its directions: layers on top of each other, dropout between them, the caller's
 layouts.  One layer in one direction, the time loop, is in ``_sequence.py`` and
 ``_sequence_backward.py``, over the blocks of ``_direction.py``; the elementwise
 mathematics of a step in ``cells/<name>.py``; sums of products and elementary functions
-in ``_arith.py``.
+in ``_arith.py``.  Grids are in ``_grid_reference.py`` and ``_grid_layer_reference.py``.
 
 Letters: T time, B batch, I input, H hidden, O output, which is H but for cells that
 project, G gates, D directions; x [T,B,I], h [T,B,O], W [G*H,I], R [G*H,O]; d in front:
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, overload
 
 import numpy as np
 
@@ -26,18 +26,31 @@ from exactrnn._checks import (
     check_lengths,
     check_sequence,
     check_shape,
+    describe,
     make_readable,
 )
 from exactrnn._config import Config
 from exactrnn._direction import Direction, Weights
+from exactrnn._grid_config import GridConfig
+from exactrnn._grid_layer_reference import (
+    GridCache,
+    TimeDepthCache,
+    backward_grid,
+    backward_layer,
+    forward_grid,
+    forward_layer,
+)
 from exactrnn._sequence import DirectionCache, direction_forward
 from exactrnn._sequence_backward import DirectionGradients, direction_backward
 from exactrnn._states import moved_clock, pack_state, take_gradient, take_state
 from exactrnn.cells import CELLS
 from exactrnn.cells._cell import Array, Arrays
+from exactrnn.grid import GridGradients
 
 if TYPE_CHECKING:
     from exactrnn._stack import Stack
+    from exactrnn.grid import Border, GridLSTM
+    from exactrnn.grid_layer import TimeDepthGridLSTM
 
 State: TypeAlias = Array | tuple[Array, ...]
 
@@ -47,6 +60,8 @@ __all__ = [
     "DirectionCache",
     "DirectionGradients",
     "Gradients",
+    "GridCache",
+    "TimeDepthCache",
     "Weights",
     "backward",
     "direction_backward",
@@ -104,7 +119,29 @@ class Gradients:
     weights: Arrays
 
 
-@np.errstate(all="ignore")
+@overload
+def forward(
+    layer: GridLSTM,
+    x: object = None,
+    state: object = None,
+    *,
+    lengths: object = None,
+    sizes: object = None,
+) -> tuple[tuple[Border, ...], GridCache]: ...
+
+
+@overload
+def forward(
+    layer: TimeDepthGridLSTM,
+    x: object,
+    state: object = None,
+    *,
+    lengths: object = None,
+    dropout_masks: Sequence[Array] | None = None,
+) -> tuple[Array, State, TimeDepthCache]: ...
+
+
+@overload
 def forward(
     layer: Layer,
     x: object,
@@ -112,24 +149,40 @@ def forward(
     *,
     lengths: object = None,
     dropout_masks: Sequence[Array] | None = None,
-) -> tuple[Array, State, Cache]:
+) -> tuple[Array, State, Cache]: ...
+
+
+@np.errstate(all="ignore")
+def forward(
+    layer: Any,
+    x: object = None,
+    state: object = None,
+    *,
+    lengths: object = None,
+    dropout_masks: Sequence[Array] | None = None,
+    sizes: object = None,
+) -> Any:
     """Compute what ``layer.forward`` does, from the definition, to the same bits.
 
     Parameters
     ----------
     layer : Layer
-        Any recurrent layer of the library, as `exactrnn.LSTM`.
+        Any recurrent layer of the library, as `exactrnn.LSTM`, or a grid.
     x : array_like
-        Input [T, B, I]; [B, T, I] if the layer is ``batch_first``; or [T, I].
+        Input [T, B, I]; [B, T, I] if the layer is ``batch_first``; or [T, I].  What a
+        `GridLSTM` takes.
     state : array_like or tuple, optional
         ``h_0`` [num_layers * D, B, O], or what the layer takes as its state, as
-        ``(h_0, c_0)``; without a batch [num_layers * D, O].  Zeros by default.
+        ``(h_0, c_0)``; without a batch [num_layers * D, O].  The borders of a
+        `GridLSTM`.  Zeros by default.
     lengths : array_like, optional
-        Integers 0 to T, [B].
+        Integers 0 to T, [B]; [B, N] for a `GridLSTM`.
     dropout_masks : sequence of Array, optional
         For each boundary between two layers the factors 0 or 1 / (1 - p),
         [T, B, D * O], time first also in a ``batch_first`` layer.  Without them there
         is no dropout.
+    sizes : sequence of int or None, optional
+        As a `GridLSTM` takes them; for no other layer.
 
     Returns
     -------
@@ -138,12 +191,13 @@ def forward(
     state : Array or tuple of Array
         Final states, shaped like the initial ones.
     cache : Cache
-        For `backward`.
+        For `backward`.  Of a `GridLSTM` the far borders and the cache are returned, as
+        by the layer.
 
     Raises
     ------
     TypeError
-        An array is not of the layer's dtype.
+        An array is not of the layer's dtype, or the layer has no such option.
     ValueError
         An array has the wrong shape, or a length is out of range.
 
@@ -157,8 +211,24 @@ def forward(
     >>> y_reference, _, cache = xr.reference.forward(lstm, x)
     >>> np.array_equal(y.view("uint32"), y_reference.view("uint32"))
     True
+
+    A grid returns what the layer returns:
+
+    >>> grid = xr.GridLSTM(3, 4, sizes=(None, 2), seed=0)
+    >>> (time_h, time_m), (depth_h, depth_m) = grid(x)
+    >>> _, (h, m) = xr.reference.forward(grid, x)[0]
+    >>> h.tobytes() == depth_h.tobytes()
+    True
     """
     config, weights = layer._stack.config, layer.state_dict()
+    is_grid = isinstance(config, GridConfig)
+    in_time = hasattr(config, "num_layers")
+    refuse("sizes", sizes, is_grid and not in_time)
+    refuse("dropout_masks", dropout_masks, in_time)
+    if is_grid and in_time:
+        return forward_layer(layer, x, state, lengths, dropout_masks or ())
+    if is_grid:
+        return forward_grid(layer, x, state, sizes, lengths)
     given = check_sequence(x, config.input_size, config.dtype, config.batch_first)
     batched = given.ndim == 3
     y = time_major(config, make_readable(given), batched)
@@ -188,15 +258,30 @@ def forward(
     return caller_major(config, y, batched), final, cache
 
 
-@np.errstate(all="ignore")
+@overload
+def backward(layer: GridLSTM, cache: GridCache, dy: object) -> GridGradients: ...
+
+
+@overload
 def backward(
     layer: Layer,
-    cache: Cache,
+    cache: Cache | TimeDepthCache,
     dy: object,
     dstate: object = None,
     *,
     truncated: bool = False,
-) -> Gradients:
+) -> Gradients: ...
+
+
+@np.errstate(all="ignore")
+def backward(
+    layer: Any,
+    cache: Any,
+    dy: object,
+    dstate: object = None,
+    *,
+    truncated: bool = False,
+) -> Any:
     """Compute what ``layer.backward`` does, from the definition, to the same bits.
 
     Parameters
@@ -206,7 +291,8 @@ def backward(
     cache : Cache
         From `forward`.
     dy : array_like or None
-        Gradient of the output, shaped like it; None where the output is not used.
+        Gradient of the output, shaped like it; None where the output is not used.  Of
+        a `GridLSTM` the gradients of its far borders.
     dstate : array_like or tuple, optional
         Gradients of the final states, shaped like them; zeros by default.
     truncated : bool
@@ -215,12 +301,13 @@ def backward(
     Returns
     -------
     Gradients
-        Of the input, the initial state and all weights.
+        Of the input, the initial state and all weights; a `GridLSTM` has
+        `GridGradients`, as from its own `backward`.
 
     Raises
     ------
     TypeError
-        An array is not of the layer's dtype.
+        An array is not of the layer's dtype, or the layer has no such option.
     ValueError
         An array has the wrong shape.
 
@@ -235,6 +322,14 @@ def backward(
     >>> grads.weights["weight_hh_l0"].shape
     (12, 4)
     """
+    config = layer._stack.config
+    if isinstance(config, GridConfig):
+        in_time = hasattr(config, "num_layers")
+        refuse("dstate", dstate, in_time)
+        refuse("truncated", truncated or None, False)
+        if in_time:
+            return Gradients(*backward_layer(layer, cache, dy, dstate))
+        return GridGradients(*backward_grid(layer, cache, dy))
     check_gradient_given(dy, dstate)
     config, weights = layer._stack.config, layer.state_dict()
     D, O = config.directions, config.output_size
@@ -274,6 +369,13 @@ def backward(
         cast(State, pack_state(stacked(dinitial), None, cache.batched)),
         {name: dweights[name] for name in weights},
     )
+
+
+def refuse(name: str, value: object, known: bool) -> None:
+    """Raise if an argument is given to a layer that does not know it."""
+    if value is not None and not known:
+        got = describe(value)
+        raise TypeError(f"{name}: expected None, as this layer has none, got {got}")
 
 
 def layer_direction(
