@@ -110,12 +110,29 @@ class Stack:
         return state_out
 
     def run_keeping(self, call: Call, y: Array) -> tuple[tuple[Array, ...], Run]:
-        """Compute as `run`, with dropout, and keep what `run_back` needs."""
+        """Compute as `run`, with dropout, and keep what `run_back` needs.
+
+        A call that raises has drawn nothing, unless others have drawn after it.
+        """
+        if self.config.dropout == 0.0:
+            return self._run_keeping(call, y, [])
+        masks, before, after = self._draw_masks(call)
+        try:
+            return self._run_keeping(call, y, masks)
+        except BaseException:
+            with self._lock:
+                if self._generator.state == after:
+                    self._generator.state = before
+            raise
+
+    def _run_keeping(
+        self, call: Call, y: Array, masks: list[Array]
+    ) -> tuple[tuple[Array, ...], Run]:
         packs = self.store.packs(engine.isa(), backward=True)
         threads = engine.get_num_threads()
         state_out = self._new_states(call)
         top = self.config.num_layers - 1
-        inputs, masks, kept = [call.x], self._draw_masks(call), []
+        inputs, kept = [call.x], []
         cells = [self._new_cells(layer, call) for layer in range(top + 1)]
         for layer, panels in enumerate(packs.panels):
             target = y if layer == top else self.new_output(call)
@@ -253,17 +270,24 @@ class Stack:
         rows = slice(layer * directions, (layer + 1) * directions)
         return tuple([part[rows] for part in states])
 
-    def _draw_masks(self, call: Call) -> list[Array]:
+    def _draw_masks(self, call: Call) -> tuple[list[Array], Any, Any]:
+        """Return masks, and where the random numbers stood before and stand after."""
         config = self.config
-        if config.dropout == 0.0:
-            return []
         steps, rows, _ = call.x.shape
         shape = (steps, rows, config.directions * config.output_size)
         with self._lock:
-            return [
-                _init.draw_mask(shape, config.dropout, config.dtype, self._generator)
-                for _ in range(config.num_layers - 1)
-            ]
+            before = self._generator.state
+            try:
+                masks = [
+                    _init.draw_mask(
+                        shape, config.dropout, config.dtype, self._generator
+                    )
+                    for _ in range(config.num_layers - 1)
+                ]
+                return masks, before, self._generator.state
+            except BaseException:
+                self._generator.state = before
+                raise
 
     def gates(self, run: Run) -> dict[str, Array]:
         """Return the gates [T, B, H] by name and suffix."""
