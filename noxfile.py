@@ -61,6 +61,13 @@ def coverage(session):
 
 
 @nox.session
+def sanitize(session):
+    """Run the C library under gcc's sanitizers: addresses, arithmetic, races."""
+    pytest = ("python", "-m", "pytest", "tests/test_sanitized.py")
+    session.run(*pytest, *session.posargs, external=True)
+
+
+@nox.session
 def lint(session):
     """Check every file by the linters and formatters; nothing is changed."""
     session.run("ruff", "check", *PYTHON_FILES, external=True)

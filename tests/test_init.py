@@ -310,7 +310,7 @@ def test_forget_bias_sits_in_the_gate_that_forgets(kind, init):
 
 def test_setting_a_bias_takes_no_random_number():
     def state(**options):
-        return LAYERS["lstm"](dropout=0.5, **options)._stack.generator_state()
+        return LAYERS["lstm"](dropout=0.5, **options)._stack.masks.generator_state()
 
     assert state() == state(forget_bias=1.0) == state(init="paper")
     assert state() != state(init=CHRONO)

@@ -6,7 +6,6 @@ What a grid is stands in `_grid_config.py`; the public classes are in `grid.py` 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
@@ -15,6 +14,7 @@ import numpy as np
 
 from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, Lengths
+from exactrnn._dropout import Masks
 from exactrnn._grid_config import OUTPUTS, GridConfig
 from exactrnn._weights import Packs, ParameterStore
 
@@ -128,13 +128,7 @@ class GridStack:
     ) -> None:
         self.config = config
         self.store = GridStore(cast(Any, config), weights)
-        self._generator = generator
-        self._lock = threading.Lock()
-
-    def generator_state(self) -> dict[str, Any]:
-        """Return where the random numbers stand, as plain values."""
-        with self._lock:
-            return dict(self._generator.state)
+        self.masks = Masks(config, generator)
 
     def run(self, call: GridCall, direction: int, ends: tuple[Pair, ...]) -> None:
         """Compute the far borders into `ends`."""

@@ -26,7 +26,7 @@ from exactrnn import _checks, _core
 from exactrnn._checks import Array, Lengths
 from exactrnn._grid import GridCall, GridRun, GridStack, Pair, line_mask
 from exactrnn._grid_config import GridConfig
-from exactrnn._stack import Call, draw_masks
+from exactrnn._stack import Call
 from exactrnn._weights import Packs
 
 DEPTH, TIME = 0, 1
@@ -97,8 +97,12 @@ class TimeDepthStack(GridStack):
         self, call: Call, y: Array
     ) -> tuple[tuple[Array, ...], TimeDepthRun]:
         """Compute as `run`, with dropout, and keep what `run_back` needs."""
-        with self._lock:
-            masks = draw_masks(self.config, call, self._generator)
+        with self.masks.drawn(*call.x.shape[:2]) as masks:
+            return self._run_keeping(call, y, masks)
+
+    def _run_keeping(
+        self, call: Call, y: Array, masks: Sequence[Array]
+    ) -> tuple[tuple[Array, ...], TimeDepthRun]:
         state_out = self._new_states(call)
         runs: list[tuple[GridRun, ...]] = []
         for direction in range(self.config.directions):

@@ -387,7 +387,7 @@ class Module(Generic[S]):
         return {
             "arguments": self.arguments(),
             "weights": self._stack.store.copies(),
-            "generator": self._stack.generator_state(),
+            "generator": self._stack.masks.generator_state(),
             "added": added,
         }
 

@@ -7,16 +7,16 @@ it. Dropout between the layers happens here, in `run_keeping` and `run_back`.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
-from exactrnn import _checks, _core, _init, engine
+from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, Lengths
 from exactrnn._config import LEAK_ROLE, Config
+from exactrnn._dropout import Masks
 from exactrnn._weights import ParameterStore
 
 
@@ -55,18 +55,6 @@ class Run:
     cells: tuple[Array | None, ...]
 
 
-def draw_masks(config: Any, call: Call, generator: np.random.PCG64) -> list[Array]:
-    """Return the dropout masks [T, B, D*O] between the layers; none without dropout."""
-    if config.dropout == 0.0:
-        return []
-    steps, rows, _ = call.x.shape
-    shape = (steps, rows, config.directions * config.output_size)
-    return [
-        _init.draw_mask(shape, config.dropout, config.dtype, generator)
-        for _ in range(config.num_layers - 1)
-    ]
-
-
 class Stack:
     """Options, weights and random numbers of a layer, and its runs.
 
@@ -88,13 +76,7 @@ class Stack:
     ) -> None:
         self.config = config
         self.store = ParameterStore(config, weights)
-        self._generator = generator
-        self._lock = threading.Lock()
-
-    def generator_state(self) -> dict[str, Any]:
-        """Return where the random numbers stand, as plain values."""
-        with self._lock:
-            return dict(self._generator.state)
+        self.masks = Masks(config, generator)
 
     def run(self, call: Call, y: Array) -> tuple[Array, ...]:
         """Compute the output into `y` [T, B, D*O] and return the final states."""
@@ -123,12 +105,16 @@ class Stack:
 
     def run_keeping(self, call: Call, y: Array) -> tuple[tuple[Array, ...], Run]:
         """Compute as `run`, with dropout, and keep what `run_back` needs."""
+        with self.masks.drawn(*call.x.shape[:2]) as masks:
+            return self._run_keeping(call, y, masks)
+
+    def _run_keeping(
+        self, call: Call, y: Array, masks: list[Array]
+    ) -> tuple[tuple[Array, ...], Run]:
         packs = self.store.packs(engine.isa(), backward=True)
         threads = engine.get_num_threads()
         state_out = self._new_states(call)
         top = self.config.num_layers - 1
-        with self._lock:
-            masks = draw_masks(self.config, call, self._generator)
         inputs, kept = [call.x], []
         cells = [self._new_cells(layer, call) for layer in range(top + 1)]
         for layer, panels in enumerate(packs.panels):

@@ -94,7 +94,7 @@ def save(layer: Module[Any] | EchoState, path: str | os.PathLike[str]) -> None:
         "class": type(layer).__name__,
         "arguments": layer.arguments(),
         "numerics": NUMERICS_VERSION,
-        "generator": layer._stack.generator_state(),
+        "generator": layer._stack.masks.generator_state(),
     }
     write_file(path, layer.state_dict(), description)
 

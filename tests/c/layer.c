@@ -1,64 +1,32 @@
-/* One layer, forward and back, through the public C interface alone: numbers from
- * standard input, results to standard output, both raw arrays in this machine's bytes.
+/* One layer, forward and back, through the public C interface alone (see arrays.h).
  *
- *     driver ISA f32|f64 CELL T B I H O D THREADS OPTIONS ACTIVATIONS [SIZE PERIOD]...
+ *     layer ISA f32|f64 CELL T B I H O D THREADS BARE OPTIONS ACTIVATIONS
+ *           [SIZE PERIOD]...
  *
+ *     BARE         1: whatever may be NULL is NULL: lengths, clock, states, dstates
  *     OPTIONS      peepholes, omit, coupled, full_gate_recurrence, clip, cells
  *     ACTIVATIONS  three of enum xr_activation
  *     SIZE PERIOD  of each module
  *
- * in    lengths [B] and clock [B] (int64), for each direction the weights that the cell
- *       has, in the order of struct xr_weights, x [T, B, I], states, dy, like y,
- *       dstates; lower and dupper [D, T, B, H] for a cell that takes a lower state
+ * in    unless bare lengths [B] and clock [B] (int64); for each direction the weights
+ *       that the cell has, in the order of struct xr_weights, x [T, B, I], states,
+ *       dy, like y, dstates, the states both unless bare; lower and dupper
+ *       [D, T, B, H] for a cell that takes a lower state
  * out   y, states, dx, dstates, for each direction the gradients of the weights; upper
  *       and dlower where lower was read
  *
- * test_emulated.py builds it for other processors and compares every bit.
+ * Inference, which keeps nothing for backward, must give the y and states of training.
  */
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "arrays.h"
 
-#include "exactrnn.h"
-
-enum { ROLES = 8, FIRST_OPTION = 11, FIRST_ACTIVATION = 17, FIRST_MODULE = 20 };
+enum { ROLES = 8, FIRST_OPTION = 12, FIRST_ACTIVATION = 18, FIRST_MODULE = 21 };
 
 struct sizes {
-    ptrdiff_t T, B, I, H, O, D;
+    ptrdiff_t T, B, I, H, D;
+    ptrdiff_t Y; /* columns of y */
     size_t element;
+    int bare;
 };
-
-static void fail(const char *what)
-{
-    fprintf(stderr, "driver: %s\n", what);
-    exit(1);
-}
-
-static void *allocate(size_t bytes)
-{
-    size_t blocks = bytes / XR_ALIGNMENT + 1;
-    void *memory = aligned_alloc(XR_ALIGNMENT, blocks * XR_ALIGNMENT);
-    if (memory == NULL) {
-        fail("out of memory");
-    }
-    return memset(memory, 0, blocks * XR_ALIGNMENT);
-}
-
-static void *read_array(ptrdiff_t count, size_t element)
-{
-    void *array = allocate((size_t)count * element);
-    if (fread(array, element, (size_t)count, stdin) != (size_t)count) {
-        fail("input ends early");
-    }
-    return array;
-}
-
-static void write_array(const void *array, ptrdiff_t count, size_t element)
-{
-    if (fwrite(array, element, (size_t)count, stdout) != (size_t)count) {
-        fail("cannot write");
-    }
-}
 
 static struct xr_sequence sequence(void *data, ptrdiff_t width, ptrdiff_t B)
 {
@@ -107,7 +75,8 @@ static void read_weights(struct xr_problem *problem, int d, const struct sizes *
     count_weights(layer, count);
     for (int role = 0; role < ROLES; role++) {
         w[role] = count[role] ? read_array(count[role], n->element) : NULL;
-        dw[role] = count[role] ? allocate((size_t)count[role] * n->element) : NULL;
+        dw[role] =
+            count[role] ? allocate_zeros((size_t)count[role] * n->element) : NULL;
     }
     struct xr_weights weights = {w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]};
     void *packed = allocate(xr_packed_bytes(layer));
@@ -135,7 +104,7 @@ static void *read_padded(const struct xr_problem *problem, const struct sizes *n
 {
     const size_t row = (size_t)n->H * n->element;
     const size_t padded = (size_t)xr_padded_units(problem->layer) * n->element;
-    char *array = allocate((size_t)padded_count(problem, n) * n->element);
+    char *array = allocate_zeros((size_t)padded_count(problem, n) * n->element);
     char *packed = read_array(n->D * n->T * n->B * n->H, n->element);
     for (ptrdiff_t k = 0; k < n->D * n->T * n->B; k++) {
         memcpy(array + (size_t)k * padded, packed + (size_t)k * row, row);
@@ -155,33 +124,34 @@ static void write_padded(const void *array, const struct xr_problem *problem,
 
 static void read_problem(struct xr_problem *problem, const struct sizes *n)
 {
-    const ptrdiff_t columns = n->D * xr_state_width(problem->layer, 0);
-    const ptrdiff_t output = n->T * n->B * columns, input = n->T * n->B * n->I;
+    const ptrdiff_t output = n->T * n->B * n->Y, input = n->T * n->B * n->I;
     const struct xr_cell_info *cell = &problem->layer->info;
     const int states = xr_state_arrays(problem->layer);
-    problem->lengths = read_array(n->B, sizeof(int64_t));
-    problem->clock = read_array(n->B, sizeof(int64_t));
+    problem->lengths = n->bare ? NULL : read_array(n->B, sizeof(int64_t));
+    problem->clock = n->bare ? NULL : read_array(n->B, sizeof(int64_t));
     for (int d = 0; d < n->D; d++) {
         read_weights(problem, d, n);
     }
     problem->x = sequence(read_array(input, n->element), n->I, n->B);
     for (int s = 0; s < states; s++) {
-        problem->state[s] = read_array(state_count(problem, s), n->element);
-        problem->state_out[s] = allocate((size_t)state_count(problem, s) * n->element);
+        const ptrdiff_t count = state_count(problem, s);
+        problem->state[s] = n->bare ? NULL : read_array(count, n->element);
+        problem->state_out[s] = allocate((size_t)count * n->element);
     }
-    problem->dy = sequence(read_array(output, n->element), columns, n->B);
+    problem->dy = sequence(read_array(output, n->element), n->Y, n->B);
     for (int s = 0; s < states; s++) {
-        problem->dstate[s] = read_array(state_count(problem, s), n->element);
-        problem->dstate_out[s] = allocate((size_t)state_count(problem, s) * n->element);
+        const ptrdiff_t count = state_count(problem, s);
+        problem->dstate[s] = n->bare ? NULL : read_array(count, n->element);
+        problem->dstate_out[s] = allocate((size_t)count * n->element);
     }
-    problem->y = sequence(allocate((size_t)output * n->element), columns, n->B);
+    problem->y = sequence(allocate((size_t)output * n->element), n->Y, n->B);
     problem->dx = sequence(allocate((size_t)input * n->element), n->I, n->B);
     if (cell->takes_lower) {
         const size_t bytes = (size_t)padded_count(problem, n) * n->element;
         problem->lower = read_padded(problem, n);
         problem->dupper = read_padded(problem, n);
-        problem->upper = allocate(bytes);
-        problem->dlower = allocate(bytes);
+        problem->upper = allocate_zeros(bytes); /* not written past a row's length */
+        problem->dlower = allocate_zeros(bytes);
     }
 }
 
@@ -189,7 +159,7 @@ static void write_results(const struct xr_problem *problem, const struct sizes *
 {
     const struct xr_cell_info *cell = &problem->layer->info;
     const int states = xr_state_arrays(problem->layer);
-    write_array(problem->y.data, n->T * problem->y.step, n->element);
+    write_array(problem->y.data, n->T * n->B * n->Y, n->element);
     for (int s = 0; s < states; s++) {
         write_array(problem->state_out[s], state_count(problem, s), n->element);
     }
@@ -215,12 +185,40 @@ static void write_results(const struct xr_problem *problem, const struct sizes *
     }
 }
 
-static void run_problem(struct xr_problem *problem)
+static void expect_same(const void *one, const void *other, size_t bytes)
+{
+    if (memcmp(one, other, bytes) != 0) {
+        fail("inference gives other bits than training");
+    }
+}
+
+/* The forward call of `training`, without a cache. */
+static void check_inference(const struct xr_problem *training, const struct sizes *n)
+{
+    const size_t output = (size_t)(n->T * n->B * n->Y) * n->element;
+    const int states = xr_state_arrays(training->layer);
+    struct xr_problem problem = *training;
+    problem.cache = NULL;
+    problem.y.data = allocate(output);
+    for (int s = 0; s < states; s++) {
+        problem.state_out[s] = allocate((size_t)state_count(training, s) * n->element);
+    }
+    problem.scratch = allocate(xr_scratch_bytes(&problem, 0));
+    xr_forward(&problem);
+    expect_same(problem.y.data, training->y.data, output);
+    for (int s = 0; s < states; s++) {
+        const size_t bytes = (size_t)state_count(training, s) * n->element;
+        expect_same(problem.state_out[s], training->state_out[s], bytes);
+    }
+}
+
+static void run_problem(struct xr_problem *problem, const struct sizes *n)
 {
     problem->cache = allocate(xr_cache_layout(problem).bytes);
     problem->scratch = allocate(xr_scratch_bytes(problem, 0));
     xr_forward(problem);
     free(problem->scratch);
+    check_inference(problem, n);
     problem->scratch = allocate(xr_scratch_bytes(problem, 1));
     xr_backward(problem);
 }
@@ -237,10 +235,9 @@ static void read_modules(struct xr_layer *layer, int argc, char **argv)
 
 static struct xr_layer read_layer(int argc, char **argv)
 {
-    const enum xr_dtype dtype = strcmp(argv[2], "f32") == 0 ? XR_F32 : XR_F64;
     char **option = argv + FIRST_OPTION;
     struct xr_layer layer = {
-        .engine = xr_find_engine(argv[1], dtype),
+        .engine = xr_find_engine(argv[1], dtype_of(argv[2])),
         .cell = find_cell(argv[3]),
         .I = atoi(argv[6]),
         .H = atoi(argv[7]),
@@ -266,23 +263,25 @@ static struct xr_layer read_layer(int argc, char **argv)
 int main(int argc, char **argv)
 {
     if (argc < FIRST_MODULE) {
-        fail("arguments are missing: see the head of driver.c");
+        fail("arguments are missing: see the head of layer.c");
     }
+    use_every_thread();
     const struct xr_layer layer = read_layer(argc, argv);
     struct sizes n = {.T = atoi(argv[4]),
                       .B = atoi(argv[5]),
                       .I = layer.I,
                       .H = layer.H,
-                      .O = layer.O,
                       .D = atoi(argv[9]),
-                      .element = strcmp(argv[2], "f32") == 0 ? 4 : 8};
+                      .Y = atoi(argv[9]) * xr_state_width(&layer, 0),
+                      .element = element_bytes(argv[2]),
+                      .bare = atoi(argv[11])};
     struct xr_problem problem = {.layer = &layer,
                                  .directions = (int)n.D,
                                  .threads = atoi(argv[10]),
                                  .T = n.T,
                                  .B = n.B};
     read_problem(&problem, &n);
-    run_problem(&problem);
+    run_problem(&problem, &n);
     write_results(&problem, &n);
     return 0;
 }

@@ -1,0 +1,68 @@
+/* What the programs of tests/c_programs.py share: numbers from standard input, results
+ * to standard output, both raw arrays in this machine's bytes.
+ *
+ * Every array is as long as asked and no byte longer, so that an address sanitizer sees
+ * the first one past its end; memory to be written is filled with NaN, so that what is
+ * read before it is written shows in the results.
+ */
+#ifndef ARRAYS_H
+#define ARRAYS_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "exactrnn.h"
+
+static inline void fail(const char *what)
+{
+    fprintf(stderr, "%s\n", what);
+    exit(1);
+}
+
+static inline void *allocate_filled(size_t bytes, int byte)
+{
+    void *memory;
+    if (posix_memalign(&memory, XR_ALIGNMENT, bytes ? bytes : 1) != 0) {
+        fail("out of memory");
+    }
+    return memset(memory, byte, bytes);
+}
+
+static inline void *allocate(size_t bytes) { return allocate_filled(bytes, 0xff); }
+
+static inline void *allocate_zeros(size_t bytes) { return allocate_filled(bytes, 0); }
+
+static inline void *read_array(ptrdiff_t count, size_t element)
+{
+    void *array = allocate((size_t)count * element);
+    if (fread(array, element, (size_t)count, stdin) != (size_t)count) {
+        fail("input ends early");
+    }
+    return array;
+}
+
+static inline void write_array(const void *array, ptrdiff_t count, size_t element)
+{
+    if (fwrite(array, element, (size_t)count, stdout) != (size_t)count) {
+        fail("cannot write");
+    }
+}
+
+static inline enum xr_dtype dtype_of(const char *name)
+{
+    return strcmp(name, "f32") == 0 ? XR_F32 : XR_F64;
+}
+
+static inline size_t element_bytes(const char *name)
+{
+    return dtype_of(name) == XR_F32 ? 4 : 8;
+}
+
+/* Calls of any size use all threads they are given. */
+static inline void use_every_thread(void)
+{
+    xr_thread_work = (struct xr_thread_work){.call = 0, .step = 0};
+}
+
+#endif

@@ -1,0 +1,205 @@
+/* One grid, forward and back (see arrays.h and kernels/grid.h).
+ *
+ *     grid ISA f32|f64 H B THREADS TANH_OUTSIDE TIED RAGGED SETS [DIMENSION]...
+ *
+ *     TIED       1: all dimensions of a set have the weights of the first
+ *     DIMENSION  five numbers: SIZE SET_STEP PHASE MEMORY ACTIVATION
+ *
+ * in    lengths [B, N] (int64) if ragged; for each set and dimension (if tied, each
+ *       set) w and b; for each dimension h and m, then for each dh and dm
+ * out   for each dimension h_out and m_out, then for each dh_out and dm_out; dw and db
+ *       as the weights were read
+ *
+ * Without a cache, as in inference, the far borders must be the same.
+ */
+#include "arrays.h"
+#include "kernels/grid.h"
+
+enum { FIRST_DIMENSION = 10, DIMENSION_WORDS = 5, MAX_SETS = 16 };
+
+struct call {
+    const struct xr_grid *kernels;
+    size_t element;
+    int tied, ragged;
+    struct xr_grid_block block;
+    struct xr_grid_problem problem;
+    const void *packed[MAX_SETS * XR_GRID_DIMS];
+    const void *packed_backward[MAX_SETS * XR_GRID_DIMS];
+    void *dw[MAX_SETS * XR_GRID_DIMS], *db[MAX_SETS * XR_GRID_DIMS];
+};
+
+static void read_words(struct call *call, int argc, char **argv)
+{
+    struct xr_grid_block *block = &call->block;
+    struct xr_grid_problem *problem = &call->problem;
+    call->kernels = xr_find_grid(argv[1], dtype_of(argv[2]));
+    if (call->kernels == NULL) {
+        fail("this machine does not run that instruction set");
+    }
+    call->element = element_bytes(argv[2]);
+    block->H = atoi(argv[3]);
+    problem->block = block;
+    problem->B = atoi(argv[4]);
+    problem->threads = atoi(argv[5]);
+    block->tanh_outside = atoi(argv[6]);
+    call->tied = atoi(argv[7]);
+    call->ragged = atoi(argv[8]);
+    problem->sets = atoi(argv[9]);
+    block->N = (argc - FIRST_DIMENSION) / DIMENSION_WORDS;
+    if (block->N < 1 || block->N > XR_GRID_DIMS || problem->sets > MAX_SETS) {
+        fail("arguments: see the head of grid.c");
+    }
+    for (int k = 0; k < block->N; k++) {
+        char **word = argv + FIRST_DIMENSION + k * DIMENSION_WORDS;
+        problem->size[k] = atoi(word[0]);
+        problem->set_step[k] = atoi(word[1]);
+        block->phase[k] = atoi(word[2]);
+        block->memory[k] = atoi(word[3]);
+        block->activation[k] = (enum xr_activation)atoi(word[4]);
+    }
+}
+
+static ptrdiff_t rows_of(const struct call *call, int k)
+{
+    return (call->block.memory[k] ? 4 : 1) * call->block.H;
+}
+
+static ptrdiff_t weight_count(const struct call *call, int k)
+{
+    return rows_of(call, k) * call->block.N * call->block.H;
+}
+
+static void read_weights(struct call *call, ptrdiff_t at, int k)
+{
+    const struct xr_grid *kernels = call->kernels;
+    const ptrdiff_t count = weight_count(call, k), rows = rows_of(call, k);
+    void *w = read_array(count, call->element);
+    void *b = read_array(rows, call->element);
+    void *packed = allocate_zeros(kernels->packed_bytes(&call->block, k, 0));
+    void *packed_backward = allocate_zeros(kernels->packed_bytes(&call->block, k, 1));
+    kernels->pack(&call->block, k, w, b, packed);
+    kernels->pack_backward(&call->block, k, w, packed_backward);
+    free(w);
+    free(b);
+    call->packed[at] = packed;
+    call->packed_backward[at] = packed_backward;
+    call->dw[at] = allocate_zeros((size_t)count * call->element);
+    call->db[at] = allocate_zeros((size_t)rows * call->element);
+}
+
+static void read_sets(struct call *call)
+{
+    const int N = call->block.N;
+    for (ptrdiff_t at = 0; at < call->problem.sets * N; at++) {
+        const int k = (int)(at % N);
+        if (k == 0 || !call->tied) {
+            read_weights(call, at, k);
+            continue;
+        }
+        call->packed[at] = call->packed[at - k];
+        call->packed_backward[at] = call->packed_backward[at - k];
+        call->dw[at] = call->dw[at - k];
+        call->db[at] = call->db[at - k];
+    }
+    call->problem.packed = call->packed;
+    call->problem.packed_backward = call->packed_backward;
+    call->problem.dw = call->dw;
+    call->problem.db = call->db;
+}
+
+static ptrdiff_t border_count(const struct call *call, int k)
+{
+    ptrdiff_t count = call->problem.B * call->block.H;
+    for (int j = 0; j < call->block.N; j++) {
+        count *= j == k ? 1 : call->problem.size[j];
+    }
+    return count;
+}
+
+static void read_borders(const struct call *call, const void **h, const void **m)
+{
+    for (int k = 0; k < call->block.N; k++) {
+        const ptrdiff_t count = border_count(call, k);
+        h[k] = read_array(count, call->element);
+        m[k] = call->block.memory[k] ? read_array(count, call->element) : NULL;
+    }
+}
+
+static void new_borders(const struct call *call, void **h, void **m)
+{
+    for (int k = 0; k < call->block.N; k++) {
+        const size_t bytes = (size_t)border_count(call, k) * call->element;
+        h[k] = allocate(bytes);
+        m[k] = call->block.memory[k] ? allocate(bytes) : NULL;
+    }
+}
+
+static void write_borders(const struct call *call, void *const *h, void *const *m)
+{
+    for (int k = 0; k < call->block.N; k++) {
+        write_array(h[k], border_count(call, k), call->element);
+        if (m[k] != NULL) {
+            write_array(m[k], border_count(call, k), call->element);
+        }
+    }
+}
+
+static void check_inference(const struct call *call)
+{
+    struct xr_grid_problem problem = call->problem;
+    problem.cache = NULL;
+    new_borders(call, problem.h_out, problem.m_out);
+    problem.scratch = allocate(call->kernels->scratch_bytes(&problem, 0));
+    call->kernels->forward(&problem);
+    for (int k = 0; k < call->block.N; k++) {
+        const size_t bytes = (size_t)border_count(call, k) * call->element;
+        const void *m = problem.m_out[k];
+        if (memcmp(problem.h_out[k], call->problem.h_out[k], bytes) != 0 ||
+            (m != NULL && memcmp(m, call->problem.m_out[k], bytes) != 0)) {
+            fail("inference gives other bits than training");
+        }
+    }
+}
+
+static void run_call(struct call *call)
+{
+    const struct xr_grid *kernels = call->kernels;
+    struct xr_grid_problem *problem = &call->problem;
+    problem->cache = allocate(kernels->cache_layout(problem).bytes);
+    problem->scratch = allocate(kernels->scratch_bytes(problem, 0));
+    kernels->forward(problem);
+    free(problem->scratch);
+    check_inference(call);
+    problem->scratch = allocate(kernels->scratch_bytes(problem, 1));
+    kernels->backward(problem);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < FIRST_DIMENSION) {
+        fail("arguments are missing: see the head of grid.c");
+    }
+    static struct call call;
+    struct xr_grid_problem *problem = &call.problem;
+    use_every_thread();
+    read_words(&call, argc, argv);
+    if (call.ragged) {
+        problem->lengths = read_array(problem->B * call.block.N, sizeof(int64_t));
+    }
+    read_sets(&call);
+    read_borders(&call, problem->h, problem->m);
+    read_borders(&call, problem->dh, problem->dm);
+    new_borders(&call, problem->h_out, problem->m_out);
+    new_borders(&call, problem->dh_out, problem->dm_out);
+    run_call(&call);
+    write_borders(&call, problem->h_out, problem->m_out);
+    write_borders(&call, problem->dh_out, problem->dm_out);
+    for (ptrdiff_t at = 0; at < problem->sets * call.block.N; at++) {
+        const int k = (int)(at % call.block.N);
+        if (k == 0 || !call.tied) {
+            write_array(call.dw[at], weight_count(&call, k), call.element);
+            write_array(call.db[at], rows_of(&call, k), call.element);
+        }
+    }
+    return 0;
+}
