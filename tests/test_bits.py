@@ -19,7 +19,7 @@ from bits import (
     run_layer,
     run_twin,
 )
-from variants import CELLS, VARIANTS, make_layer
+from variants import NETWORKS, VARIANTS, make_layer
 
 import exactrnn as xr
 
@@ -41,7 +41,7 @@ PROBLEMS = {
     "gaps in several chunks": (36, 16, 2, 3, {"lengths": [36, 0, 3, 17, *[36, 1] * 6]}),
 }  # fmt: skip
 FEW = ("ragged", "stacked, ragged, both directions")
-NAMES = (*CELLS, *VARIANTS)
+NAMES = (*NETWORKS, *VARIANTS)
 
 
 @functools.cache

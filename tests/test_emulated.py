@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bits import assert_same_bits
-from variants import CELLS, CSRC, DTYPES, ROOT, make_layer
+from variants import CELLS, CSRC, DTYPES, NETWORKS, ROOT, make_layer
 
 import exactrnn as xr
 from exactrnn.reference import direction_backward, direction_forward, layer_direction
@@ -54,7 +54,7 @@ KERNELS = [(target, isa) for target in TARGETS for isa in TARGETS[target].isas]
 # T, B, I, H, D, threads. 17 and 33 leave part of a vector on every instruction set.
 SIZES = [(5, 3, 17, 33, 2, 1), (3, 9, 16, 16, 1, 2), (4, 1, 1, 50, 1, 2)]
 VARIANTS = ("lstm-everything", "lstm-fgr-cifg-clip", "clockwork-unordered")
-CASES = [(cell, sizes) for cell in CELLS for sizes in SIZES]
+CASES = [(cell, sizes) for cell in NETWORKS for sizes in SIZES]
 CASES += [(variant, SIZES[0]) for variant in VARIANTS]
 
 # The numbers that exactrnn.h gives these names.
