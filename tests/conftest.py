@@ -11,9 +11,9 @@ import variants
 import exactrnn as xr
 
 
-@pytest.fixture(params=variants.CELLS)
+@pytest.fixture(params=variants.NETWORKS)
 def cell(request):
-    """A cell's name in csrc/kernels/cells.def."""
+    """A cell's name in csrc/kernels/cells.def, or another network's."""
     return request.param
 
 

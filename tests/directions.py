@@ -47,7 +47,7 @@ KINDS = {
     "leaky": {},
     "leaky identity": {"activations": ("identity",)},
     "depth_gated": {},
-    "clockwork": {"sizes": (I, 6), "options": {"modules": UNSORTED}},
+    "rnn modules": {"sizes": (I, 6), "options": {"modules": UNSORTED}},
 }
 """Every cell, and options that change what the engine does: for `make_direction`."""
 

@@ -19,7 +19,7 @@ from bits import (
     run_layer,
     run_twin,
 )
-from variants import CELLS, VARIANTS, make_layer
+from variants import NETWORKS, VARIANTS, make_layer
 
 import exactrnn as xr
 
@@ -41,7 +41,7 @@ PROBLEMS = {
     "gaps in several chunks": (36, 16, 2, 3, {"lengths": [36, 0, 3, 17, *[36, 1] * 6]}),
 }  # fmt: skip
 FEW = ("ragged", "stacked, ragged, both directions")
-NAMES = (*CELLS, *VARIANTS)
+NAMES = (*NETWORKS, *VARIANTS)
 
 
 @functools.cache
@@ -141,3 +141,38 @@ def test_vanishing_values_are_stored_as_zero(cell, isa, dtype):
     assert (gradients != 0).any()
     assert (np.abs(gradients[gradients != 0]) >= least).all()
     assert not np.signbit(gradients[gradients == 0]).any()
+
+
+# Modules of a clockwork network: without padding between them, with some, in the order
+# of their periods and in another, a slow one alone; rows with the same clock, and each
+# with its own.
+MODULES = {
+    "one": ((3,), (17,)),
+    "no padding": ((1, 2, 4), (16, 32, 48)),
+    "no padding, unordered": ((4, 1, 2, 4), (16, 16, 48, 32)),
+    "padding behind the second": ((1, 2, 4), (32, 10, 22)),
+    "padding before the last, two alike": ((2, 3, 2, 1), (16, 16, 1, 40)),
+}
+
+
+@functools.cache
+def modules_and_expected(name, in_step, lengths, dtype):
+    periods, sizes = MODULES[name]
+    options = {"periods": periods, "module_sizes": sizes, "bidirectional": True}
+    layer = xr.ClockworkRNN(5, sum(sizes), dtype=dtype, seed=4, **options)
+    problem = random_problem(layer, 9, 3, lengths, seed=5)
+    h, clock = problem["state"]
+    problem["state"] = h, np.full_like(clock, 2) if in_step else clock
+    return layer, problem, run_twin(layer, **problem)
+
+
+@pytest.mark.parametrize("lengths", [None, (9, 4, 7)], ids=["full", "ragged"])
+@pytest.mark.parametrize("in_step", [True, False], ids=["in_step", "apart"])
+@pytest.mark.parametrize("name", MODULES, ids=lambda name: name.replace(" ", "_"))
+def test_clockwork_modules_equal_twin(isa, dtype, threads, name, in_step, lengths):
+    layer, problem, expected = modules_and_expected(name, in_step, lengths, dtype)
+    for split in SPLITS if threads > 1 else ("by units",):
+        with every_thread_used(split):
+            assert_same_results(run_layer(layer, **problem), expected)
+            y, _ = layer(problem["x"], problem["state"], lengths=lengths)
+        assert_same_bits("y of inference", y, expected["y"])

@@ -12,7 +12,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from variants import CELLS, ROOT
+from variants import NETWORKS, ROOT
 
 DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
@@ -85,7 +85,7 @@ def test_page_of_a_cell_has_an_example_and_a_picture(path):
     assert [heading for heading in headings if heading in expected] == expected
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", NETWORKS)
 def test_every_cell_has_a_page_and_a_picture(cell):
     assert (DOCS / "cells" / f"{PAGE_OF_CELL.get(cell, cell)}.md").is_file()
     assert (DOCS / "figures" / f"{cell}.svg").is_file()

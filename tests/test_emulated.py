@@ -12,7 +12,7 @@ from itertools import product
 
 import pytest
 from c_programs import FLAGS, Build, Case, Programs, isa_flags
-from variants import CELLS, DTYPES, ROOT
+from variants import DTYPES, NETWORKS, ROOT
 
 import exactrnn as xr
 
@@ -38,7 +38,7 @@ KERNELS = [("aarch64", "neon"), ("aarch64", "scalar"), ("s390x", "scalar")]
 # T, B, I, H, D; threads. 17 and 33 leave part of a vector on every instruction set.
 SIZES = {(5, 3, 17, 33, 2): 1, (3, 9, 16, 16, 1): 2, (4, 1, 1, 50, 1): 2}
 VARIANTS = ("lstm-everything", "lstm-fgr-cifg-clip", "clockwork-unordered")
-CASES = [Case(cell, *sizes) for cell in CELLS for sizes in SIZES]
+CASES = [Case(cell, *sizes) for cell in NETWORKS for sizes in SIZES]
 CASES += [Case(variant, *next(iter(SIZES))) for variant in VARIANTS]
 
 

@@ -178,7 +178,8 @@ def assert_equations_hold(name, problem):
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_cells_are_their_equations(kind, reverse):
-    assert_equations_hold(kind.split()[0], kind_problem(kind, reverse=reverse))
+    name = "clockwork" if kind == "rnn modules" else kind.split()[0]
+    assert_equations_hold(name, kind_problem(kind, reverse=reverse))
 
 
 @pytest.mark.parametrize(

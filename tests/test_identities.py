@@ -24,7 +24,6 @@ from directions import (
 from exactrnn._arith import CHUNK, long_sum
 from exactrnn._sequence import flat
 from exactrnn._sequence_backward import add_vector_gradients
-from exactrnn.cells import CELLS
 
 CLOSED, OPEN = -1000.0, 40.0
 """Pre-activations whose sigmoid is 0 (or next to nothing) and exactly 1."""
@@ -315,9 +314,7 @@ def test_units_that_leak_everything_are_plain():
 def clockwork_like(plain, modules):
     """Return a plain problem as one of a clockwork layer; its clocks stand at 0."""
     rows = plain.x.shape[1]
-    direction = replace(
-        plain.direction, cell=CELLS["clockwork"], options={"modules": modules}
-    )
+    direction = replace(plain.direction, options={"modules": modules})
     return replace(plain, direction=direction, clock=np.zeros(rows, np.int64))
 
 
@@ -335,7 +332,7 @@ def test_modules_in_another_order_compute_the_same():
     units = np.split(np.arange(6), np.cumsum(sizes)[:-1])
     moved = np.concatenate([units[m] for m in order])
     modules = tuple(zip(sizes, periods, strict=True))
-    direction = make_direction("clockwork", sizes=(I, 6), options={"modules": modules})
+    direction = make_direction("rnn", sizes=(I, 6), options={"modules": modules})
     problem = make_problem(direction, steps=6)
     w = direction.weights
     other = problem.changed(
@@ -364,7 +361,7 @@ def test_modules_in_another_order_compute_the_same():
 
 def test_a_module_between_its_ticks_passes_state_and_error_on():
     direction = make_direction(
-        "clockwork", sizes=(I, 4), options={"modules": ((2, 1), (2, 4))}
+        "rnn", sizes=(I, 4), options={"modules": ((2, 1), (2, 4))}
     )
     problem = make_problem(direction, steps=3)
     problem.clock = np.array([1, 5, 9])
@@ -382,7 +379,7 @@ def test_a_module_between_its_ticks_passes_state_and_error_on():
 
 def test_a_clock_shifts_the_ticks_of_its_row_alone():
     options = {"modules": ((1, 1), (1, 2), (1, 3))}
-    problem = make_problem(make_direction("clockwork", options=options), steps=7)
+    problem = make_problem(make_direction("rnn", options=options), steps=7)
     problem.clock = np.array([0, 2, 5])
     _, _, cache = problem.forward()
     clocks = np.arange(7)[:, None] + problem.clock

@@ -11,12 +11,12 @@ from bits import (
     rows_of,
     run_layer,
 )
-from variants import CELLS, VARIANTS, make_layer
+from variants import NETWORKS, VARIANTS, make_layer
 
 T, I, H = 6, 5, 37
 LENGTHS = [6, 2, 0, 5, 1, 6, 3, 4, 4, 6, 2, 1, 0, 3, 5, 6, 1]
 
-every_name = pytest.mark.parametrize("name", [*CELLS, *VARIANTS])
+every_name = pytest.mark.parametrize("name", [*NETWORKS, *VARIANTS])
 
 
 def ragged_layer(cell, dtype, **options):

@@ -26,13 +26,13 @@ from truth import (
     draw_weights,
     run_layer,
 )
-from variants import CELLS, VARIANTS, options_of
+from variants import NETWORKS, VARIANTS, options_of
 
 from exactrnn.bench.rivals.torch_loop_rival import make_loop
 from exactrnn.grid_layer import TimeDepthGridLSTM
 from exactrnn.layers import LeakyRNN
 
-NAMES = (*CELLS, *VARIANTS)
+NAMES = (*NETWORKS, *VARIANTS)
 
 
 # torch

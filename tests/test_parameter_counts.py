@@ -77,7 +77,7 @@ def clockwork_count(sizes, periods):
     """Return how many recurrent weights a clockwork layer computes with."""
     modules = tuple(zip(sizes, periods, strict=True))
     direction = make_direction(
-        "clockwork", sizes=(1, sum(sizes)), options={"modules": modules}
+        "rnn", sizes=(1, sum(sizes)), options={"modules": modules}
     )
     blocks = direction.recurrent_blocks
     return sum(direction.entries(block).size for block in blocks)

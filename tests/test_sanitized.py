@@ -14,7 +14,7 @@ from bits import random_array
 from c_programs import ACTIVATIONS, Build, Case, Programs, describe_run
 from c_programs import make_problem as make_layer_problem
 from grids import make_grid, random_borders, run_twin
-from variants import CELLS, DTYPES, VARIANTS
+from variants import DTYPES, NETWORKS, VARIANTS
 
 import exactrnn as xr
 from exactrnn import _dense_reference as dense_twin
@@ -43,8 +43,8 @@ every_run = pytest.mark.parametrize(
 
 # T, B, I, H, D: rows shared among threads, then directions, then units.
 SIZES = [(5, 3, 17, 33, 2), (3, 9, 16, 16, 1), (4, 1, 1, 50, 1)]
-LAYERS = [Case(cell, *sizes) for cell in CELLS for sizes in SIZES]
-LAYERS += [Case(cell, 2, 1, 5, 16, 2, bare=True) for cell in CELLS]
+LAYERS = [Case(cell, *sizes) for cell in NETWORKS for sizes in SIZES]
+LAYERS += [Case(cell, 2, 1, 5, 16, 2, bare=True) for cell in NETWORKS]
 LAYERS += [Case(variant, 3, 2, 3, 18, 1) for variant in VARIANTS]
 
 GRIDS = {

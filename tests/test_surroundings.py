@@ -15,7 +15,7 @@ import textwrap
 import numpy as np
 import pytest
 from bits import assert_same_results, every_thread_used, random_problem, run_layer
-from variants import CELLS, make_layer
+from variants import NETWORKS, make_layer
 
 import exactrnn as xr
 
@@ -68,7 +68,7 @@ WITH_NUMBERS = ("lstm-clip", "leaky-learned", "leaky-per-unit")
 
 @needs_mxcsr
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", [*CELLS, *WITH_NUMBERS])
+@pytest.mark.parametrize("name", [*NETWORKS, *WITH_NUMBERS])
 def test_the_callers_mode_changes_nothing_and_is_found_again(name, isa, mode):
     environment = FloatingPointEnvironment()
     layer = make_layer(name, 3, 17, seed=1, bidirectional=True)

@@ -51,7 +51,7 @@ def assert_flushed(array):
 
 
 @pytest.mark.parametrize(
-    ("kind", "clock"), [*((kind, 0) for kind in LAYERS), ("clockwork", 1)]
+    ("kind", "clock"), [*((kind, 0) for kind in LAYERS), ("rnn modules", 1)]
 )
 def test_vanishing_gradients_are_stored_as_plus_zero(kind, clock):
     direction = make_layer(kind)

@@ -75,7 +75,7 @@ def test_gradients_are_central_differences(kind, reverse):
 def test_no_gradient_is_zero_but_where_nothing_is_connected(kind):
     for name, gradient in kind_problem(kind).gradients().items():
         nonzero = np.count_nonzero(gradient)
-        if kind == "clockwork" and name == "w_hh":
+        if kind == "rnn modules" and name == "w_hh":
             assert nonzero == connected(UNSORTED)
         else:
             assert nonzero == gradient.size or "clipped" in kind, name
@@ -181,7 +181,7 @@ def clockworks(draw):
     module = st.tuples(st.integers(1, 2), st.integers(1, 4))
     modules = draw(st.lists(module, min_size=1, max_size=4))
     return make_direction(
-        "clockwork",
+        "rnn",
         sizes=(I, sum(size for size, _ in modules)),
         options={"modules": tuple(modules)},
         seed=draw(st.integers(0, 99)),
@@ -200,7 +200,7 @@ def test_gradients_of_any_clockwork_are_central_differences(
 # The comparison itself
 
 
-@pytest.mark.parametrize("kind", ["lstm linked", "clockwork", "depth_gated"])
+@pytest.mark.parametrize("kind", ["lstm linked", "rnn modules", "depth_gated"])
 def test_a_gradient_that_is_slightly_wrong_is_named(kind):
     problem = kind_problem(kind)
     right, quotients = problem.gradients(), measure(problem)

@@ -23,12 +23,13 @@ def read_def(path):
 
 
 CELLS = read_def(CSRC / "kernels" / "cells.def")
+NETWORKS = (*CELLS, "clockwork")  # which has no cell of its own, but modules
 KNOWN_ISAS = read_def(CSRC / "isas.def")
 ISAS = xr.isas()
 DTYPES = {"f32": "float32", "f64": "float64"}
 THREADS = (1, 2, 3, 7)
 
-# The public class of each cell, with what chooses the cell. Sizes that depend on the
+# The public class of each network, with what chooses the cell. Sizes that depend on the
 # number of units are functions of it.
 PUBLIC = {
     "rnn": (xr.RNN, {}),

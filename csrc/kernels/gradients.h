@@ -139,24 +139,51 @@ static const elem *operand_of(const struct run *run, const struct weight_job *jo
     return operand_row(run, d, (int)job->source - SOURCE_MADE, b, s) + job->column;
 }
 
-/* Whether a module takes part at time t of row b. */
-static int counts(const struct run *run, int direction, const struct units *module,
-                  ptrdiff_t t, ptrdiff_t b)
+/* A module's steps in one direction; `s` is the last one asked for and `ticks` what it
+ * was told: rows in step have the same answer, which costs a division. */
+struct ticks {
+    const struct run *run;
+    const struct units *module;
+    int direction, ticks;
+    ptrdiff_t s;
+};
+
+static struct ticks ticks_of(const struct run *run, const struct units *module,
+                             int direction)
 {
-    const ptrdiff_t length = length_of(run, b);
-    const ptrdiff_t s = direction == 0 ? t : length - 1 - t;
-    return t < length && takes_part(run, module, b, s);
+    return (struct ticks){run, module, direction, 0, -1};
 }
 
-static void gather_chunk(const struct run *run, const struct weight_job *job,
+/* Whether the module takes part at time t of row b. */
+static int counts(struct ticks *ticks, ptrdiff_t t, ptrdiff_t b)
+{
+    const struct run *run = ticks->run;
+    const ptrdiff_t length = length_of(run, b);
+    const ptrdiff_t s = ticks->direction == 0 ? t : length - 1 - t;
+    if (t >= length) {
+        return 0;
+    }
+    if (s != ticks->s || !run->in_step) {
+        ticks->s = s;
+        ticks->ticks = takes_part(run, ticks->module, b, s);
+    }
+    return ticks->ticks;
+}
+
+static void gather_chunk(const struct weight_job *job, struct ticks *ticks,
                          ptrdiff_t k0, struct chunk *chunk)
 {
+    const struct run *run = ticks->run;
     const ptrdiff_t k1 = min_of(k0 + CHUNK, run->T * run->B);
+    ptrdiff_t t = k0 / run->B, b = k0 % run->B;
     int in_gap = 0;
     chunk->rows = 0;
-    for (ptrdiff_t k = k0; k < k1; k++) {
-        const ptrdiff_t t = k / run->B, b = k % run->B;
-        const int gap = !counts(run, job->direction, job->module, t, b);
+    for (ptrdiff_t k = k0; k < k1; k++, b++) {
+        if (b == run->B) {
+            b = 0;
+            t++;
+        }
+        const int gap = !counts(ticks, t, b);
         if (gap && in_gap) {
             continue;
         }
@@ -235,12 +262,13 @@ static void run_weight_job(const struct run *run, const struct weight_job *job,
                            elem *buffer)
 {
     struct chunk chunk;
+    struct ticks ticks = ticks_of(run, job->module, job->direction);
     elem *row = buffer;
     elem *bias = row + gates_most(run);
     elem *da = bias + gates_most(run);
     elem *operand = da + CHUNK * gates_most(run);
     for (ptrdiff_t k0 = 0; k0 < run->T * run->B; k0 += CHUNK) {
-        gather_chunk(run, job, k0, &chunk);
+        gather_chunk(job, &ticks, k0, &chunk);
         pack_operand(&chunk, job->columns, operand);
         pack_gates(run, job, &chunk, da, row, bias);
         weight_products(job, chunk.rows, da, operand);
@@ -264,18 +292,23 @@ static void recurrence_gradients(const struct run *run, int direction,
         const struct units own = target_units(run->layer, recurrence, units[m]);
         int first = 1;
         for (ptrdiff_t there = 0; there < run->modules; there++) {
-            const struct units ends[2] = {
-                thread_share(own, begin, end),
-                source_units(run->layer, recurrence, units[there])};
-            if (ends[0].size > 0 && listens_to(&units[m], &units[there])) {
-                struct weight_job job =
-                    make_job(run, direction, recurrence, &units[m], ends);
-                if (!first) {
-                    memset(job.db, 0, sizeof job.db);
-                }
-                first = 0;
-                run_weight_job(run, &job, buffer);
+            struct units ends[2] = {thread_share(own, begin, end),
+                                    source_units(run->layer, recurrence, units[there])};
+            if (ends[0].size == 0 || !listens_to(&units[m], &units[there])) {
+                continue;
             }
+            while (there + 1 < run->modules &&
+                   listens_to(&units[m], &units[there + 1]) &&
+                   ends[1].at + ends[1].size == units[there + 1].at) {
+                ends[1].size += units[++there].size;
+            }
+            struct weight_job job =
+                make_job(run, direction, recurrence, &units[m], ends);
+            if (!first) {
+                memset(job.db, 0, sizeof job.db);
+            }
+            first = 0;
+            run_weight_job(run, &job, buffer);
         }
     }
 }
@@ -355,10 +388,15 @@ static void weight_gradients(const struct run *run, int rank, int size, elem *bu
     }
 }
 
-/* The part of dx that comes from one module, for those of some rows, k = t*B + b, in
- * which it takes part; on top of what is in c. */
+/* A row of the batch at one time. */
+struct time_row {
+    ptrdiff_t t, b;
+};
+
+/* The part of dx that comes from one module, for those of some rows in which it takes
+ * part; on top of what is in c. */
 static void input_module(const struct run *run, int direction, ptrdiff_t module,
-                         const ptrdiff_t *k, ptrdiff_t rows, elem *buffer,
+                         const struct time_row *waiting, ptrdiff_t rows, elem *buffer,
                          ptrdiff_t gate_rows)
 {
     const struct pack *pack = run->problem->packed_backward[direction];
@@ -371,15 +409,17 @@ static void input_module(const struct run *run, int direction, ptrdiff_t module,
         .pack = (const elem *)pack,
         .operand = pack_operand_of(
             pack, pack_matrix(pack, pack->recurrences, module)->operand),
-        .start = module == 0 && run->modules == 1 ? run->zeros : NULL,
+        .start = run->ticks ? NULL : run->zeros,
     };
     product.operand.k = gate_rows;
+    struct ticks ticks = ticks_of(run, units, direction);
     ptrdiff_t count = 0;
     for (ptrdiff_t i = 0; i < rows; i++) {
-        const ptrdiff_t record = direction * run->T * run->B + k[i];
+        const ptrdiff_t t = waiting[i].t, b = waiting[i].b;
+        const ptrdiff_t record = (direction * run->T + t) * run->B + b;
         da[count] = run->da + record * run->sums * run->Hp;
         c[count] = buffer + i * pack->Ip;
-        count += counts(run, direction, units, k[i] / run->B, k[i] % run->B);
+        count += counts(&ticks, t, b);
     }
     for (ptrdiff_t p = 0; count > 0 && p < matrix->panels.count; p++) {
         product_panel(&product, p, min_of(p + 1, matrix->panels.count - 1), count, da,
@@ -387,25 +427,25 @@ static void input_module(const struct run *run, int direction, ptrdiff_t module,
     }
 }
 
-/* dx of some rows, k = t*B + b. */
-static void input_rows(const struct run *run, const ptrdiff_t *k, ptrdiff_t rows,
-                       elem *buffer)
+/* dx of some rows. */
+static void input_rows(const struct run *run, const struct time_row *waiting,
+                       ptrdiff_t rows, elem *buffer)
 {
     const ptrdiff_t Ip = pad_units(run->I);
     for (int d = 0; d < run->directions; d++) {
         const struct pack *pack = run->problem->packed_backward[d];
         elem *dx = buffer + d * INPUT_ROWS * Ip;
         ptrdiff_t gate_rows = 0;
-        if (run->modules > 1) {
+        if (run->ticks) {
             memset(dx, 0, (size_t)(rows * Ip) * sizeof(elem));
         }
         for (ptrdiff_t m = 0; m < run->modules; m++) {
-            input_module(run, d, m, k, rows, dx, gate_rows);
+            input_module(run, d, m, waiting, rows, dx, gate_rows);
             gate_rows += pack_units_of(pack)[m].size;
         }
     }
     for (ptrdiff_t i = 0; i < rows; i++) {
-        elem *dx = sequence_row(&run->problem->dx, k[i] / run->B, k[i] % run->B);
+        elem *dx = sequence_row(&run->problem->dx, waiting[i].t, waiting[i].b);
         const elem *first = buffer + i * Ip;
         memcpy(dx, first, (size_t)run->I * sizeof(elem));
         if (run->directions == 2) {
@@ -420,14 +460,15 @@ static void input_rows(const struct run *run, const ptrdiff_t *k, ptrdiff_t rows
 /* This thread's share of dx: a run of k. */
 static void input_gradients(const struct run *run, int rank, int size, elem *buffer)
 {
-    ptrdiff_t waiting[INPUT_ROWS];
+    struct time_row waiting[INPUT_ROWS];
     ptrdiff_t rows = 0;
     const ptrdiff_t end = (rank + 1) * (run->T * run->B) / size;
     for (ptrdiff_t k = rank * (run->T * run->B) / size; k < end; k++) {
-        if (k / run->B < length_of(run, k % run->B)) {
-            waiting[rows++] = k;
+        const ptrdiff_t t = k / run->B, b = k % run->B;
+        if (t < length_of(run, b)) {
+            waiting[rows++] = (struct time_row){t, b};
         } else {
-            elem *dx = sequence_row(&run->problem->dx, k / run->B, k % run->B);
+            elem *dx = sequence_row(&run->problem->dx, t, b);
             memset(dx, 0, (size_t)run->I * sizeof(elem));
         }
         if (rows == INPUT_ROWS || (k + 1 == end && rows > 0)) {

@@ -39,13 +39,14 @@ static void pack_operand(const struct chunk *chunk, ptrdiff_t columns, elem *pac
     }
 }
 
-/* Adds one chunk to `gates` rows of dw, `inside` columns each. */
-static void weight_tile(const elem *da, const elem *operand, ptrdiff_t rows,
-                        elem *const *dw, ptrdiff_t gates, ptrdiff_t inside)
+/* Adds one chunk to `gates` rows of dw, at most `most`, `inside` columns each. */
+XR_INLINE void weight_tile_of(const elem *da, const elem *operand, ptrdiff_t rows,
+                              elem *const *dw, ptrdiff_t gates, ptrdiff_t inside,
+                              const int most)
 {
     vec s[TILE_GATES][OPERAND_VECTORS];
 #pragma GCC unroll 12
-    for (int i = 0; i < TILE_GATES; i++) {
+    for (int i = 0; i < most; i++) {
 #pragma GCC unroll 2
         for (int j = 0; j < OPERAND_VECTORS; j++) {
             s[i][j] = vec_zero();
@@ -58,7 +59,7 @@ static void weight_tile(const elem *da, const elem *operand, ptrdiff_t rows,
             right[j] = vec_load(operand + j * VEC_LANES);
         }
 #pragma GCC unroll 12
-        for (int i = 0; i < TILE_GATES; i++) {
+        for (int i = 0; i < most; i++) {
             vec left = vec_set(da[i]);
 #pragma GCC unroll 2
             for (int j = 0; j < OPERAND_VECTORS; j++) {
@@ -68,16 +69,30 @@ static void weight_tile(const elem *da, const elem *operand, ptrdiff_t rows,
     }
     elem chains[TILE_GATES][OPERAND_WIDTH];
 #pragma GCC unroll 12
-    for (int i = 0; i < TILE_GATES; i++) {
+    for (int i = 0; i < most; i++) {
 #pragma GCC unroll 2
         for (int j = 0; j < OPERAND_VECTORS; j++) {
             vec_store(chains[i] + j * VEC_LANES, s[i][j]);
         }
     }
-    for (ptrdiff_t i = 0; i < gates; i++) {
+    for (ptrdiff_t i = 0; i < min_of(gates, most); i++) {
         for (ptrdiff_t j = 0; j < inside; j++) {
             dw[i][j] += chains[i][j];
         }
+    }
+}
+
+/* The same for up to TILE_GATES rows: few of them, as the last ones of 16 or 32 units
+ * are, do not take the time of all. */
+static void weight_tile(const elem *da, const elem *operand, ptrdiff_t rows,
+                        elem *const *dw, ptrdiff_t gates, ptrdiff_t inside)
+{
+    if (3 * gates <= TILE_GATES) {
+        weight_tile_of(da, operand, rows, dw, gates, inside, TILE_GATES / 3);
+    } else if (3 * gates <= 2 * TILE_GATES) {
+        weight_tile_of(da, operand, rows, dw, gates, inside, TILE_GATES / 3 * 2);
+    } else {
+        weight_tile_of(da, operand, rows, dw, gates, inside, TILE_GATES);
     }
 }
 

@@ -23,17 +23,24 @@ struct run {
     const struct xr_cell *cell;
     struct xr_cache_layout cache_at;
     ptrdiff_t T, B, I, H, O, Hp, modules;
+    ptrdiff_t pieces; /* of a row of h that lie in it as in the caller's arrays: one, or
+                       * each module where there is padding between them */
+    int ticks;        /* the units have clocks, even if they are one module */
+    int in_step;      /* all rows have the same clock */
     int directions, states, sums;
     int threads;            /* as many as the call is worth, of those it may have */
     const ptrdiff_t *order; /* [B] rows by falling length */
     struct xr_barrier *barriers;
     const void **pointers; /* [threads, pointers_per_thread] */
     ptrdiff_t pointers_per_thread;
+    struct lane_module *lane_modules; /* [threads, modules] */
     /* forward */
     ptrdiff_t block;       /* steps whose input products are taken at once */
     elem *block_sums;      /* [D, block, B, S, Hp] unless they go to the cache */
     elem *states_buffer;   /* [D, states, 2, B, Hp] without a cache */
     elem *operands_buffer; /* [D, operands, B, Hp] likewise */
+    struct stage *stages;  /* [threads, stages_per_thread]: of a layer, or of modules */
+    ptrdiff_t stages_per_thread;
     /* backward */
     elem *da;             /* [D, T, B, S, Hp] */
     elem *dstates;        /* [D, states, B, Hp] */
@@ -52,6 +59,12 @@ struct range {
     ptrdiff_t begin, end;
 };
 
+/* What a lane has of a module: units, and in a backward step whether it takes part. */
+struct lane_module {
+    struct range units;
+    int ticks;
+};
+
 struct lane {
     const struct run *run;
     const struct pack *pack;
@@ -59,7 +72,8 @@ struct lane {
     ptrdiff_t group, groups; /* rows order[group], order[group + groups], … */
     ptrdiff_t rows;
     struct range panels[2]; /* its share of the panels of H and of O units */
-    struct range units[2];  /* the same in units, of a layer of one module */
+    struct range units[2];  /* the same in units, from the first one to the last */
+    struct lane_module *modules;
     struct xr_barrier *barrier;
     int barrier_size;
     const void **pointers;
@@ -159,6 +173,20 @@ static int takes_part(const struct run *run, const struct units *units, ptrdiff_
     return units->period == 1 || ((clock ? clock[b] : 0) + s) % units->period == 0;
 }
 
+/* The first step from s on in which a module may take part in some row; T or more if
+ * there is none. */
+static ptrdiff_t next_tick(const struct run *run, const struct units *units,
+                           ptrdiff_t s)
+{
+    if (units->period == 1 || !run->in_step) {
+        return s;
+    }
+    const int64_t *clock = run->problem->clock;
+    const int64_t over = ((clock ? clock[0] : 0) + s) % units->period;
+    const int64_t wait = over == 0 ? 0 : units->period - over;
+    return s + (wait < run->T ? (ptrdiff_t)wait : run->T);
+}
+
 /* The sums of row b at step s in the cache. */
 static elem *cached_sums_row(const struct run *run, int direction, ptrdiff_t b,
                              ptrdiff_t s)
@@ -246,11 +274,28 @@ static struct range module_share(const struct lane *lane, ptrdiff_t module,
                           panels->unit + panel_first(panels, share.end) * VEC_LANES};
 }
 
-static struct range lane_units(const struct lane *lane, ptrdiff_t module,
-                               ptrdiff_t kind)
+/* Fills the lane's units, and those of its modules, for which H and O are the same. */
+static void share_units(struct lane *lane)
 {
-    return lane->run->modules == 1 ? lane->units[kind]
-                                   : module_share(lane, module, kind);
+    for (int kind = 0; kind < 2; kind++) {
+        lane->units[kind] = module_share(lane, 0, kind);
+    }
+    for (ptrdiff_t m = 0; lane->run->ticks && m < lane->run->modules; m++) {
+        const struct range units = module_share(lane, m, H_UNITS);
+        struct range *all = &lane->units[H_UNITS];
+        lane->modules[m].units = units;
+        if (units.begin < units.end) {
+            all->begin = all->begin < all->end ? all->begin : units.begin;
+            all->end = units.end;
+        }
+        lane->units[O_UNITS] = *all;
+    }
+}
+
+/* The lane's share of piece m of a row of h. */
+static struct range piece_units(const struct lane *lane, ptrdiff_t m)
+{
+    return lane->run->pieces == 1 ? lane->units[O_UNITS] : lane->modules[m].units;
 }
 
 /* The share of thread `rank` of one direction; no rows where it has none. */
@@ -269,25 +314,26 @@ static struct lane make_lane(const struct run *run, struct split split, int rank
         .barrier = &run->barriers[direction * split.rows + group],
         .barrier_size = split.units,
         .pointers = run->pointers + rank * run->pointers_per_thread,
+        .modules = run->lane_modules + rank * run->modules,
     };
     for (int kind = 0; kind < 2; kind++) {
         const ptrdiff_t panels = lane.pack->panels[kind];
         lane.panels[kind].begin = unit * panels / split.units;
         lane.panels[kind].end = (unit + 1) * panels / split.units;
-        lane.units[kind] = module_share(&lane, 0, kind);
     }
+    share_units(&lane);
     if (turn < split.directions && direction % split.directions == turn) {
         lane.rows = ceil_div(run->B - group, split.rows);
     }
     return lane;
 }
 
-/* The units of h as the caller has them: those of a module, or all O of them. */
-static struct units output_units(const struct run *run, const struct pack *pack,
-                                 ptrdiff_t module)
+/* Piece m of h: the units of a module, or all O of them. */
+static struct units piece_of(const struct run *run, const struct pack *pack,
+                             ptrdiff_t m)
 {
-    struct units units = pack_units_of(pack)[module];
-    units.size = run->layer->modules ? units.size : run->O;
+    struct units units = pack_units_of(pack)[m];
+    units.size = run->pieces == 1 ? run->O : units.size;
     return units;
 }
 
@@ -343,6 +389,27 @@ static void row_to_state(const struct run *run, const elem *row, int direction, 
     }
 }
 
+static int rows_in_step(const struct xr_problem *problem)
+{
+    const int64_t *clock = problem->clock;
+    for (ptrdiff_t b = 1; clock != NULL && b < problem->B; b++) {
+        if (clock[b] != clock[0]) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static ptrdiff_t pieces_of(const struct xr_layer *layer)
+{
+    for (ptrdiff_t m = 0; m < layer->modules - 1; m++) {
+        if (layer->module[m].size % XR_UNIT_BLOCK != 0) {
+            return layer->modules;
+        }
+    }
+    return 1;
+}
+
 /* What forward and backward runs have in common; takes its pieces from the arena. */
 static struct run make_run(const struct xr_problem *problem, const struct xr_cell *cell,
                            struct arena *arena, ptrdiff_t pointers_per_thread)
@@ -360,6 +427,8 @@ static struct run make_run(const struct xr_problem *problem, const struct xr_cel
         .O = problem->layer->O,
         .Hp = xr_padded_units(problem->layer),
         .modules = modules_of(problem->layer),
+        .pieces = pieces_of(problem->layer),
+        .ticks = problem->layer->modules > 0,
         .directions = problem->directions,
         .states = problem->layer->info.states,
         .sums = problem->layer->info.sums,
@@ -372,8 +441,11 @@ static struct run make_run(const struct xr_problem *problem, const struct xr_cel
     run.barriers = arena_take(arena, barriers, sizeof *run.barriers);
     run.pointers =
         arena_take(arena, run.threads * pointers_per_thread, sizeof *run.pointers);
+    run.lane_modules =
+        arena_take(arena, run.threads * run.modules, sizeof *run.lane_modules);
     if (arena->memory != NULL) {
         sort_rows(&run, order, count);
+        run.in_step = rows_in_step(problem);
         memset(run.barriers, 0, (size_t)barriers * sizeof *run.barriers);
     }
     run.order = order;

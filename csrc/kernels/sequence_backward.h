@@ -49,9 +49,9 @@ static void add_output_gradient(const struct lane *lane, int k, ptrdiff_t s,
     const struct run *run = lane->run;
     const int d = lane->direction;
     const ptrdiff_t column = output_column(run, d, k);
-    for (ptrdiff_t m = 0; run->problem->dy.data != NULL && m < run->modules; m++) {
-        const struct units units = output_units(run, lane->pack, m);
-        const struct range share = lane_units(lane, m, O_UNITS);
+    for (ptrdiff_t m = 0; run->problem->dy.data != NULL && m < run->pieces; m++) {
+        const struct units units = piece_of(run, lane->pack, m);
+        const struct range share = piece_units(lane, m);
         const ptrdiff_t first = share.begin - units.at;
         for (ptrdiff_t i = 0; share.begin < share.end && i < alive; i++) {
             const ptrdiff_t b = row_of(lane, i);
@@ -68,7 +68,7 @@ static void add_upper_gradient(const struct lane *lane, ptrdiff_t s, ptrdiff_t a
 {
     const struct run *run = lane->run;
     const int d = lane->direction;
-    const struct range share = lane_units(lane, 0, H_UNITS);
+    const struct range share = lane->units[H_UNITS];
     const ptrdiff_t units = share.end - share.begin;
     for (ptrdiff_t i = 0; run->problem->dupper != NULL && i < alive; i++) {
         const ptrdiff_t b = row_of(lane, i);
@@ -124,17 +124,17 @@ static struct backward_frame make_backward_frame(const struct lane *lane)
     return frame;
 }
 
-/* The alive rows in which the module takes part. */
-static void place_backward_rows(const struct lane *lane, ptrdiff_t module, ptrdiff_t s,
-                                ptrdiff_t alive, struct backward_frame *frame)
+/* The alive rows in which a module takes part, or without one all of them. */
+static void place_backward_rows(const struct lane *lane, const struct units *module,
+                                ptrdiff_t s, ptrdiff_t alive,
+                                struct backward_frame *frame)
 {
     const struct run *run = lane->run;
-    const struct units *units = pack_units_of(lane->pack) + module;
     const int d = lane->direction;
     ptrdiff_t rows = 0;
     for (ptrdiff_t i = 0; i < alive; i++) {
         const ptrdiff_t b = row_of(lane, i);
-        if (!takes_part(run, units, b, s)) {
+        if (module != NULL && !takes_part(run, module, b, s)) {
             continue;
         }
         const ptrdiff_t before = state_index(run, d, b, s) * run->Hp;
@@ -159,24 +159,33 @@ static void place_backward_rows(const struct lane *lane, ptrdiff_t module, ptrdi
     frame->block.rows = rows;
 }
 
-/* A recurrent matrix transposed, from the module of `block` to another: for states on
- * top of what the cell left there, for operands from zero. */
+/* Modules next to each other, and the gate rows in panels at which theirs begin. */
+struct listeners {
+    ptrdiff_t first, count, k;
+};
+
+/* A recurrent matrix transposed, from some modules to one that they listen to: for
+ * states on top of what the cell left there, for operands from zero. */
 static void backward_product(const struct lane *lane,
                              const struct backward_block *block, ptrdiff_t r,
-                             const ptrdiff_t modules[2], ptrdiff_t k)
+                             const struct listeners *from, ptrdiff_t to)
 {
     const struct pack *pack = lane->pack;
     const ptrdiff_t source = pack->recurrence[r].source;
     const int to_state = source < SOURCE_MADE;
-    const struct matrix *matrix = pack_matrix(pack, r, modules[1]);
+    const struct matrix *matrix = pack_matrix(pack, r, to);
+    struct run_of_segments gates = pack_matrix(pack, r, from->first)->operand;
+    for (ptrdiff_t m = 1; m < from->count; m++) {
+        gates.count += pack_matrix(pack, r, from->first + m)->operand.count;
+    }
     struct product product = {
         .panels = &matrix->panels,
         .pack = (const elem *)pack,
-        .operand = pack_operand_of(pack, pack_matrix(pack, r, modules[0])->operand),
+        .operand = pack_operand_of(pack, gates),
         .start = to_state ? NULL : lane->run->zeros,
-        .flush = to_state && pack->modules == 1,
+        .flush = to_state && !lane->run->ticks,
     };
-    product.operand.k = k;
+    product.operand.k = from->k;
     elem *const *c = to_state ? block->dstate[source]
                               : (elem *const *)block->doperand[source - SOURCE_MADE];
     const ptrdiff_t kind = source == 0 ? O_UNITS : H_UNITS;
@@ -191,26 +200,26 @@ static void backward_product(const struct lane *lane,
 static void cut_gradient(const struct lane *lane, const struct backward_block *block,
                          ptrdiff_t source)
 {
-    const struct range share = lane_units(lane, 0, source == 0 ? O_UNITS : H_UNITS);
+    const struct range share = lane->units[source == 0 ? O_UNITS : H_UNITS];
     for (ptrdiff_t i = 0; i < block->rows; i++) {
         memset(block->dstate[source][i] + share.begin, 0,
                (size_t)(share.end - share.begin) * sizeof(elem));
     }
 }
 
-/* The recurrent products of a stage of a layer that is one module. */
+/* The recurrent products of a stage of a layer without modules. */
 static void backward_products(const struct lane *lane,
                               const struct backward_block *block, int stage)
 {
     const struct pack *pack = lane->pack;
-    const ptrdiff_t whole[2] = {0, 0};
+    const struct listeners whole = {.count = 1};
     for (ptrdiff_t r = 0; r < pack->recurrences; r++) {
         const struct recurrence *recurrence = &pack->recurrence[r];
         if (recurrence->stage == stage && block->truncated &&
             recurrence->source < SOURCE_MADE) {
             cut_gradient(lane, block, recurrence->source);
         } else if (recurrence->stage == stage) {
-            backward_product(lane, block, r, whole, 0);
+            backward_product(lane, block, r, &whole, 0);
         }
     }
 }
@@ -220,10 +229,10 @@ static void backward_step(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
 {
     const struct run *run = lane->run;
     struct backward_block *block = &frame->block;
-    place_backward_rows(lane, 0, s, alive, frame);
+    place_backward_rows(lane, NULL, s, alive, frame);
     for (int stage = run->info->stages - 1; stage >= 0; stage--) {
         const int kind = stage > 0 && run->info->projects ? O_UNITS : H_UNITS;
-        const struct range units = lane_units(lane, 0, kind);
+        const struct range units = lane->units[kind];
         block->begin = units.begin;
         block->end = units.end;
         run->cell->point_backward[stage](block);
@@ -232,10 +241,10 @@ static void backward_step(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
     }
 }
 
-/* The end of the chains of several modules (contract N6). */
-static void flush_state(const struct lane *lane, ptrdiff_t module, ptrdiff_t alive)
+/* The end of the chains of all modules (contract N6). */
+static void flush_state(const struct lane *lane, ptrdiff_t alive)
 {
-    const struct range share = lane_units(lane, module, H_UNITS);
+    const struct range share = lane->units[H_UNITS];
     for (ptrdiff_t i = 0; i < alive; i++) {
         elem *dh = dstate_row(lane->run, lane->direction, 0, row_of(lane, i));
         for (ptrdiff_t u = share.begin; u < share.end; u += VEC_LANES) {
@@ -244,35 +253,75 @@ static void flush_state(const struct lane *lane, ptrdiff_t module, ptrdiff_t ali
     }
 }
 
-/* The same for several modules: all of them take their step, then each in turn goes
- * back to those it listens to. */
+/* The rows of a step in which a module takes part; rows in step are placed already. */
+static void place_module_rows(const struct lane *lane, ptrdiff_t m, ptrdiff_t s,
+                              ptrdiff_t alive, struct backward_frame *frame)
+{
+    if (!lane->run->in_step) {
+        const struct units *units = pack_units_of(lane->pack) + m;
+        place_backward_rows(lane, units, s, alive, frame);
+    } else {
+        frame->block.rows = lane->modules[m].ticks ? alive : 0;
+    }
+}
+
+/* Whether two modules go back to a third one in the same product. */
+static int go_together(const struct lane *lane, ptrdiff_t m, ptrdiff_t next,
+                       ptrdiff_t to)
+{
+    const struct units *units = pack_units_of(lane->pack);
+    return lane->run->in_step && lane->modules[next].ticks == lane->modules[m].ticks &&
+           listens_to(&units[next], &units[to]);
+}
+
+/* The gradient of what module `to` was before a step, from all that listen to it and
+ * take part. Rows in step are the same for those next to each other: one product. */
+static void backward_module(const struct lane *lane, ptrdiff_t to, ptrdiff_t s,
+                            ptrdiff_t alive, struct backward_frame *frame)
+{
+    const struct units *units = pack_units_of(lane->pack);
+    const ptrdiff_t modules = lane->run->modules;
+    struct listeners from = {.k = 0};
+    for (ptrdiff_t m = 0, next; m < modules; m = next) {
+        next = m + 1;
+        if (!listens_to(&units[m], &units[to])) {
+            continue;
+        }
+        ptrdiff_t gate_rows = units[m].size;
+        for (; next < modules && go_together(lane, m, next, to); next++) {
+            gate_rows += units[next].size;
+        }
+        from.first = m;
+        from.count = next - m;
+        place_module_rows(lane, m, s, alive, frame);
+        if (frame->block.rows > 0) {
+            backward_product(lane, &frame->block, 0, &from, to);
+        }
+        from.k += gate_rows;
+    }
+}
+
+/* The same for modules: all of them take their step, then each is gone back to. */
 static void backward_modules(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
                              struct backward_frame *frame)
 {
     const struct run *run = lane->run;
     const struct units *units = pack_units_of(lane->pack);
+    place_backward_rows(lane, NULL, s, alive, frame);
     for (ptrdiff_t m = 0; m < run->modules; m++) {
-        const struct range share = lane_units(lane, m, H_UNITS);
-        place_backward_rows(lane, m, s, alive, frame);
-        frame->block.begin = share.begin;
-        frame->block.end = share.end;
-        run->cell->point_backward[0](&frame->block);
+        lane->modules[m].ticks = next_tick(run, &units[m], s) == s;
+        place_module_rows(lane, m, s, alive, frame);
+        frame->block.begin = lane->modules[m].units.begin;
+        frame->block.end = lane->modules[m].units.end;
+        if (frame->block.rows > 0) {
+            run->cell->point_backward[0](&frame->block);
+        }
     }
     xr_barrier_wait(lane->barrier, lane->barrier_size);
-    for (ptrdiff_t there = 0; there < run->modules; there++) {
-        ptrdiff_t k = 0;
-        for (ptrdiff_t m = 0; m < run->modules; m++) {
-            if (listens_to(&units[m], &units[there])) {
-                const ptrdiff_t modules[2] = {m, there};
-                place_backward_rows(lane, m, s, alive, frame);
-                if (frame->block.rows > 0) {
-                    backward_product(lane, &frame->block, 0, modules, k);
-                }
-                k += units[m].size;
-            }
-        }
-        flush_state(lane, there, alive);
+    for (ptrdiff_t m = 0; m < run->modules; m++) {
+        backward_module(lane, m, s, alive, frame);
     }
+    flush_state(lane, alive);
 }
 
 static void backward_lane(const struct lane *lane)
@@ -286,10 +335,10 @@ static void backward_lane(const struct lane *lane)
             add_output_gradient(lane, k, s, alive);
         }
         add_upper_gradient(lane, s, alive);
-        if (run->modules == 1) {
-            backward_step(lane, s, alive, &frame);
-        } else {
+        if (run->ticks) {
             backward_modules(lane, s, alive, &frame);
+        } else {
+            backward_step(lane, s, alive, &frame);
         }
     }
 }

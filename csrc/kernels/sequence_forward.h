@@ -18,6 +18,15 @@ enum { ROWS_AT_ONCE = 24 };
 /* Bytes of sums that a block of steps may fill: with one panel, well inside an L2. */
 enum { BLOCK_BYTES = 256 * 1024 };
 
+/* The recurrent products of one stage for the units of one module. */
+struct stage {
+    int number;
+    ptrdiff_t count;
+    struct product product[MAX_RECURRENCES];
+    ptrdiff_t source[MAX_RECURRENCES];
+    struct range share; /* of the panels, the same in all products */
+};
+
 static int sums_go_to_cache(const struct xr_problem *problem)
 {
     return problem->cache != NULL && problem->layer->info.keeps_sums;
@@ -37,6 +46,9 @@ static struct run make_forward_run(const struct xr_problem *problem,
         2 * block * B + (2 + 2 * info->states + info->operands) * B;
     struct run run = make_run(problem, cell, arena, pointers);
     run.block = block;
+    run.stages_per_thread = run.ticks ? run.modules : info->stages;
+    run.stages =
+        arena_take(arena, run.threads * run.stages_per_thread, sizeof *run.stages);
     if (!sums_go_to_cache(problem)) {
         run.block_sums = arena_take(arena, D * block * B * row, sizeof(elem));
     }
@@ -68,7 +80,7 @@ static void start_at_bias(const struct lane *lane, ptrdiff_t rows, elem *const *
     for (int s = 0; s < run->sums; s++) {
         const struct xr_sum *sum = &run->info->sum[s];
         const int kind = sum->matrix == XR_HR ? O_UNITS : H_UNITS;
-        const struct range units = lane_units(lane, 0, kind);
+        const struct range units = lane->units[kind];
         const size_t bytes = (size_t)(units.end - units.begin) * sizeof(elem);
         const ptrdiff_t at = s * run->Hp + units.begin;
         for (ptrdiff_t i = 0; sum->w < 0 && sum->r >= 0 && i < rows; i++) {
@@ -89,14 +101,15 @@ static void forward_input(const struct lane *lane, ptrdiff_t module, ptrdiff_t s
     elem **sums = (elem **)(lane->pointers + most);
     ptrdiff_t rows = 0;
     ptrdiff_t alive = lane->rows;
-    for (ptrdiff_t s = s0; s < s1; s++) {
+    for (ptrdiff_t s = next_tick(run, units, s0); s < s1;
+         s = next_tick(run, units, s + 1)) {
         alive = rows_alive(lane, alive, s);
         for (ptrdiff_t i = 0; i < alive; i++) {
             const ptrdiff_t b = row_of(lane, i);
             const ptrdiff_t t = time_of(run, lane->direction, b, s);
             x[rows] = sequence_row(&run->problem->x, t, b);
             sums[rows] = sums_row(run, lane->direction, b, s, s0);
-            rows += takes_part(run, units, b, s);
+            rows += run->in_step || takes_part(run, units, b, s);
         }
     }
     const struct matrix *matrix = pack_matrix(pack, pack->recurrences, module);
@@ -119,9 +132,9 @@ static void copy_output(const struct lane *lane, int k, ptrdiff_t s, ptrdiff_t a
     const struct run *run = lane->run;
     const elem *h = states_of(run, lane->direction, k);
     const ptrdiff_t column = output_column(run, lane->direction, k);
-    for (ptrdiff_t m = 0; m < run->modules; m++) {
-        const struct units units = output_units(run, lane->pack, m);
-        const struct range share = lane_units(lane, m, O_UNITS);
+    for (ptrdiff_t m = 0; m < run->pieces; m++) {
+        const struct units units = piece_of(run, lane->pack, m);
+        const struct range share = piece_units(lane, m);
         const ptrdiff_t begin = share.begin - units.at;
         const ptrdiff_t end = min_of(share.end - units.at, units.size);
         for (ptrdiff_t i = 0; begin < end && i < alive; i++) {
@@ -140,24 +153,12 @@ static void copy_upper(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive)
 {
     const struct run *run = lane->run;
     const int d = lane->direction;
-    const struct range units = lane_units(lane, 0, H_UNITS);
+    const struct range units = lane->units[H_UNITS];
     const size_t bytes = (size_t)(units.end - units.begin) * sizeof(elem);
     for (ptrdiff_t i = 0; i < alive; i++) {
         const ptrdiff_t b = row_of(lane, i);
         memcpy(padded_row(run, run->problem->upper, d, b, s) + units.begin,
                state_row(run, d, 1, b, s + 1) + units.begin, bytes);
-    }
-}
-
-/* A module that takes no part in a step keeps its states. */
-static void rest(const struct lane *lane, ptrdiff_t module, ptrdiff_t b, ptrdiff_t s)
-{
-    const struct run *run = lane->run;
-    const struct range units = lane_units(lane, module, H_UNITS);
-    const size_t bytes = (size_t)(units.end - units.begin) * sizeof(elem);
-    for (int k = 0; k < run->states; k++) {
-        memcpy(state_row(run, lane->direction, k, b, s + 1) + units.begin,
-               state_row(run, lane->direction, k, b, s) + units.begin, bytes);
     }
 }
 
@@ -202,19 +203,17 @@ static struct forward_frame make_forward_frame(const struct lane *lane)
     return frame;
 }
 
-/* The alive rows in which the module takes part; the others rest. */
-static void place_forward_rows(const struct lane *lane, ptrdiff_t module, ptrdiff_t s,
-                               ptrdiff_t s0, ptrdiff_t alive,
+/* The alive rows in which a module takes part, or without one all of them. */
+static void place_forward_rows(const struct lane *lane, const struct units *module,
+                               ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
                                struct forward_frame *frame)
 {
     const struct run *run = lane->run;
-    const struct units *units = pack_units_of(lane->pack) + module;
     const int d = lane->direction;
     ptrdiff_t rows = 0;
     for (ptrdiff_t i = 0; i < alive; i++) {
         const ptrdiff_t b = row_of(lane, i);
-        if (!takes_part(run, units, b, s)) {
-            rest(lane, module, b, s);
+        if (module != NULL && !takes_part(run, module, b, s)) {
             continue;
         }
         const ptrdiff_t before = state_index(run, d, b, s) * run->Hp;
@@ -253,15 +252,6 @@ static struct forward_block forward_part(const struct forward_block *block,
     part.lower = part.lower ? part.lower + first : NULL;
     return part;
 }
-
-/* The recurrent products of one stage for the units of one module. */
-struct stage {
-    int number;
-    ptrdiff_t count;
-    struct product product[MAX_RECURRENCES];
-    ptrdiff_t source[MAX_RECURRENCES];
-    struct range share; /* of the panels, the same in all products */
-};
 
 static struct stage make_stage(const struct lane *lane, int number, ptrdiff_t module)
 {
@@ -329,16 +319,38 @@ static void forward_stage(const struct stage *stage, struct forward_block *block
     }
 }
 
-/* One step of a lane of several modules, whose cell has one stage. */
-static void forward_modules(const struct lane *lane, ptrdiff_t s, ptrdiff_t s0,
-                            ptrdiff_t alive, struct forward_frame *frame)
+/* next <- prev: what a module that takes no part in a step leaves. */
+static void keep_states(const struct lane *lane, const struct forward_frame *frame)
+{
+    const struct range units = lane->units[H_UNITS];
+    const size_t bytes = (size_t)(units.end - units.begin) * sizeof(elem);
+    for (int k = 0; k < lane->run->states; k++) {
+        for (ptrdiff_t i = 0; i < frame->block.rows; i++) {
+            memcpy(frame->next[k][i] + units.begin, frame->prev[k][i] + units.begin,
+                   bytes);
+        }
+    }
+}
+
+/* One step of a lane of modules, whose cell has one stage; stages are those of the
+ * modules. Rows in step are the same for each module, so they are placed once. */
+static void forward_modules(const struct lane *lane, const struct stage *stages,
+                            ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
+                            struct forward_frame *frame)
 {
     const struct run *run = lane->run;
+    const struct units *units = pack_units_of(lane->pack);
+    place_forward_rows(lane, NULL, s, s0, alive, frame);
+    keep_states(lane, frame);
     for (ptrdiff_t m = 0; m < run->modules; m++) {
-        place_forward_rows(lane, m, s, s0, alive, frame);
+        if (next_tick(run, &units[m], s) != s) {
+            continue;
+        }
+        if (!run->in_step) {
+            place_forward_rows(lane, &units[m], s, s0, alive, frame);
+        }
         if (frame->block.rows > 0) {
-            const struct stage stage = make_stage(lane, 0, m);
-            forward_stage(&stage, &frame->block, run->cell, (int)(s & 1));
+            forward_stage(&stages[m], &frame->block, run->cell, (int)(s & 1));
         }
     }
     xr_barrier_wait(lane->barrier, lane->barrier_size);
@@ -349,25 +361,24 @@ static void forward_step(const struct lane *lane, const struct stage *stages,
                          struct forward_frame *frame)
 {
     const struct run *run = lane->run;
-    if (run->modules > 1) {
-        forward_modules(lane, s, s0, alive, frame);
+    if (run->ticks) {
+        forward_modules(lane, stages, s, s0, alive, frame);
         return;
     }
-    place_forward_rows(lane, 0, s, s0, alive, frame);
+    place_forward_rows(lane, NULL, s, s0, alive, frame);
     for (int stage = 0; stage < run->info->stages; stage++) {
         forward_stage(&stages[stage], &frame->block, run->cell, (int)(s & 1));
         xr_barrier_wait(lane->barrier, lane->barrier_size);
     }
 }
 
-static void forward_lane(const struct lane *lane)
+static void forward_lane(const struct lane *lane, struct stage *stages)
 {
     const struct run *run = lane->run;
     const ptrdiff_t steps = lane->rows > 0 ? length_of(run, row_of(lane, 0)) : 0;
     struct forward_frame frame = make_forward_frame(lane);
-    struct stage stages[XR_MAX_STAGES];
-    for (int stage = 0; stage < run->info->stages; stage++) {
-        stages[stage] = make_stage(lane, stage, 0);
+    for (ptrdiff_t k = 0; k < run->stages_per_thread; k++) {
+        stages[k] = make_stage(lane, run->ticks ? 0 : (int)k, run->ticks ? k : 0);
     }
     ptrdiff_t alive = lane->rows;
     for (ptrdiff_t s0 = 0; s0 < steps; s0 += run->block) {
@@ -414,9 +425,10 @@ static void forward_thread(void *context, int rank, int size)
     const void *const *packs = run->problem->packed;
     const ptrdiff_t panels = ((const struct pack *)packs[0])->panels[H_UNITS];
     const struct split split = split_team(run, size, panels);
+    struct stage *stages = run->stages + rank * run->stages_per_thread;
     for (int d = 0; d < run->directions; d++) {
         const struct lane lane = make_lane(run, split, rank, d, packs);
-        forward_lane(&lane);
+        forward_lane(&lane, stages);
         forward_padding(&lane);
     }
 }

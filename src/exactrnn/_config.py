@@ -36,6 +36,8 @@ Init: TypeAlias = str | tuple[str, int]
 Names: TypeAlias = tuple[str | None, ...]
 
 LEAK_ROLE = 6
+RUNS = {"clockwork": "rnn"}
+"""Cells by the name of a network that is one only by its options, here modules."""
 GATES = "ifo"
 PART_OF_GATE = {"v": "n", "x": "n"}
 """Sums that are a part of a gate's, by letter: row blocks are named by the gate."""
@@ -148,7 +150,8 @@ class Config:
 
     def cell_of(self, layer: int) -> str:
         """Return the name of the cell that a layer runs."""
-        return self.cell if layer or self.bottom is None else self.bottom[0]
+        cell = self.cell if layer or self.bottom is None else self.bottom[0]
+        return RUNS.get(cell, cell)
 
     def options_of(self, layer: int) -> Options:
         """Return what that cell is asked for."""

@@ -3,6 +3,10 @@
  *
  *     a = W x + R h_prev + b        h = tanh(a), relu(a), ... (activations.h)
  *
+ * Clockwork networks run it too: which modules take part in a step and what they hear
+ * is the engine's business; it calls these functions for their units alone, and the
+ * others pass h on and dh back.
+ *
  * Gate order: a alone. The cache holds h, as every cell's; the sums are not kept.
  * Twin: src/exactrnn/cells/rnn.py.
  */

@@ -1,7 +1,6 @@
 """The cells: one file each with equations, description and point functions."""
 
 from exactrnn.cells._cell import Cell, Step, Sum, Vector
-from exactrnn.cells.clockwork import CLOCKWORK
 from exactrnn.cells.depth_gated import DEPTH_GATED
 from exactrnn.cells.gru import GRU
 from exactrnn.cells.gru_before import GRU_BEFORE
@@ -27,7 +26,6 @@ CELLS = {
         MUT3,
         JORDAN,
         LEAKY,
-        CLOCKWORK,
         DEPTH_GATED,
     )
 }

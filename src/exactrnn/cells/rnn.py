@@ -6,6 +6,9 @@ Source: J. L. Elman, "Finding Structure in Time", Cognitive Science 14(2):179-21
     a = W x + R h_prev + b_ih + b_hh
     h = act(a)                                act: tanh, relu, ... (_activations.py)
 
+Clockwork networks run it too: which modules take part in a step and what they hear is
+the engine's business; here is one step of units that do.
+
 Row blocks of W and R: the one of a.  State: h.  Nothing is kept besides it: tanh' is
 1 - h*h, and relu' is 1 where h > 0, else 0 (also where a is 0, as in torch).
 

@@ -11,7 +11,7 @@ from exactrnn.reference import (
     direction_forward,
 )
 
-CLOCKWORK = CELLS["clockwork"]
+RNN = CELLS["rnn"]
 SLOW_AND_FAST = {"modules": ((1, 2), (1, 1))}
 
 
@@ -20,7 +20,7 @@ def make_small(reverse=False):
     weights = Weights(
         np.ones((2, 1)), np.array([[0.5, 7.0], [0.25, 0.5]]), np.zeros(2), np.zeros(2)
     )
-    return Direction(CLOCKWORK, weights, ("relu",), reverse, options=SLOW_AND_FAST)
+    return Direction(RNN, weights, ("relu",), reverse, options=SLOW_AND_FAST)
 
 
 def test_two_steps_by_hand():
@@ -65,7 +65,7 @@ def test_periods_need_not_divide_each_other(period):
         rng.normal(size=6),
     )
     options = {"modules": modules}
-    direction = Direction(CLOCKWORK, weights, ("tanh",), options=options)
+    direction = Direction(RNN, weights, ("tanh",), options=options)
     y, _, cache = direction_forward(direction, rng.normal(size=(30, 1, 2)))
     changed = y[:, 0] != cache.prev["h"][:, 0]
     ticks = np.array([period, period, 7, 1, 1, 1])
