@@ -105,6 +105,8 @@ class Stack:
 
     def run_keeping(self, call: Call, y: Array) -> tuple[tuple[Array, ...], Run]:
         """Compute as `run`, with dropout, and keep what `run_back` needs."""
+        if self.config.dropout == 0.0:
+            return self._run_keeping(call, y, [])
         with self.masks.drawn(*call.x.shape[:2]) as masks:
             return self._run_keeping(call, y, masks)
 
