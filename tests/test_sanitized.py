@@ -244,7 +244,8 @@ def test_scratch_too_short_is_reported(programs_of, isa):
     program = programs.path(*names, wrapped="xr_scratch_bytes")
     problem = make_layer_problem(UNITS_SPLIT, "float32")
     answer = programs.execute(program, *describe_run(problem, isa, 1))
-    assert_reported(answer, "heap-buffer-overflow")
+    # The kind of report depends on how much the first access beyond the end copies.
+    assert_reported(answer, "ERROR: AddressSanitizer")
 
 
 def test_overflowing_sizes_are_reported(programs_of):
