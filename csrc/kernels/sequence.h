@@ -353,11 +353,12 @@ struct state_place {
 static struct state_place place_state(const struct run *run, int direction, int k,
                                       ptrdiff_t b)
 {
-    const int cells = run->info->cells, rest = k - 2 * cells;
-    const int array = rest < 0 ? k / cells : rest + 2, cell = rest < 0 ? k % cells : 0;
-    const ptrdiff_t units = k < cells ? run->O : run->H;
-    const ptrdiff_t row = (direction * run->B + b) * xr_state_width(run->layer, array);
-    return (struct state_place){array, row + cell * units, units};
+    const int cells = run->info->cells;
+    const int array = k < cells ? 0 : k < 2 * cells ? 1 : k - 2 * cells + 2;
+    const int of_unit = array < 2 ? cells : 1, cell = array < 2 ? k - array * cells : 0;
+    const ptrdiff_t units = array == 0 ? run->O : run->H;
+    const ptrdiff_t row = (direction * run->B + b) * of_unit;
+    return (struct state_place){array, (row + cell) * units, units};
 }
 
 /* User states to padded rows, and back; a missing state is zero. */

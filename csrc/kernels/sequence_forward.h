@@ -253,24 +253,26 @@ static struct forward_block forward_part(const struct forward_block *block,
     return part;
 }
 
-static struct stage make_stage(const struct lane *lane, int number, ptrdiff_t module)
+/* Fills what is used of a stage: each call, even of one step, makes its own. */
+static void make_stage(const struct lane *lane, int number, ptrdiff_t module,
+                       struct stage *stage)
 {
     const struct pack *pack = lane->pack;
-    struct stage stage = {.number = number};
+    stage->number = number;
+    stage->count = 0;
     for (ptrdiff_t r = 0; r < pack->recurrences; r++) {
         const struct recurrence *recurrence = &pack->recurrence[r];
         if (recurrence->stage == number) {
             const struct matrix *matrix = pack_matrix(pack, r, module);
-            stage.source[stage.count] = recurrence->source;
-            stage.share = lane_panels(lane, matrix, recurrence->target);
-            stage.product[stage.count++] = (struct product){
+            stage->source[stage->count] = recurrence->source;
+            stage->share = lane_panels(lane, matrix, recurrence->target);
+            stage->product[stage->count++] = (struct product){
                 .panels = &matrix->panels,
                 .pack = (const elem *)pack,
                 .operand = pack_operand_of(pack, matrix->operand),
             };
         }
     }
-    return stage;
 }
 
 /* A few rows of one panel of a stage: products, then point function. */
@@ -378,7 +380,7 @@ static void forward_lane(const struct lane *lane, struct stage *stages)
     const ptrdiff_t steps = lane->rows > 0 ? length_of(run, row_of(lane, 0)) : 0;
     struct forward_frame frame = make_forward_frame(lane);
     for (ptrdiff_t k = 0; k < run->stages_per_thread; k++) {
-        stages[k] = make_stage(lane, run->ticks ? 0 : (int)k, run->ticks ? k : 0);
+        make_stage(lane, run->ticks ? 0 : (int)k, run->ticks ? k : 0, &stages[k]);
     }
     ptrdiff_t alive = lane->rows;
     for (ptrdiff_t s0 = 0; s0 < steps; s0 += run->block) {
