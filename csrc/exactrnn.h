@@ -23,7 +23,8 @@
 
 enum {
     XR_MAX_CELLS = 4,
-    XR_MAX_STATES = 2 * XR_MAX_CELLS + 2,
+    XR_MAX_HEARD = 2,
+    XR_MAX_STATES = 2 * XR_MAX_CELLS + XR_MAX_HEARD,
     XR_MAX_SUMS = 8,
     XR_MAX_STAGES = 2,
     XR_MAX_OPERANDS = 2,

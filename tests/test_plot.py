@@ -34,6 +34,7 @@ LAYERS = {
     "lstm-gates-of-relu": partial(xr.LSTM, activations=("relu", "tanh", "tanh")),
     "lstm-full-gates": partial(xr.LSTM, full_gate_recurrence=True),
     "lstm-projected": partial(xr.LSTM, proj_size=2),
+    "lstm-1997": partial(xr.LSTM1997, block_size=3),
     "gru": xr.GRU,
     "gru-before": partial(xr.GRU, reset_after=False),
     "mut1": xr.MUT1,

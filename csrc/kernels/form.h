@@ -20,7 +20,7 @@ struct units {
 /* What a recurrent product multiplies: state k before the step, or SOURCE_MADE + j, the
  * operand j that stage 0 has made. */
 enum { SOURCE_MADE = XR_MAX_STATES };
-enum { MAX_RECURRENCES = XR_MAX_CELLS + XR_MAX_OPERANDS + XR_MAX_LINKS };
+enum { MAX_RECURRENCES = XR_MAX_CELLS + XR_MAX_HEARD + XR_MAX_OPERANDS + XR_MAX_LINKS };
 
 /* A recurrent product: row blocks `block` of a matrix, from column `column` on. */
 struct recurrence {

@@ -284,8 +284,9 @@ def _collect(
 
     panels: dict[str, Panel] = {}
     places: set[Place] = set()
-    # The blocks of a grid have one activation for all gates and no name of a cell.
-    logistic = getattr(owner, "activations", BETWEEN_0_AND_1)[0] in BETWEEN_0_AND_1
+    # Grids and the LSTM of 1997 have no choice of activations: gates are logistic.
+    activations = getattr(owner, "activations", ()) or BETWEEN_0_AND_1
+    logistic = activations[0] in BETWEEN_0_AND_1
     cell = getattr(owner, "cell", "grid")
     for name, array in (*cache.gates.items(), *cache.states.items()):
         letter, place = _split(name)
