@@ -3,7 +3,12 @@
 Asking for `cell`, `isa`, `dtype`, `threads` in this order gives ids such as
 `gru-avx2-f32-2threads`. `isa` and `threads` are in force while the test runs; what
 they were before is restored afterwards.
+
+Tests marked `deep` try a kind of fault for minutes: a plain run leaves them out, also
+with `-m 'not slow'`; `pytest -m deep` runs them.
 """
+
+import re
 
 import pytest
 import variants
@@ -35,3 +40,14 @@ def threads(request):
     """A thread count, in force during the test."""
     with xr.threads(request.param):
         yield request.param
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Leave out what is marked `deep` unless `-m` names that mark."""
+    if re.search(r"\bdeep\b", config.option.markexpr):
+        return
+    deep = [item for item in items if item.get_closest_marker("deep")]
+    if deep:
+        config.hook.pytest_deselected(items=deep)
+        items[:] = [i for i in items if not i.get_closest_marker("deep")]
