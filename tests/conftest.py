@@ -5,10 +5,13 @@ Asking for `cell`, `isa`, `dtype`, `threads` in this order gives ids such as
 they were before is restored afterwards.
 
 Tests marked `deep` try a kind of fault for minutes: a plain run leaves them out, also
-with `-m 'not slow'`; `pytest -m deep` runs them.
+with `-m 'not slow'`; `pytest -m deep` runs them, and `pytest -m deep --share 20` a
+twentieth of them, another one every day.
 """
 
+import datetime
 import re
+import zlib
 
 import pytest
 import variants
@@ -42,12 +45,32 @@ def threads(request):
         yield request.param
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--share",
+        type=int,
+        default=1,
+        metavar="N",
+        help="of the tests marked deep, run the N-th part that is due today",
+    )
+
+
+def is_due(item, share):
+    """Tell whether today is the day of a test: each has one in `share` days."""
+    day = datetime.date.today().toordinal()
+    return (zlib.crc32(item.nodeid.encode()) + day) % share == 0
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Leave out what is marked `deep` unless `-m` names that mark."""
-    if re.search(r"\bdeep\b", config.option.markexpr):
-        return
-    deep = [item for item in items if item.get_closest_marker("deep")]
-    if deep:
-        config.hook.pytest_deselected(items=deep)
-        items[:] = [i for i in items if not i.get_closest_marker("deep")]
+    """Leave out what is marked `deep` unless `-m` names that mark; then by share."""
+    wanted = re.search(r"\bdeep\b", config.option.markexpr)
+    share = config.getoption("share")
+    left_out = [
+        item
+        for item in items
+        if item.get_closest_marker("deep") and not (wanted and is_due(item, share))
+    ]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
