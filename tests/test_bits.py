@@ -1,4 +1,4 @@
-"""The promise: every kernel gives the bits of its NumPy twin.
+"""The promise: every kernel gives the bits of its NumPy twin (contract N3, N5, N6, N8).
 
 Outputs, states, kept gates and all gradients, over cells, instruction sets, dtypes and
 thread counts; sizes around the vectors and panels of every instruction set, ragged
@@ -141,6 +141,22 @@ def test_vanishing_values_are_stored_as_zero(cell, isa, dtype):
     assert (gradients != 0).any()
     assert (np.abs(gradients[gradients != 0]) >= least).all()
     assert not np.signbit(gradients[gradients == 0]).any()
+
+
+def test_comparison_tells_zeros_apart_and_one_bit_but_not_nan(dtype):
+    """Contract N8: what every test of bits stands on."""
+
+    def is_same(actual, expected):
+        try:
+            assert_same_bits("", np.array([actual], dtype), np.array([expected], dtype))
+        except AssertionError:
+            return False
+        return True
+
+    assert is_same(np.nan, -np.nan)
+    assert not is_same(np.nan, np.inf)
+    assert not is_same(0.0, -0.0)
+    assert not is_same(1.0, np.nextafter(np.array(1, dtype), 2))
 
 
 # Modules of a clockwork network: without padding between them, with some, in the order

@@ -2,6 +2,7 @@
 
 The installed module is stripped, so instructions are looked up in the object files that
 the build left behind in build/; without a build folder those tests skip.
+That nothing but our own arithmetic is called is contract N2.
 """
 
 import platform

@@ -1,4 +1,7 @@
-"""A cell stands in five places; the missing one is named (CONTRIBUTING.md)."""
+"""A cell stands in five places; the missing one is named (CONTRIBUTING.md).
+
+Kernel and twin have the same functions in the same order: contract N5.
+"""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Echo state networks: reservoirs, ridge regression, free runs, and their bits.
+"""Echo state networks: reservoirs, ridge regression, free runs, and their bits (N9).
 
 The judges are NumPy's LAPACK and, with matrices given to both, reservoirpy.
 """

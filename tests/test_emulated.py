@@ -2,7 +2,7 @@
 
 aarch64 brings the `neon` kernels, which no x86 machine can run; s390x is big-endian and
 runs `scalar`. c/layer.c calls the public C interface; what it computes is compared with
-the reference, forward and back.
+the reference, forward and back: contract N2 on other hardware.
 
 Debian and Ubuntu: apt-get install qemu-user gcc-aarch64-linux-gnu gcc-s390x-linux-gnu
 """

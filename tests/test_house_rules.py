@@ -1,7 +1,7 @@
 """The habits of the house that no linter checks, each seen to fail on a planted fault.
 
-CONTRIBUTING.md says why each rule stands. Rules about the built module are in
-test_built_module.py.
+CONTRIBUTING.md says why each rule stands; those about arithmetic hold contract N2.
+Rules about the built module are in test_built_module.py.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""First weights: what each rule of `init` draws, and that its bits never change."""
+"""First weights: what each rule of `init` draws, in bits that never change (N9)."""
 
 import hashlib
 import math

@@ -1,4 +1,4 @@
-"""Streams: the bits of the whole sequence, one step at a time, in any company."""
+"""Streams: the bits of the whole sequence, one step at a time, in any company (N7)."""
 
 import tracemalloc
 

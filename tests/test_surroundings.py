@@ -1,6 +1,7 @@
 """What the process around us does must not show: rounding modes, forks, threads.
 
 Each hazard was met by other libraries; numbers of their issues stand in the tests.
+Modes are contract N1, threads N7.
 """
 
 import concurrent.futures

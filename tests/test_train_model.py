@@ -1,4 +1,4 @@
-"""Truncated BPTT and the language model: traps of training, and defined bits."""
+"""Truncated BPTT and the language model: traps of training, and defined bits (N9)."""
 
 import hashlib
 

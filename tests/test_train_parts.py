@@ -1,4 +1,7 @@
-"""Losses, modules, optimisers, clipping: against plain formulas and differences."""
+"""Losses, modules, optimisers, clipping: against plain formulas and differences.
+
+Optimisers against their written order, to the bit: contract N9.
+"""
 
 import math
 

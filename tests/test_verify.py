@@ -1,6 +1,7 @@
 """``exactrnn verify`` and the published hashes.
 
-The command's own test recomputes every case by the reference too.
+The command's own test recomputes every case by the reference too. What a hash tells
+apart is contract N8.
 """
 
 import json
