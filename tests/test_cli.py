@@ -170,9 +170,9 @@ def test_broken_model_files_are_one_line(tmp_path, capsys):
 def test_unusable_texts_are_one_line(tmp_path, train, capsys, text_file):
     for content, expected in (
         (None, "No such file"),
-        (b"", "expected more than 4 characters to learn"),
+        (b"", "text.txt: expected a text, got nothing"),
         (b"abc\xff", "not UTF-8 at byte 3"),
-        (b"short", "expected more than 4 characters to learn"),
+        (b"short", "expected at least 7 characters, more than 4 to learn in 4 stre"),
     ):
         text_file.unlink(missing_ok=True)
         if content is not None:
@@ -230,7 +230,7 @@ def test_every_command_has_help(command, capsys):
 
 
 def test_the_default_text_is_real_and_large():
-    text, source = lm.read_text(None)
+    text, source = lm.default_text()
     assert source == "CPython's topics"
     assert len(text) > 300_000
     assert 'The "if" statement' in text

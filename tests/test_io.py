@@ -259,7 +259,7 @@ def test_a_failed_save_leaves_the_old_file(path, monkeypatch):
     def fail(self, target):
         raise OSError("disk full")
 
-    monkeypatch.setattr(io.Path, "replace", fail)
+    monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         xr.save(EXAMPLES[1], path)
     assert path.read_bytes() == before

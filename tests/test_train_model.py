@@ -254,7 +254,7 @@ def test_parameters_of_another_model_are_refused():
     before = digest(model)
     state = model.state_dict()
     del state["readout.bias"]
-    with pytest.raises(ValueError, match="missing or unknown names: readout"):
+    with pytest.raises(ValueError, match=r"state_dict: .* missing 'readout"):
         model.load_state_dict(state)
     with pytest.raises(ValueError, match="weight"):
         model.load_state_dict(small_model(hidden_size=25, seed=4).state_dict())

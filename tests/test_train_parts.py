@@ -165,7 +165,7 @@ def test_state_dict_goes_there_and_back(make):
     second.load_state_dict(first.state_dict())
     for name, array in first.state_dict().items():
         np.testing.assert_array_equal(array, second.parameters()[name])
-    with pytest.raises(ValueError, match="missing or unknown names: other"):
+    with pytest.raises(ValueError, match=r"state_dict: .* unknown 'other'"):
         second.load_state_dict(first.state_dict() | {"other": np.zeros(1)})
     with pytest.raises(TypeError, match="weight: expected float32"):
         second.load_state_dict(

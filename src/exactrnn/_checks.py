@@ -22,6 +22,15 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from exactrnn._limits import (
+    MAX_BITS,
+    MAX_SIZE,
+    list_names,
+    quote,
+    quote_names,
+    shorten,
+)
+
 Array: TypeAlias = NDArray[np.floating[Any]]
 Lengths: TypeAlias = NDArray[np.int64]
 FloatType: TypeAlias = np.dtype[np.floating[Any]]
@@ -57,18 +66,46 @@ ArrayLike: TypeAlias = NDArray[Any] | SupportsArray | SupportsDLPack | memoryvie
 
 
 def check_size(name: str, value: object) -> int:
-    """Return `value` as an int of at least 1."""
-    size = check_integer(name, value)
-    if size < 1:
-        raise ValueError(f"{name}: expected an integer >= 1, got {size}")
+    """Return `value` as an int of at least 1, of a size that an axis may have."""
+    size = check_positive(name, value)
+    if size > MAX_SIZE:
+        raise ValueError(f"{name}: expected at most {MAX_SIZE}, got {size}")
     return size
 
 
+def check_positive(name: str, value: object) -> int:
+    """Return `value` as an int of at least 1."""
+    number = check_integer(name, value)
+    if number < 1:
+        raise ValueError(f"{name}: expected an integer >= 1, got {number}")
+    return number
+
+
 def check_integer(name: str, value: object) -> int:
-    """Return `value` as an int; a bool or a float is none."""
-    if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name}: expected an integer, got {describe(value)}")
-    return operator.index(value)
+    """Return `value` as an int of 64 bits; a bool or a float is none."""
+    number = _as_integer(name, value)
+    if number.bit_length() > MAX_BITS:
+        got = quote(number)
+        raise ValueError(f"{name}: expected an integer of {MAX_BITS} bits, got {got}")
+    return number
+
+
+def _as_integer(name: str, value: object) -> int:
+    """Return `value` as an int of any size."""
+    try:
+        if not isinstance(value, bool | np.bool_):
+            return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        pass
+    raise TypeError(f"{name}: expected an integer, got {describe(value)}")
+
+
+def as_float(name: str, value: float | np.number[Any], expected: str) -> float:
+    """Return a number as a float; one that is too large for it is an error."""
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name}: expected {expected}, got {quote(value)}") from None
 
 
 def check_flag(name: str, value: object) -> bool:
@@ -80,11 +117,13 @@ def check_flag(name: str, value: object) -> bool:
 
 def check_dropout(value: object) -> float:
     """Return the share of values to drop, 0 <= value < 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise TypeError(f"dropout: expected a number in [0, 1), got {describe(value)}")
-    share = float(value)
+    expected = "a number in [0, 1)"
+    real = int | float | np.integer | np.floating
+    if isinstance(value, bool) or not isinstance(value, real):
+        raise TypeError(f"dropout: expected {expected}, got {describe(value)}")
+    share = as_float("dropout", value, expected)
     if not 0.0 <= share < 1.0:
-        raise ValueError(f"dropout: expected a number in [0, 1), got {share}")
+        raise ValueError(f"dropout: expected {expected}, got {share}")
     return share
 
 
@@ -95,10 +134,10 @@ def check_dtype(value: object) -> FloatType:
         raise TypeError(f"{expected} None")
     try:
         dtype = np.dtype(value)  # type: ignore[call-overload]
-    except (TypeError, ValueError):
-        raise TypeError(f"{expected} {value!r}") from None
+    except Exception:  # NumPy reads texts, lists, dicts: any error may come out of it
+        raise TypeError(f"{expected} {quote(value)}") from None
     if dtype.name not in DTYPES:
-        raise TypeError(f"{expected} {dtype.name}")
+        raise TypeError(f"{expected} {shorten(dtype.name)}")
     return cast(FloatType, np.dtype(dtype.name))
 
 
@@ -106,9 +145,10 @@ def check_seed(value: object) -> int | None:
     """Return the seed: None for one from the operating system, or an int >= 0."""
     if value is None:
         return None
-    seed = check_integer("seed", value)
+    seed = _as_integer("seed", value)
     if seed < 0:
-        raise ValueError(f"seed: expected None or an integer >= 0, got {seed}")
+        got = quote(seed)
+        raise ValueError(f"seed: expected None or an integer >= 0, got {got}")
     return seed
 
 
@@ -118,20 +158,20 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{name}: expected one of {listed}, got {describe(value)}")
     if value not in choices:
-        raise ValueError(f"{name}: expected one of {listed}, got {value!r}")
+        raise ValueError(f"{name}: expected one of {listed}, got {quote(value)}")
     return value
 
 
 def check_names(name: str, given: Iterable[object], expected: Iterable[str]) -> None:
     """Raise unless `given` holds exactly the names `expected`."""
-    given, expected = list(given), list(expected)
-    missing = [repr(key) for key in expected if key not in given]
-    unknown = [repr(key) for key in given if key not in expected]
+    came, wanted = dict.fromkeys(given), dict.fromkeys(expected)
+    missing = [key for key in wanted if key not in came]
+    unknown = [key for key in came if key not in wanted]
     if missing or unknown:
-        problems = [f"missing {', '.join(missing)}"] if missing else []
-        problems += [f"unknown {', '.join(unknown)}"] if unknown else []
+        problems = [f"missing {quote_names(missing)}"] if missing else []
+        problems += [f"unknown {quote_names(unknown)}"] if unknown else []
         raise ValueError(
-            f"{name}: expected {', '.join(expected)}; got {'; '.join(problems)}"
+            f"{name}: expected {list_names(wanted)}; got {'; '.join(problems)}"
         )
 
 
@@ -141,10 +181,10 @@ def check_names(name: str, given: Iterable[object], expected: Iterable[str]) -> 
 def describe(value: object) -> str:
     """Name what came in a few words."""
     if isinstance(value, np.ndarray):
-        return f"an array of {value.dtype} with shape {value.shape}"
+        return f"an array of {shorten(value.dtype)} with shape {shorten(value.shape)}"
     if isinstance(value, bool | int | float | str | None):
-        return repr(value)
-    return type(value).__name__
+        return quote(value)
+    return shorten(type(value).__name__)
 
 
 def as_array(name: str, value: object, dtype: FloatType) -> Array:
@@ -157,7 +197,7 @@ def as_array(name: str, value: object, dtype: FloatType) -> Array:
     if array.dtype is dtype:  # the usual case: NumPy has one object for each
         return array
     if array.dtype != dtype and array.dtype.newbyteorder("=") != dtype:
-        raise TypeError(f"{name}: expected {dtype}, got {array.dtype}")
+        raise TypeError(f"{name}: expected {dtype}, got {shorten(array.dtype)}")
     return array
 
 
@@ -175,7 +215,7 @@ def _as_any_array(name: str, value: object) -> NDArray[Any]:
     except Exception as error:
         raise TypeError(
             f"{name}: expected a NumPy array or a CPU array with the buffer protocol, "
-            f"__dlpack__ or __array__, got {type(value).__name__} ({error})"
+            f"__dlpack__ or __array__, got {describe(value)} ({shorten(error)})"
         ) from error
 
 
@@ -198,7 +238,7 @@ def _is_readable(array: Array) -> bool:
 
 def shape_error(name: str, expected: str, shape: tuple[int, ...]) -> ValueError:
     """Return the error of an array with the wrong shape."""
-    return ValueError(f"{name}: expected [{expected}], got {tuple(shape)}")
+    return ValueError(f"{name}: expected [{expected}], got {shorten(tuple(shape))}")
 
 
 def check_shape(name: str, array: NDArray[Any], **sizes: int) -> None:
@@ -304,7 +344,8 @@ def check_clock(name: str, clock: object, rows: int, batched: bool) -> Lengths:
         raise TypeError(f"{name}: expected integers, got {describe(clock)}")
     if given.shape != ((rows,) if batched else ()):
         expected = f"[B={rows}]" if batched else "one integer"
-        raise ValueError(f"{name}: expected {expected}, got {given.shape}")
+        got = shorten(given.shape)
+        raise ValueError(f"{name}: expected {expected}, got {got}")
     checked = given.astype(np.int64).reshape(rows)
     outside = np.flatnonzero((checked < 0) | (checked > MAX_CLOCK))
     if outside.size:
@@ -323,7 +364,7 @@ def check_lengths(lengths: object, steps: int, rows: int, batched: bool) -> Leng
             f"lengths: expected integers [B={rows}], got {describe(lengths)}"
         ) from error
     if given.dtype.kind not in "iu" and given.shape != (0,):
-        raise TypeError(f"lengths: expected integers, got {given.dtype}")
+        raise TypeError(f"lengths: expected integers, got {shorten(given.dtype)}")
     if not batched and given.ndim == 0:
         given = given.reshape(1)
     if given.shape != (rows,):
@@ -371,7 +412,7 @@ def check_out(
     array = as_array("out", out, dtype)
     if not array.dtype.isnative:
         raise TypeError(
-            f"out: expected {dtype} in native byte order, got {array.dtype}"
+            f"out: expected {dtype} in native byte order, got {shorten(array.dtype)}"
         )
     check_shape("out", array, **sizes)
     if not array.flags.writeable:
@@ -412,7 +453,7 @@ def allocate(shape: tuple[int, ...], dtype: FloatType) -> Array:
     try:
         return np.empty(shape, dtype)
     except ValueError:
-        text = f"an array of {dtype} with shape {shape} is too large"
+        text = f"an array of {dtype} with shape {shorten(shape)} is too large"
         raise MemoryError(text) from None
 
 

@@ -19,9 +19,10 @@ leak itself in role 6, the user has `leak_logit` (`_leak.py`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 
 from exactrnn import _core, _leak
 from exactrnn._checks import Array, FloatType, check_weight
+from exactrnn._limits import check_weights
 
 Options: TypeAlias = Mapping[str, Any]
 """What the kernels are asked for beyond the plain cell; empty for most layers."""
@@ -113,6 +115,17 @@ class Config:
     learn_leak: bool = False
     phase: int = 0
 
+    def __post_init__(self) -> None:
+        """Raise for absurd sizes, before anything is listed by layer."""
+        sizes = {"input_size": self.input_size, "hidden_size": self.hidden_size}
+        sizes |= {"num_layers": self.num_layers} if self.suffixed else {}
+        if self.output_size != self.hidden_size:
+            name = "output_size" if self.cell == "jordan" else "proj_size"
+            sizes[name] = self.output_size
+        spelled = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        itemsize = self.dtype.itemsize
+        check_weights(spelled, self.num_arrays, self.num_elements, itemsize)
+
     # Sizes
 
     @cached_property
@@ -157,18 +170,28 @@ class Config:
         """Return what that cell is asked for."""
         return self.options if layer or self.bottom is None else self.bottom[1]
 
+    def info_of(self, layer: int) -> _core.CellInfo:
+        """Return what the kernels say about the cell of a layer."""
+        return self._infos[0 if layer == 0 else 1]
+
     @cached_property
-    def infos(self) -> tuple[_core.CellInfo, ...]:
-        """What the kernels say about the cell of each layer."""
-        return tuple(
+    def _infos(self) -> tuple[_core.CellInfo, _core.CellInfo]:
+        """The same of the first layer and of all others."""
+        first, upper = (
             _core.cell_info(self.cell_of(layer), dict(self.options_of(layer)))
-            for layer in range(self.num_layers)
+            for layer in (0, 1)
         )
+        return first, upper
 
     @cached_property
     def hands_cells_up(self) -> bool:
         """Whether a layer reads the cell state of the layer below."""
-        return any(info["takes_lower"] for info in self.infos)
+        return any(self.info_of(k)["takes_lower"] for k in self._different_layers)
+
+    @property
+    def _different_layers(self) -> range:
+        """The layers that stand for all: the first and, if there is one, the next."""
+        return range(min(self.num_layers, 2))
 
     # States
 
@@ -181,7 +204,7 @@ class Config:
             gates = [(name, "N", self.units) for name in "io"]
             return (outer, ("c", "H", H), *gates)
         inner = [(name, "H", H) for name in ("c", *self._linked_gates())]
-        return (outer, *inner)[: self.infos[0]["states"]]
+        return (outer, *inner)[: self.info_of(0)["states"]]
 
     @cached_property
     def state_names(self) -> tuple[str, ...]:
@@ -200,7 +223,7 @@ class Config:
 
     def kept_gates(self, layer: int) -> Mapping[str, int]:
         """Return the gates that a layer's cache keeps: names, and how wide they are."""
-        info, found = self.infos[layer], dict[str, int]()
+        info, found = self.info_of(layer), dict[str, int]()
         for name, w, r, stage in info["sums"]:
             has_product = not (w is None and r is None)
             if info["keeps_sums"] and has_product and not (info["projects"] and stage):
@@ -216,7 +239,7 @@ class Config:
 
     def entries(self, layer: int) -> tuple[Entry | None, ...]:
         """Return the weights of one layer by role, None for those that are absent."""
-        info, H, O = self.infos[layer], self.units, self.output_size
+        info, H, O = self.info_of(layer), self.units, self.output_size
         I, bias = self.input_size_of(layer), self.bias
         columns = O + info["heard"] * H
         w, r = self._blocks(layer, "W"), self._blocks(layer, "R")
@@ -239,7 +262,7 @@ class Config:
         if self.leak is not None:
             leaks = 1 if isinstance(self.leak, float) else self.hidden_size
             return Entry("leak_logit", (leaks,)) if self.learn_leak else None
-        rows = self.infos[layer]["vectors"]
+        rows = self.info_of(layer)["vectors"]
         letters = tuple(self.options_of(layer).get("peepholes", ""))
         if self.cell_of(layer) == "depth_gated":
             letters = (*GATES, "cd", "ld")
@@ -248,7 +271,7 @@ class Config:
 
     def _blocks(self, layer: int, matrix: str) -> tuple[str, ...]:
         """Return the letters of the row blocks of a matrix, "W" or "R"."""
-        info = self.infos[layer]
+        info = self.info_of(layer)
         rows: dict[int, str] = {}
         for name, w, r, stage in info["sums"]:
             block = w if matrix == "W" else r
@@ -262,6 +285,24 @@ class Config:
         if not self.options.get("full_gate_recurrence"):
             return ()
         return tuple(gate for gate in GATES if gate in self._blocks(0, "W"))
+
+    @cached_property
+    def num_arrays(self) -> int:
+        """Number of weights as arrays, without listing them."""
+        return self._over_layers(len)
+
+    @cached_property
+    def num_elements(self) -> int:
+        """Number of all their elements, likewise."""
+        return self._over_layers(lambda found: sum(prod(e.shape) for e in found))
+
+    def _over_layers(self, count: Callable[[list[Entry]], int]) -> int:
+        """Return the sum of a number over all layers and directions."""
+        first, *upper = [
+            self.directions * count([e for e in self.entries(layer) if e is not None])
+            for layer in self._different_layers
+        ]
+        return first + sum(upper) * (self.num_layers - 1)
 
     @cached_property
     def weights(self) -> tuple[Weight, ...]:
@@ -328,7 +369,7 @@ class Config:
     @cached_property
     def num_parameters(self) -> int:
         """Number of weights that exist, all arrays together."""
-        total = sum(int(np.prod(weight.shape)) for weight in self.weights)
+        total = self.num_elements
         if self.hh_mask is not None:
             absent = int(np.count_nonzero(~self.hh_mask))
             total -= self.num_layers * self.directions * absent

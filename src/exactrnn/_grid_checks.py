@@ -16,6 +16,7 @@ from exactrnn._checks import Array, Lengths
 from exactrnn._config import Init
 from exactrnn._grid import Pair
 from exactrnn._grid_config import KINDS, OUTPUTS, GridConfig
+from exactrnn._limits import quote, shorten
 
 Sizes: TypeAlias = tuple[int | None, ...]
 
@@ -67,7 +68,7 @@ def check_dimensions(name: str, value: object, dims: int) -> tuple[int, ...]:
     found = [check_dimension(f"{name}[{i}]", k, dims) for i, k in enumerate(value)]
     if len(set(found)) < len(found):
         raise ValueError(
-            f"{name}: expected each dimension once at most, got {tuple(value)}"
+            f"{name}: expected each dimension once at most, got {quote(value)}"
         )
     return tuple(found)
 
@@ -92,7 +93,7 @@ def check_length(name: str, value: object) -> int:
     size = _checks.check_integer(name, value)
     if size < 0:
         raise ValueError(f"{name}: expected an integer >= 0 or None, got {size}")
-    return size
+    return _checks.check_size(name, size) if size else size
 
 
 def check_shared(value: object, sizes: Sizes) -> tuple[bool, ...]:
@@ -312,7 +313,9 @@ def check_grid_lengths(
         raise TypeError(f"lengths: expected integers, got {got}") from error
     expected = f"B={batch}, N={len(sizes)}"
     if given.dtype.kind not in "iu" and given.size > 0:
-        raise TypeError(f"lengths: expected integers [{expected}], got {given.dtype}")
+        raise TypeError(
+            f"lengths: expected integers [{expected}], got {shorten(given.dtype)}"
+        )
     if given.shape != (batch, len(sizes)):
         raise _checks.shape_error("lengths", expected, given.shape)
     checked = given.astype(np.int64)

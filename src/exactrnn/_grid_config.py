@@ -19,6 +19,7 @@ from exactrnn import _checks
 from exactrnn._activations import ACTIVATIONS
 from exactrnn._checks import Array, FloatType
 from exactrnn._config import Init, Weight
+from exactrnn._limits import check_weights
 
 KINDS = ("lstm", *ACTIVATIONS)
 OUTPUTS = ("tanh(o*m)", "o*tanh(m)")
@@ -53,6 +54,15 @@ class GridConfig:
     activations: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     hh_mask: None = None
+
+    def __post_init__(self) -> None:
+        """Raise for absurd sizes, before anything is listed by position."""
+        widths = tuple(self.input_sizes[k] for k in self.sides)
+        sizes = {"input_size": widths, "hidden_size": self.hidden_size}
+        sizes |= {"sizes": self.sizes} if self.sets > 1 else {}
+        spelled = ", ".join(f"{name}={size}" for name, size in sizes.items())
+        itemsize = self.dtype.itemsize
+        check_weights(spelled, self.num_arrays, self.num_elements, itemsize)
 
     @property
     def dims(self) -> int:
@@ -99,6 +109,34 @@ class GridConfig:
         """What first weights are drawn for (`_init.py`): gates of an LSTM, or none."""
         return "lstm" if self.has_memory else "rnn"
 
+    @cached_property
+    def num_arrays(self) -> int:
+        """Number of weights as arrays, without listing them."""
+        per_set = 1 if self.tied else self.dims
+        pairs = self.directions * (len(self.sides) + self.sets * per_set)
+        return pairs * (1 + self.bias)
+
+    @cached_property
+    def num_elements(self) -> int:
+        """Number of all their elements, likewise."""
+        sides = sum(
+            len(self._side_blocks(k)) * (cast(int, self.input_sizes[k]) + self.bias)
+            for k in self.sides
+        )
+        dimensions = range(1 if self.tied else self.dims)
+        rows = sum(len(self._blocks(k)) for k in dimensions)
+        columns = self.dims * self.hidden_size + self.bias
+        both = sides + self.sets * rows * columns
+        return self.directions * self.hidden_size * both
+
+    def _side_blocks(self, k: int) -> tuple[str, ...]:
+        """Return the letters of the row blocks of the input of a side."""
+        return ("h", "m") if self.kinds[k] == "lstm" else ("h",)
+
+    def _blocks(self, k: int) -> tuple[str, ...]:
+        """Return the letters of the row blocks of a dimension's block."""
+        return GATES if self.kinds[k] == "lstm" else ("a",)
+
     def block_names(self, direction: int) -> Iterator[list[tuple[str, str | None]]]:
         """Give the names (weight, bias) by set, of each set by dimension."""
         for positions in product(*(range(size) for size in self.own_sizes)):
@@ -127,17 +165,16 @@ class GridConfig:
         The bias of a block has the kind `bias_ih`, as a forget bias is put there.
         """
         found: dict[str, Weight] = {}
-        blocks: tuple[str, ...]
         H = self.hidden_size
         for direction in range(self.directions):
             for k, names in zip(self.sides, self.side_names(direction), strict=True):
-                blocks = ("h", "m") if self.kinds[k] == "lstm" else ("h",)
+                blocks = self._side_blocks(k)
                 columns = cast(int, self.input_sizes[k])
                 shape = (len(blocks) * H, columns)
                 found |= _weights_of(names, ("weight_ih", "bias"), shape, blocks)
             for dimensions in self.block_names(direction):
                 for k, names in enumerate(dimensions):
-                    blocks = GATES if self.kinds[k] == "lstm" else ("a",)
+                    blocks = self._blocks(k)
                     shape = (len(blocks) * H, self.dims * H)
                     found |= _weights_of(names, ("weight_hh", "bias_ih"), shape, blocks)
         return tuple(found.values())
@@ -150,7 +187,7 @@ class GridConfig:
     @property
     def num_parameters(self) -> int:
         """Number of weights, all arrays together."""
-        return sum(prod(weight.shape) for weight in self.weights)
+        return self.num_elements
 
     def take_weight(self, name: str, value: object) -> Array:
         """Return `value` as an array of its own for the weight of this name."""

@@ -26,6 +26,7 @@ from exactrnn import _checks, _core
 from exactrnn._checks import Array, Lengths
 from exactrnn._grid import GridCall, GridRun, GridStack, Pair, line_mask
 from exactrnn._grid_config import GridConfig
+from exactrnn._limits import MAX_ARRAYS
 from exactrnn._stack import Call
 from exactrnn._weights import Packs
 
@@ -43,6 +44,13 @@ class TimeDepthConfig(GridConfig):
     counts_steps = False
     output_letter = "H"
     state_names = ("h", "m")
+
+    def __post_init__(self) -> None:
+        """Raise for absurd sizes; layers that share their weights are no arrays."""
+        super().__post_init__()
+        if self.num_layers > MAX_ARRAYS:
+            got = f"got {self.num_layers}"
+            raise ValueError(f"num_layers: expected at most {MAX_ARRAYS}, {got}")
 
     @property
     def num_layers(self) -> int:

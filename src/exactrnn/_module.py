@@ -217,8 +217,13 @@ class Module(Generic[S]):
 
         An argument that is missing has its default: a file may be older than it.
         """
+        known = [name for name in inspect.signature(cls).parameters if name != "seed"]
         arguments = {**cls._defaults(), **arguments}
+        _checks.check_names("arguments", arguments, known)
         config = cls._configure(arguments)
+        if len(weights) != config.num_arrays:  # before they are listed
+            expected = f"{config.num_arrays} arrays, for these arguments"
+            raise ValueError(f"weights: expected {expected}, got {len(weights)}")
         _checks.check_names("weights", weights, config.weight_shapes)
         shapes = config.weight_shapes
         taken = {name: config.take_weight(name, weights[name]) for name in shapes}

@@ -15,11 +15,13 @@ import numpy as np
 from exactrnn import _core
 from exactrnn._checks import (
     FloatType,
+    as_float,
     check_choice,
     check_integer,
-    check_size,
+    check_positive,
     describe,
 )
+from exactrnn._limits import quote
 
 ACTIVATIONS = ("sigmoid", "hard_sigmoid", "tanh", "relu", "softsign", "identity")
 GATES = "ifo"
@@ -33,13 +35,10 @@ MAX_PERIOD = 2**62
 
 def check_number(name: str, value: object, expected: str) -> float:
     """Return `value` as a float; a bool or a text is none."""
-    if isinstance(value, bool | np.bool_) or not isinstance(
-        value, int | float | np.number
-    ):
+    real = int | float | np.integer | np.floating
+    if isinstance(value, bool | np.bool_) or not isinstance(value, real):
         raise TypeError(f"{name}: expected {expected}, got {describe(value)}")
-    if isinstance(value, np.complexfloating):
-        raise TypeError(f"{name}: expected {expected}, got {value!r}")
-    return float(value)
+    return as_float(name, value, expected)
 
 
 def rounded_leak(
@@ -66,7 +65,7 @@ def check_activations(value: object, uses: Sequence[str]) -> tuple[str, ...]:
     if not isinstance(value, tuple | list):
         raise TypeError(f"activations: expected {wanted}, got {describe(value)}")
     if len(value) != len(uses):
-        raise ValueError(f"activations: expected {wanted}, got {tuple(value)}")
+        raise ValueError(f"activations: expected {wanted}, got {quote(value)}")
     return tuple(
         check_choice(f"activations[{index}]", name, ACTIVATIONS)
         for index, name in enumerate(value)
@@ -93,7 +92,7 @@ def check_letters(name: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{expected}, got {describe(value)}")
     if len(set(value)) != len(value) or not set(value) <= set(GATES):
-        raise ValueError(f"{expected}, got {value!r}")
+        raise ValueError(f"{expected}, got {quote(value)}")
     return "".join(gate for gate in GATES if gate in value)
 
 
@@ -105,12 +104,14 @@ def check_coupled(value: object, omit: str) -> str | None:
         got = describe(value)
         raise TypeError(f"coupled: expected None, 'input' or 'forget', got {got}")
     if value not in COUPLED_AWAY:
-        raise ValueError(f"coupled: expected None, 'input' or 'forget', got {value!r}")
+        raise ValueError(
+            f"coupled: expected None, 'input' or 'forget', got {quote(value)}"
+        )
     both = [gate for gate in "if" if gate in omit]
     if both:
         raise ValueError(
             f"coupled: expected None because omit={omit!r} leaves no gate {both[0]!r}, "
-            f"got {value!r}"
+            f"got {quote(value)}"
         )
     return value
 
@@ -130,7 +131,7 @@ def check_peepholes(value: object, omit: str, coupled: str | None) -> str:
             reason = f"omit={omit!r}" if gate in omit else f"coupled={coupled!r}"
             raise ValueError(
                 f"peepholes: expected letters of {present!r} because {reason} leaves "
-                f"no gate {gate!r}, got {value!r}"
+                f"no gate {gate!r}, got {quote(value)}"
             )
     return letters
 
@@ -180,7 +181,7 @@ def check_init(value: object, cell: str, bias: bool) -> str | tuple[str, int]:
     expected = f"init: expected one of {listed}"
     if isinstance(value, tuple | list):
         if not chrono or len(value) != 2 or value[0] != "chrono":
-            raise ValueError(f"{expected}, got {tuple(value)}")
+            raise ValueError(f"{expected}, got {quote(value)}")
         steps = check_integer("init[1]", value[1])
         if steps < 2:
             raise ValueError(f"init[1]: expected T >= 2, got {steps}")
@@ -190,7 +191,7 @@ def check_init(value: object, cell: str, bias: bool) -> str | tuple[str, int]:
     if not isinstance(value, str):
         raise TypeError(f"{expected}, got {describe(value)}")
     if value not in names:
-        raise ValueError(f"{expected}, got {value!r}")
+        raise ValueError(f"{expected}, got {quote(value)}")
     return value
 
 
@@ -246,7 +247,7 @@ def check_modules(
         if len(found) != count or sum(found) != hidden_size:
             raise ValueError(
                 f"module_sizes: expected {count} sizes, one for each period, that add "
-                f"up to hidden_size={hidden_size}, got {found}"
+                f"up to hidden_size={hidden_size}, got {quote(found)}"
             )
     return tuple(zip(found, periods, strict=True))
 
@@ -267,7 +268,7 @@ def _sizes(name: str, value: object) -> tuple[int, ...]:
         raise TypeError(f"{name}: expected a tuple of integers, got {describe(value)}")
     if not value:
         raise ValueError(f"{name}: expected at least one integer, got ()")
-    found = tuple(check_size(f"{name}[{k}]", item) for k, item in enumerate(value))
+    found = tuple(check_positive(f"{name}[{k}]", item) for k, item in enumerate(value))
     if max(found) > MAX_PERIOD:
         raise ValueError(f"{name}: expected 1..{MAX_PERIOD}, got {max(found)}")
     return found

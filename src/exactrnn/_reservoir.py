@@ -24,6 +24,7 @@ import numpy as np
 from exactrnn import _checks, layers
 from exactrnn._algebra import spectral_radius
 from exactrnn._checks import Array, FloatType
+from exactrnn._limits import check_weights
 from exactrnn._option_checks import check_number
 from exactrnn._random import FLOAT64, make_generator, symmetric
 
@@ -47,12 +48,16 @@ def check_arguments(given: Mapping[str, object]) -> dict[str, Any]:
     """Return the arguments of a network, checked and made plain."""
     _checks.check_names("arguments", given, ("input_size", "hidden_size", *DEFAULTS))
     dtype = _checks.check_dtype(given["dtype"])
+    I = _checks.check_size("input_size", given["input_size"])
+    H = _checks.check_size("hidden_size", given["hidden_size"])
+    spelled = f"input_size={I}, hidden_size={H}"
+    check_weights(spelled, 3, H * (I + H + 1), dtype.itemsize)
     washout = _checks.check_integer("washout", given["washout"])
     if washout < 0:
         raise ValueError(f"washout: expected an integer >= 0, got {washout}")
     return {
-        "input_size": _checks.check_size("input_size", given["input_size"]),
-        "hidden_size": _checks.check_size("hidden_size", given["hidden_size"]),
+        "input_size": I,
+        "hidden_size": H,
         "spectral_radius": _at_least_zero("spectral_radius", given),
         "leak": _share("leak", given, dtype),
         "density": _share("density", given, dtype),

@@ -7,9 +7,12 @@ names another when the package is imported.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import sys
 import threading
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -66,7 +69,25 @@ def isas() -> tuple[str, ...]:
 
 def _isa_at_import() -> str:
     wanted = os.environ.get("EXACTRNN_ISA")
-    return check_choice("EXACTRNN_ISA", wanted, isas()) if wanted else isas()[0]
+    if not wanted:
+        return isas()[0]
+    try:
+        return check_choice("EXACTRNN_ISA", wanted, isas())
+    except ValueError as error:
+        if not _is_command():
+            raise
+        # The command line is not there yet to make one line of it.
+        with contextlib.suppress(AttributeError, OSError):
+            sys.stderr.write(f"exactrnn: error: {error}\n")
+        raise SystemExit(2) from None
+
+
+def _is_command() -> bool:
+    """Tell whether this process is `exactrnn ...` or `python -m exactrnn ...`."""
+    name = sys.argv[0] if sys.argv else ""
+    if name == "-m":  # as it is while `python -m` imports the package
+        return sys.orig_argv[sys.orig_argv.index("-m") + 1] == "exactrnn"
+    return Path(name).name == "exactrnn"
 
 
 _active = _isa_at_import()

@@ -2,33 +2,53 @@
 
 A file holds the weights under their names and one metadata entry `exactrnn`, a JSON
 object: `class`, `arguments` of the constructor, `numerics` (the version of the numerics
-contract under which it was written) and `generator` (the state from which dropout goes
-on). It is one entry because the order of several is not fixed in the file: so equal
-layers give equal files, to the byte.
+contract under which it was written), `generator` (the state from which dropout goes on)
+and `sha256`. It is one entry because the order of several is not fixed in the file: so
+equal layers give equal files, to the byte.
+
+`sha256` is the checksum of all else: of the entry without it, and by name in sorted
+order of each array's name, dtype, shape and little-endian bytes (`_digest`). The text
+of the entry has one form, too, so that no bit of a file can change unseen. A file from
+before there were checksums has none and is taken as it is; but not if it has an entry
+that files had not then, as a damaged name is.
 
 `write_file` and `read_file` are the same for anything else that is made of named arrays
-and a description, such as the language model.
+and a description, such as the language model. What damaged or hostile content raises,
+`bad_content` makes a `ValueError` that names the file; sizes that it claims are
+compared with the arrays that are there before anything is allocated for them.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
-import threading
 import warnings
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO, TypeAlias, cast
 
-from exactrnn import cell_layers, grid, grid_layer, layers
+import numpy as np
+
+from exactrnn import _files, cell_layers, grid, grid_layer, layers
 from exactrnn._checks import Array, describe
+from exactrnn._limits import quote, quote_names, shorten
 from exactrnn._module import Module
 from exactrnn.echo_state import EchoState
 from exactrnn.engine import NUMERICS_VERSION
 
-__all__ = ["load", "read_file", "save", "write_file"]
+__all__ = ["bad_content", "load", "read_file", "save", "write_file"]
+
+Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+"""What can be read: a path, a file's content, or a binary file."""
+Target: TypeAlias = str | os.PathLike[str] | BinaryIO
+"""Where a model can go."""
 
 ENTRY = "exactrnn"
+CHECKSUM = "sha256"
+OLD_ENTRIES = {"class", "arguments", "numerics", "generator", "alphabet"}
+"""What the descriptions of files without a checksum hold."""
+LONGEST_NAME = 300
 CLASSES: Mapping[str, Any] = {
     kind.__name__: kind
     for kind in (
@@ -51,30 +71,36 @@ CLASSES: Mapping[str, Any] = {
         cell_layers.GRUCell,
     )
 }
-BAD_CONTENT = (ValueError, TypeError, KeyError, OverflowError, RecursionError)
+BAD_CONTENT = (
+    *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError),
+    *(RecursionError, MemoryError),
+)
 """What parsing a damaged description or building a layer from it may raise."""
 
 _ADVICE = "reading and writing models needs safetensors: pip install 'exactrnn[lm]'"
 
 
-def save(layer: Module[Any] | EchoState, path: str | os.PathLike[str]) -> None:
+def save(layer: Module[Any] | EchoState, path: Target) -> None:
     """Write a layer or cell to a safetensors file.
 
     Parameters
     ----------
     layer : RNN, LSTM, ..., EchoState, RNNCell, LSTMCell or GRUCell
         What to write: weights, options, and where dropout's random numbers stand.
-    path : str or path-like
-        The file; an old one is replaced only when the new one is complete.
+    path : str, path-like or binary file
+        Where it goes. An old file is replaced only when the new one is complete and on
+        the disk; the new one has its mode, and stands where a symbolic link points.
 
     Raises
     ------
     TypeError
         If `layer` is something else, as an object of a derived class is.
+    ValueError
+        If the path is that of a FIFO, a device or a socket.
     ImportError
         If the package safetensors is missing.
     OSError
-        If the file cannot be written.
+        If the file cannot be written; what was there is there still.
 
     Examples
     --------
@@ -99,13 +125,13 @@ def save(layer: Module[Any] | EchoState, path: str | os.PathLike[str]) -> None:
     write_file(path, layer.state_dict(), description)
 
 
-def load(path: str | os.PathLike[str]) -> Any:
+def load(path: Source) -> Any:
     """Read a layer or cell from a file that `save` wrote.
 
     Parameters
     ----------
-    path : str or path-like
-        The file.
+    path : str, path-like, bytes-like or binary file
+        The file, its content, or an open file.
 
     Returns
     -------
@@ -115,7 +141,9 @@ def load(path: str | os.PathLike[str]) -> Any:
     Raises
     ------
     ValueError
-        If the file is not such a file, or is damaged.
+        If the file is not such a file, or a single bit of it is not as it was written.
+        Files from before version 0.2 have no checksum: damage within the weights is
+        not seen in them.
     ImportError
         If the package safetensors is missing.
     OSError
@@ -126,66 +154,152 @@ def load(path: str | os.PathLike[str]) -> Any:
     UserWarning
         If it was written under another version of the numerics contract: the weights
         are the same, results may differ in bits.
+
+    Examples
+    --------
+    >>> import io
+    >>> import exactrnn as xr
+    >>> file = io.BytesIO()
+    >>> xr.save(xr.GRU(3, 4, seed=1), file)
+    >>> xr.load(file.getvalue())
+    GRU(3, 4)
     """
     weights, description = read_file(path)
-    try:
-        kind = CLASSES[description["class"]]
+    with bad_content(path, "an exactrnn layer"):
+        kind = _class_of(description["class"])
         layer = kind.restore(
             description["arguments"], weights, description.get("generator")
         )
         numerics = int(description["numerics"])
-    except BAD_CONTENT as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"path: not an exactrnn layer: {path} ({reason})") from error
     if numerics != NUMERICS_VERSION:
         warnings.warn(
-            f"{path} was written under numerics version {numerics}, this is version "
-            f"{NUMERICS_VERSION}: results may differ in bits",
+            f"{_name_of(path)} was written under numerics version {quote(numerics)}, "
+            f"this is version {NUMERICS_VERSION}: results may differ in bits",
             stacklevel=2,
         )
     return layer
 
 
+def _class_of(name: object) -> Any:
+    """Return the class that a description names."""
+    if name == "LanguageModel":
+        raise ValueError("exactrnn.train.LanguageModel.load reads it")
+    if not isinstance(name, str) or name not in CLASSES:
+        raise ValueError(f"it holds a {quote(name)}")
+    return CLASSES[name]
+
+
 def write_file(
-    path: str | os.PathLike[str],
-    arrays: Mapping[str, Array],
-    description: Mapping[str, Any],
+    path: Target, arrays: Mapping[str, Array], description: Mapping[str, Any]
 ) -> None:
     """Write named arrays and a description, completely or not at all."""
     try:
         from safetensors.numpy import save
     except ImportError as error:
         raise ImportError(_ADVICE) from error
-    text = json.dumps(description, sort_keys=True)
-    content = save(dict(arrays), metadata={ENTRY: text})
-    target = Path(path)
-    part = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}")
-    try:
-        part.write_bytes(content)
-        part.replace(target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    checked = {**description, CHECKSUM: _digest(arrays, description)}
+    content = save(dict(arrays), metadata={ENTRY: _as_text(checked)})
+    if hasattr(path, "write"):
+        path.write(content)
+    else:
+        _files.replace_file(path, content)
 
 
-def read_file(
-    path: str | os.PathLike[str],
-) -> tuple[dict[str, Array], dict[str, Any]]:
+def read_file(path: Source) -> tuple[dict[str, Array], dict[str, Any]]:
     """Return the named arrays and the description that `write_file` wrote."""
     try:
-        from safetensors import SafetensorError, safe_open
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
     except ImportError as error:
         raise ImportError(_ADVICE) from error
-    with Path(path).open("rb"):
-        pass  # what is not a readable file is an OSError, with its usual message
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        description = json.loads(metadata[ENTRY])
+    content = _content_of(path)
+    with bad_content(path, "a model file", SafetensorError):
+        arrays = load(content)
+        text = _entry_of(content, arrays)
+        description = json.loads(text)
         if not isinstance(description, dict):
             raise TypeError("the description is not a JSON object")
-    except (SafetensorError, *BAD_CONTENT) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"path: not a model file: {path} ({reason})") from error
+        _check_digest(arrays, description, text)
     return arrays, description
+
+
+@contextlib.contextmanager
+def bad_content(path: Source, what: str, *more: type[Exception]) -> Iterator[None]:
+    """Make a ValueError that names the file of whatever its content raises."""
+    try:
+        yield
+    except (*BAD_CONTENT, *more) as error:
+        reason = f"{type(error).__name__}: {shorten(error)}"
+        name = _name_of(path)
+        raise ValueError(f"path: not {what}: {name} ({reason})") from error
+
+
+def _name_of(path: Source) -> str:
+    """Return what to call a file in a message."""
+    if isinstance(path, str | os.PathLike):
+        return shorten(os.fspath(path), LONGEST_NAME)
+    return shorten(getattr(path, "name", None) or type(path).__name__, LONGEST_NAME)
+
+
+def _content_of(path: Source) -> bytes:
+    """Return the bytes of a file, wherever they are."""
+    if isinstance(path, bytes | bytearray | memoryview):
+        return bytes(path)
+    if not hasattr(path, "read"):
+        return _files.read_whole(path)
+    content = cast(object, path.read())
+    if not isinstance(content, bytes):
+        got = type(content).__name__
+        raise TypeError(f"path: expected a binary file, got one of {got}")
+    return content
+
+
+def _entry_of(content: bytes, arrays: Mapping[str, Array]) -> str:
+    """Return the text of our entry in the metadata; safetensors has been over it."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size].decode("utf-8"))
+    metadata = header.get("__metadata__") or {}
+    if ENTRY not in metadata:
+        raise ValueError(
+            f"it is a safetensors file with {quote_names(arrays)}, but no layer that "
+            "exactrnn.save wrote; to take weights that are named as in torch.nn, make "
+            "a layer of their sizes and call "
+            "layer.load_state_dict(safetensors.numpy.load_file(path))"
+        )
+    return cast(str, metadata[ENTRY])
+
+
+# Checksum
+
+
+def _as_text(description: Mapping[str, Any]) -> str:
+    """Return the one form in which a description is written."""
+    return json.dumps(description, sort_keys=True)
+
+
+def _digest(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a description and of arrays by name."""
+    found = hashlib.sha256(_as_text(description).encode("ascii"))
+    for name in sorted(arrays):
+        array = arrays[name]
+        order = array.dtype.newbyteorder("<")
+        head = json.dumps([name, order.str, array.shape])
+        found.update(f"\n{head}\n".encode("ascii"))
+        found.update(np.ascontiguousarray(array, order))
+    return found.hexdigest()
+
+
+def _check_digest(
+    arrays: Mapping[str, Array], description: dict[str, Any], text: str
+) -> None:
+    """Raise unless all is as it was written; take the checksum out."""
+    if CHECKSUM not in description:
+        unknown = description.keys() - OLD_ENTRIES
+        if unknown:
+            names = quote_names(sorted(unknown))
+            raise ValueError(f"it has no checksum, but entries {names}")
+        return
+    same_text = _as_text(description) == text
+    expected = description.pop(CHECKSUM)
+    if not same_text or expected != _digest(arrays, description):
+        raise ValueError("its checksum differs: the file is damaged")

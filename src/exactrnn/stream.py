@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, ArrayLike, Lengths
+from exactrnn._limits import check_memory
 
 if TYPE_CHECKING:
     from exactrnn._layer import RecurrentLayer
@@ -41,7 +42,8 @@ class Stream(Generic[S]):
     Raises
     ------
     ValueError, TypeError
-        If the layer is bidirectional or `batch_size` not an integer of at least 1.
+        If the layer is bidirectional or `batch_size` not an integer of at least 1, or
+        so large that no memory of this machine holds the states.
 
     Examples
     --------
@@ -72,7 +74,11 @@ class Stream(Generic[S]):
         _checks.check_unidirectional(layer.bidirectional)
         rows = _checks.check_size("batch_size", batch_size)
         self._layer: RecurrentLayer[S, Any] = layer
-        self._config = layer._stack.config
+        self._config = config = layer._stack.config
+        width = sum(size for _, _, size in config.state_parts)
+        values = rows * config.num_layers * width
+        itemsize = layer.dtype.itemsize
+        check_memory(f"batch_size={rows}", "states", values * itemsize)
         self._store = layer._stack.store
         self._dtype = layer.dtype
         self._batch = (rows, layer.output_size)

@@ -1,21 +1,23 @@
 """The command line: ``exactrnn lm``, ``verify``, ``bench`` and ``info``.
 
-Exit status: 0 for success; 1 if ``verify`` found a difference; 2 for wrong arguments or
-input, with one line that says what was wrong; 130 if Ctrl-C ended a command, also after
-``lm`` has kept its model.
+Exit status: 0 for success, also if the reader of the output has gone, as with ``|
+head``; 1 if ``verify`` found a difference; 2 for wrong arguments, input or output, with
+one line that says what was wrong; 130 if Ctrl-C ended a command, also after ``lm`` has
+kept its model.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Sequence
 
 from exactrnn.cli import bench, info, lm, verify
-from exactrnn.cli._arguments import INTERRUPTED, CommandError
+from exactrnn.cli._arguments import INTERRUPTED, CommandError, Parser
+from exactrnn.cli._output import complain, failure, say, standard_streams
 
 __all__ = ["main"]
+
+REFUSED = 2
 
 DESCRIPTION = """\
 Recurrent cells for the CPU: fast, and the same bits everywhere.
@@ -46,24 +48,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     SystemExit
         From ``argparse``: for ``--help`` and for arguments it cannot read.
     """
-    parsed = _make_parser().parse_args(arguments)
+    with standard_streams():
+        try:
+            parsed = _make_parser().parse_args(arguments)
+        except SystemExit as end:
+            say(end="")  # flushes the help
+            if end.code or not failure():
+                raise
+            return _end("exactrnn", 0)
+        command = f"exactrnn {parsed.command}"
+        return _end(command, _run(command, parsed))
+
+
+def _run(command: str, parsed: argparse.Namespace) -> int:
+    """Run a command; what the user or the machine does wrong is one line."""
     try:
         return int(parsed.run(parsed))
     except CommandError as error:
-        print(f"exactrnn {parsed.command}: error: {error}", file=sys.stderr)
-        return 2
+        complain(f"{command}: error: {error}")
+    except MemoryError as error:
+        complain(f"{command}: error: out of memory: {error}")
+    except OSError as error:
+        complain(f"{command}: error: {error}")
     except KeyboardInterrupt:
-        print(f"\nexactrnn {parsed.command}: stopped by Ctrl-C", file=sys.stderr)
+        complain(f"{command}: stopped by Ctrl-C")
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader has gone, as with `| head`; Python would complain once more when
-        # it flushes standard output at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    return REFUSED
 
 
-def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _end(command: str, status: int) -> int:
+    """Return the exit status, in which output that could not be written counts."""
+    reason = failure()
+    if reason and status in (0, REFUSED):
+        complain(f"{command}: error: standard output: {reason}")
+        return REFUSED
+    return status
+
+
+def _make_parser() -> Parser:
+    parser = Parser(
         prog="exactrnn",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,

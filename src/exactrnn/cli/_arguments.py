@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import TYPE_CHECKING, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
-from exactrnn import engine
+from exactrnn import _files, engine
+from exactrnn._limits import shorten
 
 if TYPE_CHECKING:
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -17,6 +19,14 @@ INTERRUPTED = 130
 
 class CommandError(Exception):
     """What the user gave cannot be used; its text is the one line that they see."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are short, whatever an argument holds."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print usage and complaint, and exit."""
+        super().error(shorten(message))
 
 
 class HelpFormatter(
@@ -57,6 +67,17 @@ def natural_float(text: str) -> float:
     return number
 
 
+def check_writable(option: str, path: Path) -> None:
+    """Raise if a file at `path` cannot be written, before time is spent on it."""
+    try:
+        _files.check_target(path)
+    except OSError as error:
+        raise CommandError(f"{option}: {path}: {error.strerror}") from None
+    except ValueError as error:
+        reason = str(error).removeprefix("path: ")
+        raise CommandError(f"{option}: {reason}") from None
+
+
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--threads`` and ``--isa``."""
     group = parser.add_argument_group("engine", "These change time, never a bit.")
@@ -78,6 +99,10 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
 def apply_engine_options(parsed: argparse.Namespace) -> None:
     """Put the options of `add_engine_options` into force."""
     if "threads" in parsed:
-        engine.set_num_threads(parsed.threads)
+        try:
+            engine.set_num_threads(parsed.threads)
+        except (ValueError, OverflowError) as error:
+            reason = str(error).removeprefix("n: ")
+            raise CommandError(f"--threads: {reason}") from None
     if "isa" in parsed:
         engine.use_isa(parsed.isa)

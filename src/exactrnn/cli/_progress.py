@@ -6,15 +6,24 @@ when standard error is not a terminal, a line is printed at every tenth of the w
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
+from exactrnn.cli._output import complain, say
+
 if TYPE_CHECKING:
     from exactrnn.train import Progress
 
+LOST = (OSError, ValueError)
+"""What drawing on a terminal raises that has gone; training goes on."""
 SMOOTHING = 0.95
 """Weight of the past in the loss that is shown; a step alone jumps about."""
+
+
+LEAST = 1e-12
+"""Share of the way below which the time left is a guess of another kind."""
 
 
 class Reporter(Protocol):
@@ -52,7 +61,7 @@ class Smoothed:
 def describe(progress: Progress, bits: float) -> tuple[str, str, str]:
     """Return loss, speed and time left in words."""
     rate = progress.characters / max(progress.seconds, 1e-9)
-    left = progress.seconds * (1.0 / progress.fraction - 1.0)
+    left = progress.seconds * (1.0 / max(progress.fraction, LEAST) - 1.0)
     minutes, seconds = divmod(round(left), 60)
     return (
         f"{bits:.3f} bits/char",
@@ -87,7 +96,7 @@ class PlainReporter:
         while self._next <= progress.fraction + 1e-9:
             self._next += 0.1
         words = "  ".join(describe(progress, bits))
-        print(f"{progress.fraction:4.0%}  step {progress.step}  {words}", flush=True)
+        say(f"{progress.fraction:4.0%}  step {progress.step}  {words}")
 
 
 class BarReporter:
@@ -114,14 +123,16 @@ class BarReporter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._bar.refresh()
-        self._bar.close()
+        with contextlib.suppress(*LOST):
+            self._bar.refresh()
+            self._bar.close()
 
     def show(self, progress: Progress) -> None:
         """Show one step."""
         words = "  ".join(describe(progress, self._bits.update(progress.bits)))
-        self._bar.set_description_str(f"{words}  ", refresh=False)
-        self._bar.update(progress.fraction - self._done)
+        with contextlib.suppress(*LOST):
+            self._bar.set_description_str(f"{words}  ", refresh=False)
+            self._bar.update(progress.fraction - self._done)
         self._done = progress.fraction
 
 
@@ -132,5 +143,5 @@ def make_reporter() -> Reporter:
     try:
         return BarReporter()
     except ImportError:
-        print("(pip install 'exactrnn[lm]' shows a progress bar)", file=sys.stderr)
+        complain("(pip install 'exactrnn[lm]' shows a progress bar)")
         return PlainReporter()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exactrnn import engine
+from exactrnn._limits import check_memory
 from exactrnn.bench.cells import CELLS
 from exactrnn.bench.report import format_report, format_summary
 from exactrnn.bench.rivals import RIVALS
@@ -23,9 +24,11 @@ from exactrnn.cli._arguments import (
     HelpFormatter,
     add_engine_options,
     apply_engine_options,
+    check_writable,
     positive_float,
     positive_int,
 )
+from exactrnn.cli._output import say
 
 if TYPE_CHECKING:
     from exactrnn.cli._arguments import Subparsers
@@ -153,6 +156,8 @@ def run(parsed: argparse.Namespace) -> int:
     """Run the command."""
     apply_engine_options(parsed)
     rows = make_rows(parsed)
+    if "json" in parsed and not is_special(parsed.json):
+        check_writable("--json", parsed.json)
     settings = Settings(
         threads=engine.get_num_threads(),
         seconds=parsed.seconds,
@@ -162,14 +167,21 @@ def run(parsed: argparse.Namespace) -> int:
         report = run_session(rows, settings)
     except ImportError as error:
         raise CommandError(f"--rivals: {error}") from None
-    print(format_report(report))
-    print(f"\n{format_summary(report['rows'], {'mean': [row.name for row in rows]})}")
+    except (ValueError, AssertionError) as error:
+        raise CommandError(str(error)) from None
     if "json" in parsed:
         try:
             parsed.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
         except OSError as error:
             raise CommandError(f"--json: {parsed.json}: {error.strerror}") from None
+    say(format_report(report))
+    say(f"\n{format_summary(report['rows'], {'mean': [row.name for row in rows]})}")
     return 0
+
+
+def is_special(path: Path) -> bool:
+    """Tell whether a path is that of a pipe or a device, as standard output may be."""
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def make_rows(parsed: argparse.Namespace) -> list[Row]:
@@ -190,5 +202,16 @@ def make_rows(parsed: argparse.Namespace) -> list[Row]:
             directions=2 if parsed.bidirectional else 1,
             dtype=parsed.dtype,
         )
+        check_row(row)
         rows[row.name] = row
     return list(rows.values())
+
+
+def check_row(row: Row) -> None:
+    """Raise if inputs and outputs of a row are more than the memory holds."""
+    elements = row.T * row.B * (row.I + 2 * row.directions * row.H)
+    sizes = f"--steps {row.T} --batch {row.B} --inputs {row.I} --hidden {row.H}"
+    try:
+        check_memory(sizes, "inputs and outputs", elements * row.itemsize)
+    except ValueError as error:
+        raise CommandError(str(error)) from None

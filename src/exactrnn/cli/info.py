@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from exactrnn.engine import show_config
+from exactrnn.cli._output import say
+from exactrnn.engine import describe_config
 
 if TYPE_CHECKING:
     from exactrnn.cli._arguments import Subparsers
@@ -21,5 +22,6 @@ def add_command(commands: Subparsers) -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Run the command."""
     del parsed
-    show_config()
+    for label, value in describe_config().items():
+        say(f"{label:8} {value}")
     return 0

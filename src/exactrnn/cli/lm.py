@@ -12,32 +12,42 @@ import argparse
 import contextlib
 import hashlib
 import importlib.util
+import io
+import secrets
 import signal
-import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from exactrnn import engine
+from exactrnn._files import replace_file
+from exactrnn._limits import shorten
 from exactrnn.cli._arguments import (
     INTERRUPTED,
     CommandError,
     HelpFormatter,
     add_engine_options,
     apply_engine_options,
+    check_writable,
     natural_float,
     natural_int,
     positive_float,
     positive_int,
 )
+from exactrnn.cli._output import is_read, say
 from exactrnn.cli._progress import make_reporter
+from exactrnn.cli._text import default_text, read_text
 from exactrnn.train import LanguageModel
 
 if TYPE_CHECKING:
     from exactrnn.cli._arguments import Subparsers
 
 HELD_OUT = 0.05
+LEAST_HELD_OUT = 2
+"""Characters: one to read and the one that follows it."""
+LONGEST_STEM = 50
 DEFAULT_STEPS = 1300
 FIRST_LINE = 80
 
@@ -46,7 +56,9 @@ Train a character language model on a text and print a sample of what it writes.
 
 The text is --text FILE, or the documentation topics that CPython ships; its last 5 %
 are held out and measured at the end. Ctrl-C stops early and keeps the model (exit
-status 130); a second one stops at once.
+status 130); a second one stops at once. FILE may be a pipe, or - for standard input. If
+the model cannot be written where --out says, as on a full disk, it goes into another
+folder and the exit status is 2.
 """
 TRAIN_EXAMPLES = """\
 examples:
@@ -119,7 +131,8 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=argparse.SUPPRESS,
         metavar="FILE",
-        help="text in UTF-8 (default: CPython's documentation topics)",
+        help="text in UTF-8, - for standard input (default: CPython's documentation "
+        "topics)",
     )
     group.add_argument(
         "--out",
@@ -185,53 +198,89 @@ def train(parsed: argparse.Namespace) -> int:
     """Train, save, evaluate and write a sample."""
     apply_engine_options(parsed)
     check_model_files()
-    text, source = read_text(parsed.text if "text" in parsed else None)
-    check_writable(parsed.out)
-    cut = len(text) - max(2, int(len(text) * HELD_OUT))
-    training_text, held_out = text[:cut], text[cut:]
-    if cut <= parsed.batch:
-        raise CommandError(
-            f"--text: expected more than {parsed.batch} characters to learn in "
-            f"{parsed.batch} streams, got {cut}"
-        )
-    model = LanguageModel(
-        "".join(sorted(set(text))),
-        cell=parsed.cell,
-        num_layers=parsed.layers,
-        hidden_size=parsed.hidden,
-        embedding_size=parsed.embedding,
-        seed=parsed.seed,
-    )
+    check_out(parsed)
+    text, source = read_text(parsed.text) if "text" in parsed else default_text()
+    training_text, held_out = split_text(text, source, parsed.batch)
+    model = make_model(text, parsed)
     describe_run(model, text, source)
-    interrupted = run_training(model, training_text, parsed)
-    model.save(parsed.out)
-    digest = hashlib.sha256(parsed.out.read_bytes()).hexdigest()
-    print(f"held out  {model.evaluate(held_out):.3f} bits per character")
-    print(f"saved     {parsed.out} (SHA-256 {digest})")
-    print(f"sample    temperature {parsed.temperature}\n")
+    with note_interrupt() as stops:
+        run_training(model, training_text, parsed, stops)
+        content = io.BytesIO()
+        model.save(content)
+        place, complaint = keep(content.getvalue(), parsed.out)
+    digest = hashlib.sha256(content.getvalue()).hexdigest()
+    say(f"held out  {model.evaluate(held_out):.3f} bits per character")
+    say(f"saved     {place} (SHA-256 {digest})")
+    say(f"sample    temperature {parsed.temperature}\n")
     start = first_line(text)
     write_sample(model, start, 600, parsed.temperature, parsed.seed)
-    print(f"\nmore      exactrnn lm sample {parsed.out} --prompt ...")
-    return INTERRUPTED if interrupted else 0
+    say(f"\nmore      exactrnn lm sample {place} --prompt ...")
+    if complaint:
+        raise CommandError(complaint)
+    return INTERRUPTED if stops else 0
 
 
-def read_text(path: Path | None) -> tuple[str, str]:
-    """Return the text to learn and what to call it."""
-    if path is None:
-        try:
-            from pydoc_data.topics import topics
-        except ImportError:
-            raise CommandError(
-                "this Python comes without its documentation: give --text FILE"
-            ) from None
-        return "".join(topics[name] for name in sorted(topics)), "CPython's topics"
+def check_out(parsed: argparse.Namespace) -> None:
+    """Raise if the model cannot be written, or would take the place of the text."""
+    check_writable("--out", parsed.out)
+    with contextlib.suppress(OSError):
+        if "text" in parsed and parsed.out.samefile(parsed.text):
+            raise CommandError(f"--out: expected another file than --text {parsed.out}")
+
+
+def split_text(text: str, source: str, streams: int) -> tuple[str, str]:
+    """Return the part to learn and the part to measure."""
+    if not text:
+        raise CommandError(f"--text: {source}: expected a text, got nothing")
+    cut = len(text) - max(LEAST_HELD_OUT, int(len(text) * HELD_OUT))
+    if cut <= streams:
+        least = streams + 1 + LEAST_HELD_OUT
+        raise CommandError(
+            f"--text: {source}: expected at least {least} characters, more than "
+            f"{streams} to learn in {streams} streams (--batch) and {LEAST_HELD_OUT} "
+            f"to measure, got {len(text)}"
+        )
+    return text[:cut], text[cut:]
+
+
+def make_model(text: str, parsed: argparse.Namespace) -> LanguageModel:
+    """Return a new model of the characters of a text."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise CommandError(f"--text: {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise CommandError(f"--text: {path}: not UTF-8 at byte {error.start}") from None
-    return text, str(path)
+        return LanguageModel(
+            "".join(sorted(set(text))),
+            cell=parsed.cell,
+            num_layers=parsed.layers,
+            hidden_size=parsed.hidden,
+            embedding_size=parsed.embedding,
+            seed=parsed.seed,
+        )
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+
+
+def keep(content: bytes, path: Path) -> tuple[Path, str]:
+    """Write a trained model, elsewhere if need be; return where, and a complaint.
+
+    The complaint is empty if the model is where it was wanted.
+
+    Raises
+    ------
+    CommandError
+        If there is no place for it.
+    """
+    try:
+        replace_file(path, content)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or shorten(error)
+    else:
+        return path, ""
+    name = f"{path.stem[:LONGEST_STEM]}-{secrets.token_hex(4)}.safetensors"
+    for find in (Path.cwd, lambda: Path(tempfile.gettempdir()), Path.home):
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            other = find() / name
+            replace_file(other, content)
+            return other, f"--out: {path}: {reason}; the model is in {other}"
+    raise CommandError(f"--out: {path}: {reason}; no other folder takes the model")
 
 
 def first_line(text: str) -> str:
@@ -249,63 +298,56 @@ def check_model_files() -> None:
         )
 
 
-def check_writable(path: Path) -> None:
-    """Raise if a file at `path` cannot be written, before time is spent on it."""
-    existed = path.exists()
-    try:
-        path.open("ab").close()
-    except OSError as error:
-        raise CommandError(f"--out: {path}: {error.strerror}") from None
-    if not existed:
-        path.unlink()
-
-
 def describe_run(model: LanguageModel, text: str, source: str) -> None:
     """Print what is about to happen."""
     sizes = model.config
-    print(
+    say(
         f"text      {source}: {len(text):,} characters, {len(model.alphabet)} "
         f"different, last {HELD_OUT:.0%} held out"
     )
-    print(
+    say(
         f"model     {str(sizes['cell']).upper()} {sizes['num_layers']} x "
         f"{sizes['hidden_size']}, {model.num_parameters:,} parameters"
     )
     count = engine.get_num_threads()
     plural = "s" if count > 1 else ""
-    print(f"engine    {engine.isa()}, {count} thread{plural}", flush=True)
+    say(f"engine    {engine.isa()}, {count} thread{plural}")
 
 
-def run_training(model: LanguageModel, text: str, parsed: argparse.Namespace) -> bool:
-    """Train with progress shown; return whether Ctrl-C stopped it."""
+def run_training(
+    model: LanguageModel, text: str, parsed: argparse.Namespace, stops: list[int]
+) -> None:
+    """Train with progress shown, until something is in `stops`."""
     timed = "seconds" in parsed
-    steps = model.training(
-        text,
-        steps=None if timed else parsed.steps,
-        seconds=parsed.seconds if timed else None,
-        batch_size=parsed.batch,
-        length=parsed.length,
-        lr=parsed.lr,
-        clip=parsed.clip,
-    )
-    progress, interrupted = None, False
-    with note_interrupt() as stops, make_reporter() as reporter:
+    try:
+        steps = model.training(
+            text,
+            steps=None if timed else parsed.steps,
+            seconds=parsed.seconds if timed else None,
+            batch_size=parsed.batch,
+            length=parsed.length,
+            lr=parsed.lr,
+            clip=parsed.clip,
+        )
+    except ValueError as error:
+        raise CommandError(f"--{error}") from None
+    progress, stopped = None, False
+    with make_reporter() as reporter:
         for progress in steps:
             reporter.show(progress)
-            if stops:
-                interrupted = True
+            stopped = bool(stops)
+            if stopped:
                 break
     if progress is not None:
-        at = "stopped by Ctrl-C at" if interrupted else "trained  "
-        print(f"{at} step {progress.step}, {progress.seconds:.1f} s")
+        at = "stopped by Ctrl-C at" if stopped else "trained  "
+        say(f"{at} step {progress.step}, {progress.seconds:.1f} s")
         if progress.skipped:
-            print(f"warning   {progress.skipped} steps left out: gradients not finite")
-    return interrupted
+            say(f"warning   {progress.skipped} steps left out: gradients not finite")
 
 
 @contextlib.contextmanager
 def note_interrupt() -> Iterator[list[int]]:
-    """Collect the first Ctrl-C in a list, so that no step is cut in half.
+    """Collect the first Ctrl-C in a list, so that neither a step nor a file is cut.
 
     A second one raises KeyboardInterrupt as usual.
     """
@@ -351,9 +393,11 @@ def write_sample(
             prompt, length=length, temperature=temperature, seed=seed
         )
     except ValueError as error:
-        raise CommandError(f"--prompt: {error}") from None
-    sys.stdout.write(prompt)
+        name = "--prompt: " if str(error).startswith("text: ") else "--"
+        raise CommandError(f"{name}{error}") from None
+    say(prompt, end="")
     for character in characters:
-        sys.stdout.write(character)
-        sys.stdout.flush()
-    sys.stdout.write("\n")
+        say(character, end="")
+        if not is_read():
+            return
+    say()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ from exactrnn._golden.cases import (
     Side,
     hash_case,
 )
+from exactrnn.cli._output import say
 
 if TYPE_CHECKING:
     from exactrnn.cli._arguments import Subparsers
@@ -55,7 +55,7 @@ def run(parsed: argparse.Namespace) -> int:
     del parsed
     begin = time.perf_counter()
     hashes = published()
-    print(f"numerics version {engine.NUMERICS_VERSION}, {len(CASE_NAMES)} cases each")
+    say(f"numerics version {engine.NUMERICS_VERSION}, {len(CASE_NAMES)} cases each")
     lines = differing = 0
     for dtype in DTYPES:
         for isa in engine.isas():
@@ -70,9 +70,9 @@ def run(parsed: argparse.Namespace) -> int:
         lines, differing = lines + 1, differing + bool(found)
     elapsed = time.perf_counter() - begin
     if differing:
-        print(f"DIFFERENT: {differing} of {lines} lines are not the published bits.")
+        say(f"DIFFERENT: {differing} of {lines} lines are not the published bits.")
         return DIFFERENT
-    print(f"verified: the bits are the published ones ({elapsed:.0f} s).")
+    say(f"verified: the bits are the published ones ({elapsed:.0f} s).")
     return 0
 
 
@@ -98,5 +98,4 @@ def differences(side: Side, dtype: str, hashes: dict[str, str]) -> list[str]:
 def report(label: str, found: list[str]) -> None:
     """Print one line."""
     verdict = f"DIFFERENT: {', '.join(found)}" if found else "ok"
-    print(f"{label}  {verdict}")
-    sys.stdout.flush()
+    say(f"{label}  {verdict}")

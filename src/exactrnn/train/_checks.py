@@ -13,20 +13,31 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from exactrnn._checks import DTYPES
+from exactrnn._limits import shorten
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 IndexArray: TypeAlias = NDArray[np.int64]
 
 
 def check_float_array(
-    name: str, value: Any, dtype: np.dtype[Any] | None = None
+    name: str,
+    value: Any,
+    dtype: np.dtype[Any] | None = None,
+    shape: tuple[int, ...] | None = None,
 ) -> FloatArray:
-    """Return `value` as a C-contiguous array of float32 or float64."""
+    """Return `value` as a C-contiguous array of float32 or float64.
+
+    Of another `shape` than the one given it is refused before anything is copied.
+    """
     array = np.asarray(value)
     if array.dtype.name not in DTYPES:
-        raise TypeError(f"{name}: expected float32 or float64, got {array.dtype}")
+        raise TypeError(
+            f"{name}: expected float32 or float64, got {shorten(array.dtype)}"
+        )
     if dtype is not None and array.dtype.name != dtype.name:
-        raise TypeError(f"{name}: expected {dtype.name}, got {array.dtype}")
+        raise TypeError(f"{name}: expected {dtype.name}, got {shorten(array.dtype)}")
+    if shape is not None:
+        check_shape(name, array, shape)
     return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
 
 
@@ -39,14 +50,14 @@ def check_last_axis(name: str, array: FloatArray, letter: str, size: int) -> Non
 def check_shape(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> None:
     """Raise unless `array` has exactly `shape`."""
     if array.shape != shape:
-        raise ValueError(f"{name}: expected shape {shape}, got {array.shape}")
+        raise ValueError(f"{name}: expected shape {shape}, got {shorten(array.shape)}")
 
 
 def check_index(name: str, value: ArrayLike, lowest: int, size: int) -> IndexArray:
     """Return integers in ``lowest .. size-1`` as a C-contiguous int64 array."""
     array = np.asarray(value)
     if array.dtype.kind not in "iu":
-        raise TypeError(f"{name}: expected integers, got {array.dtype}")
+        raise TypeError(f"{name}: expected integers, got {shorten(array.dtype)}")
     if array.size and (array.min() < lowest or array.max() >= size):
         raise ValueError(
             f"{name}: expected integers from {lowest} to {size - 1}, "

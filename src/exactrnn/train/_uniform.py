@@ -6,7 +6,7 @@ The numbers are those of ``exactrnn/_random.py``; a source holds the generator.
 from __future__ import annotations
 
 from exactrnn import _random
-from exactrnn._checks import FloatType
+from exactrnn._checks import FloatType, check_seed
 from exactrnn.train._checks import FloatArray
 
 
@@ -14,7 +14,7 @@ class UniformSource:
     """Uniform numbers from one seeded generator, in the order they are asked for."""
 
     def __init__(self, seed: int | None) -> None:
-        self._generator = _random.make_generator(seed)
+        self._generator = _random.make_generator(check_seed(seed))
 
     def unit(self, shape: tuple[int, ...], dtype: FloatType) -> FloatArray:
         """Return ``u`` in [0, 1): the top 24 or 53 bits of 64."""

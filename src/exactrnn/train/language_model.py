@@ -12,26 +12,25 @@ Over 400 lines because half of it is the documentation of one class.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from exactrnn._checks import check_choice, check_dtype, check_size
+from exactrnn._checks import check_names, check_seed, check_size, describe
+from exactrnn._limits import quote
 from exactrnn.engine import NUMERICS_VERSION
-from exactrnn.io import BAD_CONTENT, read_file, write_file
-from exactrnn.layers import GRU, LSTM, RNN
+from exactrnn.io import Source, Target, bad_content, read_file, write_file
 from exactrnn.train._checks import (
     FloatArray,
     IndexArray,
     check_float_array,
     check_real,
-    check_shape,
 )
+from exactrnn.train._sizes import CELLS, Sizes, check_alphabet, check_sizes
 from exactrnn.train.bptt import StreamChunk, stream_batches
 from exactrnn.train.clipping import clip_global_norm
 from exactrnn.train.losses import (
@@ -46,7 +45,6 @@ from exactrnn.train.sampling import pick
 
 __all__ = ["LanguageModel", "Progress"]
 
-CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 PARTS = ("embedding", "recurrent", "readout")
 LN2 = 0.6931471805599453
 EVALUATION_STREAMS = 8
@@ -82,17 +80,6 @@ class Progress:
     skipped: int
     characters: int
     seconds: float
-
-
-@dataclass(frozen=True)
-class _Sizes:
-    """What makes a model but for its alphabet and its weights."""
-
-    cell: str
-    num_layers: int
-    hidden_size: int
-    embedding_size: int
-    dtype: str
 
 
 class LanguageModel:
@@ -145,22 +132,15 @@ class LanguageModel:
         dtype: Any = "float32",
         seed: int = 0,
     ) -> None:
-        if not alphabet or len(set(alphabet)) != len(alphabet):
-            raise ValueError("alphabet: expected at least one character, each once")
-        self.alphabet = alphabet
-        self._sizes = _Sizes(
-            check_choice("cell", cell, tuple(CELLS)),
-            check_size("num_layers", num_layers),
-            check_size("hidden_size", hidden_size),
-            check_size("embedding_size", embedding_size),
-            check_dtype(dtype).name,
-        )
-        self._build(seed)
+        self.alphabet = check_alphabet(alphabet)
+        self._sizes = check_sizes(cell, num_layers, hidden_size, embedding_size, dtype)
+        self._sizes.check(len(alphabet))
+        self._build(check_seed(seed))
         codes = _codes(alphabet)
         self._rank = np.argsort(codes, kind="stable")
         self._sorted_codes = codes[self._rank]
 
-    def _build(self, seed: int) -> None:
+    def _build(self, seed: int | None) -> None:
         sizes, letters = self._sizes, len(self.alphabet)
         seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(3)]
         self.embedding = Embedding(
@@ -213,18 +193,16 @@ class LanguageModel:
         TypeError
             If a dtype differs; nothing is changed.
         """
-        now = self.state_dict()
-        odd = sorted(now.keys() ^ mapping.keys())
-        if odd:
-            raise ValueError(f"state_dict: missing or unknown names: {', '.join(odd)}")
-        for name, array in now.items():
-            check_shape(
-                name, check_float_array(name, mapping[name], array.dtype), array.shape
-            )
+        shapes, dtype = self._sizes.shapes(len(self.alphabet)), self._sizes.dtype
+        check_names("state_dict", mapping, shapes)
+        taken = {
+            name: check_float_array(name, mapping[name], np.dtype(dtype), shape)
+            for name, shape in shapes.items()
+        }
         for part in PARTS:
             own = {
                 name.removeprefix(f"{part}."): array
-                for name, array in mapping.items()
+                for name, array in taken.items()
                 if name.startswith(f"{part}.")
             }
             getattr(self, part).load_state_dict(own)
@@ -237,13 +215,15 @@ class LanguageModel:
         ValueError
             If a character is not in the alphabet; the message names it.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"text: expected a str, got {describe(text)}")
         codes = _codes(text)
         last = len(self._sorted_codes) - 1
         place = np.minimum(np.searchsorted(self._sorted_codes, codes), last)
         unknown = np.flatnonzero(self._sorted_codes[place] != codes)
         if unknown.size:
             letters = "".join(sorted({text[i] for i in unknown.tolist()}))
-            raise ValueError(f"text: characters unknown to the model: {letters!r}")
+            raise ValueError(f"text: characters unknown to the model: {quote(letters)}")
         return np.asarray(self._rank[place], np.int64)
 
     def decode(self, index: ArrayLike) -> str:
@@ -442,10 +422,10 @@ class LanguageModel:
         check_size("length", length)
         check_real("temperature", temperature, 0.0)
         read = self.encode(prompt or self.alphabet[0])
-        return self._write(read, length, temperature, seed)
+        return self._write(read, length, temperature, check_seed(seed))
 
     def _write(
-        self, read: IndexArray, length: int, temperature: float, seed: int
+        self, read: IndexArray, length: int, temperature: float, seed: int | None
     ) -> Iterator[str]:
         generator = np.random.PCG64(np.random.SeedSequence(seed))
         stream = self.recurrent.stream(batch_size=1)
@@ -459,13 +439,16 @@ class LanguageModel:
             index = pick(self.readout(hidden)[0], temperature, raw)
             yield self.alphabet[index]
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: Target) -> None:
         """Write the model as safetensors, with its alphabet and sizes as metadata.
 
-        Equal models give equal files, to the byte.
+        Equal models give equal files, to the byte. Paths are treated as `exactrnn.save`
+        treats them.
 
         Raises
         ------
+        ValueError
+            If the path is that of a FIFO, a device or a socket.
         ImportError
             If the package safetensors is missing.
         OSError
@@ -480,7 +463,7 @@ class LanguageModel:
         write_file(path, self.state_dict(), description)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> LanguageModel:
+    def load(cls, path: Source) -> LanguageModel:
         """Read a model that `save` wrote.
 
         Raises
@@ -493,16 +476,17 @@ class LanguageModel:
             If the file cannot be read.
         """
         arrays, description = read_file(path)
-        try:
+        with bad_content(path, "a language model"):
             if description["class"] != cls.__name__:
-                raise ValueError(f"it holds a {description['class']}")
-            model = cls(description["alphabet"], **description["arguments"])
+                held = quote(description["class"])
+                raise ValueError(f"it holds a {held}, which exactrnn.load reads")
+            letters = len(check_alphabet(description["alphabet"]))
+            arguments = dict(description["arguments"])
+            check_names("arguments", arguments, [f.name for f in fields(Sizes)])
+            sizes = check_sizes(**arguments)
+            sizes.check_arrays(letters, arrays)
+            model = cls(description["alphabet"], **asdict(sizes))
             model.load_state_dict(arrays)
-        except BAD_CONTENT as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise ValueError(
-                f"path: not a language model: {path} ({reason})"
-            ) from error
         return model
 
 

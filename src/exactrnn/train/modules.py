@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from exactrnn import _core
-from exactrnn._checks import FloatType, check_dtype, check_size
+from exactrnn._checks import FloatType, check_dtype, check_names, check_size
+from exactrnn._limits import check_weights
 from exactrnn.engine import get_num_threads, isa
 from exactrnn.train._checks import (
     FloatArray,
@@ -64,17 +65,14 @@ class _Module:
         TypeError
             If a dtype differs; nothing is changed.
         """
-        odd = sorted(self._parameters.keys() ^ mapping.keys())
-        if odd:
-            raise ValueError(f"state_dict: missing or unknown names: {', '.join(odd)}")
+        check_names("state_dict", mapping, self._parameters)
         checked = {name: self._check(name, array) for name, array in mapping.items()}
         for name, array in checked.items():
             self._parameters[name][...] = array
 
     def _check(self, name: str, value: ArrayLike) -> FloatArray:
-        array = check_float_array(name, value, self.dtype)
-        check_shape(name, array, self._parameters[name].shape)
-        return array
+        shape = self._parameters[name].shape
+        return check_float_array(name, value, self.dtype, shape)
 
 
 class Embedding(_Module):
@@ -118,6 +116,8 @@ class Embedding(_Module):
         self.dtype = check_dtype(dtype)
         bound = float(np.sqrt(3.0))
         shape = (self.num_embeddings, self.embedding_dim)
+        sizes = f"num_embeddings={shape[0]}, embedding_dim={shape[1]}"
+        check_weights(sizes, 1, shape[0] * shape[1], self.dtype.itemsize)
         weight = UniformSource(seed).symmetric(shape, bound, self.dtype)
         self._parameters = {"weight": weight}
 
@@ -229,8 +229,10 @@ class Linear(_Module):
         self.out_features = check_size("out_features", out_features)
         self.dtype = check_dtype(dtype)
         bound = float(1.0 / np.sqrt(float(self.in_features)))
-        source = UniformSource(seed)
         shape = (self.out_features, self.in_features)
+        sizes = f"in_features={shape[1]}, out_features={shape[0]}"
+        check_weights(sizes, 2, shape[0] * (shape[1] + 1), self.dtype.itemsize)
+        source = UniformSource(seed)
         self._parameters = {"weight": source.symmetric(shape, bound, self.dtype)}
         if bias:
             self._parameters["bias"] = source.symmetric(shape[:1], bound, self.dtype)
