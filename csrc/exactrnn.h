@@ -236,9 +236,25 @@ enum xr_function { XR_EXP, XR_LOG, XR_TANH_OF, XR_SIGMOID_OF, XR_FLUSH, XR_FMA }
 void xr_elementary(const struct xr_engine *engine, enum xr_function function,
                    const void *const in[3], void *out, ptrdiff_t n);
 
-/* Threads: what OpenMP would give the calling thread, and a wish for it. */
+/* Threads: how many are in force for the calling thread. They were chosen for it (by
+ * xr_wish_threads, OpenMP's own functions, OMP_NUM_THREADS), or they are the CPUs that
+ * there were when the library was loaded, without those taken away since: by affinity or
+ * by quotas of control groups. The first may have noticed that some milliseconds ago, in
+ * order to cost nothing; the second asks the system. */
+enum { XR_MAX_THREADS = 1024 };
 int xr_max_threads(void);
-void xr_set_threads(int threads);
+int xr_max_threads_now(void);
+
+/* A number of threads, 1 to XR_MAX_THREADS, and whether somebody has chosen it: what is
+ * in force for the calling thread, to be put back later, or is to be. */
+struct xr_thread_wish {
+    int threads, chosen;
+};
+struct xr_thread_wish xr_thread_wish(void);
+void xr_wish_threads(struct xr_thread_wish wish);
+
+/* Lets a number of threads that nobody has chosen follow a quota of CPU time: cpus.h. */
+int xr_watch_quota(const char *quota, const char *period);
 
 /* Multiplications that make another thread worth its cost: of a whole call, and of a
  * step whose units are split, which then needs a barrier. The defaults were measured;

@@ -6,7 +6,10 @@ documentation.
 
 import typing
 
-# First, because it says what to do where the compiled module is missing.
+# First, because it says what to do where the compiled module cannot be loaded.
+from exactrnn import _loading  # noqa: F401
+
+# isort: split
 from exactrnn.engine import (
     NUMERICS_VERSION,
     get_num_threads,

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple, TypeAlias
 
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 from exactrnn import _core, _leak
 from exactrnn._checks import Array, FloatType, check_weight
 from exactrnn._limits import check_weights
+from exactrnn._locks import cached_property
 
 Options: TypeAlias = Mapping[str, Any]
 """What the kernels are asked for beyond the plain cell; empty for most layers."""

@@ -126,8 +126,15 @@ cdef extern from "exactrnn.h" nogil:
     void xr_backward(const xr_problem *problem)
     void xr_elementary(const xr_engine *engine, xr_function function,
                        const void *const *arrays, void *out, ptrdiff_t n)
+    enum: XR_MAX_THREADS
     int xr_max_threads()
-    void xr_set_threads(int threads)
+    int xr_max_threads_now()
+
+    struct xr_thread_wish_of "xr_thread_wish":
+        int threads, chosen
+    xr_thread_wish_of xr_thread_wish()
+    void xr_wish_threads(xr_thread_wish_of wish)
+    int xr_watch_quota(const char *quota, const char *period)
 
     struct xr_thread_work_of "xr_thread_work":
         ptrdiff_t call, step

@@ -21,13 +21,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import groupby
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exactrnn._locks import cached_property
 from exactrnn.cells._cell import Array, Cell, Options, Sum
 
 Bools: TypeAlias = NDArray[np.bool_]

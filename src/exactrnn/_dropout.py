@@ -6,7 +6,6 @@ raises, so that it can be repeated with the same masks.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 
 from exactrnn import _init
 from exactrnn._checks import Array
+from exactrnn._locks import make_lock
 
 
 class Masks:
@@ -32,7 +32,7 @@ class Masks:
     def __init__(self, config: Any, generator: np.random.PCG64) -> None:
         self._config = config
         self._generator = generator
-        self._lock = threading.Lock()
+        self._lock = make_lock()
 
     def generator_state(self) -> dict[str, Any]:
         """Return where the random numbers stand, as plain values."""

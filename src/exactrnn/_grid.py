@@ -163,7 +163,7 @@ class GridStack:
         layer: int | None = None,
     ) -> _core.GridCache | None:
         sets, sides = self.of_direction(packs, direction, layer)
-        threads = engine.get_num_threads()
+        threads = engine.threads_for_calls()
         borders = list(call.borders)
         dims = self.config.sides[: len(sides)]
         for k, pack, x in zip(dims, sides, call.inputs, strict=True):
@@ -254,7 +254,7 @@ class GridStack:
                 dweights[names[0]],
                 db,
                 packs.isa,
-                engine.get_num_threads(),
+                engine.threads_for_calls(),
             )
             dinputs.append(dx.reshape(x.shape))
         return tuple(dinputs), dborders

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import product
 from math import prod
 from typing import Any, cast
@@ -20,6 +19,7 @@ from exactrnn._activations import ACTIVATIONS
 from exactrnn._checks import Array, FloatType
 from exactrnn._config import Init, Weight
 from exactrnn._limits import check_weights
+from exactrnn._locks import cached_property
 
 KINDS = ("lstm", *ACTIVATIONS)
 OUTPUTS = ("tanh(o*m)", "o*tanh(m)")

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -27,6 +26,7 @@ from exactrnn._checks import Array, Lengths
 from exactrnn._grid import GridCall, GridRun, GridStack, Pair, line_mask
 from exactrnn._grid_config import GridConfig
 from exactrnn._limits import MAX_ARRAYS
+from exactrnn._locks import cached_property
 from exactrnn._stack import Call
 from exactrnn._weights import Packs
 

@@ -81,7 +81,7 @@ class Stack:
     def run(self, call: Call, y: Array) -> tuple[Array, ...]:
         """Compute the output into `y` [T, B, D*O] and return the final states."""
         packs = self.store.packs(engine.isa())
-        threads = engine.get_num_threads()
+        threads = engine.threads_for_calls()
         state_out = self._new_states(call)
         if call.empty:
             return state_out
@@ -114,7 +114,7 @@ class Stack:
         self, call: Call, y: Array, masks: list[Array]
     ) -> tuple[tuple[Array, ...], Run]:
         packs = self.store.packs(engine.isa(), backward=True)
-        threads = engine.get_num_threads()
+        threads = engine.threads_for_calls()
         state_out = self._new_states(call)
         top = self.config.num_layers - 1
         inputs, kept = [call.x], []

@@ -24,7 +24,6 @@ without the lock answers the usual call. Whoever makes copies doubtful empties i
 
 from __future__ import annotations
 
-import threading
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ import numpy as np
 from exactrnn import _core
 from exactrnn._checks import Array
 from exactrnn._config import Config
+from exactrnn._locks import make_lock
 
 
 class _Token:
@@ -94,7 +94,7 @@ class ParameterStore:
         self._known: Mapping[str, Packs] = {}
         self._version = 0
         self._token: weakref.ref[_Token] | None = None
-        self._lock = threading.RLock()
+        self._lock = make_lock()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -17,17 +17,9 @@ from types import TracebackType
 
 import numpy as np
 
-from exactrnn._checks import check_choice, check_size
-
-try:
-    import exactrnn._core as _core
-except ImportError as error:
-    raise ImportError(
-        f"exactrnn's compiled module exactrnn._core is missing or broken ({error}). "
-        "Install the package with a C compiler present: `pip install .` in a copy of "
-        "the sources, or `pip install --force-reinstall exactrnn`. When Python runs "
-        "inside the sources, leave that directory: its src/exactrnn is not built."
-    ) from error
+import exactrnn._core as _core
+from exactrnn._checks import check_choice, check_integer
+from exactrnn._quota import quota_files
 
 __all__ = [
     "NUMERICS_VERSION",
@@ -74,11 +66,15 @@ def _isa_at_import() -> str:
     try:
         return check_choice("EXACTRNN_ISA", wanted, isas())
     except ValueError as error:
+        message = (
+            f"{error}; this environment variable names the instruction set to use "
+            "(`unset EXACTRNN_ISA` lets the best be taken)"
+        )
         if not _is_command():
-            raise
+            raise ValueError(message) from None
         # The command line is not there yet to make one line of it.
         with contextlib.suppress(AttributeError, OSError):
-            sys.stderr.write(f"exactrnn: error: {error}\n")
+            sys.stderr.write(f"exactrnn: error: {message}\n")
         raise SystemExit(2) from None
 
 
@@ -107,7 +103,9 @@ def isa() -> str:
 class use_isa:  # noqa: N801 (a function to its users)
     """Choose an instruction set, for the process or for a `with` block.
 
-    The bits of every result stay the same.
+    The call chooses at once, for all threads. As a context manager it puts back what
+    was in force before; it may be kept and used again, also inside itself, and chooses
+    anew each time. The bits of every result stay the same.
 
     Parameters
     ----------
@@ -127,13 +125,21 @@ class use_isa:  # noqa: N801 (a function to its users)
     'scalar'
     """
 
+    _latest: use_isa | None = None
+    """The one that chose last, as long as its block is still to come."""
+
     def __init__(self, name: str) -> None:
-        global _active  # noqa: PLW0603 (one setting per process)
-        self._before = _active
-        _active = check_choice("name", name, isas())
+        self._name = check_choice("name", name, isas())
+        self._before = [_active]
+        self._choose()
+        use_isa._latest = self
 
     def __enter__(self) -> None:
-        return None
+        # `with use_isa(...)`: the call has chosen a moment ago, and what was in force
+        # before it is what the block is to put back.
+        if use_isa._latest is not self:
+            self._before.append(_active)
+        self._choose()
 
     def __exit__(
         self,
@@ -142,48 +148,101 @@ class use_isa:  # noqa: N801 (a function to its users)
         trace: TracebackType | None,
     ) -> None:
         global _active  # noqa: PLW0603
-        _active = self._before
+        _active = self._before.pop()
+        use_isa._latest = None
+
+    def _choose(self) -> None:
+        global _active  # noqa: PLW0603 (one setting per process)
+        _active = self._name
+        use_isa._latest = None
 
 
-# OpenMP keeps its wish for a number of threads per calling thread, and threadpoolctl
+# OpenMP keeps a number of threads for each thread that calls it, and threadpoolctl
 # changes it there. `set_num_threads` is for the whole process, so each other thread
 # takes it over at its next call: `_wish` is (number of the wish, threads).
 _wish: tuple[int, int] = (0, 0)
-_taken = threading.local()
+
+
+class _Own(threading.local):
+    """What a Python thread knows of the number of threads."""
+
+    wish = 0
+    """The number of the last wish that it took over, or put off."""
+    blocks = 0
+    """`threads` blocks that it is in: a wish of another thread waits for their end."""
+
+
+_own = _Own()
+
+for _files in quota_files():
+    _core.watch_quota(*_files)
+
+
+def _take_wish() -> None:
+    number, count = _wish
+    if not _own.blocks:
+        _core.wish_threads(count)
+    _own.wish = number
+
+
+def threads_for_calls() -> int:
+    """Return `get_num_threads` as it was some milliseconds ago, without a system call.
+
+    What a call of the library asks for.
+    """
+    if _own.wish != _wish[0]:
+        _take_wish()
+    return _core.max_threads()
 
 
 def get_num_threads() -> int:
     """Greatest number of threads that a call from this Python thread may use.
 
-    Without `set_num_threads` it is OpenMP's: ``OMP_NUM_THREADS`` or the number of
-    cores, and what threadpoolctl sets.
+    It is, in this order: what `threads`, `set_num_threads` or threadpoolctl have
+    chosen; ``OMP_NUM_THREADS``, if it is not more than 1024; the CPUs that this thread
+    may use. Of these the last alone follows the system while the process runs: the
+    thread's affinity, and within a second the quota of CPU time of its control groups,
+    that of a container for example, rounded up. ``OMP_THREAD_LIMIT`` limits them all.
+
+    Small calls use fewer threads, and a call gets fewer if the system starts no more
+    (``ulimit -u``, the limit on processes of a container). A forked child uses as many
+    as its parent, whatever the parent has computed, and with what library.
 
     Returns
     -------
     int
         At least 1.
     """
-    if getattr(_taken, "wish", 0) != _wish[0]:
-        wish, number = _wish
-        _core.set_threads(number)
-        _taken.wish = wish
-    return int(_core.max_threads())
+    if _own.wish != _wish[0]:
+        _take_wish()
+    return _core.max_threads_now()
+
+
+def _check_threads(n: object) -> int:
+    """Return `n` as a number of threads that may be asked for."""
+    number, limit = check_integer("n", n), _core.thread_limit()
+    if not 1 <= number <= limit:
+        shown = number if abs(number) < 10**20 else "a number of more than 20 digits"
+        raise ValueError(f"n: expected an integer in 1..{limit}, got {shown}")
+    return number
 
 
 def set_num_threads(n: int) -> None:
     """Let calls from any Python thread use up to `n` threads.
 
-    Small calls use fewer. The bits of every result stay the same.
+    Small calls use fewer. The bits of every result stay the same. A thread that is
+    inside a `threads` block takes the number over when it leaves the block, unless it
+    is itself the one that calls.
 
     Parameters
     ----------
     n : int
-        At least 1.
+        1 to 1024; it may be more than there are CPUs.
 
     Raises
     ------
     TypeError, ValueError
-        If `n` is not an integer of at least 1.
+        If `n` is not such an integer; nothing is changed.
 
     Examples
     --------
@@ -195,22 +254,26 @@ def set_num_threads(n: int) -> None:
     >>> xr.set_num_threads(before)
     """
     global _wish  # noqa: PLW0603 (one setting per process)
-    _wish = (_wish[0] + 1, check_size("n", n))
-    get_num_threads()
+    number = _check_threads(n)
+    _wish = (_wish[0] + 1, number)
+    _take_wish()
+    _core.wish_threads(number)
 
 
 class threads:  # noqa: N801 (a function to its users)
     """Let calls from this Python thread use up to `n` threads in a `with` block.
 
+    The object may be kept and used again, also inside itself and in several threads.
+
     Parameters
     ----------
     n : int
-        At least 1.
+        1 to 1024; it may be more than there are CPUs.
 
     Raises
     ------
     TypeError, ValueError
-        If `n` is not an integer of at least 1.
+        If `n` is not such an integer.
 
     Examples
     --------
@@ -221,12 +284,15 @@ class threads:  # noqa: N801 (a function to its users)
     """
 
     def __init__(self, n: int) -> None:
-        self._n = check_size("n", n)
-        self._before: list[int] = []
+        self._n = _check_threads(n)
+        self._blocks = _Blocks()
 
     def __enter__(self) -> None:
-        self._before.append(get_num_threads())
-        _core.set_threads(self._n)
+        if _own.wish != _wish[0]:
+            _take_wish()
+        self._blocks.before.append((_own.wish, *_core.thread_wish()))
+        _own.blocks += 1
+        _core.wish_threads(self._n)
 
     def __exit__(
         self,
@@ -234,7 +300,18 @@ class threads:  # noqa: N801 (a function to its users)
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        _core.set_threads(self._before.pop())
+        _own.blocks -= 1
+        wish, number, chosen = self._blocks.before.pop()
+        _core.wish_threads(number, chosen)
+        if wish != _wish[0]:
+            _take_wish()  # set_num_threads was called meanwhile
+
+
+class _Blocks(threading.local):
+    """The blocks of one `threads` object that a Python thread is in."""
+
+    def __init__(self) -> None:
+        self.before: list[tuple[int, int, bool]] = []
 
 
 def describe_config() -> dict[str, str]:

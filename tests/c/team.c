@@ -54,4 +54,10 @@ int omp_in_parallel(void) { return self && self->size > 1; }
 
 int omp_get_max_threads(void) { return 1; }
 
+int omp_get_num_procs(void) { return 1; }
+
+int omp_get_num_places(void) { return 0; }
+
+int omp_get_thread_limit(void) { return MAX_TEAM; }
+
 void omp_set_num_threads(int threads) { (void)threads; }

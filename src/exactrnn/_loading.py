@@ -1,0 +1,69 @@
+"""Loading the compiled module: imported before everything else of the package.
+
+What can go wrong is said in the words of its cure. And the importing thread keeps its
+CPUs: libgomp, which the module needs, binds the thread that loads it to one of them if
+OMP_PROC_BIND is set, and all threads and processes begun by it would inherit that.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+
+SUBINTERPRETER = (
+    "exactrnn cannot be used in a subinterpreter: its compiled module and NumPy exist "
+    "once in a process, for the main interpreter. Import it there (mod_wsgi: "
+    "WSGIApplicationGroup %{GLOBAL}), and let threads or processes share the work."
+)
+LIBGOMP = (
+    "exactrnn needs libgomp, the OpenMP runtime of gcc, which this system lacks "
+    "({error}). Install it: `apt-get install libgomp1` (Debian, Ubuntu), `dnf install "
+    "libgomp` (Fedora, RHEL), `apk add libgomp` (Alpine), `zypper install libgomp1` "
+    "(SUSE) or `conda install libgomp`. No compiler is needed."
+)
+BROKEN = (
+    "exactrnn's compiled module exactrnn._core is missing or broken ({error}). "
+    "Install the package with a C compiler present: `pip install .` in a copy of "
+    "the sources, or `pip install --force-reinstall exactrnn`. When Python runs "
+    "inside the sources, leave that directory: its src/exactrnn is not built."
+)
+
+
+def explain_failure(error: ImportError) -> str:
+    """Return what to do when the compiled module could not be loaded."""
+    text = LIBGOMP if "libgomp" in str(error) else BROKEN
+    return text.format(error=error)
+
+
+def is_main_interpreter() -> bool:
+    """Tell whether this is the interpreter that the process has begun with."""
+    for name in ("_interpreters", "_xxsubinterpreters"):
+        try:
+            interpreters = importlib.import_module(name)
+        except ImportError:
+            continue
+        return bool(interpreters.get_current() == interpreters.get_main())
+    return True
+
+
+def load_core() -> None:
+    """Import `exactrnn._core`.
+
+    Raises
+    ------
+    ImportError
+        That says what to do.
+    """
+    if not is_main_interpreter():
+        raise ImportError(SUBINTERPRETER)
+    importlib.import_module("numpy")  # its failures speak for themselves
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    try:
+        importlib.import_module("exactrnn._core")
+    except ImportError as error:
+        raise ImportError(explain_failure(error)) from error
+    if cpus is not None and os.sched_getaffinity(0) != cpus:
+        os.sched_setaffinity(0, cpus)
+
+
+load_core()
