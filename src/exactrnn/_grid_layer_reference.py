@@ -124,7 +124,8 @@ class Runner:
             bias = None if b is None else self.weights[b]
             y = linear_forward(flat(x), self.weights[w], bias)
             parts = np.split(y, y.shape[1] // config.hidden_size, axis=1)
-            h, *rest = (part.reshape(*x.shape[:-1], -1) for part in parts)
+            shape = (*x.shape[:-1], config.hidden_size)
+            h, *rest = (part.reshape(shape) for part in parts)
             borders[k] = h, rest[0] if rest else None
         grid = Grid(
             config.kinds,
