@@ -114,7 +114,8 @@ struct xr_options {
     unsigned peepholes, omit; /* gates */
     enum xr_coupled coupled;
     int full_gate_recurrence;
-    int cells; /* of a memory block */
+    int projects; /* also where O is H; another O does in any case */
+    int cells;    /* of a memory block */
 };
 
 /* Units that take part in steps whose number is a multiple of the period. */
@@ -167,6 +168,7 @@ struct xr_sequence {
 struct xr_problem {
     const struct xr_layer *layer;
     int directions, threads;
+    int reverse; /* direction 0 too reads each row from its end; then the only one */
     ptrdiff_t T, B;
     const int64_t *lengths;                         /* [B], 0..T each, or NULL: all T */
     const int64_t *clock;                           /* [B], steps before, or NULL: 0 */

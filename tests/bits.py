@@ -57,7 +57,7 @@ def random_gradient(rng, layer, B):
     L_D = config.num_layers * config.directions
     return as_state(
         random_array(rng, (L_D, B, width), layer.dtype, 0.5)
-        for width in config.state_sizes
+        for _, _, width in config.state_parts
     )
 
 

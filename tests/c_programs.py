@@ -260,7 +260,7 @@ def describe_layer(problem):
     omitted = sum(GATES[gate] for gate in options.get("omit", ""))
     words = [peepholes, omitted, COUPLED.index(options.get("coupled"))]
     words += [int(options.get("full_gate_recurrence", False)), config.clip or 0]
-    words += [options.get("cells", 0)]
+    words += [options.get("cells", 0), int("output_size" in options)]
     chosen = [ACTIVATIONS.index(name) for name in config.activations]
     words += [*chosen, 0, 0, 0][:3]
     return words + [n for module in options.get("modules", ()) for n in module]

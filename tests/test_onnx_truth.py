@@ -93,6 +93,8 @@ def make_onnx_model(layer, lengths):
         attributes["activation_beta"] = [BETA[name] for name in with_arguments]
     if layer.bidirectional:
         attributes["direction"] = "bidirectional"
+    if layer.reverse:
+        attributes["direction"] = "reverse"
     if layer.clip is not None:
         attributes["clip"] = layer.clip
     if lstm:
@@ -155,14 +157,19 @@ def run_onnxruntime(layer, arrays, lengths=None):
 ONNX_NAMES = ["lstm", "gru", "gru_before", "gru-clip", "gru_before-clip"]
 ONNX_NAMES += ["lstm-peepholes", "lstm-peephole-o", "lstm-cifg", "lstm-niaf"]
 ONNX_NAMES += ["lstm-noaf", "lstm-hard", "lstm-odd-activations", "lstm-clip"]
-ONNX_RUNS = {"full": (None, False), "ragged, both ways": (LENGTHS, True)}
+ONNX_RUNS = {
+    "full": (None, {}),
+    "ragged, both ways": (LENGTHS, {"bidirectional": True}),
+    "in reverse": (None, {"reverse": True}),
+    "ragged, in reverse": (LENGTHS, {"reverse": True}),
+}
 
 
 @pytest.mark.parametrize("run", ONNX_RUNS)
 @pytest.mark.parametrize("name", ONNX_NAMES)
 def test_cell_is_onnxruntimes(name, run):
-    lengths, bidirectional = ONNX_RUNS[run]
-    layer = draw_layer(name, "float32", bidirectional=bidirectional)
+    lengths, options = ONNX_RUNS[run]
+    layer = draw_layer(name, "float32", **options)
     arrays = draw_arrays(layer, lengths)
     want = run_onnxruntime(layer, arrays, lengths)
     assert_all_close(forward_here(layer, arrays, lengths), want, ORT_TOLERANCE)
@@ -209,6 +216,16 @@ def test_onnxruntime_shows_an_option_that_is_left_out(options):
     assert_all_close(forward_here(plain, arrays), want, ORT_TOLERANCE)
     with pytest.raises(AssertionError, match="is off by"):
         assert_all_close(forward_here(layer, arrays), want, 100 * ORT_TOLERANCE)
+
+
+def test_onnxruntime_shows_the_other_direction():
+    layer = xr.GRU(I, H, reverse=True, reset_after=False, seed=3)
+    other = xr.GRU(I, H, reset_after=False)
+    other.load_state_dict(layer.state_dict())
+    arrays = draw_arrays(layer)
+    want = run_onnxruntime(layer, arrays)
+    with pytest.raises(AssertionError, match="is off by"):
+        assert_all_close(forward_here(other, arrays), want, 100 * ORT_TOLERANCE)
 
 
 def test_onnxruntime_shows_the_other_gate_coupled():

@@ -83,6 +83,8 @@ VARIANTS = {
     "lstm-clip": lstm(clip=0.7),
     "lstm-fgr": lstm(full_gate_recurrence=True),
     "lstm-proj": lstm(proj_size=part),
+    "lstm-proj-equal": lstm(proj_size=lambda H: H),
+    "lstm-proj-wide": lstm(proj_size=lambda H: H + 3),
     "lstm-peepholes-cifg-proj": lstm(peepholes="io", coupled="input", proj_size=part),
     "lstm-fgr-nfg": lstm(full_gate_recurrence=True, omit="f", peepholes="io"),
     "lstm-fgr-cifg-clip": lstm(full_gate_recurrence=True, coupled="forget", clip=1.4),
@@ -137,7 +139,7 @@ class CellLayer(RecurrentLayer):
 
 
 COMMON = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0}
-COMMON |= {"bidirectional": False, "dtype": "float32"}
+COMMON |= {"bidirectional": False, "reverse": False, "dtype": "float32"}
 
 
 def options_of(name, hidden_size):

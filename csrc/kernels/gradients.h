@@ -129,7 +129,7 @@ static const elem *operand_of(const struct run *run, const struct weight_job *jo
                               ptrdiff_t t, ptrdiff_t b)
 {
     const int d = job->direction;
-    const ptrdiff_t s = d == 0 ? t : length_of(run, b) - 1 - t;
+    const ptrdiff_t s = time_of(run, d, b, t);
     if (job->source == SOURCE_X) {
         return sequence_row(&run->problem->x, t, b);
     }
@@ -158,9 +158,8 @@ static struct ticks ticks_of(const struct run *run, const struct units *module,
 static int counts(struct ticks *ticks, ptrdiff_t t, ptrdiff_t b)
 {
     const struct run *run = ticks->run;
-    const ptrdiff_t length = length_of(run, b);
-    const ptrdiff_t s = ticks->direction == 0 ? t : length - 1 - t;
-    if (t >= length) {
+    const ptrdiff_t s = time_of(run, ticks->direction, b, t);
+    if (t >= length_of(run, b)) {
         return 0;
     }
     if (s != ticks->s || !run->in_step) {
@@ -317,7 +316,7 @@ static void recurrence_gradients(const struct run *run, int direction,
 static const elem *factor_of(const struct run *run, int direction, int factor,
                              ptrdiff_t t, ptrdiff_t b)
 {
-    const ptrdiff_t s = direction == 0 ? t : length_of(run, b) - 1 - t;
+    const ptrdiff_t s = time_of(run, direction, b, t);
     if (factor == XR_LOWER) {
         return padded_row(run, run->problem->lower, direction, b, s);
     }

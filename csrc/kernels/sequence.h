@@ -85,9 +85,16 @@ static ptrdiff_t length_of(const struct run *run, ptrdiff_t b)
     return lengths ? (ptrdiff_t)lengths[b] : run->T;
 }
 
+/* Whether a direction reads each row from its end. */
+static int runs_back(const struct run *run, int direction)
+{
+    return direction == 1 || run->problem->reverse;
+}
+
+/* The time of step s, and so too the step of time s. */
 static ptrdiff_t time_of(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t s)
 {
-    return direction == 0 ? s : length_of(run, b) - 1 - s;
+    return runs_back(run, direction) ? length_of(run, b) - 1 - s : s;
 }
 
 static ptrdiff_t row_of(const struct lane *lane, ptrdiff_t i)

@@ -380,6 +380,23 @@ def check_lengths(lengths: object, steps: int, rows: int, batched: bool) -> Leng
     return checked
 
 
+def check_booleans(
+    name: str, value: object, sizes: Mapping[str, int]
+) -> NDArray[np.bool_]:
+    """Return booleans of this shape, of nothing but bool, as a fresh array."""
+    expected = f"{name}: expected bool [{spell(sizes)}], got"
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{expected} MaskedArray")
+    try:
+        given = np.asarray(value).view(np.ndarray)
+    except Exception as error:
+        raise TypeError(f"{expected} {describe(value)}") from error
+    if given.dtype != np.bool_ and given.shape != (0,):
+        raise TypeError(f"{expected} {given.dtype}")
+    check_shape(name, given, **sizes)
+    return given.astype(np.bool_, order="C")
+
+
 def check_rows(rows: object, batch_size: int) -> NDArray[np.intp]:
     """Return indices of rows of the batch from an int, a list of them or a mask."""
     given = np.asarray(rows)
@@ -484,10 +501,14 @@ def check_gradient_given(dy: object, dstate: object) -> None:
         raise ValueError("dy: expected an array because dstate is not given, got None")
 
 
-def check_unidirectional(bidirectional: bool) -> None:
-    """Raise if a stream is asked from a layer that also reads from the end."""
-    if bidirectional:
-        raise ValueError(
-            "stream: expected a layer with bidirectional=False; the reverse direction "
-            "starts at the end of the sequence"
-        )
+def check_one_way(name: str, layer: Any) -> None:
+    """Raise if state cannot be carried on because a layer reads rows from their ends.
+
+    `name` is who asks: `stream`, or the argument that the layer is.
+    """
+    for option in ("bidirectional", "reverse"):
+        if getattr(layer, option, False):
+            raise ValueError(
+                f"{name}: expected a layer with {option}=False; the reverse direction "
+                "starts at the end of the sequence"
+            )

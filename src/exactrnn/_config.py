@@ -103,6 +103,7 @@ class Config:
     clip: float | None = None
     num_layers: int = 1
     bidirectional: bool = False
+    reverse: bool = False
     batch_first: bool = False
     dropout: float = 0.0
     init: Init = "uniform"
@@ -132,6 +133,10 @@ class Config:
     def directions(self) -> int:
         """D: 2 for a bidirectional layer, else 1."""
         return 2 if self.bidirectional else 1
+
+    def runs_back(self, direction: int) -> bool:
+        """Tell whether a direction reads each row from its end to its start."""
+        return self.reverse or direction == 1
 
     @cached_property
     def output_size(self) -> int:

@@ -35,7 +35,7 @@ cdef extern from "exactrnn.h" nogil:
     struct xr_options:
         unsigned int peepholes, omit
         xr_coupled coupled
-        int full_gate_recurrence, cells
+        int full_gate_recurrence, projects, cells
 
     struct xr_module:
         ptrdiff_t size
@@ -81,7 +81,7 @@ cdef extern from "exactrnn.h" nogil:
 
     struct xr_problem:
         const xr_layer *layer
-        int directions, threads
+        int directions, threads, reverse
         ptrdiff_t T, B
         const int64_t *lengths
         const int64_t *clock

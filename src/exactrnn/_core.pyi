@@ -75,7 +75,7 @@ def forward(
     x: Array,
     y: Array,
     states: tuple[States | None, States],
-    rows: tuple[NDArray[np.int64] | None, NDArray[np.int64] | None],
+    rows: tuple[NDArray[np.int64] | None, NDArray[np.int64] | None, bool],
     threads: int,
     keep: bool,
     cells: tuple[Array | None, Array | None] | None = None,

@@ -157,6 +157,7 @@ cdef _Memory _describe(xr_layer *layer, str cell, options):
     layer.options.omit = sum(_GATES[g] for g in wanted.get("omit", ""))
     layer.options.coupled = _COUPLED[wanted.get("coupled")]
     layer.options.full_gate_recurrence = wanted.get("full_gate_recurrence", False)
+    layer.options.projects = wanted.get("output_size") is not None
     layer.options.cells = wanted.get("cells", 0)
     cdef tuple modules = tuple(wanted.get("modules", ()))
     cdef _Memory memory = _Memory(len(modules) * sizeof(xr_module), False)
@@ -373,6 +374,7 @@ cdef class LayerCache:
     cdef int directions
     cdef object lengths, clock
     cdef public int threads
+    cdef bint reverse
 
     def gates(self, int direction):
         """Values kept in the places of the sums, by name: [T, B, H]."""
@@ -425,11 +427,11 @@ def forward(tuple packs, x, y, tuple states, tuple rows, int threads, bint keep,
     """One layer over a whole sequence; returns a LayerCache if `keep`, else None.
 
     `states` are those before, or None, and those after; `rows` are lengths and clock,
-    each an array or None; `cells` are the states of the layer below and where to put
-    this layer's for the one above.
+    each an array or None, and whether rows are read from their ends; `cells` are the
+    states of the layer below and where to put this layer's for the one above.
     """
     state, state_out = states
-    lengths, clock = rows
+    lengths, clock, reverse = rows
     cdef _View xs = _View(x, _itemsize((<Packed> packs[0]).kind), False)
     cdef Py_ssize_t T = xs.buffer.shape[0], B = xs.buffer.shape[1]
     cdef _Call call = _Call(packs, T, B, lengths, threads)
@@ -440,6 +442,7 @@ def forward(tuple packs, x, y, tuple states, tuple rows, int threads, bint keep,
     problem.lower = call.data(lower, False)
     problem.upper = call.data(upper, True)
     call.set_clock(clock)
+    problem.reverse = reverse
     for k in range(len(state_out)):
         problem.state[k] = call.data(None if state is None else state[k], False)
         problem.state_out[k] = call.data(state_out[k], True)
@@ -452,7 +455,7 @@ def forward(tuple packs, x, y, tuple states, tuple rows, int threads, bint keep,
         cache.directions = problem.directions
         cache.lengths = None if lengths is None else np.array(lengths)
         cache.clock = None if clock is None else np.array(clock)
-        cache.threads = threads
+        cache.threads, cache.reverse = threads, reverse
         problem.cache = cache.memory.data
     call.take_scratch(False)
     with nogil:
@@ -474,6 +477,7 @@ def backward(tuple packs, LayerCache cache, x, dy, dstate, tuple gradients,
     cdef xr_problem *problem = &call.problem
     problem.cache = cache.memory.data
     problem.truncated = truncated
+    problem.reverse = cache.reverse
     problem.lower = call.data(lower, False)
     problem.dupper = call.data(dupper, False)
     problem.dlower = call.data(dlower, True)

@@ -83,9 +83,9 @@ def gradient_norms(
     given = _checks.as_array("x", x, layer.dtype)
     if given.ndim != 2 or given.shape[1] != layer.input_size or len(given) == 0:
         raise _checks.shape_error("x", f"T>=1, I={layer.input_size}", given.shape)
-    layer._begin(given, state, None)  # for the error of a wrong state
+    layer._begin(given, state)  # for the error of a wrong state
     steps, width = len(given), layer._stack.config.output_size
-    directions = 1 + layer.bidirectional
+    directions, runs_back = 1 + layer.bidirectional, layer._stack.config.runs_back
     if dy is not None and step is not None:
         raise ValueError("step: expected None beside dy, got both")
     errors = np.zeros((steps, directions * width), layer.dtype)
@@ -95,11 +95,12 @@ def gradient_norms(
     elif step is not None:
         errors[check_index("step", step, steps, "T")] = 1 / np.sqrt(width)
     else:
-        errors[-1, :width] = 1 / np.sqrt(width)
-        errors[0, width:] = 1 / np.sqrt(width)
+        for d in range(directions):
+            last = 0 if runs_back(d) else -1
+            errors[last, d * width : (d + 1) * width] = 1 / np.sqrt(width)
     norms: dict[str, Array] = {}
     for d in range(directions):
-        order = slice(None, None, -1 if d else 1)
+        order = slice(None, None, -1 if runs_back(d) else 1)
         own = errors[order, d * width : (d + 1) * width]
         part = _one_direction(layer, d)
         begin = _one_state(state, d) if layer.bidirectional else state
@@ -133,9 +134,8 @@ def _check_layer(layer: object) -> None:
 def _one_direction(layer: RecurrentLayer[Any, Any], d: int) -> RecurrentLayer[Any, Any]:
     """Return a layer that runs forward with the weights of direction d."""
     arguments = layer.arguments()
-    for name, value in (("bidirectional", False), ("dropout", 0.0)):
-        if name in arguments:
-            arguments[name] = value
+    plain = {"bidirectional": False, "reverse": False, "dropout": 0.0}
+    arguments |= {name: plain[name] for name in plain if name in arguments}
     weights = {
         name.removesuffix("_reverse"): weight
         for name, weight in layer.state_dict().items()

@@ -141,13 +141,15 @@ class GridStack:
         direction: int,
         ends: tuple[Pair, ...],
         layer: int | None = None,
+        packs: Packs | None = None,
     ) -> GridRun:
         """Compute the far borders into `ends` and keep what `run_back` needs.
 
         With `layer` the call is of this position along dimension 0 alone; an input is
-        then at side 0 and read by the first layer.
+        then at side 0 and read by the first layer. `packs` are the weights, if the
+        caller has fetched them for several runs.
         """
-        packs = self.store.packs(engine.isa(), backward=True)
+        packs = packs or self.store.packs(engine.isa(), backward=True)
         kept = self._run(packs, call, direction, ends, keep=True, layer=layer)
         kept = cast(_core.GridCache, kept)
         return GridRun(packs.version, direction, call, kept, layer)

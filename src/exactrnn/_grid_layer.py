@@ -21,7 +21,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from exactrnn import _checks, _core
+from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, Lengths
 from exactrnn._grid import GridCall, GridRun, GridStack, Pair, line_mask
 from exactrnn._grid_config import GridConfig
@@ -39,6 +39,7 @@ class TimeDepthConfig(GridConfig):
 
     batch_first: bool
     dropout: float
+    reverse: bool = False
 
     phase = 0
     counts_steps = False
@@ -56,6 +57,10 @@ class TimeDepthConfig(GridConfig):
     def num_layers(self) -> int:
         """L."""
         return cast(int, self.sizes[DEPTH])
+
+    def runs_back(self, direction: int) -> bool:
+        """Tell whether a direction reads each row from its end to its start."""
+        return self.reverse or direction == 1
 
     @property
     def output_size(self) -> int:
@@ -85,19 +90,31 @@ class TimeDepthRun:
     masks: tuple[Array, ...]
     runs: tuple[tuple[GridRun, ...], ...]
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """T and B."""
+        steps, rows, _ = self.inputs[0].shape
+        return steps, rows
+
 
 class TimeDepthStack(GridStack):
     """What `_layer.RecurrentLayer` asks of a stack, done by grids."""
 
     config: TimeDepthConfig
 
-    def run(self, call: Call, y: Array) -> tuple[Array, ...]:  # type: ignore[override]
-        """Compute the output into `y` [T, B, D*H] and return the final states."""
+    def run(  # type: ignore[override]
+        self, call: Call, y: Array, packs: Packs | None = None
+    ) -> tuple[Array, ...]:
+        """Compute the output into `y` [T, B, D*H] and return the final states.
+
+        `packs` are the weights, if the caller has fetched them for several runs.
+        """
+        packs = packs or self.store.packs(engine.isa())
         state_out = self._new_states(call)
         for direction in range(self.config.directions):
             part = self._grid_call(call, direction)
             ends = self.new_borders(part)
-            super().run(part, direction, ends)
+            self._run(packs, part, direction, ends, keep=False)
             self._give(call, direction, ends, y, state_out)
         return state_out
 
@@ -106,18 +123,24 @@ class TimeDepthStack(GridStack):
     ) -> tuple[tuple[Array, ...], TimeDepthRun]:
         """Compute as `run`, with dropout, and keep what `run_back` needs."""
         with self.masks.drawn(*call.x.shape[:2]) as masks:
-            return self._run_keeping(call, y, masks)
+            return self.keep(call, y, masks)
 
-    def _run_keeping(
-        self, call: Call, y: Array, masks: Sequence[Array]
+    def keep(
+        self,
+        call: Call,
+        y: Array,
+        masks: Sequence[Array],
+        packs: Packs | None = None,
     ) -> tuple[tuple[Array, ...], TimeDepthRun]:
+        """Do what `run_keeping` does, with masks that are drawn already."""
+        packs = packs or self.store.packs(engine.isa(), backward=True)
         state_out = self._new_states(call)
         runs: list[tuple[GridRun, ...]] = []
         for direction in range(self.config.directions):
             part = self._grid_call(call, direction)
             ends = self.new_borders(part)
             own = self._masks_of(call, masks, direction)
-            runs.append(self._keep_layers(part, direction, ends, own))
+            runs.append(self._keep_layers(part, (direction, packs), ends, own))
             self._give(call, direction, ends, y, state_out)
         version = runs[0][0].version
         return state_out, TimeDepthRun(
@@ -164,13 +187,17 @@ class TimeDepthStack(GridStack):
     def _keep_layers(
         self,
         whole: GridCall,
-        direction: int,
+        weights: tuple[int, Packs],
         ends: tuple[Pair, ...],
         masks: Sequence[Array],
     ) -> tuple[GridRun, ...]:
-        """Run a grid, layer by layer where there are masks, and fill `ends`."""
+        """Run a grid, layer by layer where there are masks, and fill `ends`.
+
+        `weights` are the direction and the packed weights of all.
+        """
+        direction, packs = weights
         if not masks:
-            return (super().run_keeping(whole, direction, ends),)
+            return (super().run_keeping(whole, direction, ends, packs=packs),)
         steps, runs = whole.sizes[TIME], []
         lengths = whole.lengths
         if lengths is not None:
@@ -181,7 +208,7 @@ class TimeDepthStack(GridStack):
             borders = (below, _at_layer(whole.borders[TIME], layer))
             call = GridCall(inputs, borders, (1, steps), whole.batch, lengths)
             far = (ends[DEPTH], _at_layer(ends[TIME], layer))
-            runs.append(super().run_keeping(call, direction, far, layer))
+            runs.append(super().run_keeping(call, direction, far, layer, packs))
             if layer < len(masks):
                 h, m = ends[DEPTH]
                 below = (cast(Array, h) * masks[layer], None if m is None else m.copy())
@@ -276,11 +303,11 @@ class TimeDepthStack(GridStack):
         return GridCall((x,), ((None, None), states), sizes, rows, lengths)
 
     def _in_order(self, call: Call, array: Array, direction: int) -> Array:
-        """Return a contiguous array [T, B, ...], turned round for the second direction.
+        """Return a contiguous array [T, B, ...], turned round if the direction is.
 
         Each row is turned round within its own length; turning twice changes nothing.
         """
-        if direction == 0:
+        if not self.config.runs_back(direction):
             return np.ascontiguousarray(array)
         if call.lengths is None:
             return np.ascontiguousarray(array[::-1])

@@ -35,7 +35,6 @@ from exactrnn._grid import GridCall, Pair
 from exactrnn._grid_config import OUTPUTS
 from exactrnn._grid_reference import Grid, grid_backward, grid_forward, line_of
 from exactrnn._grid_reference import GridCache as TwinCache
-from exactrnn._stack import Call
 from exactrnn._states import pack_state, take_gradient, take_state
 
 DEPTH, TIME = 0, 1
@@ -125,7 +124,8 @@ class Runner:
             bias = None if b is None else self.weights[b]
             y = linear_forward(flat(x), self.weights[w], bias)
             parts = np.split(y, y.shape[1] // config.hidden_size, axis=1)
-            h, *rest = (part.reshape(*x.shape[:-1], -1) for part in parts)
+            shape = (*x.shape[:-1], config.hidden_size)
+            h, *rest = (part.reshape(shape) for part in parts)
             borders[k] = h, rest[0] if rest else None
         grid = Grid(
             config.kinds,
@@ -231,12 +231,13 @@ def forward_layer(
         points = np.stack([np.full(B, config.num_layers), ends], axis=1)
     outputs, finals, runs = [], [], []
     for d in range(config.directions):
-        inputs = (in_order(without_padding(read, ends), ends, d),)
+        back = config.runs_back(d)
+        inputs = (in_order(without_padding(read, ends), ends, back),)
         borders = ((None, None), of_direction(config, states, d))
         call = GridCall(inputs, borders, (config.num_layers, T), B, points)
-        own = [in_order(columns(config, mask, d), ends, d) for mask in masks]
+        own = [in_order(columns(config, mask, d), ends, back) for mask in masks]
         y, final, kept = run_layers(Runner(config, weights, d), call, own)
-        outputs.append(in_order(y, ends, d))
+        outputs.append(in_order(y, ends, back))
         finals.append(final)
         runs.append(kept)
     y = layer._to_user(np.concatenate(outputs, axis=2), batched)
@@ -255,18 +256,19 @@ def backward_layer(
     dout = None
     if dy is not None:
         given = make_readable(as_array("dy", dy, config.dtype))
-        call = Call(x, None, None, cache.batched)
-        check_shape("dy", given, **layer._y_sizes(call))
+        T, B, _ = x.shape
+        check_shape("dy", given, **layer._y_sizes(T, B, cache.batched))
         dout = layer._to_engine(given, cache.batched)
     weights, dweights = layer.state_dict(), new_gradients(config)
     dinputs, dinitial = [], []
     for d in range(config.directions):
-        dh = None if dout is None else in_order(columns(config, dout, d), ends, d)
+        back = config.runs_back(d)
+        dh = None if dout is None else in_order(columns(config, dout, d), ends, back)
         dends = ((dh, None), of_direction(config, dstates, d))
-        own = [in_order(columns(config, m, d), ends, d) for m in cache.dropout_masks]
+        own = [in_order(columns(config, m, d), ends, back) for m in cache.dropout_masks]
         runner = Runner(config, weights, d)
         dx, initial = back_layers(runner, cache.runs[d], dends, dweights, own)
-        dinputs.append(in_order(dx, ends, d))
+        dinputs.append(in_order(dx, ends, back))
         dinitial.append(initial)
     dx = dinputs[0] if len(dinputs) == 1 else dinputs[0] + dinputs[1]
     dx = layer._to_user(without_padding(dx, ends), cache.batched)
@@ -326,10 +328,10 @@ def without_padding(x: Array, lengths: Lengths | None) -> Array:
     return np.where(mask[..., None], x, x.dtype.type(0))
 
 
-def in_order(x: Array, lengths: Lengths | None, d: int) -> Array:
-    """Return x [T, B, ...]; rows turned round within their lengths if `d` is 1."""
+def in_order(x: Array, lengths: Lengths | None, back: bool) -> Array:
+    """Return x [T, B, ...]; rows turned round within their lengths if `back`."""
     turned = x.copy()
-    for b in range(x.shape[1] if d else 0):
+    for b in range(x.shape[1] if back else 0):
         n = len(x) if lengths is None else int(lengths[b])
         turned[:n, b] = x[:n, b][::-1]
     return turned

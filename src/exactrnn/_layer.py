@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Generic, cast
 
-from exactrnn import _checks, _option_checks, _states
+from exactrnn import _checks, _episodes, _option_checks, _states
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._config import Config
 from exactrnn._module import Cache, D, Gradients, Module, S
@@ -23,6 +23,8 @@ def layer_config(
     """Check the arguments that all layers share; `own` are fields of one class."""
     bias = _checks.check_flag("bias", arguments["bias"])
     wanted = arguments.get("init", "uniform")
+    bidirectional = _checks.check_flag("bidirectional", arguments["bidirectional"])
+    reverse = arguments.get("reverse", False)
     return Config(
         cell=cell,
         activations=activations,
@@ -32,7 +34,8 @@ def layer_config(
         bias=bias,
         batch_first=_checks.check_flag("batch_first", arguments["batch_first"]),
         dropout=_checks.check_dropout(arguments["dropout"]),
-        bidirectional=_checks.check_flag("bidirectional", arguments["bidirectional"]),
+        bidirectional=bidirectional,
+        reverse=_option_checks.check_reverse(reverse, bidirectional),
         dtype=_checks.check_dtype(arguments["dtype"]),
         init=_option_checks.check_init(wanted, cell, bias),
         **own,
@@ -52,6 +55,8 @@ class RecurrentLayer(Module[S], Generic[S, D]):
         state: S | None = None,
         *,
         lengths: object = None,
+        mask: object = None,
+        resets: object = None,
         out: ArrayLike | None = None,
     ) -> tuple[Array, S]:
         """Run over a sequence, for inference: without dropout, keeping nothing.
@@ -67,37 +72,65 @@ class RecurrentLayer(Module[S], Generic[S, D]):
             directions.
         lengths : array_like of int, optional
             Steps of each row, [B], 0 to T each, in any order. Padding is never read.
+        mask : array_like of bool, optional
+            Which steps there are: [T, B], [B, T] with `batch_first`, [T] unbatched. A
+            step that is False is never read; it leaves the state as it is and its
+            output is 0. With `lengths`, what is past a row's length is False too.
+        resets : array_like of bool, optional
+            Before which steps a row starts anew, in the same shape: from a state of
+            zeros and a clock at its phase, whether that step is masked or not. In
+            reverse it starts anew after that step. Values past a row's length are not
+            read.
         out : ndarray, optional
             Where to put `y`: its shape, the layer's dtype, apart from the inputs.
 
         Returns
         -------
         y : ndarray
-            Output [T, B, D*H], laid out as `x`; zeros past a row's length. D*O wide
-            from cells whose output is O wide.
+            Output [T, B, D*H], laid out as `x`; zeros past a row's length and where a
+            step is masked. D*O wide from cells whose output is O wide.
         state : ndarray or tuple of ndarrays
             Each row's state at its own end, shaped as the initial state. A row of
-            length 0 returns its initial state.
+            length 0 returns its initial state. With `resets` that is the state of what
+            follows the last of them (in reverse: of what comes before the first).
 
         Raises
         ------
         ValueError
             If a shape or a length is wrong or `out` overlaps an input.
         TypeError
-            If something is not an array or not of the layer's dtype.
+            If something is not an array or not of the layer's dtype, or a mask not of
+            bool.
+
+        Examples
+        --------
+        Padding on the left, and two episodes in one row:
+
+        >>> import numpy as np
+        >>> import exactrnn as xr
+        >>> layer = xr.GRU(3, 4, seed=1)
+        >>> x = np.ones((5, 3), np.float32)
+        >>> y, h = layer(x, mask=np.array([False, False, True, True, True]))
+        >>> bool((y[2:] == layer(x[2:])[0]).all())
+        True
+        >>> y, h = layer(x, resets=np.arange(5) == 3)
+        >>> bool((y[3:] == layer(x[3:])[0]).all())
+        True
         """
-        call: Call = self._begin(x, state, lengths)
+        call: Call = self._begin(x, state, lengths, mask, resets)
         if out is None:
             y = self._new_y(call)
             target = self._to_engine(y, call.batched)
-            final = self._stack.run(call, target)
+            final = _episodes.run(self._stack, call, target)
             return y, self._pack_state(final, call)
         given = _checks.as_array("x", x, self.dtype)
         inputs = (given, *(call.state or ()))
-        y = _checks.check_out(out, self.dtype, self._y_sizes(call), inputs)
+        steps, rows, _ = call.x.shape
+        sizes = self._y_sizes(steps, rows, call.batched)
+        y = _checks.check_out(out, self.dtype, sizes, inputs)
         direct = _checks.make_readable(y) is y
         result = y if direct else self._new_y(call)
-        final = self._stack.run(call, self._to_engine(result, call.batched))
+        final = _episodes.run(self._stack, call, self._to_engine(result, call.batched))
         if not direct:
             y[...] = result
         return y, self._pack_state(final, call)
@@ -108,13 +141,15 @@ class RecurrentLayer(Module[S], Generic[S, D]):
         state: S | None = None,
         *,
         lengths: object = None,
+        mask: object = None,
+        resets: object = None,
         gates: bool = False,
     ) -> tuple[Array, S, Cache]:
         """Run over a sequence, for training: with dropout, keeping what backward needs.
 
         Parameters
         ----------
-        x, state, lengths
+        x, state, lengths, mask, resets
             As in a plain call.
         gates : bool
             Whether `cache.gates` is wanted.
@@ -145,10 +180,12 @@ class RecurrentLayer(Module[S], Generic[S, D]):
         ((5, 2, 3), (1, 2, 4), (12, 3))
         """
         gates = _checks.check_flag("gates", gates)
-        given = self._begin(x, state, lengths)
-        call = given._replace(x=given.x.copy())
+        call = self._begin(x, state, lengths, mask, resets)
+        if call.episodes is None:  # which gather what they read
+            call = call._replace(x=call.x.copy())
         y = self._new_y(call)
-        final, run = self._stack.run_keeping(call, self._to_engine(y, call.batched))
+        target = self._to_engine(y, call.batched)
+        final, run = _episodes.run_keeping(self._stack, call, target)
         cache = Cache(self, run, call.batched, gates)
         return y, self._pack_state(final, call), cache
 
@@ -163,7 +200,7 @@ class RecurrentLayer(Module[S], Generic[S, D]):
             From this layer's `forward`; the weights must be those of then.
         dy : array_like or None
             Gradient of `y`, in its shape; None for none, if `dstate` is given. Values
-            past a row's length are not read.
+            past a row's length and of masked steps are not read.
         dstate : array_like or tuple of array_like, optional
             Gradient of the final state, in its shape.
 
@@ -171,7 +208,7 @@ class RecurrentLayer(Module[S], Generic[S, D]):
         -------
         Gradients
             `x`, `state` (of the initial state) and `weights` by name. Gradients of
-            padding are zeros.
+            padding and of masked steps are zeros; none passes a reset.
 
         Raises
         ------
@@ -194,15 +231,16 @@ class RecurrentLayer(Module[S], Generic[S, D]):
         _checks.check_owner(cache, self)
         _checks.check_gradient_given(dy, dstate)
         run, batched = cache._run, cache._batched
-        call = Call(run.inputs[0], None, run.lengths, batched)
+        steps, rows = run.shape
         dy_taken = None
         if dy is not None:
             given = _checks.as_array("dy", dy, self.dtype)
-            _checks.check_shape("dy", given, **self._y_sizes(call))
+            _checks.check_shape("dy", given, **self._y_sizes(steps, rows, batched))
             dy_taken = _checks.make_readable(self._to_engine(given, batched))
-        rows = call.x.shape[1]
         taken = _states.take_gradient(self._stack.config, dstate, rows, batched)
-        dx, dinitial, dweights = self._stack.run_back(run, dy_taken, taken, truncated)
+        dx, dinitial, dweights = _episodes.run_back(
+            self._stack, run, dy_taken, taken, truncated
+        )
         dstate_out = cast(D, _states.pack_state(dinitial, None, batched))
         return Gradients(self._to_user(dx, batched), dstate_out, dweights)
 
@@ -222,7 +260,8 @@ class RecurrentLayer(Module[S], Generic[S, D]):
         Raises
         ------
         ValueError, TypeError
-            If the layer is bidirectional or `batch_size` not an integer of at least 1.
+            If the layer reads rows from their ends, or `batch_size` is not an integer
+            of at least 1.
 
         Examples
         --------
@@ -239,7 +278,14 @@ class RecurrentLayer(Module[S], Generic[S, D]):
 
     # Layouts
 
-    def _begin(self, x: object, state: object, lengths: object) -> Call:
+    def _begin(
+        self,
+        x: object,
+        state: object,
+        lengths: object = None,
+        mask: object = None,
+        resets: object = None,
+    ) -> Call:
         """Check the arguments of a call and bring them into time-major views."""
         given = _checks.check_sequence(x, self.input_size, self.dtype, self.batch_first)
         batched = given.ndim == 3
@@ -248,14 +294,38 @@ class RecurrentLayer(Module[S], Generic[S, D]):
         ends = None
         if lengths is not None:
             ends = _checks.check_lengths(lengths, steps, rows, batched)
+        ends, episodes = _episodes.arrange(
+            (steps, rows),
+            ends,
+            self._take_steps("mask", mask, steps, rows, batched),
+            self._take_steps("resets", resets, steps, rows, batched),
+        )
         config = self._stack.config
         parts, clock = _states.take_state(config, state, rows, batched)
-        return Call(engine_x, parts, ends, batched, clock)
+        return Call(engine_x, parts, ends, batched, clock, episodes)
+
+    def _take_steps(
+        self, name: str, value: object, steps: int, rows: int, batched: bool
+    ) -> _episodes.Bools | None:
+        """Return booleans of all steps as an array [T, B] of their own."""
+        if value is None:
+            return None
+        sizes = {"T": steps, "B": rows}
+        if not batched:
+            del sizes["B"]
+        elif self.batch_first:
+            sizes = {"B": rows, "T": steps}
+        own = _checks.check_booleans(name, value, sizes)
+        return own.T if batched and self.batch_first else own.reshape(steps, rows)
 
     def _pack_state(self, parts: tuple[Array, ...], call: Call) -> S:
         """Return final states as the caller has them, the clock moved on."""
         clock = call.clock
-        if clock is not None:
+        if clock is not None and call.episodes is not None:
+            config = self._stack.config
+            back = _episodes.directions_back(config)
+            clock = call.episodes.moved_clock(clock, config.phase, back)
+        elif clock is not None:
             clock = _states.moved_clock(clock, call.x.shape[0], call.lengths)
         return cast(S, _states.pack_state(parts, clock, call.batched))
 
@@ -271,12 +341,11 @@ class RecurrentLayer(Module[S], Generic[S, D]):
             return array[:, 0, :]
         return array.transpose(1, 0, 2) if self.batch_first else array
 
-    def _y_sizes(self, call: Call) -> dict[str, int]:
+    def _y_sizes(self, steps: int, rows: int, batched: bool) -> dict[str, int]:
         """Return the sizes of y in the caller's order of axes."""
-        steps, rows, _ = call.x.shape
         config = self._stack.config
         width = {f"D_{config.output_letter}": config.directions * config.output_size}
-        if not call.batched:
+        if not batched:
             return {"T": steps, **width}
         if self.batch_first:
             return {"B": rows, "T": steps, **width}

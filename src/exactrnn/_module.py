@@ -13,15 +13,15 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrnn import _checks, _init, _leak
+from exactrnn import _checks, _episodes, _init, _leak
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths
 from exactrnn._config import Config, Init
 from exactrnn._stack import Run, Stack
 
 OPTIONS = (
     *("cell", "activations", "input_size", "hidden_size", "output_size", "bias"),
-    *("dtype", "clip", "num_layers", "bidirectional", "batch_first", "dropout"),
-    *("init", "forget_bias"),
+    *("dtype", "clip", "num_layers", "bidirectional", "reverse", "batch_first"),
+    *("dropout", "init", "forget_bias"),
 )
 """Options of every layer that can be read as its attributes."""
 
@@ -95,7 +95,7 @@ class Cache:
         self._gates = gates
 
     def __repr__(self) -> str:
-        steps, rows, _ = self._run.inputs[0].shape
+        steps, rows = self._run.shape
         return f"<cache of {self._owner!r}, T={steps}, B={rows}>"
 
     @property
@@ -119,7 +119,7 @@ class Cache:
             raise ValueError(
                 "gates: expected forward(..., gates=True), got gates=False"
             )
-        return self._shown(self._owner._stack.gates(self._run))
+        return self._shown(_episodes.shown(self._owner._stack.gates, self._run))
 
     @property
     def states(self) -> dict[str, Array]:
@@ -129,7 +129,7 @@ class Cache:
         the one at step t is that after reading x_t, so the last one is at t = 0. Values
         past a row's length have no meaning. A clock is not among them.
         """
-        return self._shown(self._owner._stack.states(self._run))
+        return self._shown(_episodes.shown(self._owner._stack.states, self._run))
 
     @property
     def lengths(self) -> Lengths | None:
@@ -173,6 +173,7 @@ class Module(Generic[S]):
     num_layers: int
     bias: bool
     bidirectional: bool
+    reverse: bool
     batch_first: bool
     dropout: float
     dtype: FloatType

@@ -17,6 +17,7 @@ from exactrnn._checks import (
     FloatType,
     as_float,
     check_choice,
+    check_flag,
     check_integer,
     check_positive,
     describe,
@@ -146,15 +147,23 @@ def check_gate_recurrence(value: bool, omit: str) -> bool:
     return value
 
 
-def check_proj_size(value: object, hidden_size: int) -> int:
+def check_proj_size(value: object) -> int:
     """Return the width of the projected output, 0 for none."""
     size = check_integer("proj_size", value)
-    if not 0 <= size < hidden_size:
-        raise ValueError(
-            f"proj_size: expected 0..{hidden_size - 1}, less than "
-            f"hidden_size={hidden_size}, got {size}"
-        )
+    if size < 0:
+        raise ValueError(f"proj_size: expected 0 (none) or more, got {size}")
     return size
+
+
+def check_reverse(value: object, bidirectional: bool) -> bool:
+    """Return whether a layer's only direction reads rows from their ends."""
+    reverse = check_flag("reverse", value)
+    if reverse and bidirectional:
+        raise ValueError(
+            "reverse: expected False because bidirectional=True has both directions, "
+            "got True"
+        )
+    return reverse
 
 
 def check_block_size(value: object, hidden_size: int) -> int:

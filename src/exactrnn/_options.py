@@ -17,7 +17,6 @@ GRU_USES = ("gates", "candidate")
 
 def lstm_fields(arguments: Mapping[str, object]) -> dict[str, Any]:
     """Return the fields of an LSTM's config from its constructor's arguments."""
-    hidden_size = _checks.check_size("hidden_size", arguments["hidden_size"])
     omit = _option_checks.check_letters("omit", arguments["omit"])
     coupled = _option_checks.check_coupled(arguments["coupled"], omit)
     wanted = arguments["peepholes"]
@@ -26,7 +25,7 @@ def lstm_fields(arguments: Mapping[str, object]) -> dict[str, Any]:
         "full_gate_recurrence", arguments["full_gate_recurrence"]
     )
     links = _option_checks.check_gate_recurrence(links, omit)
-    proj_size = _option_checks.check_proj_size(arguments["proj_size"], hidden_size)
+    proj_size = _option_checks.check_proj_size(arguments["proj_size"])
     given = {
         "proj_size": proj_size,
         "peepholes": peepholes,

@@ -17,13 +17,15 @@ from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, Lengths
 from exactrnn._config import LEAK_ROLE, Config
 from exactrnn._dropout import Masks
-from exactrnn._weights import ParameterStore
+from exactrnn._episodes import Episodes
+from exactrnn._weights import Packs, ParameterStore
 
 
 class Call(NamedTuple):
     """A checked call: `x` [T, B, I] time-major, states [L*D, B, width] each or None.
 
-    `clock` [B] is None for cells that do not count steps.
+    `clock` [B] is None for cells that do not count steps, `episodes` for a call without
+    holes and resets; a stack is asked for the runs of a call's episodes one by one.
     """
 
     x: Array
@@ -31,6 +33,7 @@ class Call(NamedTuple):
     lengths: Lengths | None
     batched: bool
     clock: Lengths | None = None
+    episodes: Episodes | None = None
 
     @property
     def empty(self) -> bool:
@@ -53,6 +56,12 @@ class Run:
     masks: tuple[Array, ...]
     kept: tuple[_core.LayerCache, ...]
     cells: tuple[Array | None, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """T and B."""
+        steps, rows, _ = self.inputs[0].shape
+        return steps, rows
 
 
 class Stack:
@@ -78,9 +87,14 @@ class Stack:
         self.store = ParameterStore(config, weights)
         self.masks = Masks(config, generator)
 
-    def run(self, call: Call, y: Array) -> tuple[Array, ...]:
-        """Compute the output into `y` [T, B, D*O] and return the final states."""
-        packs = self.store.packs(engine.isa())
+    def run(
+        self, call: Call, y: Array, packs: Packs | None = None
+    ) -> tuple[Array, ...]:
+        """Compute the output into `y` [T, B, D*O] and return the final states.
+
+        `packs` are the weights, if the caller has fetched them for several runs.
+        """
+        packs = packs or self.store.packs(engine.isa())
         threads = engine.threads_for_calls()
         state_out = self._new_states(call)
         if call.empty:
@@ -95,7 +109,7 @@ class Stack:
                 x,
                 target,
                 self._states_of(layer, call, state_out),
-                (call.lengths, call.clock),
+                (call.lengths, call.clock, self.config.reverse),
                 threads,
                 False,
                 (lower, cells),
@@ -106,14 +120,15 @@ class Stack:
     def run_keeping(self, call: Call, y: Array) -> tuple[tuple[Array, ...], Run]:
         """Compute as `run`, with dropout, and keep what `run_back` needs."""
         if self.config.dropout == 0.0:
-            return self._run_keeping(call, y, [])
+            return self.keep(call, y, [])
         with self.masks.drawn(*call.x.shape[:2]) as masks:
-            return self._run_keeping(call, y, masks)
+            return self.keep(call, y, masks)
 
-    def _run_keeping(
-        self, call: Call, y: Array, masks: list[Array]
+    def keep(
+        self, call: Call, y: Array, masks: list[Array], packs: Packs | None = None
     ) -> tuple[tuple[Array, ...], Run]:
-        packs = self.store.packs(engine.isa(), backward=True)
+        """Do what `run_keeping` does, with masks that are drawn already."""
+        packs = packs or self.store.packs(engine.isa(), backward=True)
         threads = engine.threads_for_calls()
         state_out = self._new_states(call)
         top = self.config.num_layers - 1
@@ -127,7 +142,7 @@ class Stack:
                     inputs[-1],
                     target,
                     self._states_of(layer, call, state_out),
-                    (call.lengths, call.clock),
+                    (call.lengths, call.clock, self.config.reverse),
                     threads,
                     True,
                     (cells[layer - 1] if layer else None, cells[layer]),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from exactrnn import _checks, _grid_checks
+from exactrnn import _checks, _grid_checks, _option_checks
 from exactrnn._checks import Array
 from exactrnn._config import Init
 from exactrnn._grid_config import KINDS
@@ -76,6 +76,9 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
         0 <= p < 1; `m_depth` stays whole.
     bidirectional : bool
         Whether a second grid runs from each row's end to its start (D = 2).
+    reverse : bool
+        Whether the only direction runs from each row's end to its start; y[t] is
+        still that of step t. Not with `bidirectional`.
     init : {"uniform", "orthogonal", "glorot"} or ("chrono", T)
         How first weights are drawn, as for `GridLSTM`.
     forget_bias : float, optional
@@ -132,6 +135,7 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        reverse: bool = False,
         init: Init = "uniform",
         forget_bias: float | None = None,
         dtype: object = "float32",
@@ -150,6 +154,7 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
             "batch_first": batch_first,
             "dropout": dropout,
             "bidirectional": bidirectional,
+            "reverse": reverse,
             "init": init,
             "forget_bias": forget_bias,
             "dtype": dtype,
@@ -164,7 +169,8 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
         bias = _checks.check_flag("bias", arguments["bias"])
         kinds = (depth, "lstm")
         init = _grid_checks.check_init(arguments["init"], kinds, bias)
-        bidirectional = arguments["bidirectional"]
+        bidirectional = _checks.check_flag("bidirectional", arguments["bidirectional"])
+        reverse = _option_checks.check_reverse(arguments["reverse"], bidirectional)
         return TimeDepthConfig(
             input_sizes=(
                 _checks.check_size("input_size", arguments["input_size"]),
@@ -187,7 +193,8 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
             place="l",
             side_labels=False,
             dropout=_checks.check_dropout(arguments["dropout"]),
-            directions=1 + _checks.check_flag("bidirectional", bidirectional),
+            directions=1 + bidirectional,
+            reverse=reverse,
             batch_first=_checks.check_flag("batch_first", arguments["batch_first"]),
         )
 
@@ -208,6 +215,7 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
             "batch_first": config.batch_first,
             "dropout": config.dropout,
             "bidirectional": config.directions == 2,
+            "reverse": config.reverse,
             "init": config.init,
             "forget_bias": config.forget_bias,
         }
@@ -234,6 +242,7 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
         Raises
         ------
         ValueError, TypeError
-            If the layer is bidirectional or `batch_size` not an integer of at least 1.
+            If the layer reads rows from their ends, or `batch_size` is not an integer
+            of at least 1.
         """
         return _TimeDepthStream(self, batch_size)

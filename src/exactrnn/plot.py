@@ -131,7 +131,7 @@ def gates(
     known, places, steps = _collect(cache, row, units)
     places = _choose_places(places, layer, direction)
     panels = choose_panels(known, places, names, labels is None)
-    total = cache._run.inputs[0].shape[0]
+    total = cache._run.shape[0]
     shown = None if labels is None else check_labels(labels, steps, total)
     with mpl.rc_context(STYLE):
         target = figure or new_figure(mpl, *size_of(panels, places, steps))
@@ -269,7 +269,7 @@ def _collect(
 ) -> tuple[dict[str, Panel], list[Place], int]:
     """Return panels by letter, the places that they have, and the row's steps."""
     run, owner = cache._run, cache._owner
-    steps, rows, _ = run.inputs[0].shape
+    steps, rows = run.shape
     index = check_index("row", row, rows, "B")
     length = steps if run.lengths is None else int(run.lengths[index])
     if length == 0:
@@ -300,10 +300,11 @@ def _collect(
     if "h" in panels:
         panels["h"] = panels.pop("h")  # the output is the last thing a step makes
     read = Panel("input", MEANINGS["input"], False)
+    inputs = run.inputs
     read.values = {  # a grid has one input, and its layers hand on more than h
-        place: run.inputs[place.layer][:length, index]
+        place: inputs[place.layer][:length, index]
         for place in places
-        if place.layer < len(run.inputs)
+        if place.layer < len(inputs)
     }
     return {"input": read, **panels}, sorted(places), length
 

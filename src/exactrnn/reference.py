@@ -31,6 +31,13 @@ from exactrnn._checks import (
 )
 from exactrnn._config import Config
 from exactrnn._direction import Direction, Weights
+from exactrnn._episodes import (
+    Episodes,
+    Group,
+    back_parts,
+    directions_back,
+    new_states,
+)
 from exactrnn._grid_config import GridConfig
 from exactrnn._grid_layer_reference import (
     GridCache,
@@ -48,7 +55,7 @@ from exactrnn.cells._cell import Array, Arrays
 from exactrnn.grid import GridGradients
 
 if TYPE_CHECKING:
-    from exactrnn._stack import Stack
+    from exactrnn._stack import Call, Stack
     from exactrnn.grid import Border, GridLSTM
     from exactrnn.grid_layer import TimeDepthGridLSTM
 
@@ -59,6 +66,7 @@ __all__ = [
     "Direction",
     "DirectionCache",
     "DirectionGradients",
+    "EpisodesCache",
     "Gradients",
     "GridCache",
     "TimeDepthCache",
@@ -101,6 +109,25 @@ class Cache:
 
 
 @dataclass(frozen=True)
+class EpisodesCache:
+    """What `forward` keeps of a call with holes or resets; see ``_episodes.py``.
+
+    Parameters
+    ----------
+    runs : tuple of Cache or TimeDepthCache
+        One of each group of episodes.
+    episodes : exactrnn._episodes.Episodes
+        Which steps are whose.
+    batched : bool
+        Whether the input had a batch axis.
+    """
+
+    runs: tuple[Any, ...]
+    episodes: Episodes
+    batched: bool
+
+
+@dataclass(frozen=True)
 class Gradients:
     """Gradients of a scalar with respect to what `forward` was given.
 
@@ -137,8 +164,10 @@ def forward(
     state: object = None,
     *,
     lengths: object = None,
+    mask: object = None,
+    resets: object = None,
     dropout_masks: Sequence[Array] | None = None,
-) -> tuple[Array, State, TimeDepthCache]: ...
+) -> tuple[Array, State, TimeDepthCache | EpisodesCache]: ...
 
 
 @overload
@@ -148,8 +177,10 @@ def forward(
     state: object = None,
     *,
     lengths: object = None,
+    mask: object = None,
+    resets: object = None,
     dropout_masks: Sequence[Array] | None = None,
-) -> tuple[Array, State, Cache]: ...
+) -> tuple[Array, State, Cache | EpisodesCache]: ...
 
 
 @np.errstate(all="ignore")
@@ -159,6 +190,8 @@ def forward(
     state: object = None,
     *,
     lengths: object = None,
+    mask: object = None,
+    resets: object = None,
     dropout_masks: Sequence[Array] | None = None,
     sizes: object = None,
 ) -> Any:
@@ -177,6 +210,9 @@ def forward(
         `GridLSTM`.  Zeros by default.
     lengths : array_like, optional
         Integers 0 to T, [B]; [B, N] for a `GridLSTM`.
+    mask, resets : array_like of bool, optional
+        Which steps there are, and before which a row starts anew: [T, B], as the layer
+        takes them; not for a `GridLSTM`.
     dropout_masks : sequence of Array, optional
         For each boundary between two layers the factors 0 or 1 / (1 - p),
         [T, B, D * O], time first also in a ``batch_first`` layer.  Without them there
@@ -224,7 +260,14 @@ def forward(
     is_grid = isinstance(config, GridConfig)
     in_time = hasattr(config, "num_layers")
     refuse("sizes", sizes, is_grid and not in_time)
+    for name, value in (("mask", mask), ("resets", resets)):
+        refuse(name, value, in_time)
     refuse("dropout_masks", dropout_masks, in_time)
+    if mask is not None or resets is not None:
+        call = layer._begin(x, state, lengths, mask, resets)
+        if call.episodes is not None:
+            return forward_episodes(layer, call, dropout_masks)
+        lengths = call.lengths
     if is_grid and in_time:
         return forward_layer(layer, x, state, lengths, dropout_masks or ())
     if is_grid:
@@ -265,7 +308,7 @@ def backward(layer: GridLSTM, cache: GridCache, dy: object) -> GridGradients: ..
 @overload
 def backward(
     layer: Layer,
-    cache: Cache | TimeDepthCache,
+    cache: Cache | TimeDepthCache | EpisodesCache,
     dy: object,
     dstate: object = None,
     *,
@@ -323,6 +366,8 @@ def backward(
     (12, 4)
     """
     config = layer._stack.config
+    if isinstance(cache, EpisodesCache):
+        return backward_episodes(layer, cache, dy, dstate, truncated)
     if isinstance(config, GridConfig):
         in_time = hasattr(config, "num_layers")
         refuse("dstate", dstate, in_time)
@@ -371,6 +416,76 @@ def backward(
     )
 
 
+def forward_episodes(
+    layer: Any, call: Call, masks: Sequence[Array] | None
+) -> tuple[Array, State, EpisodesCache]:
+    """Compute what a layer does with the episodes of a call, one group by another."""
+    config, episodes = layer._stack.config, cast(Episodes, call.episodes)
+    back = directions_back(config)
+    clocks: Any = [None] * len(episodes.groups)
+    if call.clock is not None:
+        clocks = episodes.clocks(call.clock, config.phase, back)
+    final = new_states(config, episodes.rows)
+    runs, outputs = [], []
+    for group, clock in zip(episodes.groups, clocks, strict=True):
+        begin = group.take(call.state, group.enters(back))
+        if begin is None:
+            begin = new_states(config, len(group.rows))
+        y, end, cache = forward(
+            layer,
+            caller_major(config, group.gather(call.x), True),
+            pack_state(begin, clock, True),
+            lengths=group.lengths,
+            dropout_masks=masks and [group.gather(mask) for mask in masks],
+        )
+        outputs.append(time_major(config, y, True))
+        runs.append(cache)
+        ends = end if isinstance(end, tuple) else (end,)
+        group.give(ends[: len(final)], group.leaves(back), final)
+    y = episodes.collect(outputs)
+    moved = call.clock
+    if moved is not None:
+        moved = episodes.moved_clock(moved, config.phase, back)
+    kept = EpisodesCache(tuple(runs), episodes, call.batched)
+    return (
+        caller_major(config, y, call.batched),
+        cast(State, pack_state(final, moved, call.batched)),
+        kept,
+    )
+
+
+def backward_episodes(
+    layer: Any, cache: EpisodesCache, dy: object, dstate: object, truncated: bool
+) -> Gradients:
+    """Compute what a layer's `backward` does, one group by another."""
+    check_gradient_given(dy, dstate)
+    config, episodes, batched = layer._stack.config, cache.episodes, cache.batched
+    dout = None
+    if dy is not None:
+        given = make_readable(as_array("dy", dy, config.dtype))
+        sizes = output_sizes(config, episodes.steps, episodes.rows, batched)
+        check_shape("dy", given, **sizes)
+        dout = time_major(config, given, batched)
+
+    def run_part(part: Any, group: Group, dends: tuple[Array, ...] | None) -> Any:
+        own = None
+        if dout is not None:
+            own = caller_major(config, group.gather(dout), True)
+        ends = None if dends is None else pack_state(dends, None, True)
+        found = backward(layer, part, own, ends, truncated=truncated)
+        state = found.state
+        begins = state if isinstance(state, tuple) else (state,)
+        return time_major(config, found.x, True), begins, found.weights
+
+    dends = take_gradient(config, dstate, episodes.rows, batched)
+    dx, dinitial, dweights = back_parts(config, cache, dends, run_part)
+    return Gradients(
+        caller_major(config, dx, batched),
+        cast(State, pack_state(dinitial, None, batched)),
+        dweights,
+    )
+
+
 def refuse(name: str, value: object, known: bool) -> None:
     """Raise if an argument is given to a layer that does not know it."""
     if value is not None and not known:
@@ -387,7 +502,7 @@ def layer_direction(
         CELLS[config.cell_of(depth)].adapted(options),
         Weights.of(config.engine_weights(weights, depth, d)),
         config.activations,
-        d == 1,
+        config.runs_back(d),
         config.clip,
         options,
     )

@@ -35,15 +35,15 @@ class Stream(Generic[S]):
     Parameters
     ----------
     layer : RecurrentLayer
-        A unidirectional layer.
+        A layer of one direction, forward in time.
     batch_size : int
         B, rows that go on side by side.
 
     Raises
     ------
     ValueError, TypeError
-        If the layer is bidirectional or `batch_size` not an integer of at least 1, or
-        so large that no memory of this machine holds the states.
+        If the layer reads rows from their ends, or `batch_size` is not an integer of
+        at least 1, or so large that no memory of this machine holds the states.
 
     Examples
     --------
@@ -71,7 +71,7 @@ class Stream(Generic[S]):
     )
 
     def __init__(self, layer: RecurrentLayer[S, Any], batch_size: int = 1) -> None:
-        _checks.check_unidirectional(layer.bidirectional)
+        _checks.check_one_way("stream", layer)
         rows = _checks.check_size("batch_size", batch_size)
         self._layer: RecurrentLayer[S, Any] = layer
         self._config = config = layer._stack.config

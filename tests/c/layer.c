@@ -4,7 +4,8 @@
  *           [SIZE PERIOD]...
  *
  *     BARE         1: whatever may be NULL is NULL: lengths, clock, states, dstates
- *     OPTIONS      peepholes, omit, coupled, full_gate_recurrence, clip, cells
+ *     OPTIONS      peepholes, omit, coupled, full_gate_recurrence, clip, cells,
+ *                  projects
  *     ACTIVATIONS  three of enum xr_activation
  *     SIZE PERIOD  of each module
  *
@@ -19,7 +20,7 @@
  */
 #include "arrays.h"
 
-enum { ROLES = 8, FIRST_OPTION = 12, FIRST_ACTIVATION = 18, FIRST_MODULE = 21 };
+enum { ROLES = 8, FIRST_OPTION = 12, FIRST_ACTIVATION = 19, FIRST_MODULE = 22 };
 
 struct sizes {
     ptrdiff_t T, B, I, H, D;
@@ -247,7 +248,8 @@ static struct xr_layer read_layer(int argc, char **argv)
                     .omit = (unsigned)atoi(option[1]),
                     .coupled = (enum xr_coupled)atoi(option[2]),
                     .full_gate_recurrence = atoi(option[3]),
-                    .cells = atoi(option[5])},
+                    .cells = atoi(option[5]),
+                    .projects = atoi(option[6])},
     };
     if (layer.engine == NULL) {
         fail("this machine does not run that instruction set");

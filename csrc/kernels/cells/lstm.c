@@ -355,7 +355,7 @@ static void lstm_adapt(const struct xr_layer *layer, struct xr_cell_info *info)
         }
     }
     info->w_blocks = info->r_blocks = blocks;
-    if (layer->O != layer->H) {
+    if (wanted->projects || layer->O != layer->H) {
         info->sums = SUMS;
         info->stages = 2;
         info->operands = info->projects = 1;

@@ -46,6 +46,9 @@ class DepthGatedLSTM(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):
     bidirectional : bool
         Whether a second direction runs from each row's end to its start (D = 2). Depth
         gates link the cells of the same direction.
+    reverse : bool
+        Whether the only direction runs from each row's end to its start; y[t] is
+        still that of step t. Not with `bidirectional`.
     init : {"uniform", "orthogonal", "glorot", "paper"} or ("chrono", T)
         How first weights are drawn: uniform in ±1/sqrt(H), as in torch; with orthogonal
         recurrent matrices; uniform in Glorot's limits; uniform, but for a bias of 1 of
@@ -94,6 +97,7 @@ class DepthGatedLSTM(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        reverse: bool = False,
         init: Init = "uniform",
         forget_bias: float | None = None,
         dtype: object = "float32",
@@ -107,6 +111,7 @@ class DepthGatedLSTM(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):
             "batch_first": batch_first,
             "dropout": dropout,
             "bidirectional": bidirectional,
+            "reverse": reverse,
             "init": init,
             "forget_bias": forget_bias,
             "dtype": dtype,

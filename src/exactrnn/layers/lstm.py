@@ -49,8 +49,8 @@ class LSTM(LSTMLayer):
     num_layers : int
         L, layers on top of each other; each upper one reads the output of the lower.
     proj_size : int
-        P, the width of a projected output, less than H; 0 for none. Then h and y are P
-        wide (y is D*P), c is H wide.
+        P, the width of a projected output, 0 for none; unlike in torch it may be H or
+        more. Then h and y are P wide (y is D*P), c is H wide.
     peepholes : str
         The gates that see the cell state: letters of "ifo". The output gate sees the
         new one.
@@ -77,6 +77,9 @@ class LSTM(LSTMLayer):
         Share of values dropped between layers by `forward`, 0 <= p < 1.
     bidirectional : bool
         Whether a second direction runs from each row's end to its start (D = 2).
+    reverse : bool
+        Whether the only direction runs from each row's end to its start; y[t] is
+        still that of step t. Not with `bidirectional`.
     init : {"uniform", "orthogonal", "glorot", "paper"} or ("chrono", T)
         How first weights are drawn: uniform in ±1/sqrt(H), as in torch; with orthogonal
         recurrent matrices; uniform in Glorot's limits; uniform, but for a bias of 1 of
@@ -157,6 +160,7 @@ class LSTM(LSTMLayer):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        reverse: bool = False,
         init: Init = "uniform",
         forget_bias: float | None = None,
         dtype: object = "float32",
@@ -177,6 +181,7 @@ class LSTM(LSTMLayer):
             "batch_first": batch_first,
             "dropout": dropout,
             "bidirectional": bidirectional,
+            "reverse": reverse,
             "init": init,
             "forget_bias": forget_bias,
             "dtype": dtype,

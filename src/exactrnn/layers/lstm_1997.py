@@ -45,6 +45,9 @@ class LSTM1997(LSTMLayer):
         Share of values dropped between layers by `forward`, 0 <= p < 1.
     bidirectional : bool
         Whether a second direction runs from each row's end to its start (D = 2).
+    reverse : bool
+        Whether the only direction runs from each row's end to its start; y[t] is
+        still that of step t. Not with `bidirectional`.
     init : {"uniform", "orthogonal", "glorot"}
         How first weights are drawn: uniform in ±1/sqrt(H), as in torch; with orthogonal
         recurrent matrices; or uniform in Glorot's limits.
@@ -102,6 +105,7 @@ class LSTM1997(LSTMLayer):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        reverse: bool = False,
         init: Init = "uniform",
         dtype: object = "float32",
         seed: int | None = None,
@@ -115,6 +119,7 @@ class LSTM1997(LSTMLayer):
             "batch_first": batch_first,
             "dropout": dropout,
             "bidirectional": bidirectional,
+            "reverse": reverse,
             "init": init,
             "dtype": dtype,
         }

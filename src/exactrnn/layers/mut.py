@@ -26,6 +26,7 @@ class _Mutation(RecurrentLayer[Array, Array]):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        reverse: bool = False,
         init: Init = "uniform",
         dtype: object = "float32",
         seed: int | None = None,
@@ -38,6 +39,7 @@ class _Mutation(RecurrentLayer[Array, Array]):
             "batch_first": batch_first,
             "dropout": dropout,
             "bidirectional": bidirectional,
+            "reverse": reverse,
             "init": init,
             "dtype": dtype,
         }
@@ -75,6 +77,9 @@ class MUT1(_Mutation):
         Share of values dropped between layers by `forward`, 0 <= p < 1.
     bidirectional : bool
         Whether a second direction runs from each row's end to its start (D = 2).
+    reverse : bool
+        Whether the only direction runs from each row's end to its start; y[t] is
+        still that of step t. Not with `bidirectional`.
     init : {"uniform", "orthogonal", "glorot"}
         How first weights are drawn: uniform in ±1/sqrt(H), as in torch; with orthogonal
         recurrent matrices; or uniform in Glorot's limits.
@@ -140,6 +145,9 @@ class MUT2(_Mutation):
         Share of values dropped between layers by `forward`, 0 <= p < 1.
     bidirectional : bool
         Whether a second direction runs from each row's end to its start (D = 2).
+    reverse : bool
+        Whether the only direction runs from each row's end to its start; y[t] is
+        still that of step t. Not with `bidirectional`.
     init : {"uniform", "orthogonal", "glorot"}
         How first weights are drawn: uniform in ±1/sqrt(H), as in torch; with orthogonal
         recurrent matrices; or uniform in Glorot's limits.
@@ -204,6 +212,9 @@ class MUT3(_Mutation):
         Share of values dropped between layers by `forward`, 0 <= p < 1.
     bidirectional : bool
         Whether a second direction runs from each row's end to its start (D = 2).
+    reverse : bool
+        Whether the only direction runs from each row's end to its start; y[t] is
+        still that of step t. Not with `bidirectional`.
     init : {"uniform", "orthogonal", "glorot"}
         How first weights are drawn: uniform in ±1/sqrt(H), as in torch; with orthogonal
         recurrent matrices; or uniform in Glorot's limits.

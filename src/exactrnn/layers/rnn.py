@@ -38,6 +38,9 @@ class RNN(RecurrentLayer[Array, Array]):
         Share of values dropped between layers by `forward`, 0 <= p < 1.
     bidirectional : bool
         Whether a second direction runs from each row's end to its start (D = 2).
+    reverse : bool
+        Whether the only direction runs from each row's end to its start; y[t] is
+        still that of step t. Not with `bidirectional`.
     init : {"uniform", "orthogonal", "glorot", "paper"}
         How first weights are drawn: uniform in ±1/sqrt(H), as in torch; with orthogonal
         recurrent matrices; uniform in Glorot's limits; or, for "relu" alone, R the
@@ -84,6 +87,7 @@ class RNN(RecurrentLayer[Array, Array]):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        reverse: bool = False,
         init: Init = "uniform",
         dtype: object = "float32",
         seed: int | None = None,
@@ -97,6 +101,7 @@ class RNN(RecurrentLayer[Array, Array]):
             "batch_first": batch_first,
             "dropout": dropout,
             "bidirectional": bidirectional,
+            "reverse": reverse,
             "init": init,
             "dtype": dtype,
         }

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from exactrnn._checks import check_size
+from exactrnn._checks import check_one_way, check_size
 from exactrnn.train._checks import FloatArray, check_float_array
 
 __all__ = ["Chunk", "StreamChunk", "stream_batches", "truncated_bptt"]
@@ -183,7 +183,8 @@ def truncated_bptt(
     Raises
     ------
     ValueError
-        If `depth` is not a multiple of `length`.
+        If `depth` is not a multiple of `length`, or the layer reads rows from their
+        ends.
 
     Examples
     --------
@@ -202,6 +203,7 @@ def truncated_bptt(
     >>> len(losses), losses[-1] < losses[0]
     (5, True)
     """
+    check_one_way("layer", layer)
     check_size("length", length)
     depth = length if depth is None else check_size("depth", depth)
     if depth % length:
