@@ -80,15 +80,15 @@ size_t xr_packed_backward_bytes(const struct xr_layer *layer)
 }
 
 void xr_pack(const struct xr_layer *layer, const struct xr_weights *weights,
-             void *packed)
+             void *packed, struct xr_stop *stop)
 {
-    layer->engine->pack(layer, weights, packed);
+    layer->engine->pack(layer, weights, packed, stop);
 }
 
 void xr_pack_backward(const struct xr_layer *layer, const struct xr_weights *weights,
-                      void *packed)
+                      void *packed, struct xr_stop *stop)
 {
-    layer->engine->pack_backward(layer, weights, packed);
+    layer->engine->pack_backward(layer, weights, packed, stop);
 }
 
 size_t xr_scratch_bytes(const struct xr_problem *problem, int backward)
@@ -107,9 +107,10 @@ void xr_backward(const struct xr_problem *problem)
 }
 
 void xr_elementary(const struct xr_engine *engine, enum xr_function function,
-                   const void *const in[3], void *out, ptrdiff_t n)
+                   const void *const in[3], void *out, ptrdiff_t n,
+                   struct xr_stop *stop)
 {
-    engine->elementary(function, in, out, n);
+    engine->elementary(function, in, out, n, stop);
 }
 
 const struct xr_dense *xr_find_dense(const char *isa, enum xr_dtype dtype)

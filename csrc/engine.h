@@ -15,14 +15,15 @@ struct xr_engine {
     size_t (*packed_bytes)(const struct xr_layer *layer);
     size_t (*packed_backward_bytes)(const struct xr_layer *layer);
     void (*pack)(const struct xr_layer *layer, const struct xr_weights *weights,
-                 void *packed);
+                 void *packed, struct xr_stop *stop);
     void (*pack_backward)(const struct xr_layer *layer,
-                          const struct xr_weights *weights, void *packed);
+                          const struct xr_weights *weights, void *packed,
+                          struct xr_stop *stop);
     size_t (*scratch_bytes)(const struct xr_problem *problem, int backward);
     void (*forward)(const struct xr_problem *problem);
     void (*backward)(const struct xr_problem *problem);
     void (*elementary)(enum xr_function function, const void *const in[3], void *out,
-                       ptrdiff_t n);
+                       ptrdiff_t n, struct xr_stop *stop);
     const struct xr_cell_info *(*cell_info)(int index);
     const struct xr_dense *dense;     /* kernels/dense.h */
     const struct xr_grid *grid;       /* kernels/grid.h */

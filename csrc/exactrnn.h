@@ -157,6 +157,16 @@ struct xr_sequence {
     ptrdiff_t step, row; /* from t to t+1, from b to b+1 */
 };
 
+/* A way to end a long call early. About every 20 ms the thread that made the call asks
+ * `wanted`; once the answer is not 0, all threads leave and `stopped` is set: states
+ * are as before, what else was to be written is undefined. The caller clears `stopped`
+ * before each call. */
+struct xr_stop {
+    int (*wanted)(void *context); /* NULL: never */
+    void *context;
+    int stopped;
+};
+
 /* One call. `forward` reads x and state, writes y, state_out and (if not NULL) cache;
  * `backward` reads x, dy, dstate and cache, writes dx and dstate_out, and adds to dw.
  * States are xr_state_arrays contiguous arrays [D, B, xr_state_width]; NULL stands for
@@ -193,6 +203,7 @@ struct xr_problem {
     int truncated;      /* no gradient goes back through a recurrent matrix */
 
     void *scratch; /* xr_scratch_bytes */
+    struct xr_stop *stop; /* NULL: the call cannot be ended */
 };
 
 /* Where things lie in the cache of one direction, in elements; direction d starts at
@@ -222,10 +233,11 @@ ptrdiff_t xr_state_width(const struct xr_layer *layer, int array);
 
 size_t xr_packed_bytes(const struct xr_layer *layer);
 size_t xr_packed_backward_bytes(const struct xr_layer *layer);
+/* `stop` may be NULL; a pack whose call was ended is not to be used. */
 void xr_pack(const struct xr_layer *layer, const struct xr_weights *weights,
-             void *packed);
+             void *packed, struct xr_stop *stop);
 void xr_pack_backward(const struct xr_layer *layer, const struct xr_weights *weights,
-                      void *packed);
+                      void *packed, struct xr_stop *stop);
 
 struct xr_cache_layout xr_cache_layout(const struct xr_problem *problem);
 size_t xr_scratch_bytes(const struct xr_problem *problem, int backward);
@@ -236,7 +248,8 @@ void xr_backward(const struct xr_problem *problem);
  * on. XR_FMA reads three arrays, the others the first. */
 enum xr_function { XR_EXP, XR_LOG, XR_TANH_OF, XR_SIGMOID_OF, XR_FLUSH, XR_FMA };
 void xr_elementary(const struct xr_engine *engine, enum xr_function function,
-                   const void *const in[3], void *out, ptrdiff_t n);
+                   const void *const in[3], void *out, ptrdiff_t n,
+                   struct xr_stop *stop);
 
 /* Threads: how many are in force for the calling thread. They were chosen for it (by
  * xr_wish_threads, OpenMP's own functions, OMP_NUM_THREADS), or they are the CPUs that
@@ -265,5 +278,13 @@ struct xr_thread_work {
     ptrdiff_t call, step;
 };
 extern struct xr_thread_work xr_thread_work;
+
+/* Multiplications before a call first looks whether it is to end, and nanoseconds
+ * between two questions; tests set 0 to have every chance taken. */
+struct xr_stop_pace {
+    ptrdiff_t work;
+    int64_t nanoseconds;
+};
+extern struct xr_stop_pace xr_stop_pace;
 
 #endif

@@ -217,27 +217,44 @@ void xr_parallel(int threads, xr_body *body, void *context)
  * time slice. */
 enum { SPINS_BEFORE_YIELD = 500 };
 
-void xr_barrier_wait(struct xr_barrier *barrier, int size)
+void xr_wait_a_turn(int *turns, struct xr_watch *watch)
+{
+    if (*turns < SPINS_BEFORE_YIELD) {
+        ++*turns;
+        relax();
+    } else {
+        sched_yield();
+        xr_look_idle(watch);
+    }
+}
+
+static int take_answer(const struct xr_barrier *barrier, struct xr_watch *watch)
+{
+    if (barrier->leave) {
+        watch->leaving = 1;
+        watch->left = -1;
+    }
+    return barrier->leave;
+}
+
+int xr_barrier_wait(struct xr_barrier *barrier, int size, struct xr_watch *watch)
 {
     if (size == 1) {
-        return;
+        return watch->leaving;
     }
     int round = atomic_load_explicit(&barrier->round, memory_order_relaxed);
     if (atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel) + 1 ==
         size) {
         atomic_store_explicit(&barrier->arrived, 0, memory_order_relaxed);
+        barrier->leave = xr_stop_seen(watch);
         atomic_store_explicit(&barrier->round, round + 1, memory_order_release);
-        return;
+        return take_answer(barrier, watch);
     }
-    int spins = 0;
+    int turns = 0;
     while (atomic_load_explicit(&barrier->round, memory_order_acquire) == round) {
-        if (spins < SPINS_BEFORE_YIELD) {
-            spins++;
-            relax();
-        } else {
-            sched_yield();
-        }
+        xr_wait_a_turn(&turns, watch);
     }
+    return take_answer(barrier, watch);
 }
 
 /* Measured on two cores of a virtual machine, LSTM, one row: a step of H = 128 takes

@@ -10,6 +10,8 @@
 
 #include <stdatomic.h>
 
+#include "stop.h"
+
 typedef void xr_body(void *context, int rank, int size);
 
 /* Runs body(context, rank, size) on a team of at most `threads`, of which the caller is
@@ -23,9 +25,14 @@ void xr_parallel(int threads, xr_body *body, void *context);
 struct xr_barrier {
     atomic_int arrived;
     atomic_int round;
-    char pad[64 - 2 * sizeof(atomic_int)];
+    int leave; /* the last one to come writes it before the others go on */
+    char pad[64 - 2 * sizeof(atomic_int) - sizeof(int)];
 };
 
-void xr_barrier_wait(struct xr_barrier *barrier, int size);
+/* Returns whether the call is to end: the same answer to all who have waited. */
+int xr_barrier_wait(struct xr_barrier *barrier, int size, struct xr_watch *watch);
+
+/* A short pause for who waits, in a loop; `turns` starts at 0. */
+void xr_wait_a_turn(int *turns, struct xr_watch *watch);
 
 #endif

@@ -31,7 +31,8 @@ enum {
     CHUNK = 256, /* terms per partial sum of a long sum, contract N3 */
     TILE_ROWS = 6,
     TILE_WIDTH = 2 * VEC_LANES,
-    EXP_WORK = 16 /* multiplications that an exponential and its row's share cost */
+    EXP_WORK = 16, /* multiplications that an exponential and its row's share cost */
+    ROWS_PER_LOOK = 16 * TILE_ROWS
 };
 
 static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
@@ -102,7 +103,7 @@ XR_INLINE void tile_rows(const struct tile *tile, ptrdiff_t first, const int row
 }
 
 /* Rows begin..end of one panel's columns; the constant lets each case unroll. */
-static void tile_column(const struct tile *tile, ptrdiff_t begin, ptrdiff_t end)
+static void tile_part(const struct tile *tile, ptrdiff_t begin, ptrdiff_t end)
 {
     ptrdiff_t r = begin;
     for (; r + TILE_ROWS <= end; r += TILE_ROWS) {
@@ -114,6 +115,24 @@ static void tile_column(const struct tile *tile, ptrdiff_t begin, ptrdiff_t end)
     if (r < end) {
         tile_rows(tile, r, 1);
     }
+}
+
+/* The same for any number of rows, or for none of a panel that was filled; returns
+ * whether the call is to end. */
+static int tile_column(const struct tile *tile, ptrdiff_t begin, ptrdiff_t end,
+                       struct xr_watch *watch)
+{
+    if (xr_leaves(watch, tile->K * TILE_WIDTH)) { /* of the panel */
+        return 1;
+    }
+    for (ptrdiff_t r = begin; r < end; r += ROWS_PER_LOOK) {
+        const ptrdiff_t last = smaller(r + ROWS_PER_LOOK, end);
+        if (xr_leaves(watch, (last - r) * tile->K * TILE_WIDTH)) {
+            return 1;
+        }
+        tile_part(tile, r, last);
+    }
+    return 0;
 }
 
 /* panel[k, j] = source[k * k_step + j * j_step] for j < width, else 0. */
@@ -146,7 +165,8 @@ static elem *own_panel(const struct xr_linear *p, int rank)
     return (elem *)p->scratch + panel_size(p) * rank;
 }
 
-static void linear_forward_body(void *context, int rank, int size)
+static void linear_forward_body(void *context, int rank, int size,
+                                struct xr_watch *watch)
 {
     const struct xr_linear *p = context;
     ptrdiff_t begin = part_begin(p->N, TILE_ROWS, rank, size);
@@ -161,7 +181,9 @@ static void linear_forward_body(void *context, int rank, int size)
             tile.init[j] = p->b ? ((const elem *)p->b)[o + j] : 0;
         }
         fill_panel(panel, (const elem *)p->w + o * p->K, p->K, 1, p->K, tile.width);
-        tile_column(&tile, begin, end);
+        if (tile_column(&tile, begin, end, watch)) {
+            return;
+        }
     }
 }
 
@@ -169,10 +191,11 @@ static void linear_forward(const struct xr_linear *p)
 {
     struct xr_linear problem = *p;
     int threads = worth_threads(p->N * p->K * p->O, p->threads);
-    xr_parallel(threads, linear_forward_body, &problem);
+    xr_run_watched(threads, linear_forward_body, &problem, p->stop);
 }
 
-static void linear_input_gradient(const struct xr_linear *p, int rank, int size)
+static void linear_input_gradient(const struct xr_linear *p, int rank, int size,
+                                  struct xr_watch *watch)
 {
     ptrdiff_t begin = part_begin(p->N, TILE_ROWS, rank, size);
     ptrdiff_t end = part_begin(p->N, TILE_ROWS, rank + 1, size);
@@ -183,12 +206,15 @@ static void linear_input_gradient(const struct xr_linear *p, int rank, int size)
         tile.width = smaller(TILE_WIDTH, p->K - k);
         tile.out = (elem *)p->dx + k;
         fill_panel(panel, (const elem *)p->w + k, p->O, p->K, 1, tile.width);
-        tile_column(&tile, begin, end);
+        if (tile_column(&tile, begin, end, watch)) {
+            return;
+        }
     }
 }
 
 static void linear_weight_gradient(const struct xr_linear *p, ptrdiff_t begin,
-                                   ptrdiff_t end, elem *panel)
+                                   ptrdiff_t end, elem *panel,
+                                   struct xr_watch *watch)
 {
     struct tile tile = {.a_row = 1, .a_k = p->O, .panel = panel, .add = 1};
     tile.out_row = p->K;
@@ -200,20 +226,25 @@ static void linear_weight_gradient(const struct xr_linear *p, ptrdiff_t begin,
             tile.a = (const elem *)p->dy + n * p->O;
             fill_panel(panel, (const elem *)p->x + n * p->K + k, tile.K, p->K, 1,
                        tile.width);
-            tile_column(&tile, begin, end);
+            if (tile_column(&tile, begin, end, watch)) {
+                return;
+            }
         }
     }
 }
 
 /* total[j] += long sum over the rows that `row` names, or all, of column j of dy. */
 static void sum_rows(elem *total, const elem *dy, ptrdiff_t dy_row, const int64_t *row,
-                     ptrdiff_t count, ptrdiff_t columns)
+                     ptrdiff_t count, ptrdiff_t columns, struct xr_watch *watch)
 {
     for (ptrdiff_t j = 0; j < columns; j += VEC_LANES) {
         ptrdiff_t lanes = smaller(VEC_LANES, columns - j);
         vec sum = vec_load_part(total + j, lanes);
         for (ptrdiff_t first = 0; first < count; first += CHUNK) {
             ptrdiff_t end = smaller(first + CHUNK, count);
+            if (first > 0 && xr_leaves(watch, CHUNK * VEC_LANES)) {
+                return;
+            }
             vec part = vec_zero();
             for (ptrdiff_t i = first; i < end; i++) {
                 const elem *term = dy + (row ? row[i] : i) * dy_row + j;
@@ -225,18 +256,19 @@ static void sum_rows(elem *total, const elem *dy, ptrdiff_t dy_row, const int64_
     }
 }
 
-static void linear_backward_body(void *context, int rank, int size)
+static void linear_backward_body(void *context, int rank, int size,
+                                 struct xr_watch *watch)
 {
     const struct xr_linear *p = context;
     ptrdiff_t begin = part_begin(p->O, TILE_ROWS, rank, size);
     ptrdiff_t end = part_begin(p->O, TILE_ROWS, rank + 1, size);
     if (p->dx) {
-        linear_input_gradient(p, rank, size);
+        linear_input_gradient(p, rank, size, watch);
     }
-    linear_weight_gradient(p, begin, end, own_panel(p, rank));
+    linear_weight_gradient(p, begin, end, own_panel(p, rank), watch);
     if (p->db && begin < end) {
         const elem *dy = (const elem *)p->dy + begin;
-        sum_rows((elem *)p->db + begin, dy, p->O, NULL, p->N, end - begin);
+        sum_rows((elem *)p->db + begin, dy, p->O, NULL, p->N, end - begin, watch);
     }
 }
 
@@ -244,7 +276,7 @@ static void linear_backward(const struct xr_linear *p)
 {
     struct xr_linear problem = *p;
     int threads = worth_threads(p->N * p->K * p->O, p->threads);
-    xr_parallel(threads, linear_backward_body, &problem);
+    xr_run_watched(threads, linear_backward_body, &problem, p->stop);
 }
 
 /* Softmax works on VEC_LANES rows at once, transposed to [V][VEC_LANES] in the thread's
@@ -306,7 +338,7 @@ static void softmax_gradient(const struct xr_softmax *p, elem *block, ptrdiff_t 
     }
 }
 
-static void softmax_body(void *context, int rank, int size)
+static void softmax_body(void *context, int rank, int size, struct xr_watch *watch)
 {
     const struct xr_softmax *p = context;
     ptrdiff_t end = part_begin(p->N, VEC_LANES, rank + 1, size);
@@ -316,6 +348,9 @@ static void softmax_body(void *context, int rank, int size)
         elem offset[VEC_LANES];
         ptrdiff_t count = smaller(VEC_LANES, end - n);
         const elem *logits = (const elem *)p->logits + n * p->V;
+        if (xr_leaves(watch, p->V * VEC_LANES * EXP_WORK)) {
+            return;
+        }
         transpose_rows(block, logits, count, p->V, p->V);
         vec s = softmax_block(block, p->V, offset);
         for (ptrdiff_t r = 0; r < count; r++) {
@@ -333,7 +368,7 @@ static void softmax(const struct xr_softmax *p)
 {
     struct xr_softmax problem = *p;
     int threads = worth_threads(p->N * p->V * EXP_WORK, p->threads);
-    xr_parallel(threads, softmax_body, &problem);
+    xr_run_watched(threads, softmax_body, &problem, p->stop);
 }
 
 /* Rows of dy sorted by symbol, stably: those of v are order[start[v] .. start[v+1]]. */
@@ -342,26 +377,33 @@ static size_t embedding_scratch(const struct xr_embedding *p)
     return (size_t)(p->V + 2 + p->N) * sizeof(int64_t);
 }
 
-static void sort_by_symbol(const struct xr_embedding *p)
+enum { SORTED_PER_LOOK = 1024, SORT_WORK = 16 * SORTED_PER_LOOK };
+
+static int sort_leaves(struct xr_watch *watch, ptrdiff_t n)
+{
+    return n % SORTED_PER_LOOK == 0 && xr_leaves(watch, SORT_WORK);
+}
+
+static void sort_by_symbol(const struct xr_embedding *p, struct xr_watch *watch)
 {
     int64_t *start = p->scratch; /* [V + 2]; one ahead while the order is filled */
     int64_t *order = start + p->V + 2;
     for (ptrdiff_t v = 0; v < p->V + 2; v++) {
         start[v] = 0;
     }
-    for (ptrdiff_t n = 0; n < p->N; n++) {
+    for (ptrdiff_t n = 0; n < p->N && !sort_leaves(watch, n); n++) {
         start[p->index[n] + 2]++;
     }
     for (ptrdiff_t v = 1; v < p->V + 2; v++) {
         start[v] += start[v - 1];
     }
-    for (ptrdiff_t n = 0; n < p->N; n++) {
+    for (ptrdiff_t n = 0; n < p->N && !sort_leaves(watch, n); n++) {
         order[start[p->index[n] + 1]++] = n;
     }
 }
 
 /* A thread takes the symbols whose first row falls into its share of the rows. */
-static void embedding_body(void *context, int rank, int size)
+static void embedding_body(void *context, int rank, int size, struct xr_watch *watch)
 {
     const struct xr_embedding *p = context;
     const int64_t *start = p->scratch;
@@ -371,7 +413,10 @@ static void embedding_body(void *context, int rank, int size)
         ptrdiff_t count = (ptrdiff_t)(start[v + 1] - start[v]);
         if (count > 0 && begin <= start[v] && start[v] < end) {
             elem *row = (elem *)p->dw + v * p->E;
-            sum_rows(row, p->dy, p->E, order + start[v], count, p->E);
+            if (xr_leaves(watch, smaller(count, CHUNK) * p->E)) {
+                return;
+            }
+            sum_rows(row, p->dy, p->E, order + start[v], count, p->E, watch);
         }
     }
 }
@@ -379,9 +424,12 @@ static void embedding_body(void *context, int rank, int size)
 static void embedding_backward(const struct xr_embedding *p)
 {
     struct xr_embedding problem = *p;
-    sort_by_symbol(p);
+    struct xr_watch watch = xr_make_watch(p->stop, 0);
+    sort_by_symbol(p, &watch);
     int threads = worth_threads(p->N * p->E, p->threads);
-    xr_parallel(threads, embedding_body, &problem);
+    if (!watch.leaving) {
+        xr_run_watched(threads, embedding_body, &problem, p->stop);
+    }
 }
 
 struct sum_job {
@@ -409,13 +457,16 @@ static void sum_chunks(struct sum_job *job, const elem *x, ptrdiff_t count,
     }
 }
 
-static void long_sum_body(void *context, int rank, int size)
+static void long_sum_body(void *context, int rank, int size, struct xr_watch *watch)
 {
     struct sum_job *job = context;
     (void)rank;
     (void)size;
     ptrdiff_t k = 0;
     while (job->n - k >= CHUNK) {
+        if (xr_leaves(watch, CHUNK * VEC_LANES)) {
+            return;
+        }
         ptrdiff_t count = smaller(VEC_LANES, (job->n - k) / CHUNK);
         sum_chunks(job, job->x + k, count, CHUNK);
         k += count * CHUNK;
@@ -425,10 +476,11 @@ static void long_sum_body(void *context, int rank, int size)
     }
 }
 
-static void long_sum(const void *x, ptrdiff_t n, int squares, void *total)
+static void long_sum(const void *x, ptrdiff_t n, int squares, void *total,
+                     struct xr_stop *stop)
 {
     struct sum_job job = {.x = x, .n = n, .squares = squares, .total = *(elem *)total};
-    xr_parallel(1, long_sum_body, &job);
+    xr_run_watched(1, long_sum_body, &job, stop);
     *(elem *)total = job.total;
 }
 

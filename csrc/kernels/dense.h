@@ -5,6 +5,7 @@
  *
  * As in exactrnn.h nothing allocates: `scratch` is as many bytes as the function's
  * companion says, aligned to XR_ALIGNMENT, and arrays are contiguous in storage order.
+ * `stop` may be NULL; of a call that was ended every output is undefined.
  * Letters: N rows, K inputs, O outputs, V classes or symbols, E width of an embedding.
  */
 #ifndef XR_DENSE_H
@@ -26,6 +27,7 @@ struct xr_linear {
     void *db;       /* [O] or NULL */
     int threads;
     void *scratch; /* linear_scratch */
+    struct xr_stop *stop;
 };
 
 /* The loss of each row and, where dlogits is not NULL, its gradient times `scale`. */
@@ -38,6 +40,7 @@ struct xr_softmax {
     void *dlogits;         /* [N, V] or NULL; may be logits */
     int threads;
     void *scratch; /* softmax_scratch */
+    struct xr_stop *stop;
 };
 
 /* Adds to row v of dw the long sum of the rows of dy whose index is v. */
@@ -48,6 +51,7 @@ struct xr_embedding {
     void *dw;             /* [V, E] */
     int threads;
     void *scratch; /* embedding_scratch */
+    struct xr_stop *stop;
 };
 
 struct xr_dense {
@@ -59,7 +63,8 @@ struct xr_dense {
     size_t (*embedding_scratch)(const struct xr_embedding *problem);
     void (*embedding_backward)(const struct xr_embedding *problem);
     /* *total = long sum that starts at *total, of x or, with `squares`, of x*x. */
-    void (*long_sum)(const void *x, ptrdiff_t n, int squares, void *total);
+    void (*long_sum)(const void *x, ptrdiff_t n, int squares, void *total,
+                     struct xr_stop *stop);
 };
 
 /* NULL where the name is unknown or this machine cannot run it. */

@@ -54,20 +54,22 @@ static struct run make_backward_run(const struct xr_problem *problem,
     return run;
 }
 
-static void backward_thread(void *context, int rank, int size)
+static void backward_thread(void *context, int rank, int size, struct xr_watch *watch)
 {
     const struct run *run = context;
     const void *const *packs = run->problem->packed_backward;
     const ptrdiff_t panels = ((const struct pack *)packs[0])->panels[H_UNITS];
     const struct split split = split_team(run, size, panels);
     for (int d = 0; d < run->directions; d++) {
-        const struct lane lane = make_lane(run, split, rank, d, packs);
+        const struct lane lane = make_lane(run, split, rank, d, packs, watch);
         backward_lane(&lane);
     }
-    xr_barrier_wait(&run->barriers[run->directions * run->threads], size);
+    if (xr_barrier_wait(&run->barriers[run->directions * run->threads], size, watch)) {
+        return;
+    }
     elem *buffer = run->thread_buffers + rank * run->thread_buffer_size;
-    input_gradients(run, rank, size, buffer);
-    weight_gradients(run, rank, size, buffer);
+    input_gradients(run, rank, size, buffer, watch);
+    weight_gradients(run, rank, size, buffer, watch);
 }
 
 static void run_backward(const struct xr_problem *problem, const struct xr_cell *cell)
@@ -81,7 +83,9 @@ static void run_backward(const struct xr_problem *problem, const struct xr_cell 
             }
         }
     }
-    xr_parallel(run.threads, backward_thread, &run);
+    if (xr_run_watched(run.threads, backward_thread, &run, problem->stop)) {
+        return;
+    }
     for (int d = 0; d < run.directions; d++) {
         for (int k = 0; k < run.states; k++) {
             for (ptrdiff_t b = 0; b < run.B; b++) {
@@ -104,12 +108,12 @@ static void describe(struct xr_layer *layer)
 
 static size_t packed_bytes(const struct xr_layer *layer)
 {
-    return pack_forward(layer, NULL, NULL);
+    return pack_forward(layer, NULL, NULL, NULL);
 }
 
 static size_t packed_backward_bytes(const struct xr_layer *layer)
 {
-    return pack_backward(layer, NULL, NULL);
+    return pack_backward(layer, NULL, NULL, NULL);
 }
 
 struct pack_call {
@@ -117,30 +121,44 @@ struct pack_call {
     const struct xr_weights *weights;
     void *packed;
     size_t (*pack)(const struct xr_layer *layer, const struct xr_weights *weights,
-                   void *memory);
+                   void *memory, struct xr_watch *watch);
 };
 
+enum { ZEROS_AT_ONCE = 1 << 20 }; /* bytes: memory that is new takes 1 ns for 2 */
+
+static void clear_memory(char *memory, size_t bytes, struct xr_watch *watch)
+{
+    for (size_t at = 0; at < bytes && !xr_leaves(watch, ZEROS_AT_ONCE);
+         at += ZEROS_AT_ONCE) {
+        const size_t left = bytes - at;
+        memset(memory + at, 0, left < ZEROS_AT_ONCE ? left : ZEROS_AT_ONCE);
+    }
+}
+
 /* Packing adds biases, so it too runs in the environment of the contract. */
-static void pack_body(void *context, int rank, int size)
+static void pack_body(void *context, int rank, int size, struct xr_watch *watch)
 {
     (void)rank, (void)size; /* a team of one */
     const struct pack_call *call = context;
-    memset(call->packed, 0, call->pack(call->layer, NULL, NULL));
-    call->pack(call->layer, call->weights, call->packed);
+    clear_memory(call->packed, call->pack(call->layer, NULL, NULL, NULL), watch);
+    if (!watch->leaving) {
+        call->pack(call->layer, call->weights, call->packed, watch);
+    }
 }
 
 static void engine_pack(const struct xr_layer *layer, const struct xr_weights *weights,
-                        void *packed)
+                        void *packed, struct xr_stop *stop)
 {
     struct pack_call call = {layer, weights, packed, pack_forward};
-    xr_parallel(1, pack_body, &call);
+    xr_run_watched(1, pack_body, &call, stop);
 }
 
 static void engine_pack_backward(const struct xr_layer *layer,
-                                 const struct xr_weights *weights, void *packed)
+                                 const struct xr_weights *weights, void *packed,
+                                 struct xr_stop *stop)
 {
     struct pack_call call = {layer, weights, packed, pack_backward};
-    xr_parallel(1, pack_body, &call);
+    xr_run_watched(1, pack_body, &call, stop);
 }
 
 static size_t scratch_bytes(const struct xr_problem *problem, int backward)
@@ -185,11 +203,16 @@ struct elementary_call {
     ptrdiff_t n;
 };
 
-static void elementary_body(void *context, int rank, int size)
+enum { ELEMENT_WORK = 32 }; /* of one element, in multiplications */
+
+static void elementary_body(void *context, int rank, int size, struct xr_watch *watch)
 {
     (void)rank, (void)size; /* a team of one */
     const struct elementary_call *call = context;
     for (ptrdiff_t k = 0; k < call->n; k += VEC_LANES) {
+        if (xr_leaves(watch, VEC_LANES * ELEMENT_WORK)) {
+            return;
+        }
         const ptrdiff_t inside = min_of(VEC_LANES, call->n - k);
         vec in[3];
         for (int i = 0; i < 3; i++) {
@@ -202,10 +225,10 @@ static void elementary_body(void *context, int rank, int size)
 }
 
 static void elementary(enum xr_function function, const void *const in[3], void *out,
-                       ptrdiff_t n)
+                       ptrdiff_t n, struct xr_stop *stop)
 {
     struct elementary_call call = {function, in, out, n};
-    xr_parallel(1, elementary_body, &call);
+    xr_run_watched(1, elementary_body, &call, stop);
 }
 
 #define XR_STRING(name) XR_STRING_OF(name)

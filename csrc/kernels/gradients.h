@@ -220,10 +220,13 @@ static void pack_gates(const struct run *run, const struct weight_job *job,
 
 /* One chunk of a job, both sides packed: each panel of the operand meets all tiles. */
 static void weight_products(const struct weight_job *job, ptrdiff_t rows,
-                            const elem *da, const elem *operand)
+                            const elem *da, const elem *operand, struct xr_watch *watch)
 {
     const ptrdiff_t gates = job->count * job->units;
     for (ptrdiff_t first = 0; first < job->columns; first += OPERAND_WIDTH) {
+        if (xr_leaves(watch, gates * OPERAND_WIDTH * rows)) {
+            return;
+        }
         const ptrdiff_t inside = min_of(OPERAND_WIDTH, job->columns - first);
         for (ptrdiff_t r = 0; r < gates; r += TILE_GATES) {
             elem *dw[TILE_GATES];
@@ -258,7 +261,7 @@ static void add_bias(elem *db, const elem *chain, ptrdiff_t units)
 }
 
 static void run_weight_job(const struct run *run, const struct weight_job *job,
-                           elem *buffer)
+                           elem *buffer, struct xr_watch *watch)
 {
     struct chunk chunk;
     struct ticks ticks = ticks_of(run, job->module, job->direction);
@@ -267,10 +270,13 @@ static void run_weight_job(const struct run *run, const struct weight_job *job,
     elem *da = bias + gates_most(run);
     elem *operand = da + CHUNK * gates_most(run);
     for (ptrdiff_t k0 = 0; k0 < run->T * run->B; k0 += CHUNK) {
+        if (xr_leaves(watch, CHUNK)) {
+            return;
+        }
         gather_chunk(job, &ticks, k0, &chunk);
         pack_operand(&chunk, job->columns, operand);
         pack_gates(run, job, &chunk, da, row, bias);
-        weight_products(job, chunk.rows, da, operand);
+        weight_products(job, chunk.rows, da, operand, watch);
         for (int j = 0; j < job->count; j++) {
             add_bias(job->db[j][0], bias + j * job->units, job->units);
             add_bias(job->db[j][1], bias + j * job->units, job->units);
@@ -281,7 +287,7 @@ static void run_weight_job(const struct run *run, const struct weight_job *job,
 /* A recurrent matrix: from each module that some units listen to, or from all units. */
 static void recurrence_gradients(const struct run *run, int direction,
                                  const struct recurrence *recurrence, int rank,
-                                 int size, elem *buffer)
+                                 int size, elem *buffer, struct xr_watch *watch)
 {
     const struct pack *pack = run->problem->packed_backward[direction];
     const struct units *units = pack_units_of(pack);
@@ -307,7 +313,7 @@ static void recurrence_gradients(const struct run *run, int direction,
                 memset(job.db, 0, sizeof job.db);
             }
             first = 0;
-            run_weight_job(run, &job, buffer);
+            run_weight_job(run, &job, buffer, watch);
         }
     }
 }
@@ -352,7 +358,7 @@ static void vector_chain(const struct run *run, int direction, int v, ptrdiff_t 
 
 /* Per-unit weights: long sums of da times their factor, unit by unit. */
 static void vector_gradients(const struct run *run, int direction, int rank, int size,
-                             elem *chain)
+                             elem *chain, struct xr_watch *watch)
 {
     const ptrdiff_t begin = rank * run->H / size, end = (rank + 1) * run->H / size;
     const struct range units = {begin / VEC_LANES * VEC_LANES,
@@ -360,6 +366,9 @@ static void vector_gradients(const struct run *run, int direction, int rank, int
     elem *dvectors = run->problem->dw[direction].vectors;
     for (int v = 0; dvectors != NULL && v < run->info->vectors; v++) {
         for (ptrdiff_t k0 = 0; k0 < run->T * run->B; k0 += CHUNK) {
+            if (xr_leaves(watch, CHUNK * (units.end - units.begin))) {
+                return;
+            }
             vector_chain(run, direction, v, k0, units, chain);
             add_bias(dvectors + v * run->H + begin, chain + begin, end - begin);
         }
@@ -367,7 +376,8 @@ static void vector_gradients(const struct run *run, int direction, int rank, int
 }
 
 /* This thread's share of all gradients of weights: the rows of some units. */
-static void weight_gradients(const struct run *run, int rank, int size, elem *buffer)
+static void weight_gradients(const struct run *run, int rank, int size, elem *buffer,
+                             struct xr_watch *watch)
 {
     const ptrdiff_t begin = rank * run->H / size, end = (rank + 1) * run->H / size;
     for (int d = 0; d < run->directions; d++) {
@@ -377,13 +387,14 @@ static void weight_gradients(const struct run *run, int rank, int size, elem *bu
             const struct units to = thread_share(units[m], begin, end);
             const struct weight_job job = make_input_job(run, d, &units[m], to);
             if (job.units > 0) {
-                run_weight_job(run, &job, buffer);
+                run_weight_job(run, &job, buffer, watch);
             }
         }
         for (ptrdiff_t r = 0; r < pack->recurrences; r++) {
-            recurrence_gradients(run, d, &pack->recurrence[r], rank, size, buffer);
+            recurrence_gradients(run, d, &pack->recurrence[r], rank, size, buffer,
+                                 watch);
         }
-        vector_gradients(run, d, rank, size, buffer);
+        vector_gradients(run, d, rank, size, buffer, watch);
     }
 }
 
@@ -396,7 +407,7 @@ struct time_row {
  * part; on top of what is in c. */
 static void input_module(const struct run *run, int direction, ptrdiff_t module,
                          const struct time_row *waiting, ptrdiff_t rows, elem *buffer,
-                         ptrdiff_t gate_rows)
+                         ptrdiff_t gate_rows, struct xr_watch *watch)
 {
     const struct pack *pack = run->problem->packed_backward[direction];
     const struct units *units = pack_units_of(pack) + module;
@@ -421,14 +432,16 @@ static void input_module(const struct run *run, int direction, ptrdiff_t module,
         count += counts(&ticks, t, b);
     }
     for (ptrdiff_t p = 0; count > 0 && p < matrix->panels.count; p++) {
-        product_panel(&product, p, min_of(p + 1, matrix->panels.count - 1), count, da,
-                      c);
+        if (watched_panel(&product, p, min_of(p + 1, matrix->panels.count - 1), count,
+                          da, c, watch)) {
+            return;
+        }
     }
 }
 
 /* dx of some rows. */
 static void input_rows(const struct run *run, const struct time_row *waiting,
-                       ptrdiff_t rows, elem *buffer)
+                       ptrdiff_t rows, elem *buffer, struct xr_watch *watch)
 {
     const ptrdiff_t Ip = pad_units(run->I);
     for (int d = 0; d < run->directions; d++) {
@@ -439,7 +452,7 @@ static void input_rows(const struct run *run, const struct time_row *waiting,
             memset(dx, 0, (size_t)(rows * Ip) * sizeof(elem));
         }
         for (ptrdiff_t m = 0; m < run->modules; m++) {
-            input_module(run, d, m, waiting, rows, dx, gate_rows);
+            input_module(run, d, m, waiting, rows, dx, gate_rows, watch);
             gate_rows += pack_units_of(pack)[m].size;
         }
     }
@@ -457,13 +470,17 @@ static void input_rows(const struct run *run, const struct time_row *waiting,
 }
 
 /* This thread's share of dx: a run of k. */
-static void input_gradients(const struct run *run, int rank, int size, elem *buffer)
+static void input_gradients(const struct run *run, int rank, int size, elem *buffer,
+                            struct xr_watch *watch)
 {
     struct time_row waiting[INPUT_ROWS];
     ptrdiff_t rows = 0;
     const ptrdiff_t end = (rank + 1) * (run->T * run->B) / size;
     for (ptrdiff_t k = rank * (run->T * run->B) / size; k < end; k++) {
         const ptrdiff_t t = k / run->B, b = k % run->B;
+        if (xr_leaves(watch, run->I)) {
+            return;
+        }
         if (t < length_of(run, b)) {
             waiting[rows++] = (struct time_row){t, b};
         } else {
@@ -471,7 +488,7 @@ static void input_gradients(const struct run *run, int rank, int size, elem *buf
             memset(dx, 0, (size_t)run->I * sizeof(elem));
         }
         if (rows == INPUT_ROWS || (k + 1 == end && rows > 0)) {
-            input_rows(run, waiting, rows, buffer);
+            input_rows(run, waiting, rows, buffer, watch);
             rows = 0;
         }
     }

@@ -33,12 +33,14 @@ static struct grid_run grid_backward_run(const struct xr_grid_problem *problem,
     return run;
 }
 
-static void grid_backward_thread(void *context, int rank, int size)
+static void grid_backward_thread(void *context, int rank, int size,
+                                 struct xr_watch *watch)
 {
     const struct grid_run *run = context;
-    grid_backward_waves(run, rank, size);
-    xr_barrier_wait(&run->barriers[run->threads], size);
-    grid_weight_gradients(run, rank, size);
+    grid_backward_waves(run, rank, size, watch);
+    if (!xr_barrier_wait(&run->barriers[run->threads], size, watch)) {
+        grid_weight_gradients(run, rank, size, watch);
+    }
 }
 
 static void grid_backward(const struct xr_grid_problem *problem)
@@ -46,8 +48,9 @@ static void grid_backward(const struct xr_grid_problem *problem)
     struct arena arena = {.memory = problem->scratch};
     struct grid_run run = grid_backward_run(problem, &arena);
     grid_take_gradients(&run);
-    xr_parallel(run.threads, grid_backward_thread, &run);
-    grid_give_gradients(&run);
+    if (!xr_run_watched(run.threads, grid_backward_thread, &run, problem->stop)) {
+        grid_give_gradients(&run);
+    }
 }
 
 static size_t grid_scratch_bytes(const struct xr_grid_problem *problem, int backward)

@@ -64,6 +64,7 @@ struct xr_grid_problem {
     void *const *db; /* likewise as b, or NULL */
 
     void *scratch; /* scratch_bytes */
+    struct xr_stop *stop; /* NULL: the call cannot be ended */
 };
 
 /* Where things lie in the cache, in elements. Hp is H padded to XR_UNIT_BLOCK. */
@@ -80,9 +81,9 @@ struct xr_grid {
      * or α's alone (G = 1), columns h_1 ... h_N. */
     size_t (*packed_bytes)(const struct xr_grid_block *block, int k, int backward);
     void (*pack)(const struct xr_grid_block *block, int k, const void *w, const void *b,
-                 void *packed);
+                 void *packed, struct xr_stop *stop);
     void (*pack_backward)(const struct xr_grid_block *block, int k, const void *w,
-                          void *packed);
+                          void *packed, struct xr_stop *stop);
     struct xr_grid_cache (*cache_layout)(const struct xr_grid_problem *problem);
     size_t (*scratch_bytes)(const struct xr_grid_problem *problem, int backward);
     void (*forward)(const struct xr_grid_problem *problem);

@@ -43,6 +43,9 @@ static void grid_back_product(const struct grid_lane *lane, int reader, int k,
         .flush = is_last,
     };
     for (ptrdiff_t p = 0; p < panels.count; p++) {
+        if (xr_leaves(lane->watch, rows->rows * grid_panel_work(&panels))) {
+            return;
+        }
         product_panel(&product, p, min_of(p + 1, panels.count - 1), rows->rows,
                       (const elem *const *)rows->da[reader], rows->dh[k]);
     }
@@ -116,16 +119,20 @@ static void grid_rows_behind(const struct grid_lane *lane)
     grid_back_chain(lane, 0, 0);
 }
 
-static void grid_backward_waves(const struct grid_run *run, int rank, int size)
+static void grid_backward_waves(const struct grid_run *run, int rank, int size,
+                                struct xr_watch *watch)
 {
-    const struct grid_lane lane = grid_make_lane(run, rank, size);
+    const struct grid_lane lane = grid_make_lane(run, rank, size, watch);
     if (lane.group >= lane.groups) {
         return;
     }
     for (ptrdiff_t w = run->waves - 1; w >= 0; w--) {
-        grid_go_through(&lane, w, w + 1, grid_rows_backward);
-        if (grid_waits(run) && w % run->plane_waves == 0) {
-            grid_go_through(&lane, w, w + run->plane_waves, grid_rows_behind);
+        if (grid_go_through(&lane, w, w + 1, grid_rows_backward)) {
+            return;
+        }
+        if (grid_waits(run) && w % run->plane_waves == 0 &&
+            grid_go_through(&lane, w, w + run->plane_waves, grid_rows_behind)) {
+            return;
         }
     }
 }

@@ -95,14 +95,18 @@ static void grid_chains(const struct grid_lane *lane, int k, const int dims[2],
         .panels = &pack->panels,
         .operand = {.count = 1, .segment = &units_of_h},
     };
+    const ptrdiff_t some = min_of(GRID_ROWS_AT_ONCE, rows->rows - i);
     for (int j = dims[0]; j < dims[1]; j++) {
+        if (xr_leaves(lane->watch, some * grid_panel_work(&pack->panels))) {
+            return;
+        }
         const ptrdiff_t next = min_of(p + (j + 1 == dims[1]), pack->panels.count - 1);
         elem *const *h =
             block->phase[j] < block->phase[k] ? rows->h_next[j] : rows->h_prev[j];
         product.pack = (const elem *)pack + j * pack->slice;
         product.start = j == 0 ? (const elem *)pack + pack->bias : NULL;
-        product_panel(&product, p, next, min_of(GRID_ROWS_AT_ONCE, rows->rows - i),
-                      (const elem *const *)h + i, rows->sums[k] + i);
+        product_panel(&product, p, next, some, (const elem *const *)h + i,
+                      rows->sums[k] + i);
     }
 }
 
@@ -147,10 +151,11 @@ static void grid_rows_forward(const struct grid_lane *lane)
     }
 }
 
-static void grid_forward_thread(void *context, int rank, int size)
+static void grid_forward_thread(void *context, int rank, int size,
+                                struct xr_watch *watch)
 {
     const struct grid_run *run = context;
-    const struct grid_lane lane = grid_make_lane(run, rank, size);
+    const struct grid_lane lane = grid_make_lane(run, rank, size, watch);
     if (lane.group >= lane.groups) {
         return;
     }
@@ -159,11 +164,13 @@ static void grid_forward_thread(void *context, int rank, int size)
         const ptrdiff_t plane_end = (w0 / run->plane_waves + 1) * run->plane_waves;
         const ptrdiff_t end = min_of(w0 + at_once, plane_end);
         lane.rows->ahead_from = run->wave[w0];
-        if (run->any_ahead) {
-            grid_go_through(&lane, w0, end, grid_rows_ahead);
+        if (run->any_ahead && grid_go_through(&lane, w0, end, grid_rows_ahead)) {
+            return;
         }
         for (; w0 < end; w0++) {
-            grid_go_through(&lane, w0, w0 + 1, grid_rows_forward);
+            if (grid_go_through(&lane, w0, w0 + 1, grid_rows_forward)) {
+                return;
+            }
         }
     }
 }
@@ -209,8 +216,9 @@ static void grid_forward(const struct xr_grid_problem *problem)
     struct arena arena = {.memory = problem->scratch};
     struct grid_run run = grid_forward_run(problem, &arena);
     grid_take_borders(&run);
-    xr_parallel(run.threads, grid_forward_thread, &run);
-    grid_give_borders(&run);
+    if (!xr_run_watched(run.threads, grid_forward_thread, &run, problem->stop)) {
+        grid_give_borders(&run);
+    }
 }
 
 #endif

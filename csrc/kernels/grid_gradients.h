@@ -102,11 +102,14 @@ static void grid_pack_gates(const struct grid_run *run, const struct grid_job *j
 /* One chunk of a slice, both sides packed: each panel of h meets all tiles. */
 static void grid_weight_products(const struct grid_run *run, const struct grid_job *job,
                                  ptrdiff_t rows, int slice,
-                                 const struct grid_buffer *from)
+                                 const struct grid_buffer *from, struct xr_watch *watch)
 {
     const ptrdiff_t gates = job->gates * job->units, columns = run->N * run->H;
     for (ptrdiff_t first = 0; first < run->H; first += OPERAND_WIDTH) {
         const ptrdiff_t inside = min_of(OPERAND_WIDTH, run->H - first);
+        if (xr_leaves(watch, gates * OPERAND_WIDTH * rows)) {
+            return;
+        }
         for (ptrdiff_t r = 0; r < gates; r += TILE_GATES) {
             elem *dw[TILE_GATES];
             const ptrdiff_t m = min_of(TILE_GATES, gates - r);
@@ -122,18 +125,21 @@ static void grid_weight_products(const struct grid_run *run, const struct grid_j
 }
 
 static void grid_run_job(const struct grid_run *run, const struct grid_job *job,
-                         const struct grid_buffer *buffer)
+                         const struct grid_buffer *buffer, struct xr_watch *watch)
 {
     const ptrdiff_t points = run->set[job->set + 1] - run->set[job->set];
     struct chunk chunk;
     for (ptrdiff_t k0 = 0; k0 < points * run->B; k0 += CHUNK) {
         for (int slice = 0; slice < run->N; slice++) {
+            if (xr_leaves(watch, CHUNK)) {
+                return;
+            }
             grid_gather_chunk(run, job, k0, slice, &chunk);
             if (slice == 0) {
                 grid_pack_gates(run, job, &chunk, buffer);
             }
             pack_operand(&chunk, run->H, buffer->operand);
-            grid_weight_products(run, job, chunk.rows, slice, buffer);
+            grid_weight_products(run, job, chunk.rows, slice, buffer, watch);
         }
         for (ptrdiff_t r = 0; job->db != NULL && r < job->gates * job->units; r++) {
             const ptrdiff_t g = r / job->units, u = r % job->units;
@@ -143,7 +149,8 @@ static void grid_run_job(const struct grid_run *run, const struct grid_job *job,
 }
 
 /* This thread's share of all weight and bias gradients: the gate rows of some units. */
-static void grid_weight_gradients(const struct grid_run *run, int rank, int size)
+static void grid_weight_gradients(const struct grid_run *run, int rank, int size,
+                                  struct xr_watch *watch)
 {
     const struct grid_buffer buffer = grid_buffer_of(run, rank);
     const ptrdiff_t begin = rank * run->H / size, end = (rank + 1) * run->H / size;
@@ -158,7 +165,7 @@ static void grid_weight_gradients(const struct grid_run *run, int rank, int size
                 .dw = run->problem->dw[set * run->N + k],
                 .db = run->problem->db[set * run->N + k],
             };
-            grid_run_job(run, &job, &buffer);
+            grid_run_job(run, &job, &buffer, watch);
         }
     }
 }

@@ -15,6 +15,7 @@
 
 #include <string.h>
 
+#include "../stop.h"
 #include "grid.h"
 #include "panels.h"
 
@@ -105,13 +106,18 @@ static void grid_pack_vector(struct column to, ptrdiff_t v, ptrdiff_t K,
     }
 }
 
+enum { GRID_MOVE_WORK = 4 }; /* of an element, in multiplications */
+
 /* One block of weights as sum j of the panels. */
 static void grid_pack_block(elem *pack, const struct panels *panels, int j,
-                            const struct grid_source *from)
+                            const struct grid_source *from, struct xr_watch *watch)
 {
     for (ptrdiff_t p = 0; p < panels->count; p++) {
         const ptrdiff_t first = panel_first(panels, p);
         for (ptrdiff_t v = first; v < panel_first(panels, p + 1); v++) {
+            if (xr_leaves(watch, panels->K * VEC_LANES * GRID_MOVE_WORK)) {
+                return;
+            }
             const ptrdiff_t vector = (v - first) * panels->sums + j;
             const struct column to = panel_column(pack, panels, p, vector);
             grid_pack_vector(to, v, panels->K, from);
@@ -120,8 +126,9 @@ static void grid_pack_block(elem *pack, const struct panels *panels, int j,
 }
 
 static void grid_pack_forward(const struct xr_grid_block *block, int k, const void *w,
-                              const void *b, void *packed)
+                              const void *b, void *packed, struct xr_stop *stop)
 {
+    struct xr_watch watch = xr_make_watch(stop, 0);
     const struct grid_pack at = grid_forward_layout(block, k);
     const ptrdiff_t H = block->H, columns = block->N * H;
     elem *pack = packed;
@@ -137,7 +144,7 @@ static void grid_pack_forward(const struct xr_grid_block *block, int k, const vo
                 .k_step = 1,
                 .units = H,
             };
-            grid_pack_block(pack, &panels, g, &from);
+            grid_pack_block(pack, &panels, g, &from, &watch);
         }
         if (b != NULL) {
             memcpy(pack + at.bias + g * at.Hp, (const elem *)b + g * H,
@@ -147,8 +154,9 @@ static void grid_pack_forward(const struct xr_grid_block *block, int k, const vo
 }
 
 static void grid_pack_backward(const struct xr_grid_block *block, int k, const void *w,
-                               void *packed)
+                               void *packed, struct xr_stop *stop)
 {
+    struct xr_watch watch = xr_make_watch(stop, 0);
     const struct grid_pack at = grid_backward_layout(block, k);
     memset(packed, 0, GRID_HEADER_BYTES);
     memcpy(packed, &at, sizeof at);
@@ -160,7 +168,7 @@ static void grid_pack_backward(const struct xr_grid_block *block, int k, const v
             .k_step = block->N * block->H,
             .units = block->H,
         };
-        grid_pack_block(packed, &panels, 0, &from);
+        grid_pack_block(packed, &panels, 0, &from, &watch);
     }
 }
 

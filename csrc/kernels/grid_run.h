@@ -155,9 +155,11 @@ struct grid_lane {
     int rank, member, members;
     struct xr_barrier *barrier;
     struct grid_rows *rows;
+    struct xr_watch *watch;
 };
 
-static struct grid_lane grid_make_lane(const struct grid_run *run, int rank, int size)
+static struct grid_lane grid_make_lane(const struct grid_run *run, int rank, int size,
+                                       struct xr_watch *watch)
 {
     const ptrdiff_t groups = grid_groups(run, size);
     const int members = grid_members(run, size);
@@ -169,6 +171,7 @@ static struct grid_lane grid_make_lane(const struct grid_run *run, int rank, int
         .member = rank % members,
         .members = members,
         .rows = &run->rows[rank],
+        .watch = watch,
     };
     if (lane.group < groups) {
         lane.barrier = &run->barriers[lane.group];
@@ -235,10 +238,16 @@ static void grid_add_row(const struct grid_lane *lane, const struct grid_point *
     }
 }
 
+/* Multiplications of a product for one row and one panel, at most. */
+static ptrdiff_t grid_panel_work(const struct panels *panels)
+{
+    return panels->K * TILE_VECTORS * VEC_LANES;
+}
+
 /* This lane's rows of the wavefronts from w on and before `end`, all at once: one block
- * of rows with the same weights after the other. */
-static void grid_go_through(const struct grid_lane *lane, ptrdiff_t w, ptrdiff_t end,
-                            void (*rows_of_block)(const struct grid_lane *lane))
+ * of rows with the same weights after the other. Returns whether to leave. */
+static int grid_go_through(const struct grid_lane *lane, ptrdiff_t w, ptrdiff_t end,
+                           void (*rows_of_block)(const struct grid_lane *lane))
 {
     const struct grid_run *run = lane->run;
     struct grid_rows *rows = lane->rows;
@@ -247,6 +256,9 @@ static void grid_go_through(const struct grid_lane *lane, ptrdiff_t w, ptrdiff_t
     struct grid_point point = {.number = -1};
     rows->rows = 0;
     for (ptrdiff_t i = lane->member * pairs / lane->members; i < last; i++) {
+        if (xr_leaves(lane->watch, 1)) {
+            break;
+        }
         const ptrdiff_t place = run->wave[w] + i / lane->batch_rows;
         const ptrdiff_t b = lane->group + i % lane->batch_rows * lane->groups;
         if (run->order[place] != point.number) {
@@ -263,7 +275,7 @@ static void grid_go_through(const struct grid_lane *lane, ptrdiff_t w, ptrdiff_t
     if (rows->rows > 0) {
         rows_of_block(lane);
     }
-    xr_barrier_wait(lane->barrier, lane->members);
+    return xr_barrier_wait(lane->barrier, lane->members, lane->watch);
 }
 
 /* Rows [lines, B, H] of the caller's to padded ones and back; NULL stands for zeros. */

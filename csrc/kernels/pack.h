@@ -15,6 +15,7 @@
 
 #include <string.h>
 
+#include "../stop.h"
 #include "arena.h"
 #include "form.h"
 #include "panels.h"
@@ -68,6 +69,7 @@ static struct operand pack_operand_of(const struct pack *pack,
 struct packing {
     const struct xr_layer *layer;
     struct arena arena;
+    struct xr_watch *watch; /* NULL where there are no weights */
     struct pack *pack;
     struct units *units;
     struct matrix *matrices;
@@ -178,14 +180,20 @@ struct block {
     ptrdiff_t step, rows, columns;
 };
 
+enum { ELEMENT_COST = 4 }; /* of moving an element, in multiplications */
+
 /* A block as sum `j` of forward panels, from row k of theirs on: its rows become lanes,
  * so it is transposed. Units past the last are zero. */
-static void pack_units(elem *pack, const struct panels *panels, int j, ptrdiff_t k0,
-                       const struct block *block)
+static void pack_units(const struct packing *packing, const struct panels *panels,
+                       int j, ptrdiff_t k0, const struct block *block)
 {
+    elem *pack = (elem *)packing->pack;
     for (ptrdiff_t p = 0; p < panels->count; p++) {
         const ptrdiff_t first = panel_first(panels, p);
         for (ptrdiff_t v = first; v < panel_first(panels, p + 1); v++) {
+            if (xr_leaves(packing->watch, block->columns * VEC_LANES * ELEMENT_COST)) {
+                return;
+            }
             const struct column to =
                 panel_column(pack, panels, p, (v - first) * panels->sums + j);
             const ptrdiff_t unit = v * VEC_LANES;
@@ -206,12 +214,16 @@ static void pack_units(elem *pack, const struct panels *panels, int j, ptrdiff_t
 
 /* A block as part of backward panels, from row k on: columns become lanes. Columns past
  * the last are zero. */
-static void pack_columns(elem *pack, const struct panels *panels, ptrdiff_t k0,
-                         const struct block *block)
+static void pack_columns(const struct packing *packing, const struct panels *panels,
+                         ptrdiff_t k0, const struct block *block)
 {
+    elem *pack = (elem *)packing->pack;
     for (ptrdiff_t p = 0; p < panels->count; p++) {
         const ptrdiff_t first = panel_first(panels, p);
         for (ptrdiff_t v = first; v < panel_first(panels, p + 1); v++) {
+            if (xr_leaves(packing->watch, block->rows * VEC_LANES * ELEMENT_COST)) {
+                return;
+            }
             const struct column to = panel_column(pack, panels, p, v - first);
             const ptrdiff_t unit = v * VEC_LANES;
             const ptrdiff_t inside = min_of(VEC_LANES, block->columns - unit);

@@ -52,7 +52,7 @@ static void transpose_recurrence(struct packing *packing,
         for (int g = 0; listens_to(&listener, &heard) && g < recurrence->count; g++) {
             const struct block block =
                 recurrence_block(layer, weights, recurrence, g, &target, &source);
-            pack_columns((elem *)packing->pack, &matrix.panels, k, &block);
+            pack_columns(packing, &matrix.panels, k, &block);
             k += target.size;
         }
     }
@@ -75,7 +75,7 @@ static void transpose_inputs(struct packing *packing, const struct xr_weights *w
         keep_matrix(packing, &matrix, packing->pack->recurrences, m);
         for (ptrdiff_t g = 0; weights != NULL && g < count; g++) {
             const struct block block = input_block(layer, weights, sums[g], &units);
-            pack_columns((elem *)packing->pack, &matrix.panels, k, &block);
+            pack_columns(packing, &matrix.panels, k, &block);
             k += units.size;
         }
     }
@@ -83,13 +83,15 @@ static void transpose_inputs(struct packing *packing, const struct xr_weights *w
 
 /* Packs into zeroed memory; without it only counts. Returns the bytes. */
 static size_t pack_backward(const struct xr_layer *layer,
-                            const struct xr_weights *weights, void *memory)
+                            const struct xr_weights *weights, void *memory,
+                            struct xr_watch *watch)
 {
     const ptrdiff_t modules = modules_of(layer);
     struct pack header = {0};
     struct packing packing = begin_packing(
         layer, memory, &header, (MAX_RECURRENCES + 1) * modules * XR_MAX_SUMS);
     struct pack *pack = packing.pack;
+    packing.watch = watch;
     for (ptrdiff_t r = 0; r < pack->recurrences; r++) {
         for (ptrdiff_t m = 0; m < modules; m++) {
             transpose_recurrence(&packing, weights, r, m);

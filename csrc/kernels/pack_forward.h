@@ -35,7 +35,7 @@ static void pack_inputs(struct packing *packing, const struct xr_weights *weight
     for (int j = 0; weights != NULL && j < matrix.panels.sums; j++) {
         const struct block block =
             input_block(layer, weights, matrix.panels.slot[j], &units);
-        pack_units((elem *)pack, &matrix.panels, j, 0, &block);
+        pack_units(packing, &matrix.panels, j, 0, &block);
     }
 }
 
@@ -81,7 +81,7 @@ static void pack_recurrence(struct packing *packing, const struct xr_weights *we
                     source_units(layer, recurrence, module_there);
                 const struct block block =
                     recurrence_block(layer, weights, recurrence, j, &units, &there);
-                pack_units((elem *)packing->pack, &matrix.panels, j, k, &block);
+                pack_units(packing, &matrix.panels, j, k, &block);
                 k += there.size;
             }
         }
@@ -134,13 +134,15 @@ static void pack_vectors(const struct packing *packing,
 
 /* Packs into zeroed memory; without it only counts. Returns the bytes. */
 static size_t pack_forward(const struct xr_layer *layer,
-                           const struct xr_weights *weights, void *memory)
+                           const struct xr_weights *weights, void *memory,
+                           struct xr_watch *watch)
 {
     const ptrdiff_t modules = modules_of(layer);
     struct pack header = {0};
     struct packing packing = begin_packing(
         layer, memory, &header, modules + MAX_RECURRENCES * modules * modules);
     struct pack *pack = packing.pack;
+    packing.watch = watch;
     elem *bias = arena_take(&packing.arena, layer->info.sums * pack->Hp, sizeof(elem));
     elem *vectors =
         arena_take(&packing.arena, layer->info.vectors * pack->Hp, sizeof(elem));

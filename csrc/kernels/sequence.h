@@ -7,7 +7,8 @@
  *
  * Threads split outputs only: first the rows of the batch (no barrier), then
  * directions, then hidden units (a barrier after each stage of a step). A lane is one
- * thread's share of one direction.
+ * thread's share of one direction. When the call is to end (stop.h), a lane does no more
+ * products and leaves its loop by the answer of a barrier.
  */
 #ifndef XR_SEQUENCE_H
 #define XR_SEQUENCE_H
@@ -76,6 +77,7 @@ struct lane {
     struct lane_module *modules;
     struct xr_barrier *barrier;
     int barrier_size;
+    struct xr_watch *watch;
     const void **pointers;
 };
 
@@ -256,6 +258,30 @@ static struct split split_team(const struct run *run, int team, ptrdiff_t panels
     return split;
 }
 
+/* Multiplications of a product for one row and one panel, at most. */
+static ptrdiff_t panel_work(const struct panels *panels)
+{
+    return panels->K * TILE_VECTORS * VEC_LANES;
+}
+
+enum { ROWS_PER_LOOK = 960 }; /* whole tiles of any size */
+
+/* One panel of a product as in products.h, for any number of rows; returns whether the
+ * call is to end. */
+static int watched_panel(const struct product *product, ptrdiff_t p, ptrdiff_t next,
+                         ptrdiff_t rows, const elem *const *a, elem *const *c,
+                         struct xr_watch *watch)
+{
+    for (ptrdiff_t i = 0; i < rows; i += ROWS_PER_LOOK) {
+        const ptrdiff_t part = min_of(ROWS_PER_LOOK, rows - i);
+        if (xr_leaves(watch, part * panel_work(product->panels))) {
+            return 1;
+        }
+        product_panel(product, p, next, part, a + i, c + i);
+    }
+    return 0;
+}
+
 /* The lane's share of a matrix's panels. */
 static struct range lane_panels(const struct lane *lane, const struct matrix *matrix,
                                 ptrdiff_t kind)
@@ -307,7 +333,8 @@ static struct range piece_units(const struct lane *lane, ptrdiff_t m)
 
 /* The share of thread `rank` of one direction; no rows where it has none. */
 static struct lane make_lane(const struct run *run, struct split split, int rank,
-                             int direction, const void *const *packs)
+                             int direction, const void *const *packs,
+                             struct xr_watch *watch)
 {
     const int unit = rank % split.units;
     const int group = rank / split.units % split.rows;
@@ -320,6 +347,7 @@ static struct lane make_lane(const struct run *run, struct split split, int rank
         .groups = split.rows,
         .barrier = &run->barriers[direction * split.rows + group],
         .barrier_size = split.units,
+        .watch = watch,
         .pointers = run->pointers + rank * run->pointers_per_thread,
         .modules = run->lane_modules + rank * run->modules,
     };

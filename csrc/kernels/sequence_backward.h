@@ -191,8 +191,10 @@ static void backward_product(const struct lane *lane,
     const ptrdiff_t kind = source == 0 ? O_UNITS : H_UNITS;
     const struct range share = lane_panels(lane, matrix, kind);
     for (ptrdiff_t p = share.begin; p < share.end; p++) {
-        product_panel(&product, p, min_of(p + 1, share.end - 1), block->rows,
-                      (const elem *const *)block->da, c);
+        if (watched_panel(&product, p, min_of(p + 1, share.end - 1), block->rows,
+                          (const elem *const *)block->da, c, lane->watch)) {
+            return;
+        }
     }
 }
 
@@ -224,8 +226,9 @@ static void backward_products(const struct lane *lane,
     }
 }
 
-static void backward_step(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
-                          struct backward_frame *frame)
+/* Returns whether to leave. */
+static int backward_step(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
+                         struct backward_frame *frame)
 {
     const struct run *run = lane->run;
     struct backward_block *block = &frame->block;
@@ -236,9 +239,12 @@ static void backward_step(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
         block->begin = units.begin;
         block->end = units.end;
         run->cell->point_backward[stage](block);
-        xr_barrier_wait(lane->barrier, lane->barrier_size);
+        if (xr_barrier_wait(lane->barrier, lane->barrier_size, lane->watch)) {
+            return 1;
+        }
         backward_products(lane, block, stage);
     }
+    return 0;
 }
 
 /* The end of the chains of all modules (contract N6). */
@@ -302,8 +308,8 @@ static void backward_module(const struct lane *lane, ptrdiff_t to, ptrdiff_t s,
 }
 
 /* The same for modules: all of them take their step, then each is gone back to. */
-static void backward_modules(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
-                             struct backward_frame *frame)
+static int backward_modules(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
+                            struct backward_frame *frame)
 {
     const struct run *run = lane->run;
     const struct units *units = pack_units_of(lane->pack);
@@ -317,11 +323,14 @@ static void backward_modules(const struct lane *lane, ptrdiff_t s, ptrdiff_t ali
             run->cell->point_backward[0](&frame->block);
         }
     }
-    xr_barrier_wait(lane->barrier, lane->barrier_size);
+    if (xr_barrier_wait(lane->barrier, lane->barrier_size, lane->watch)) {
+        return 1;
+    }
     for (ptrdiff_t m = 0; m < run->modules; m++) {
         backward_module(lane, m, s, alive, frame);
     }
     flush_state(lane, alive);
+    return 0;
 }
 
 static void backward_lane(const struct lane *lane)
@@ -335,10 +344,11 @@ static void backward_lane(const struct lane *lane)
             add_output_gradient(lane, k, s, alive);
         }
         add_upper_gradient(lane, s, alive);
-        if (run->ticks) {
-            backward_modules(lane, s, alive, &frame);
-        } else {
-            backward_step(lane, s, alive, &frame);
+        xr_leaves(lane->watch, alive * run->H); /* a step may have no product */
+        const int leave = run->ticks ? backward_modules(lane, s, alive, &frame)
+                                     : backward_step(lane, s, alive, &frame);
+        if (leave) {
+            return;
         }
     }
 }

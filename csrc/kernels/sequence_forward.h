@@ -18,6 +18,9 @@ enum { ROWS_AT_ONCE = 24 };
 /* Bytes of sums that a block of steps may fill: with one panel, well inside an L2. */
 enum { BLOCK_BYTES = 256 * 1024 };
 
+/* What a row of a step takes besides its products, in multiplications. */
+enum { ROW_WORK = 256 };
+
 /* The recurrent products of one stage for the units of one module. */
 struct stage {
     int number;
@@ -25,6 +28,8 @@ struct stage {
     struct product product[MAX_RECURRENCES];
     ptrdiff_t source[MAX_RECURRENCES];
     struct range share; /* of the panels, the same in all products */
+    ptrdiff_t work;     /* multiplications of a row in a panel, or what takes as long */
+    struct xr_watch *watch;
 };
 
 static int sums_go_to_cache(const struct xr_problem *problem)
@@ -121,7 +126,10 @@ static void forward_input(const struct lane *lane, ptrdiff_t module, ptrdiff_t s
     };
     const struct range share = lane_panels(lane, matrix, H_UNITS);
     for (ptrdiff_t p = share.begin; rows > 0 && p < share.end; p++) {
-        product_panel(&product, p, min_of(p + 1, share.end - 1), rows, x, sums);
+        if (watched_panel(&product, p, min_of(p + 1, share.end - 1), rows, x, sums,
+                          lane->watch)) {
+            return;
+        }
     }
     start_at_bias(lane, rows, sums);
 }
@@ -260,12 +268,15 @@ static void make_stage(const struct lane *lane, int number, ptrdiff_t module,
     const struct pack *pack = lane->pack;
     stage->number = number;
     stage->count = 0;
+    stage->work = ROW_WORK;
+    stage->watch = lane->watch;
     for (ptrdiff_t r = 0; r < pack->recurrences; r++) {
         const struct recurrence *recurrence = &pack->recurrence[r];
         if (recurrence->stage == number) {
             const struct matrix *matrix = pack_matrix(pack, r, module);
             stage->source[stage->count] = recurrence->source;
             stage->share = lane_panels(lane, matrix, recurrence->target);
+            stage->work += panel_work(&matrix->panels);
             stage->product[stage->count++] = (struct product){
                 .panels = &matrix->panels,
                 .pack = (const elem *)pack,
@@ -275,11 +286,15 @@ static void make_stage(const struct lane *lane, int number, ptrdiff_t module,
     }
 }
 
-/* A few rows of one panel of a stage: products, then point function. */
+/* A few rows of one panel of a stage: products, then point function; neither if the
+ * call is to end. */
 static void forward_tile(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
                          const struct forward_block *part,
                          void (*point)(const struct forward_block *block))
 {
+    if (xr_leaves(stage->watch, part->rows * stage->work)) {
+        return;
+    }
     for (ptrdiff_t r = 0; r < stage->count; r++) {
         const ptrdiff_t source = stage->source[r];
         const elem *const *a =
@@ -335,8 +350,9 @@ static void keep_states(const struct lane *lane, const struct forward_frame *fra
 }
 
 /* One step of a lane of modules, whose cell has one stage; stages are those of the
- * modules. Rows in step are the same for each module, so they are placed once. */
-static void forward_modules(const struct lane *lane, const struct stage *stages,
+ * modules. Rows in step are the same for each module, so they are placed once. Returns
+ * whether to leave. */
+static int forward_modules(const struct lane *lane, const struct stage *stages,
                             ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
                             struct forward_frame *frame)
 {
@@ -355,23 +371,27 @@ static void forward_modules(const struct lane *lane, const struct stage *stages,
             forward_stage(&stages[m], &frame->block, run->cell, (int)(s & 1));
         }
     }
-    xr_barrier_wait(lane->barrier, lane->barrier_size);
+    xr_leaves(lane->watch, alive * ROW_WORK); /* where no module takes part */
+    return xr_barrier_wait(lane->barrier, lane->barrier_size, lane->watch);
 }
 
-static void forward_step(const struct lane *lane, const struct stage *stages,
+/* Returns whether to leave. */
+static int forward_step(const struct lane *lane, const struct stage *stages,
                          ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
                          struct forward_frame *frame)
 {
     const struct run *run = lane->run;
     if (run->ticks) {
-        forward_modules(lane, stages, s, s0, alive, frame);
-        return;
+        return forward_modules(lane, stages, s, s0, alive, frame);
     }
     place_forward_rows(lane, NULL, s, s0, alive, frame);
     for (int stage = 0; stage < run->info->stages; stage++) {
         forward_stage(&stages[stage], &frame->block, run->cell, (int)(s & 1));
-        xr_barrier_wait(lane->barrier, lane->barrier_size);
+        if (xr_barrier_wait(lane->barrier, lane->barrier_size, lane->watch)) {
+            return 1;
+        }
     }
+    return 0;
 }
 
 static void forward_lane(const struct lane *lane, struct stage *stages)
@@ -390,7 +410,9 @@ static void forward_lane(const struct lane *lane, struct stage *stages)
         }
         for (ptrdiff_t s = s0; s < s1; s++) {
             alive = rows_alive(lane, alive, s);
-            forward_step(lane, stages, s, s0, alive, &frame);
+            if (forward_step(lane, stages, s, s0, alive, &frame)) {
+                return;
+            }
             for (int k = 0; k < run->info->cells; k++) {
                 copy_output(lane, k, s, alive);
             }
@@ -409,6 +431,9 @@ static void forward_padding(const struct lane *lane)
     for (ptrdiff_t i = 0; i < lane->rows && lane->panels[H_UNITS].begin == 0; i++) {
         const ptrdiff_t b = row_of(lane, i);
         for (ptrdiff_t t = length_of(run, b); t < run->T; t++) {
+            if (xr_leaves(lane->watch, xr_state_width(run->layer, 0))) {
+                return;
+            }
             elem *y = sequence_row(&run->problem->y, t, b);
             memset(y + output_column(run, lane->direction, 0), 0,
                    (size_t)xr_state_width(run->layer, 0) * sizeof(elem));
@@ -421,7 +446,7 @@ static void forward_padding(const struct lane *lane)
     }
 }
 
-static void forward_thread(void *context, int rank, int size)
+static void forward_thread(void *context, int rank, int size, struct xr_watch *watch)
 {
     const struct run *run = context;
     const void *const *packs = run->problem->packed;
@@ -429,7 +454,7 @@ static void forward_thread(void *context, int rank, int size)
     const struct split split = split_team(run, size, panels);
     struct stage *stages = run->stages + rank * run->stages_per_thread;
     for (int d = 0; d < run->directions; d++) {
-        const struct lane lane = make_lane(run, split, rank, d, packs);
+        const struct lane lane = make_lane(run, split, rank, d, packs, watch);
         forward_lane(&lane, stages);
         forward_padding(&lane);
     }
@@ -447,7 +472,9 @@ static void run_forward(const struct xr_problem *problem, const struct xr_cell *
             }
         }
     }
-    xr_parallel(run.threads, forward_thread, &run);
+    if (xr_run_watched(run.threads, forward_thread, &run, problem->stop)) {
+        return;
+    }
     for (int d = 0; d < run.directions; d++) {
         for (int k = 0; k < run.states; k++) {
             for (ptrdiff_t b = 0; b < run.B; b++) {

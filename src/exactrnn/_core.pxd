@@ -79,6 +79,11 @@ cdef extern from "exactrnn.h" nogil:
         void *data
         ptrdiff_t step, row
 
+    struct xr_stop:
+        int (*wanted)(void *context) noexcept nogil
+        void *context
+        int stopped
+
     struct xr_problem:
         const xr_layer *layer
         int directions, threads, reverse
@@ -100,6 +105,7 @@ cdef extern from "exactrnn.h" nogil:
         void *dlower
         int truncated
         void *scratch
+        xr_stop *stop
 
     struct xr_cache_layout_of "xr_cache_layout":
         ptrdiff_t Hp, sums
@@ -117,15 +123,17 @@ cdef extern from "exactrnn.h" nogil:
     ptrdiff_t xr_state_width(const xr_layer *layer, int array)
     size_t xr_packed_bytes(const xr_layer *layer)
     size_t xr_packed_backward_bytes(const xr_layer *layer)
-    void xr_pack(const xr_layer *layer, const xr_weights *weights, void *packed)
+    void xr_pack(const xr_layer *layer, const xr_weights *weights, void *packed,
+                 xr_stop *stop)
     void xr_pack_backward(const xr_layer *layer, const xr_weights *weights,
-                          void *packed)
+                          void *packed, xr_stop *stop)
     xr_cache_layout_of xr_cache_layout(const xr_problem *problem)
     size_t xr_scratch_bytes(const xr_problem *problem, int backward)
     void xr_forward(const xr_problem *problem)
     void xr_backward(const xr_problem *problem)
     void xr_elementary(const xr_engine *engine, xr_function function,
-                       const void *const *arrays, void *out, ptrdiff_t n)
+                       const void *const *arrays, void *out, ptrdiff_t n,
+                       xr_stop *stop)
     enum: XR_MAX_THREADS
     int xr_max_threads()
     int xr_max_threads_now()
@@ -139,6 +147,11 @@ cdef extern from "exactrnn.h" nogil:
     struct xr_thread_work_of "xr_thread_work":
         ptrdiff_t call, step
     xr_thread_work_of xr_thread_work
+
+    struct xr_stop_pace_of "xr_stop_pace":
+        ptrdiff_t work
+        int64_t nanoseconds
+    xr_stop_pace_of xr_stop_pace
 
 
 cdef extern from "kernels/dense.h" nogil:
@@ -154,6 +167,7 @@ cdef extern from "kernels/dense.h" nogil:
         void *db
         int threads
         void *scratch
+        xr_stop *stop
 
     struct xr_softmax:
         ptrdiff_t N, V
@@ -164,6 +178,7 @@ cdef extern from "kernels/dense.h" nogil:
         void *dlogits
         int threads
         void *scratch
+        xr_stop *stop
 
     struct xr_embedding:
         ptrdiff_t N, V, E
@@ -172,6 +187,7 @@ cdef extern from "kernels/dense.h" nogil:
         void *dw
         int threads
         void *scratch
+        xr_stop *stop
 
     struct xr_dense:
         size_t (*linear_scratch)(const xr_linear *problem) noexcept nogil
@@ -181,8 +197,8 @@ cdef extern from "kernels/dense.h" nogil:
         void (*softmax)(const xr_softmax *problem) noexcept nogil
         size_t (*embedding_scratch)(const xr_embedding *problem) noexcept nogil
         void (*embedding_backward)(const xr_embedding *problem) noexcept nogil
-        void (*long_sum)(const void *x, ptrdiff_t n, int squares,
-                         void *total) noexcept nogil
+        void (*long_sum)(const void *x, ptrdiff_t n, int squares, void *total,
+                         xr_stop *stop) noexcept nogil
 
     const xr_dense *xr_find_dense(const char *isa, xr_dtype dtype)
 
@@ -229,6 +245,7 @@ cdef extern from "kernels/grid.h" nogil:
         void *const *dw
         void *const *db
         void *scratch
+        xr_stop *stop
 
     struct xr_grid_cache:
         ptrdiff_t Hp
@@ -241,9 +258,9 @@ cdef extern from "kernels/grid.h" nogil:
         size_t (*packed_bytes)(const xr_grid_block *block, int k,
                                int backward) noexcept nogil
         void (*pack)(const xr_grid_block *block, int k, const void *w, const void *b,
-                     void *packed) noexcept nogil
+                     void *packed, xr_stop *stop) noexcept nogil
         void (*pack_backward)(const xr_grid_block *block, int k, const void *w,
-                              void *packed) noexcept nogil
+                              void *packed, xr_stop *stop) noexcept nogil
         xr_grid_cache (*cache_layout)(const xr_grid_problem *problem) noexcept nogil
         size_t (*scratch_bytes)(const xr_grid_problem *problem,
                                 int backward) noexcept nogil

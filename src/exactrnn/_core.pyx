@@ -4,7 +4,8 @@
 Callers have validated every argument (`_checks.py`); what is verified again here is
 what would crash otherwise: item sizes and contiguity, by the buffer protocol itself.
 Each call brings its own memory, so any number of threads may be inside at once; the GIL
-is released around every kernel that is worth it.
+is released around every kernel that is worth it. A call that a signal handler has ended
+raises what the handler has raised (_core_stop.pxi).
 """
 
 cimport cython
@@ -17,6 +18,7 @@ from libc.stdlib cimport free
 from libc.string cimport memcmp, memset
 
 import os
+import threading
 
 import numpy as np
 
@@ -112,6 +114,9 @@ cdef int _cell_index(str name) except -1:
     if name not in cells():
         raise ValueError(f"cell: expected one of {cells()}, got {name!r}")
     return cells().index(name)
+
+
+include "_core_stop.pxi"
 
 
 _ACTIVATIONS = {
@@ -306,10 +311,13 @@ def pack(str isa, str dtype, str cell, tuple weights, tuple activations, clip,
     packed.forward = _Memory(xr_packed_bytes(&packed.layer), False)
     if backward:
         packed.backward = _Memory(xr_packed_backward_bytes(&packed.layer), False)
+    cdef xr_stop stop
+    _begin_call(&stop)
     with nogil:
-        xr_pack(&packed.layer, &from_, packed.forward.data)
-        if backward:
-            xr_pack_backward(&packed.layer, &from_, packed.backward.data)
+        xr_pack(&packed.layer, &from_, packed.forward.data, &stop)
+        if backward and not stop.stopped:
+            xr_pack_backward(&packed.layer, &from_, packed.backward.data, &stop)
+    _end_call(&stop)
     return packed
 
 
@@ -317,6 +325,7 @@ cdef class _Call:
     """A problem struct and everything that its pointers need alive."""
 
     cdef xr_problem problem
+    cdef xr_stop stop
     cdef Py_ssize_t itemsize
     cdef list alive
 
@@ -328,6 +337,7 @@ cdef class _Call:
         self.problem.directions = len(packs)
         self.problem.threads = threads
         self.problem.T, self.problem.B = T, B
+        self.problem.stop = _begin_call(&self.stop)
         for d in range(len(packs)):
             packed = packs[d]
             self.problem.packed[d] = packed.forward.data
@@ -460,6 +470,7 @@ def forward(tuple packs, x, y, tuple states, tuple rows, int threads, bint keep,
     call.take_scratch(False)
     with nogil:
         xr_forward(problem)
+    _end_call(&call.stop)
     return cache
 
 
@@ -499,6 +510,7 @@ def backward(tuple packs, LayerCache cache, x, dy, dstate, tuple gradients,
     call.take_scratch(True)
     with nogil:
         xr_backward(problem)
+    _end_call(&call.stop)
 
 
 def elementary(str name, x, out, str isa):
@@ -519,9 +531,12 @@ cdef _apply(xr_function function, tuple arrays, out, str isa):
     views = [_View(a, _itemsize(dtype), False) for a in arrays]
     for i in range(3):
         pointers[i] = _data(views[i] if i < len(views) else None)
+    cdef xr_stop stop
+    _begin_call(&stop)
     with nogil:
         xr_elementary(engine, function, pointers, target.buffer.buf,
-                      target.buffer.shape[0])
+                      target.buffer.shape[0], &stop)
+    _end_call(&stop)
 
 
 include "_core_stream.pxi"

@@ -9,6 +9,7 @@ cdef class _Dense:
     cdef const xr_machine *machine
     cdef Py_ssize_t itemsize
     cdef list alive
+    cdef xr_stop stop
 
     def __cinit__(self, array, str isa):
         dtype = _dtype_of(array.dtype.name)
@@ -17,6 +18,7 @@ cdef class _Dense:
         self.machine = xr_find_machine(isa.encode(), dtype)
         self.itemsize = _itemsize(dtype)
         self.alive = []
+        _begin_call(&self.stop)
 
     cdef void *data(self, array, bint writable) except? NULL:
         if array is None:
@@ -46,6 +48,7 @@ cdef _Dense _linear(xr_linear *problem, x, w, str isa, int threads):
     problem.w = dense.data(w, False)
     problem.threads = threads
     problem.scratch = dense.scratch(dense.kernels.linear_scratch(problem))
+    problem.stop = &dense.stop
     return dense
 
 
@@ -57,6 +60,7 @@ def linear_forward(x, w, b, y, str isa, int threads):
     problem.y = dense.data(y, True)
     with nogil:
         dense.kernels.linear_forward(&problem)
+    _end_call(&dense.stop)
 
 
 def linear_backward(x, w, dy, dx, dw, db, str isa, int threads):
@@ -69,6 +73,7 @@ def linear_backward(x, w, dy, dx, dw, db, str isa, int threads):
     problem.db = dense.data(db, True)
     with nogil:
         dense.kernels.linear_backward(&problem)
+    _end_call(&dense.stop)
 
 
 def softmax_xent(logits, target, loss, dlogits, double scale, str isa, int threads):
@@ -83,8 +88,10 @@ def softmax_xent(logits, target, loss, dlogits, double scale, str isa, int threa
     problem.dlogits = dense.data(dlogits, True)
     problem.scale, problem.threads = scale, threads
     problem.scratch = dense.scratch(dense.kernels.softmax_scratch(&problem))
+    problem.stop = &dense.stop
     with nogil:
         dense.kernels.softmax(&problem)
+    _end_call(&dense.stop)
 
 
 def embedding_backward(index, dy, dw, str isa, int threads):
@@ -99,8 +106,10 @@ def embedding_backward(index, dy, dw, str isa, int threads):
     problem.dw = dense.data(dw, True)
     problem.threads = threads
     problem.scratch = dense.scratch(dense.kernels.embedding_scratch(&problem))
+    problem.stop = &dense.stop
     with nogil:
         dense.kernels.embedding_backward(&problem)
+    _end_call(&dense.stop)
 
 
 def long_sum(x, str isa):
@@ -116,7 +125,8 @@ def long_sum_squares(x, init, str isa):
 cdef _long_sum(_Dense dense, x, init, bint squares):
     total = np.array([init], dtype=x.dtype)
     cdef void *out = dense.data(total, True)
-    dense.kernels.long_sum(dense.data(x, False), x.shape[0], squares, out)
+    dense.kernels.long_sum(dense.data(x, False), x.shape[0], squares, out, &dense.stop)
+    _end_call(&dense.stop)
     return total[0]
 
 

@@ -71,10 +71,13 @@ def grid_pack(GridBlock block, int k, w, b, bint backward):
     packed.forward = _Memory(block.kernels.packed_bytes(of, k, False), True)
     if backward:
         packed.backward = _Memory(block.kernels.packed_bytes(of, k, True), True)
+    cdef xr_stop stop
+    _begin_call(&stop)
     with nogil:
-        block.kernels.pack(of, k, w_data, b_data, packed.forward.data)
-        if backward:
-            block.kernels.pack_backward(of, k, w_data, packed.backward.data)
+        block.kernels.pack(of, k, w_data, b_data, packed.forward.data, &stop)
+        if backward and not stop.stopped:
+            block.kernels.pack_backward(of, k, w_data, packed.backward.data, &stop)
+    _end_call(&stop)
     return packed
 
 
@@ -82,6 +85,7 @@ cdef class _GridCall:
     """A grid's problem struct and everything that its pointers need alive."""
 
     cdef xr_grid_problem problem
+    cdef xr_stop stop
     cdef GridBlock block
     cdef list alive
 
@@ -94,6 +98,7 @@ cdef class _GridCall:
         self.alive = [packs, table]
         sizes, rows, steps = shape
         self.problem.block = &self.block.block
+        self.problem.stop = _begin_call(&self.stop)
         self.problem.threads = threads
         self.problem.B, self.problem.sets = rows, sets
         for k in range(N):
@@ -209,6 +214,7 @@ def grid_forward(tuple packs, tuple shape, tuple borders, tuple ends, lengths,
     call.take_scratch(False)
     with nogil:
         call.block.kernels.forward(&call.problem)
+    _end_call(&call.stop)
     return cache
 
 
@@ -221,6 +227,7 @@ def grid_backward(tuple packs, GridCache cache, tuple dends, tuple dborders,
     call.take_scratch(True)
     with nogil:
         call.block.kernels.backward(&call.problem)
+    _end_call(&call.stop)
 
 
 @cython.final
@@ -235,7 +242,12 @@ cdef class GridStepper:
         self.call.take_scratch(False)
 
     def run(self):
-        """Read the borders, write the ends, which may be the same arrays."""
+        """Read the borders, write the ends, which may be the same arrays.
+
+        The ends are as before if the call raises.
+        """
         cdef _GridCall call = self.call
+        _begin_call(&call.stop)
         with nogil:
             call.block.kernels.forward(&call.problem)
+        _end_call(&call.stop)

@@ -5,12 +5,17 @@
 cdef class Stepper:
     """Stacked layers one step at a time; state and memory are kept between steps.
 
+    A step that a signal handler ends leaves the state as it was. A layer writes its
+    own only when it is done; several layers, where they are large enough to be ended
+    at all, write theirs into `spare`, which changes places with `state` at the end.
+
     `clock` [B] counts the steps of each row for layers of several modules; it starts
     at `clock0`, and can be written to.
     """
 
     cdef list calls
     cdef readonly tuple state
+    cdef tuple spare
     cdef readonly object clock
     cdef _Memory between
     cdef _View ticks
@@ -63,6 +68,25 @@ cdef class Stepper:
             self.calls.append(call)
             work += B * layer.info.w_blocks * layer.H * (width + layer.I)
         self.release_gil = work > KEEP_GIL_WORK
+        if self.release_gil and L > 1:
+            self._take_spare()
+
+    cdef _take_spare(self):
+        cdef _Call call
+        self.spare = tuple(np.zeros_like(part) for part in self.state)
+        for depth, call in enumerate(self.calls):
+            for k, part in enumerate(self.spare):
+                call.problem.state_out[k] = call.data(part[depth], True)
+
+    cdef _change_places(self):
+        cdef _Call call
+        cdef void *written
+        for call in self.calls:
+            for k in range(len(self.spare)):
+                written = call.problem.state_out[k]
+                call.problem.state_out[k] = <void *> call.problem.state[k]
+                call.problem.state[k] = written
+        self.state, self.spare = self.spare, self.state
 
     cdef _run(self, void *x, void *y):
         cdef _Call call = self.calls[0]
@@ -71,10 +95,15 @@ cdef class Stepper:
         call.problem.y.data = y
         for call in self.calls:
             if self.release_gil:
+                call.problem.stop = _begin_call(&call.stop)
                 with nogil:
                     xr_forward(&call.problem)
+                _end_call(&call.stop)
             else:
+                call.problem.stop = NULL
                 xr_forward(&call.problem)
+        if self.spare is not None:
+            self._change_places()
         if self.ticks is not None:
             self._tick()
 

@@ -81,7 +81,7 @@ static void run_long_sums(const struct call *call)
 {
     for (int squares = 0; squares < 2; squares++) {
         void *total = allocate_zeros(call->element);
-        call->kernels->long_sum(call->x, call->N * call->K, squares, total);
+        call->kernels->long_sum(call->x, call->N * call->K, squares, total, NULL);
         write_array(total, 1, call->element);
     }
 }

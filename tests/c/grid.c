@@ -77,8 +77,8 @@ static void read_weights(struct call *call, ptrdiff_t at, int k)
     void *b = read_array(rows, call->element);
     void *packed = allocate_zeros(kernels->packed_bytes(&call->block, k, 0));
     void *packed_backward = allocate_zeros(kernels->packed_bytes(&call->block, k, 1));
-    kernels->pack(&call->block, k, w, b, packed);
-    kernels->pack_backward(&call->block, k, w, packed_backward);
+    kernels->pack(&call->block, k, w, b, packed, NULL);
+    kernels->pack_backward(&call->block, k, w, packed_backward, NULL);
     free(w);
     free(b);
     call->packed[at] = packed;

@@ -82,8 +82,8 @@ static void read_weights(struct xr_problem *problem, int d, const struct sizes *
     struct xr_weights weights = {w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]};
     void *packed = allocate(xr_packed_bytes(layer));
     void *packed_backward = allocate(xr_packed_backward_bytes(layer));
-    xr_pack(layer, &weights, packed);
-    xr_pack_backward(layer, &weights, packed_backward);
+    xr_pack(layer, &weights, packed, NULL);
+    xr_pack_backward(layer, &weights, packed_backward, NULL);
     problem->packed[d] = packed;
     problem->packed_backward[d] = packed_backward;
     problem->dw[d] =
