@@ -386,7 +386,7 @@ def layer_direction(
     return Direction(
         CELLS[config.cell_of(depth)].adapted(options),
         Weights.of(config.engine_weights(weights, depth, d)),
-        config.activations,
+        config.activations_of(d),
         d == 1,
         config.clip,
         options,

@@ -5,7 +5,8 @@
  *
  *     BARE         1: whatever may be NULL is NULL: lengths, clock, states, dstates
  *     OPTIONS      peepholes, omit, coupled, full_gate_recurrence, clip, cells
- *     ACTIVATIONS  three of enum xr_activation
+ *     ACTIVATIONS  three times the kind, an enum xr_activation, alpha, beta; for each
+ *                  direction
  *     SIZE PERIOD  of each module
  *
  * in    unless bare lengths [B] and clock [B] (int64); for each direction the weights
@@ -19,7 +20,7 @@
  */
 #include "arrays.h"
 
-enum { ROLES = 8, FIRST_OPTION = 12, FIRST_ACTIVATION = 18, FIRST_MODULE = 21 };
+enum { ROLES = 8, FIRST_OPTION = 12, FIRST_ACTIVATION = 18, FIRST_MODULE = 36 };
 
 struct sizes {
     ptrdiff_t T, B, I, H, D;
@@ -233,6 +234,14 @@ static void read_modules(struct xr_layer *layer, int argc, char **argv)
     }
 }
 
+static void read_activations(struct xr_layer *layer, char **words)
+{
+    for (int i = 0; i < 3; i++, words += 3) {
+        layer->activation[i] = (struct xr_nonlinearity){
+            (enum xr_activation)atoi(words[0]), atof(words[1]), atof(words[2])};
+    }
+}
+
 static struct xr_layer read_layer(int argc, char **argv)
 {
     char **option = argv + FIRST_OPTION;
@@ -252,9 +261,7 @@ static struct xr_layer read_layer(int argc, char **argv)
     if (layer.engine == NULL) {
         fail("this machine does not run that instruction set");
     }
-    for (int i = 0; i < 3; i++) {
-        layer.activation[i] = (enum xr_activation)atoi(argv[FIRST_ACTIVATION + i]);
-    }
+    read_activations(&layer, argv + FIRST_ACTIVATION);
     read_modules(&layer, argc, argv);
     xr_describe(&layer);
     return layer;
@@ -275,7 +282,10 @@ int main(int argc, char **argv)
                       .Y = atoi(argv[9]) * xr_state_width(&layer, 0),
                       .element = element_bytes(argv[2]),
                       .bare = atoi(argv[11])};
+    struct xr_layer second = layer;
+    read_activations(&second, argv + FIRST_ACTIVATION + 9);
     struct xr_problem problem = {.layer = &layer,
+                                 .second = &second,
                                  .directions = (int)n.D,
                                  .threads = atoi(argv[10]),
                                  .T = n.T,
