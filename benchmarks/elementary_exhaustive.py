@@ -1,4 +1,4 @@
-"""Errors of exp, log, tanh and sigmoid, for every float32 or a sample of the float64.
+"""Errors of the elementary functions, for every float32 or a sample of the float64.
 
     python benchmarks/elementary_exhaustive.py                  # minutes, two cores
     python benchmarks/elementary_exhaustive.py --step 1009      # seconds
@@ -35,7 +35,18 @@ def wide_sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-WIDE = {"exp": np.exp, "log": np.log, "tanh": np.tanh, "sigmoid": wide_sigmoid}
+def wide_softplus(x):
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+WIDE = {
+    "exp": np.exp,
+    "expm1": np.expm1,
+    "log": np.log,
+    "softplus": wide_softplus,
+    "tanh": np.tanh,
+    "sigmoid": wide_sigmoid,
+}
 FUNCTIONS = tuple(WIDE)
 
 
@@ -145,8 +156,13 @@ def exact_f64(name, x):
     value = decimal.Decimal(x)
     if name == "exp":
         return value.exp()
+    if name == "expm1":
+        return value.exp() - 1 if abs(x) > 1e-12 else value + value**2 / 2
     if name == "log":
         return value.ln()
+    if name == "softplus":
+        e = value.exp()
+        return (1 + e).ln() if x > -30 else e - e**2 / 2 + e**3 / 3
     if name == "sigmoid":
         return 1 / (1 + (-value).exp())
     if abs(x) < 1e-12:

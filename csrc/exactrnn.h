@@ -42,7 +42,20 @@ enum xr_activation {
     XR_HARD_SIGMOID,
     XR_SOFTSIGN,
     XR_IDENTITY,
+    XR_LEAKY_RELU,
+    XR_ELU,
+    XR_SOFTPLUS,
+    XR_SCALED_TANH,
+    XR_THRESHOLDED_RELU,
+    XR_AFFINE,
     XR_ACTIVATIONS
+};
+
+/* An activation with its parameters, as kernels/activations.h defines them: all those
+ * that the function has must be set. */
+struct xr_nonlinearity {
+    enum xr_activation kind;
+    double alpha, beta;
 };
 
 /* The recurrent matrix of a sum: R, or the second one of a cell that projects. */
@@ -131,7 +144,7 @@ struct xr_layer {
     const struct xr_engine *engine; /* instruction set and dtype: xr_find_engine */
     int cell;                       /* index into xr_cell_at */
     ptrdiff_t I, H, O;
-    enum xr_activation activation[3];
+    struct xr_nonlinearity activation[3];
     double clip; /* of pre-activations; 0: none */
     struct xr_options options;
     ptrdiff_t modules; /* 0: all units take part in every step */
@@ -177,6 +190,8 @@ struct xr_stop {
  * one above, as sequences [D, T, B, Hp] that are padded to xr_padded_units. */
 struct xr_problem {
     const struct xr_layer *layer;
+    const struct xr_layer *second; /* that of direction 1, where its activations are
+                                    * others; NULL: `layer` for both */
     int directions, threads;
     int reverse; /* direction 0 too reads each row from its end; then the only one */
     ptrdiff_t T, B;
@@ -246,7 +261,16 @@ void xr_backward(const struct xr_problem *problem);
 
 /* n elements through one elementary function of the library, for tests and for building
  * on. XR_FMA reads three arrays, the others the first. */
-enum xr_function { XR_EXP, XR_LOG, XR_TANH_OF, XR_SIGMOID_OF, XR_FLUSH, XR_FMA };
+enum xr_function {
+    XR_EXP,
+    XR_EXPM1,
+    XR_LOG,
+    XR_SOFTPLUS_OF,
+    XR_TANH_OF,
+    XR_SIGMOID_OF,
+    XR_FLUSH,
+    XR_FMA
+};
 void xr_elementary(const struct xr_engine *engine, enum xr_function function,
                    const void *const in[3], void *out, ptrdiff_t n,
                    struct xr_stop *stop);

@@ -17,6 +17,7 @@ import numpy as np
 from bits import assert_same_bits
 from variants import CELLS, CSRC, DTYPES, ROOT, make_layer
 
+from exactrnn._activations import with_parameters
 from exactrnn.reference import direction_backward, direction_forward, layer_direction
 
 SOURCES = Path(__file__).parent / "c"
@@ -25,6 +26,8 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror")
 
 # The numbers that exactrnn.h gives these names.
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "hard_sigmoid", "softsign", "identity")
+ACTIVATIONS += ("leaky_relu", "elu", "softplus", "scaled_tanh", "thresholded_relu")
+ACTIVATIONS += ("affine",)
 GATES = {"i": 1, "f": 2, "o": 4}
 COUPLED = (None, "input", "forget")
 
@@ -261,8 +264,10 @@ def describe_layer(problem):
     words = [peepholes, omitted, COUPLED.index(options.get("coupled"))]
     words += [int(options.get("full_gate_recurrence", False)), config.clip or 0]
     words += [options.get("cells", 0), int("output_size" in options)]
-    chosen = [ACTIVATIONS.index(name) for name in config.activations]
-    words += [*chosen, 0, 0, 0][:3]
+    for direction in (0, config.directions - 1):
+        chosen = map(with_parameters, config.activations_of(direction))
+        given = [n for name, *ab in chosen for n in (ACTIVATIONS.index(name), *ab)]
+        words += [*given, *[0] * 9][:9]
     return words + [n for module in options.get("modules", ()) for n in module]
 
 

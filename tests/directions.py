@@ -26,6 +26,7 @@ UNSORTED = ((1, 4), (2, 1), (1, 2), (1, 4), (1, 3))
 KINDS = {
     "rnn": {},
     "rnn softsign": {"activations": ("softsign",)},
+    "rnn softplus clipped": {"activations": ("softplus",), "clip": 0.8},
     "lstm": {},
     "lstm peepholes": {"options": {"peepholes": "ifo"}},
     "lstm linked": {"options": {"full_gate_recurrence": True, "peepholes": "ifo"}},
@@ -40,12 +41,18 @@ KINDS = {
     "mut2": {},
     "mut3": {},
     "jordan": {"options": {"output_size": 2}},
+    "jordan clipped": {
+        "options": {"output_size": 2},
+        "activations": (("leaky_relu", 0.1), ("scaled_tanh", 1.5, 0.75)),
+        "clip": 0.8,
+    },
     "jordan wide": {
         "options": {"output_size": 4},
         "activations": ("sigmoid", "softsign"),
     },
     "leaky": {},
     "leaky identity": {"activations": ("identity",)},
+    "leaky elu clipped": {"activations": (("elu", 0.5),), "clip": 0.8},
     "depth_gated": {},
     "rnn modules": {"sizes": (I, 6), "options": {"modules": UNSORTED}},
 }

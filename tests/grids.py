@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from exactrnn import _core
 from exactrnn import _grid_reference as twin
+from exactrnn._activations import with_parameters
 
 
 def set_steps(sizes, unshared):
@@ -63,6 +64,7 @@ def make_grid(sizes, H, **options):
 
 
 KINDS = ("lstm", "lstm", "tanh", "sigmoid", "softsign", "hard_sigmoid", "identity")
+KINDS += (("elu", 0.5), ("scaled_tanh", 1.5, 0.75))
 
 
 @st.composite
@@ -157,8 +159,9 @@ def run_twin(grid, borders, dends, dweights=None):
 def pack_grid(grid, isa):
     """Return the grid's weights packed, shared ones once."""
     dtype = grid.weights[0][0][0].dtype.name
+    kinds = tuple(k if k == "lstm" else with_parameters(k) for k in grid.kinds)
     block = _core.GridBlock(
-        isa, dtype, grid.hidden_size, grid.kinds, grid.phases, grid.tanh_outside
+        isa, dtype, grid.hidden_size, kinds, grid.phases, grid.tanh_outside
     )
     made = {}
     for dimensions in grid.weights:

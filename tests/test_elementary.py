@@ -23,7 +23,8 @@ from variants import ISAS
 
 from exactrnn import _arith, _core
 
-MAX_ULP = {"exp": 1.05, "log": 0.87, "tanh": 1.5, "sigmoid": 1.75}
+MAX_ULP = {"exp": 1.05, "expm1": 1.8, "log": 0.87, "softplus": 1.05}
+MAX_ULP |= {"tanh": 1.5, "sigmoid": 1.75}
 STEP = 10_007  # prime: the sample has all exponents and any last bits
 SPECIAL = (0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0)
 
@@ -106,6 +107,12 @@ def joints(name, dtype):
         return np.concatenate([[0.55, -0.55, 2.0**-13, 2.0**-28, 9.5, 20], halves / 2])
     if name == "log":
         return np.concatenate([np.sqrt([0.5, 2, 8]), 2.0 ** np.arange(-30, 30)])
+    if name == "expm1":
+        ends = [2.0**-25, 2.0**-54, 30, 60]
+        return np.concatenate([ends, np.negative(ends), halves])
+    if name == "softplus":
+        half = np.log(np.sqrt(2) - 1)  # from here on m is half of 1 + e
+        return np.concatenate([[half, -half, np.log(2), 0.0], halves])
     return halves
 
 
@@ -154,12 +161,29 @@ def test_sigmoid_is_a_half_at_zero_and_within_0_and_1(dtype):
     assert not ((y < 0) | (y > 1) | np.signbit(y) & (y == 0)).any()
 
 
-def test_sigmoid_is_right_in_the_subnormal_range():
+@pytest.mark.parametrize("name", ["sigmoid", "softplus"])
+def test_small_values_are_right_in_the_subnormal_range(name):
     least = 2.0**-149
     x = [-100, -102, -103, -103.9, -103.98, -104]
     expected = [round(math.exp(v) / least) * least for v in x]
     assert expected[0] == 27 * least  # 3.78e-44
-    assert values("sigmoid", x, "float32").tolist() == expected
+    assert values(name, x, "float32").tolist() == expected
+
+
+def test_expm1_of_tiny_numbers_is_the_number(dtype):
+    tiny = np.finfo(dtype).smallest_subnormal
+    x = np.array([0.0, -0.0, tiny, -tiny, 3 * tiny, -(2.0**-100), 2.0**-60], dtype)
+    assert_same_bits("expm1", values("expm1", x, dtype), x)
+
+
+def test_softplus_is_at_least_its_argument_and_0(dtype):
+    x = sample("softplus", dtype)
+    y = kernel("softplus", x, ISAS[0])
+    assert not ((y < x) | (y < 0) | np.signbit(y) & (y == 0)).any()
+
+
+def test_expm1_is_at_least_minus_1(dtype):
+    assert not (kernel("expm1", sample("expm1", dtype), ISAS[0]) < -1).any()
 
 
 def test_exp_is_right_in_the_subnormal_range():
@@ -174,6 +198,8 @@ def test_special_values(dtype):
     assert values("exp", [0.0, -0.0, *infinite], dtype).tolist() == [1, 1, 0, math.inf]
     assert values("tanh", infinite, dtype).tolist() == [-1, 1]
     assert values("sigmoid", infinite, dtype).tolist() == [0, 1]
+    assert values("expm1", infinite, dtype).tolist() == [-1, math.inf]
+    assert values("softplus", infinite, dtype).tolist() == [0, math.inf]
     zeros = values("log", [0.0, -0.0, 1.0], dtype)
     assert zeros.tolist() == [-math.inf, -math.inf, 0]
     assert values("log", [math.inf], dtype).item() == math.inf
@@ -184,8 +210,9 @@ def test_special_values(dtype):
 
 def test_exp_overflows_where_it_must(dtype):
     last = {"float32": 88.72283, "float64": 709.782712893384}[dtype]
-    y = values("exp", [last, last * (1 + 1e-6), 1e6], dtype)
-    assert np.isfinite(y).tolist() == [True, False, False]
+    for name in ("exp", "expm1"):
+        y = values(name, [last, last * (1 + 1e-6), 1e6], dtype)
+        assert np.isfinite(y).tolist() == [True, False, False]
 
 
 def test_flush_drops_what_lies_below_its_limit(dtype):

@@ -8,6 +8,7 @@ no identity sees: which gate listens to which, where a bias stands, which way z 
 import numpy as np
 import pytest
 from directions import KINDS, H, kind_problem, make_direction, make_problem
+from variants import ACTIVATIONS
 
 CLOSE = {"rtol": 1e-11, "atol": 1e-13}
 
@@ -16,14 +17,29 @@ def sigmoid(a):
     return 1 / (1 + np.exp(-a))
 
 
-ACTIVATIONS = {
+FUNCTIONS = {
     "sigmoid": sigmoid,
-    "hard_sigmoid": lambda a: np.clip(0.2 * a + 0.5, 0, 1),
+    "hard_sigmoid": lambda a, p, q: np.clip(p * a + q, 0, 1),
     "tanh": np.tanh,
     "relu": lambda a: np.maximum(a, 0),
     "softsign": lambda a: a / (1 + np.abs(a)),
     "identity": lambda a: a,
+    "leaky_relu": lambda a, p: np.where(a > 0, a, p * a),
+    "elu": lambda a, p: np.where(a > 0, a, p * np.expm1(a)),
+    "softplus": lambda a: np.logaddexp(a, 0),
+    "scaled_tanh": lambda a, p, q: p * np.tanh(q * a),
+    "thresholded_relu": lambda a, p: np.where(a > p, a, 0),
+    "affine": lambda a, p, q: p * a + q,
 }
+
+
+def function_of(activation):
+    """Return the function of a name or of a name and parameters."""
+    name = activation if isinstance(activation, str) else activation[0]
+    usual = {"leaky_relu": (0.01,), "elu": (1,), "scaled_tanh": (1, 1)}
+    usual |= {"thresholded_relu": (1,), "affine": (1, 0), "hard_sigmoid": (0.2, 0.5)}
+    parameters = usual.get(name, ()) if activation == name else activation[1:]
+    return lambda a: FUNCTIONS[name](a, *parameters)
 
 
 class Equations:
@@ -41,7 +57,7 @@ class Equations:
         self.V, self.b_out = weights.w_hr, weights.b_hr
         self.links, self.clip = weights.w_gates, direction.clip
         self.options = direction.options
-        self.act = [ACTIVATIONS[name] for name in direction.activations]
+        self.act = [function_of(activation) for activation in direction.activations]
 
     @staticmethod
     def by_gate(array, letters):
@@ -55,15 +71,17 @@ class Equations:
         return a if self.clip is None else np.clip(a, -self.clip, self.clip)
 
     def rnn(self, x, state, _):
-        return (self.act[0](self.sum("a", x, state[0])),)
+        return (self.act[0](self.limited(self.sum("a", x, state[0]))),)
 
     def leaky(self, x, state, _):
         alpha, h = self.p["alpha"], state[0]
-        return ((1 - alpha) * h + alpha * self.act[0](self.sum("a", x, h)),)
+        return (
+            (1 - alpha) * h + alpha * self.act[0](self.limited(self.sum("a", x, h))),
+        )
 
     def jordan(self, x, state, _):
-        hidden = self.act[0](self.sum("a", x, state[0]))
-        return (self.act[1](self.V @ hidden + self.b_out),)
+        hidden = self.act[0](self.limited(self.sum("a", x, state[0])))
+        return (self.act[1](self.limited(self.V @ hidden + self.b_out)),)
 
     def gru(self, x, state, _):
         h = state[0]
@@ -201,7 +219,7 @@ def test_options_of_the_lstm_are_their_equations(options):
 
 @pytest.mark.parametrize("clip", [None, 0.7])
 @pytest.mark.parametrize("place", range(3), ids=["gates", "input", "output"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=str)
 def test_activations_of_the_lstm_are_their_equations(activation, place, clip):
     activations = ["sigmoid", "tanh", "tanh"]
     activations[place] = activation

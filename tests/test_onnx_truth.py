@@ -18,8 +18,10 @@ from truth import (
     draw_arrays,
     draw_layer,
 )
+from variants import ACTIVATIONS
 
 import exactrnn as xr
+from exactrnn._activations import PARAMETERS, with_parameters
 
 # ONNX Runtime's tanh and sigmoid are rational forms of 5 to 7 ulp, 4e-7 of a gate; they
 # pass through T = 7 steps, each of which may add that much again.
@@ -33,9 +35,33 @@ ONNX_ACTIVATIONS = {
     "relu": "Relu",
     "softsign": "Softsign",
     "identity": "Affine",
+    "leaky_relu": "LeakyRelu",
+    "elu": "Elu",
+    "softplus": "Softplus",
+    "scaled_tanh": "ScaledTanh",
+    "thresholded_relu": "ThresholdedRelu",
+    "affine": "Affine",
 }
-ALPHA = {"HardSigmoid": 0.2, "Affine": 1.0}
-BETA = {"HardSigmoid": 0.5, "Affine": 0.0}
+OPERATORS = {"lstm": ("LSTM", "iofg"), "rnn": ("RNN", "a")}
+OPERATORS |= dict.fromkeys(("gru", "gru_before"), ("GRU", "zrn"))
+
+
+def activation_attributes(layer):
+    """Return ONNX's attributes of the layer's activations, of every direction.
+
+    Parameters stand in lists of their own, one entry for each function that has one.
+    """
+    chosen = layer.activations
+    if not layer._stack.config.directed:
+        chosen *= 1 + layer.bidirectional
+    named = [with_parameters(one) for one in chosen]
+    counts = {name: len(usual) for name, usual in PARAMETERS.items()}
+    named = [("affine", 1.0, 0.0) if n[0] == "identity" else n for n in named]
+    attributes = {"activations": [ONNX_ACTIVATIONS[name] for name, _, _ in named]}
+    alpha = [a for name, a, _ in named if counts[name] >= 1]
+    beta = [b for name, _, b in named if counts[name] == 2]
+    attributes |= {"activation_alpha": alpha} if alpha else {}
+    return attributes | ({"activation_beta": beta} if beta else {})
 
 
 def gate_rows(weight, have, want, rng):
@@ -80,17 +106,13 @@ def make_onnx_model(layer, lengths):
     from onnx import helper, numpy_helper
 
     lstm = layer.cell == "lstm"
+    operator, gates = OPERATORS[layer.cell]
     D, H = 1 + layer.bidirectional, layer.hidden_size
-    orders = (layer._stack.config.weights[0].blocks, "iofg" if lstm else "zrn")
+    orders = (layer._stack.config.weights[0].blocks, gates)
     arrays = onnx_arrays(layer, orders)
     if lengths is not None:
         arrays["lengths"] = np.array(lengths, np.int32)
-    names = [ONNX_ACTIVATIONS[name] for name in layer.activations] * D
-    attributes = {"hidden_size": H, "activations": names}
-    with_arguments = [name for name in names if name in ALPHA]
-    if with_arguments:
-        attributes["activation_alpha"] = [ALPHA[name] for name in with_arguments]
-        attributes["activation_beta"] = [BETA[name] for name in with_arguments]
+    attributes = {"hidden_size": H, **activation_attributes(layer)}
     if layer.bidirectional:
         attributes["direction"] = "bidirectional"
     if layer.reverse:
@@ -99,12 +121,12 @@ def make_onnx_model(layer, lengths):
         attributes["clip"] = layer.clip
     if lstm:
         attributes["input_forget"] = int(layer.coupled == "input")
-    else:
+    elif operator == "GRU":
         attributes["linear_before_reset"] = int(layer.cell == "gru")
     inputs = ["x", "W", "R", "B", "lengths" if lengths is not None else "", "h_0"]
     inputs += (["c_0"] if lstm else []) + (["P"] if "P" in arrays else [])
     outputs = ["y", "h_n", "c_n"] if lstm else ["y", "h_n"]
-    node = helper.make_node("LSTM" if lstm else "GRU", inputs, outputs, **attributes)
+    node = helper.make_node(operator, inputs, outputs, **attributes)
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(layer.dtype))
     shapes = {"x": (T, B, I), "y": (T, D, B, H)}
     shapes |= {f"{s}_{e}": (D, B, H) for s in "hc" for e in "0n"}
@@ -157,6 +179,7 @@ def run_onnxruntime(layer, arrays, lengths=None):
 ONNX_NAMES = ["lstm", "gru", "gru_before", "gru-clip", "gru_before-clip"]
 ONNX_NAMES += ["lstm-peepholes", "lstm-peephole-o", "lstm-cifg", "lstm-niaf"]
 ONNX_NAMES += ["lstm-noaf", "lstm-hard", "lstm-odd-activations", "lstm-clip"]
+ONNX_NAMES += ["rnn", "rnn-relu", "rnn-leaky_relu", "lstm-parameters", "gru-elu"]
 ONNX_RUNS = {
     "full": (None, {}),
     "ragged, both ways": (LENGTHS, {"bidirectional": True}),
@@ -173,6 +196,46 @@ def test_cell_is_onnxruntimes(name, run):
     arrays = draw_arrays(layer, lengths)
     want = run_onnxruntime(layer, arrays, lengths)
     assert_all_close(forward_here(layer, arrays, lengths), want, ORT_TOLERANCE)
+
+
+# As the gates and the candidate of a GRU, as those and the output of an LSTM: functions
+# that saturate, bounded or not, with parameters that are the usual ones and others.
+ONNX_PAIRS = (
+    ("sigmoid", "tanh", "tanh"),
+    (("hard_sigmoid", 1 / 6, 0.5), ("leaky_relu", 0.1), "softsign"),
+    ("hard_sigmoid", ("elu", 0.7), ("scaled_tanh", 1.7159, 2 / 3)),
+    (("affine", 0.25, 0.5), "softplus", "relu"),
+    (("scaled_tanh", 0.5, 0.5), ("thresholded_relu", 0.1), "leaky_relu"),
+    ("softsign", "elu", "identity"),
+)
+
+
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["full", "ragged"])
+@pytest.mark.parametrize("kind", ["rnn", "gru", "gru_before", "lstm"])
+@pytest.mark.parametrize("forward", ONNX_PAIRS, ids=str)
+def test_activations_of_each_direction_are_onnxruntimes(forward, kind, lengths):
+    reverse = ONNX_PAIRS[ONNX_PAIRS.index(forward) - 1]
+    if kind == "rnn":
+        options = {"nonlinearity": (forward[1], reverse[1])}
+    else:
+        uses = 3 if kind == "lstm" else 2
+        options = {"activations": forward[:uses] + reverse[:uses]}
+    layer = draw_layer(kind, "float32", bidirectional=True, **options)
+    # Half the weights: with functions that have no bound, states would grow at these,
+    # and what ONNX Runtime's functions are off by with them.
+    layer.load_state_dict({n: w / 2 for n, w in layer.state_dict().items()})
+    arrays = draw_arrays(layer, lengths)
+    want = run_onnxruntime(layer, arrays, lengths)
+    assert_all_close(forward_here(layer, arrays, lengths), want, ORT_TOLERANCE)
+
+
+@pytest.mark.parametrize("clip", [None, 1.5])
+@pytest.mark.parametrize("nonlinearity", ACTIVATIONS, ids=str)
+def test_simple_network_is_onnxruntimes(nonlinearity, clip):
+    layer = draw_layer("rnn", "float32", nonlinearity=nonlinearity, clip=clip)
+    arrays = draw_arrays(layer)
+    want = run_onnxruntime(layer, arrays)
+    assert_all_close(forward_here(layer, arrays), want, ORT_TOLERANCE)
 
 
 @pytest.mark.parametrize("clip", [None, 0.5])
@@ -204,6 +267,7 @@ def test_peepholes_are_those_of_the_onnx_reference(peepholes):
         {"clip": 0.5},
         {"activations": ("sigmoid", "softsign", "tanh")},
         {"activations": ("hard_sigmoid", "tanh", "tanh")},
+        {"activations": ("sigmoid", ("leaky_relu", 0.9), "tanh")},
     ],
     ids=str,
 )

@@ -19,11 +19,19 @@ def zeros(*shape, dtype="float32"):
 
 X = zeros(T, B, I)
 
-CHOICES = "'sigmoid', 'hard_sigmoid', 'tanh', 'relu', 'softsign', 'identity'"
+CHOICES = (
+    "'sigmoid', 'hard_sigmoid', 'tanh', 'relu', 'softsign', 'identity', 'leaky_relu', "
+    "'elu', 'softplus', 'scaled_tanh', 'thresholded_relu', 'affine'"
+)
 
 # Options of one class: (class, options, error, message)
 WRONG_OWN_OPTIONS = [
-    (xr.RNN, {"nonlinearity": "sigmoid"}, ValueError, "expected one of 'tanh', 'relu'"),
+    (
+        xr.RNN,
+        {"nonlinearity": "sigmod"},
+        ValueError,
+        f"nonlinearity: expected one of {CHOICES}, got 'sigmod'",
+    ),
     (xr.RNNCell, {"nonlinearity": None}, TypeError, "nonlinearity: expected one of"),
     (xr.GRU, {"reset_after": None}, TypeError, "reset_after: expected True or False"),
     (xr.GRUCell, {"reset_after": 1}, TypeError, "reset_after: expected True or False"),
@@ -80,15 +88,15 @@ WRONG_OWN_OPTIONS = [
         xr.LSTM,
         {"activations": ("sigmoid", "tanh")},
         ValueError,
-        "activations: expected 3 names (gates, candidate, output), got ('sigmoid', 't",
+        "activations: expected 3 activations (gates, candidate, output), got ('sigm",
     ),
     (
         xr.GRU,
         {"activations": ("sigmoid", "tanh", "tanh")},
         ValueError,
-        "activations: expected 2 names (gates, candidate), got",
+        "activations: expected 2 activations (gates, candidate), got",
     ),
-    (xr.GRUCell, {"activations": "tanh"}, TypeError, "activations: expected 2 names"),
+    (xr.GRUCell, {"activations": "tanh"}, TypeError, "activations: expected 2 "),
     (
         xr.LSTM,
         {"activations": ("sigmoid", "gelu", "elu")},

@@ -214,6 +214,15 @@ def test_gate_of_another_activation_is_signed():
     assert low == -high
 
 
+def test_gates_are_signed_if_those_of_one_direction_are():
+    activations = ("sigmoid", "tanh", "relu", "tanh")
+    for chosen, is_signed in ((activations, True), (activations[:2] * 2, False)):
+        layer = xr.GRU(I, H, activations=chosen, bidirectional=True, seed=1)
+        _, cache = run(layer)
+        low, _ = axes_of(plot.gates(cache))["z_l0"].images[0].get_clim()
+        assert (low < 0) == is_signed
+
+
 def test_columns_of_a_row_have_one_scale():
     _, cache = run(xr.LSTM(I, H, num_layers=2, seed=1))
     axes = axes_of(plot.gates(cache))

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import exactrnn as xr
+from exactrnn._activations import PARAMETERS
 from exactrnn.cells import CELLS as TWINS
 from exactrnn.layers import RecurrentLayer, _layer_config
 
@@ -66,8 +67,30 @@ def part(H):
     return H // 2
 
 
+ACTIVATIONS = (
+    *PARAMETERS,
+    ("hard_sigmoid", 1 / 6, 0.5),  # torch's, and that of Keras 3
+    ("hard_sigmoid", -0.3, 0.4),  # falling
+    ("leaky_relu", 0.25),
+    ("leaky_relu", 0.0),
+    ("leaky_relu", 3.0),
+    ("elu", 0.5),
+    ("elu", 2.0),
+    ("elu", 0.0),
+    ("scaled_tanh", 1.7159, 2 / 3),
+    ("scaled_tanh", -1.5, 0.75),
+    ("thresholded_relu", 0.5),
+    ("thresholded_relu", 0.0),
+    ("affine", -0.5, 0.25),
+    ("affine", 0.0, 0.5),
+)
+"""Every activation, with the usual parameters and with others."""
+
 VARIANTS = {
     "rnn-relu": (xr.RNN, {"nonlinearity": "relu"}),
+    "rnn-relu-clip": (xr.RNN, {"nonlinearity": "relu", "clip": 0.7}),
+    "rnn-leaky_relu": (xr.RNN, {"nonlinearity": ("leaky_relu", 0.1)}),
+    "rnn-sigmoid-clip": (xr.RNN, {"nonlinearity": "sigmoid", "clip": 0.7}),
     "lstm-peepholes": lstm(peepholes="ifo"),
     "lstm-peephole-o": lstm(peepholes="o"),
     "lstm-cifg": lstm(coupled="input"),
@@ -80,6 +103,22 @@ VARIANTS = {
     "lstm-noaf": lstm(activations=("sigmoid", "tanh", "identity"), peepholes="ifo"),
     "lstm-hard": lstm(activations=("hard_sigmoid", "softsign", "relu")),
     "lstm-odd-activations": lstm(activations=("tanh", "sigmoid", "hard_sigmoid")),
+    "lstm-parameters": lstm(
+        activations=(
+            ("hard_sigmoid", 1 / 6, 0.5),
+            ("scaled_tanh", 1.7159, 2 / 3),
+            "elu",
+        )
+    ),
+    "lstm-falling": lstm(
+        activations=(
+            ("affine", -0.4, 0.5),
+            ("leaky_relu", 0.3),
+            ("scaled_tanh", -1, 1),
+        ),
+        clip=0.9,
+        peepholes="ifo",
+    ),
     "lstm-clip": lstm(clip=0.7),
     "lstm-fgr": lstm(full_gate_recurrence=True),
     "lstm-proj": lstm(proj_size=part),
@@ -104,6 +143,15 @@ VARIANTS = {
         xr.GRU,
         {"activations": ("softsign", "relu"), "clip": 0.7, "reset_after": False},
     ),
+    "gru-elu": (xr.GRU, {"activations": (("hard_sigmoid", 1 / 6), ("elu", 0.5))}),
+    "gru_before-softplus": (
+        xr.GRU,
+        {"activations": ("sigmoid", "softplus"), "clip": 2, "reset_after": False},
+    ),
+    "jordan-softplus-clip": (
+        xr.JordanRNN,
+        {"nonlinearity": "softplus", "output_nonlinearity": ("elu", 2), "clip": 0.7},
+    ),
     "jordan-wide": (
         xr.JordanRNN,
         {"output_size": lambda H: H + 3, "output_nonlinearity": "identity"},
@@ -116,6 +164,14 @@ VARIANTS = {
             "learn_leak": True,
             "nonlinearity": "relu",
         },
+    ),
+    "leaky-thresholded-clip": (
+        xr.LeakyRNN,
+        {"leak": 0.3, "nonlinearity": ("thresholded_relu", 0.25), "clip": 0.9},
+    ),
+    "clockwork-elu-clip": (
+        xr.ClockworkRNN,
+        {"periods": (1, 3), "module_sizes": None, "nonlinearity": "elu", "clip": 0.7},
     ),
     "clockwork-unordered": (
         xr.ClockworkRNN,

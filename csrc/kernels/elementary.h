@@ -1,13 +1,14 @@
-/* elementary.h - exp, log, tanh, sigmoid; the flush of tiny states (contract N4, N6).
+/* elementary.h - exp, expm1, log, softplus, tanh, sigmoid; the flush of tiny states
+ * (contract N4, N6).
  *
  * Each function is one fixed sequence of the operations of vec.h; the element type only
  * chooses coefficients and limits. No branches, and one division at most. Infinities
  * and NaN as C99's Annex F has them. Largest errors in ulp, measured over all 2^32
  * inputs by benchmarks/elementary_exhaustive.py, bounded by tests/test_elementary.py:
  *
- *                        exp    log    tanh   sigmoid
- *   float32              1.031  0.840  1.341  1.717
- *   float64 (sampled)    1.001  0.854  1.452  1.651
+ *                        exp    expm1  log    softplus  tanh   sigmoid
+ *   float32              1.031  @E32@  0.840  @S32@     1.341  1.717
+ *   float64 (sampled)    1.001  @E64@  0.854  @S64@     1.452  1.651
  *
  * Powers of e are taken at r = x - n*log(2), |r| <= log(2)/2, as 1 - v with
  *
@@ -77,19 +78,49 @@ XR_INLINE vec clamp(vec x, elem low, elem high)
     return vec_max(vec_set(low), vec_min(vec_set(high), x));
 }
 
+/* n and v with exp(x) = 2^n * (1 - v); x is neither infinite nor far out of range. */
+XR_INLINE vec exp_reduced(vec x, vec *n)
+{
+    const vec rounder = vec_set(ELEM_ROUNDER);
+    *n = vec_sub(vec_fma(x, vec_set(LOG2E), rounder), rounder);
+    vec r = vec_fma(*n, vec_set(LN2_HIGH), vec_neg(x));
+    r = vec_fma(*n, vec_set(LN2_LOW), r);
+    return exp_complement(r, r);
+}
+
+/* v * 2^n, where 2^n may lie outside the normal range: two factors, the first of them
+ * exact. */
+XR_INLINE vec scaled_by_pow2(vec v, vec n)
+{
+    const vec half = vec_rint(vec_mul(n, vec_set((elem)0.5)));
+    return vec_mul(vec_mul(v, vec_pow2(half)), vec_pow2(vec_sub(n, half)));
+}
+
+#define EXP_LOW XR_EITHER(-104.0f, -746.0) /* exp rounds to 0 from here down */
+#define EXP_HIGH XR_EITHER(89.0f, 710.0)   /* and to infinity from here up */
+
 /* exp(x). Any x: overflow to +inf, gradual underflow to +0.0, exp(+-0) = 1. */
 XR_INLINE vec vec_exp(vec x)
 {
-    const elem low = XR_EITHER(-104.0f, -746.0), high = XR_EITHER(89.0f, 710.0);
-    const vec rounder = vec_set(ELEM_ROUNDER);
-    x = clamp(x, low, high);
-    const vec n = vec_sub(vec_fma(x, vec_set(LOG2E), rounder), rounder);
-    vec r = vec_fma(n, vec_set(LN2_HIGH), vec_neg(x));
-    r = vec_fma(n, vec_set(LN2_LOW), r);
-    const vec power = vec_sub(vec_set(1), exp_complement(r, r));
-    /* 2^n may lie outside the normal range: two factors, the first of them exact. */
-    const vec half = vec_rint(vec_mul(n, vec_set((elem)0.5)));
-    return vec_mul(vec_mul(power, vec_pow2(half)), vec_pow2(vec_sub(n, half)));
+    vec n;
+    const vec v = exp_reduced(clamp(x, EXP_LOW, EXP_HIGH), &n);
+    return scaled_by_pow2(vec_sub(vec_set(1), v), n);
+}
+
+/* exp(x) - 1. Any x: expm1(+-0) = +-0, -1 from below. With p = 2^(n-1) it is twice
+ * (p - 1/2) - p*v: p is finite where 2^n is not. Up to `least`, where the result rounds
+ * to x, x is taken itself: half of a subnormal may not exist, its square is slow. */
+XR_INLINE vec vec_expm1(vec x)
+{
+    const elem least = XR_EITHER(0x1p-25f, 0x1p-54);
+    const elem low = XR_EITHER(-30.0f, -60.0); /* rounds to -1 from here down */
+    const vmask is_tiny = vec_lt(vec_abs(x), vec_set(least));
+    const vec a = vec_select(is_tiny, vec_set(1), x);
+    vec n;
+    const vec v = exp_reduced(clamp(a, low, EXP_HIGH), &n);
+    const vec p = vec_pow2(vec_sub(n, vec_set(1)));
+    const vec half = vec_fma(vec_neg(p), v, vec_sub(p, vec_set((elem)0.5)));
+    return vec_select(is_tiny, x, vec_add(half, half));
 }
 
 /* (log((1+s)/(1-s)) - 2s)/s^3 in s^2, for |s| <= 3 - 2*sqrt(2); the logarithm to
@@ -198,6 +229,47 @@ XR_INLINE vec vec_sigmoid(vec x)
     const vec lost = vec_sub(p, vec_sub(whole, vec_set(unit)));
     const vec v = exp_complement(r, vec_fma(lost, vec_set(-1 / unit), r));
     return vec_div(p, vec_fma(v, vec_set(-unit), whole));
+}
+
+/* log(1 + exp(x)). Any x: monotone, above 0 and above x but for rounding, gradual
+ * underflow. It is max(x, 0) + log(1 + e), e = exp(-|x|); the logarithm as in vec_log,
+ * with m = 1 + e or, where that exceeds sqrt(2), half of it. `rest` is what e and then
+ * f have lost by rounding: without it the error would exceed 2 ulp below 0. Above 0 the
+ * large terms, x and log(2), are added first, and `lost` is what their sum has lost:
+ * without it the function would not be monotone. */
+XR_INLINE vec vec_softplus(vec x)
+{
+    const elem *c = XR_TYPED(log_coefficients);
+    const vec zero = vec_zero(), one = vec_set(1), half = vec_set((elem)0.5);
+    vec n;
+    const vec v = exp_reduced(vec_max(vec_set(EXP_LOW), vec_neg(vec_abs(x))), &n);
+    const vec power = vec_sub(one, v);
+    const vec e = scaled_by_pow2(power, n);
+    vec rest = scaled_by_pow2(vec_sub(vec_sub(one, power), v), n);
+
+    const vmask is_high = vec_lt(vec_set(SQRT2 - 1), e);
+    const vec halved = vec_fma(e, half, vec_neg(half));
+    const vec missing = vec_fma(e, half, vec_neg(vec_add(halved, half)));
+    const vec f = vec_select(is_high, halved, e);
+    rest = vec_select(is_high, vec_fma(rest, half, missing), rest);
+
+    const vec s = vec_div(f, vec_add(f, vec_set(2)));
+    const vec z = vec_mul(s, s);
+    const vec series =
+        polynomial(z, vec_mul(z, z), c, XR_COUNT(XR_TYPED(log_coefficients)));
+    const vec R = vec_mul(z, series);
+    const vec half_square = vec_mul(vec_mul(f, half), f);
+    /* 1/(1 + f) = (1 - s)/(1 + s), near enough for so small a term. */
+    const vec steep = vec_fma(s, vec_fma(s, vec_set(2), vec_set(-2)), one);
+    const vec low = vec_select(is_high, vec_set(LN2_LOW), zero);
+    const vec small = vec_fma(s, vec_add(half_square, R), vec_fma(rest, steep, low));
+
+    const vec positive = vec_max(x, zero), ln2 = vec_set(LN2_HIGH);
+    const vec sum = vec_add(positive, ln2);
+    const vec large = vec_select(is_high, sum, positive);
+    const vec lost = vec_select(is_high, vec_sub(positive, vec_sub(sum, ln2)), zero);
+    const vec t = vec_sub(f, vec_sub(vec_sub(half_square, small), lost));
+    return vec_add(large, t);
 }
 
 /* v, or +0.0 where |v| < 2^-100 (f32), 2^-900 (f64). A NaN passes. */

@@ -187,7 +187,9 @@ static vec function_of(enum xr_function function, vec a, vec b, vec c)
 {
     switch (function) {
     case XR_EXP: return vec_exp(a);
+    case XR_EXPM1: return vec_expm1(a);
     case XR_LOG: return vec_log(a);
+    case XR_SOFTPLUS_OF: return vec_softplus(a);
     case XR_TANH_OF: return vec_tanh(a);
     case XR_SIGMOID_OF: return vec_sigmoid(a);
     case XR_FLUSH: return vec_flush(a);

@@ -32,7 +32,7 @@ enum { XR_GRID_DIMS = 6 };
 struct xr_grid_block {
     int N;
     int memory[XR_GRID_DIMS];
-    enum xr_activation activation[XR_GRID_DIMS]; /* α, without memory */
+    struct xr_nonlinearity activation[XR_GRID_DIMS]; /* α, without memory */
     int phase[XR_GRID_DIMS]; /* 0, or a number of its own from 1 on without gaps */
     int tanh_outside;        /* h' = tanh(o * m') instead of o * tanh(m') */
     ptrdiff_t H;

@@ -19,7 +19,7 @@ struct grid_forward_part {
     elem *const *sums; /* [4, Hp] in: sums, out: gates; without memory h_next */
     const elem *const *m_prev;
     elem *const *h_next, *const *m_next;
-    enum xr_activation activation;
+    struct xr_nonlinearity activation;
     int tanh_outside;
 };
 
@@ -30,13 +30,13 @@ struct grid_backward_part {
     elem *const *dh; /* gradient of h_next */
     elem *const *dm; /* in: of m_next, out: of m_prev */
     elem *const *da; /* [4, Hp], or [Hp] without memory */
-    enum xr_activation activation;
+    struct xr_nonlinearity activation;
     int tanh_outside;
 };
 
 static void grid_plain_forward(const struct grid_forward_part *part)
 {
-    const struct activation of = describe_activation(part->activation, 0);
+    const struct activation of = free_activation(part->activation);
     for (ptrdiff_t r = 0; r < part->rows; r++) {
         elem *h = part->h_next[r];
         for (ptrdiff_t u = part->begin; u < part->end; u += VEC_LANES) {
@@ -72,7 +72,7 @@ static void grid_lstm_forward(const struct grid_forward_part *part)
 
 static void grid_plain_backward(const struct grid_backward_part *part)
 {
-    const struct activation of = describe_activation(part->activation, 0);
+    const struct activation of = free_activation(part->activation);
     for (ptrdiff_t r = 0; r < part->rows; r++) {
         const elem *h = part->h_next[r];
         for (ptrdiff_t u = part->begin; u < part->end; u += VEC_LANES) {

@@ -81,6 +81,14 @@ struct lane {
     const void **pointers;
 };
 
+/* The layer of the lane's direction, whose activations may be its own. */
+static const struct xr_layer *own_layer(const struct lane *lane)
+{
+    const struct xr_problem *problem = lane->run->problem;
+    const int is_second = lane->direction == 1 && problem->second != NULL;
+    return is_second ? problem->second : problem->layer;
+}
+
 static ptrdiff_t length_of(const struct run *run, ptrdiff_t b)
 {
     const int64_t *lengths = run->problem->lengths;

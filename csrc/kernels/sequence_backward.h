@@ -98,7 +98,7 @@ static struct backward_frame make_backward_frame(const struct lane *lane)
         .block = {.Hp = run->Hp,
                   .vectors = (const elem *)forward + forward->vectors,
                   .truncated = run->problem->truncated,
-                  .layer = run->layer,
+                  .layer = own_layer(lane),
                   .info = run->info},
         .sums = (const elem **)lane->pointers,
         .lower = (const elem **)lane->pointers + rows,

@@ -188,7 +188,7 @@ static struct forward_frame make_forward_frame(const struct lane *lane)
         .block = {.Hp = run->Hp,
                   .vectors = (const elem *)lane->pack + lane->pack->vectors,
                   .keep = sums_go_to_cache(run->problem),
-                  .layer = run->layer,
+                  .layer = own_layer(lane),
                   .info = run->info},
     };
     frame.sums = (elem **)next_free;

@@ -1,10 +1,10 @@
 """Arithmetic of the numerics contract in NumPy: the same bits as the kernels.
 
 The twin of ``csrc/kernels/vec.h`` (the vocabulary), of ``csrc/kernels/elementary.h``
-(`exp`, `log`, `tanh`, `sigmoid`, `flush`) and of the sums of products, line by line and
-in the same letters; one file, because each part leans on the one before.  The dtype,
-float32 or float64, is that of the arrays given; Python numbers take it on.  No function
-warns, whatever it is given.
+(`exp`, `expm1`, `log`, `softplus`, `tanh`, `sigmoid`, `flush`) and of the sums of
+products, line by line and in the same letters; one file, because each part leans on the
+one before.  The dtype, float32 or float64, is that of the arrays given; Python numbers
+take it on.  No function warns, whatever it is given.
 
 Only what NumPy itself reproduces everywhere is used: elementwise ``+ - * /``, ``sqrt``,
 ``rint`` and ``abs``, comparisons, ``where``, casts and integer views.  There is no fma
@@ -49,6 +49,8 @@ class _Format:
     sqrt2: float
     exp_coefficients: tuple[float, ...]
     exp_limits: tuple[float, float]
+    expm1_least: float
+    expm1_low: float
     log_coefficients: tuple[float, ...]
     tanh_coefficients: tuple[float, ...]
     tanh_limits: tuple[float, float]
@@ -79,6 +81,8 @@ _F32 = _Format(
         "-0x1.fffffap-2 0x1.555492p-3 -0x1.555a26p-5 0x1.123982p-7 -0x1.694cb2p-10"
     ),
     exp_limits=(-104.0, 89.0),
+    expm1_least=2.0**-25,
+    expm1_low=-30.0,
     log_coefficients=_hex("0x1.555554p-1 0x1.999bd4p-2 0x1.23f1ap-2 0x1.ec1e46p-3"),
     tanh_coefficients=_hex(
         "-0x1.55554ap-2 0x1.110dp-3 -0x1.b92358p-5 0x1.5918a4p-6 -0x1.9a79bap-8"
@@ -106,6 +110,8 @@ _F64 = _Format(
         " 0x1.ad931687b5e45p-26"
     ),
     exp_limits=(-746.0, 710.0),
+    expm1_least=2.0**-54,
+    expm1_low=-60.0,
     log_coefficients=_hex(
         "0x1.5555555555592p-1 0x1.999999997ff68p-2 0x1.24924941dae8ap-2"
         " 0x1.c71c521a6f892p-3 0x1.74663b910efb1p-3 0x1.39a20d7dc4b5fp-3"
@@ -421,6 +427,21 @@ def clamp(x: Array, low: float, high: float) -> Array:
     return _max(low, _min(high, x))
 
 
+def _exp_reduced(x: Array) -> tuple[Array, Array]:
+    """``n`` and ``v`` with ``exp(x) == 2**n * (1 - v)``."""
+    of = _format(x)
+    n = fma(x, of.log2e, of.rounder) - of.rounder
+    r = fma(n, of.ln2_high, -x)
+    r = fma(n, of.ln2_low, r)
+    return n, _exp_complement(r, r)
+
+
+def _scaled_by_pow2(v: Array, n: Array) -> Array:
+    """``v * 2**n``, where 2^n may lie outside the normal range."""
+    half = np.rint(n * 0.5)
+    return v * _pow2(half) * _pow2(n - half)
+
+
 @_quiet
 def exp(x: Array) -> Array:
     """Return ``exp(x)`` to 1.1 ulp.
@@ -440,15 +461,37 @@ def exp(x: Array) -> Array:
     >>> exp(np.array([0.0, -np.inf, np.inf]))
     array([ 1.,  0., inf])
     """
+    n, v = _exp_reduced(clamp(np.asarray(x), *_format(x).exp_limits))
+    return _scaled_by_pow2(1 - v, n)
+
+
+@_quiet
+def expm1(x: Array) -> Array:
+    """Return ``exp(x) - 1`` to 1.5 ulp; monotone, -1 at least.
+
+    Parameters
+    ----------
+    x : Array
+        Any float32 or float64 numbers, of any shape.
+
+    Returns
+    -------
+    Array
+        Of the shape and dtype of `x`.  Zeros keep their sign.
+
+    Examples
+    --------
+    >>> expm1(np.array([-np.inf, -0.0, 1e-20, np.inf]))
+    array([-1.e+00, -0.e+00,  1.e-20,     inf])
+    """
     of = _format(x)
-    rounder = of.rounder
-    x = clamp(np.asarray(x), *of.exp_limits)
-    n = fma(x, of.log2e, rounder) - rounder
-    r = fma(n, of.ln2_high, -x)
-    r = fma(n, of.ln2_low, r)
-    power = 1 - _exp_complement(r, r)
-    half = np.rint(n * 0.5)
-    return power * _pow2(half) * _pow2(n - half)
+    x = np.asarray(x)
+    is_tiny = np.abs(x) < of.expm1_least
+    a = np.where(is_tiny, of.dtype(1), x)
+    n, v = _exp_reduced(clamp(a, of.expm1_low, of.exp_limits[1]))
+    p = _pow2(n - 1)
+    half = fma(-p, v, p - 0.5)
+    return np.where(is_tiny, x, half + half)
 
 
 @_quiet
@@ -566,6 +609,55 @@ def sigmoid(x: Array) -> Array:
     lost = p - (whole - unit)
     v = _exp_complement(r, fma(lost, -1 / unit, r))
     return p / fma(v, -unit, whole)
+
+
+@_quiet
+def softplus(x: Array) -> Array:
+    """Return ``log(1 + exp(x))`` to 1 ulp; monotone, at least 0.
+
+    Parameters
+    ----------
+    x : Array
+        Any float32 or float64 numbers, of any shape.
+
+    Returns
+    -------
+    Array
+        Of the shape and dtype of `x`.
+
+    Examples
+    --------
+    >>> softplus(np.array([-np.inf, 0.0, 50.0]))
+    array([ 0.        ,  0.69314718, 50.        ])
+    """
+    of = _format(x)
+    x = np.asarray(x)
+    n, v = _exp_reduced(_max(of.exp_limits[0], -np.abs(x)))
+    power = 1 - v
+    e = _scaled_by_pow2(power, n)
+    rest = _scaled_by_pow2((1 - power) - v, n)
+
+    is_high = e > of.sqrt2 - 1
+    halved = fma(e, 0.5, -0.5)
+    missing = fma(e, 0.5, -(halved + 0.5))
+    f = np.where(is_high, halved, e)
+    rest = np.where(is_high, fma(rest, 0.5, missing), rest)
+
+    s = f / (f + 2)
+    z = s * s
+    R = z * _polynomial(z, z * z, of.log_coefficients)
+    half_square = f * 0.5 * f
+    steep = fma(s, fma(s, 2, -2), 1)
+    low = np.where(is_high, of.dtype(of.ln2_low), of.dtype(0))
+    small = fma(s, half_square + R, fma(rest, steep, low))
+
+    positive, ln2 = np.where(x > 0, x, of.dtype(0)), of.dtype(of.ln2_high)
+    total = positive + ln2
+    large = np.where(is_high, total, positive)
+    lost = np.where(is_high, positive - (total - ln2), of.dtype(0))
+    t = f - ((half_square - small) - lost)
+    result: Array = large + t
+    return result
 
 
 @_quiet

@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrnn import _core, _leak
+from exactrnn._activations import Activation
 from exactrnn._checks import Array, FloatType, check_weight
 from exactrnn._limits import check_weights
 from exactrnn._locks import cached_property
@@ -89,17 +90,19 @@ class Config:
     """Sizes and options, all checked; `suffixed` tells a layer from a single cell.
 
     `options` is what the kernels are told; `given` are the arguments that only this
-    class has, checked and made plain. `bottom` is the cell of the first layer, with
-    its options, where it is another than that of the upper ones. `leak` and `phase`
-    are for leaky and clockwork layers alone.
+    class has, checked and made plain. `directed` tells whether `activations` are those
+    of the forward direction and then those of the reverse one. `bottom` is the cell of
+    the first layer, with its options, where it is another than that of the upper ones.
+    `leak` and `phase` are for leaky and clockwork layers alone.
     """
 
     cell: str
-    activations: tuple[str, ...]
+    activations: tuple[Activation, ...]
     input_size: int
     hidden_size: int
     bias: bool
     dtype: FloatType
+    directed: bool = False
     clip: float | None = None
     num_layers: int = 1
     bidirectional: bool = False
@@ -163,6 +166,12 @@ class Config:
     def input_size_of(self, layer: int) -> int:
         """Return I of one layer: the output of the layer below but for the first."""
         return self.directions * self.output_size if layer else self.input_size
+
+    def activations_of(self, direction: int) -> tuple[Activation, ...]:
+        """Return the activations of one direction."""
+        count = len(self.activations) // (1 + self.directed)
+        first = count * direction if self.directed else 0
+        return self.activations[first : first + count]
 
     # What each layer of the stack runs
 

@@ -17,9 +17,13 @@ cdef extern from "exactrnn.h" nogil:
     enum xr_dtype: XR_F32, XR_F64
     enum xr_activation:
         XR_TANH, XR_RELU, XR_SIGMOID, XR_HARD_SIGMOID, XR_SOFTSIGN, XR_IDENTITY
+        XR_LEAKY_RELU, XR_ELU, XR_SOFTPLUS, XR_SCALED_TANH, XR_THRESHOLDED_RELU
+        XR_AFFINE
     enum xr_coupled: XR_NOT_COUPLED, XR_COUPLED_INPUT, XR_COUPLED_FORGET
     enum xr_matrix: XR_HH, XR_HR
-    enum xr_function: XR_EXP, XR_LOG, XR_TANH_OF, XR_SIGMOID_OF, XR_FLUSH, XR_FMA
+    enum xr_function:
+        XR_EXP, XR_EXPM1, XR_LOG, XR_SOFTPLUS_OF, XR_TANH_OF, XR_SIGMOID_OF, XR_FLUSH
+        XR_FMA
 
     struct xr_sum:
         const char *name
@@ -44,11 +48,15 @@ cdef extern from "exactrnn.h" nogil:
     struct xr_engine:
         pass
 
+    struct xr_nonlinearity:
+        xr_activation kind
+        double alpha, beta
+
     struct xr_layer:
         const xr_engine *engine
         int cell
         ptrdiff_t I, H, O
-        xr_activation activation[3]
+        xr_nonlinearity activation[3]
         double clip
         xr_options options
         ptrdiff_t modules
@@ -86,6 +94,7 @@ cdef extern from "exactrnn.h" nogil:
 
     struct xr_problem:
         const xr_layer *layer
+        const xr_layer *second
         int directions, threads, reverse
         ptrdiff_t T, B
         const int64_t *lengths
@@ -218,7 +227,7 @@ cdef extern from "kernels/grid.h" nogil:
     struct xr_grid_block:
         int N
         int memory[XR_GRID_DIMS]
-        xr_activation activation[XR_GRID_DIMS]
+        xr_nonlinearity activation[XR_GRID_DIMS]
         int phase[XR_GRID_DIMS]
         int tanh_outside
         ptrdiff_t H

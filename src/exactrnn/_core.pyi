@@ -61,7 +61,7 @@ def pack(
     dtype: str,
     cell: str,
     weights: tuple[Array | None, ...],
-    activations: tuple[str, ...],
+    activations: tuple[tuple[str, float, float], ...],
     clip: float | None,
     options: Mapping[str, Any] | None,
     backward: bool,
@@ -154,13 +154,13 @@ class GridBlock:
     @property
     def dtype(self) -> str: ...
     @property
-    def kinds(self) -> tuple[str, ...]: ...
+    def kinds(self) -> tuple[str | tuple[str, float, float], ...]: ...
     def __init__(
         self,
         isa: str,
         dtype: str,
         hidden_size: int,
-        kinds: tuple[str, ...],
+        kinds: tuple[str | tuple[str, float, float], ...],
         phases: tuple[int, ...],
         tanh_outside: bool,
     ) -> None: ...

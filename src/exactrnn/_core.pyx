@@ -122,14 +122,25 @@ include "_core_stop.pxi"
 _ACTIVATIONS = {
     "tanh": XR_TANH, "relu": XR_RELU, "sigmoid": XR_SIGMOID,
     "hard_sigmoid": XR_HARD_SIGMOID, "softsign": XR_SOFTSIGN, "identity": XR_IDENTITY,
+    "leaky_relu": XR_LEAKY_RELU, "elu": XR_ELU, "softplus": XR_SOFTPLUS,
+    "scaled_tanh": XR_SCALED_TANH, "thresholded_relu": XR_THRESHOLDED_RELU,
+    "affine": XR_AFFINE,
 }
+
+
+cdef xr_nonlinearity _nonlinearity(tuple activation) except *:
+    """From (name, alpha, beta), 0 for what the function has not."""
+    name, alpha, beta = activation
+    return xr_nonlinearity(_ACTIVATIONS[name], alpha, beta)
+
+
 _GATES = {"i": XR_GATE_I, "f": XR_GATE_F, "o": XR_GATE_O}
 _COUPLED = {
     None: XR_NOT_COUPLED, "input": XR_COUPLED_INPUT, "forget": XR_COUPLED_FORGET,
 }
 _FUNCTIONS = {
-    "exp": XR_EXP, "log": XR_LOG, "tanh": XR_TANH_OF, "sigmoid": XR_SIGMOID_OF,
-    "flush": XR_FLUSH,
+    "exp": XR_EXP, "expm1": XR_EXPM1, "log": XR_LOG, "softplus": XR_SOFTPLUS_OF,
+    "tanh": XR_TANH_OF, "sigmoid": XR_SIGMOID_OF, "flush": XR_FLUSH,
 }
 
 
@@ -288,14 +299,17 @@ cdef class Packed:
 
 def pack(str isa, str dtype, str cell, tuple weights, tuple activations, clip,
          options, bint backward):
-    """Pack weights (w_ih, w_hh, b_ih, b_hh, w_hr, b_hr, vectors, w_gates) or None."""
+    """Pack weights (w_ih, w_hh, b_ih, b_hh, w_hr, b_hr, vectors, w_gates) or None.
+
+    `activations` are as `_nonlinearity` takes them.
+    """
     cdef Packed packed = Packed.__new__(Packed)
     packed.isa, packed.dtype, packed.cell = isa, dtype, cell
     packed.kind = _dtype_of(dtype)
     packed.layer.engine = _engine_of(isa, packed.kind)
     packed.layer.clip = 0.0 if clip is None else clip
-    for index, name in enumerate(activations):
-        packed.layer.activation[index] = _ACTIVATIONS[name]
+    for index, activation in enumerate(activations):
+        packed.layer.activation[index] = _nonlinearity(activation)
     cdef Py_ssize_t itemsize = _itemsize(packed.kind)
     views = [None if a is None else _View(a, itemsize, False) for a in weights]
     cdef _View w_ih = views[0]
@@ -334,6 +348,8 @@ cdef class _Call:
         self.alive = [packs]
         self.itemsize = _itemsize(packed.kind)
         self.problem.layer = &packed.layer
+        if len(packs) == 2:
+            self.problem.second = &(<Packed> packs[1]).layer
         self.problem.directions = len(packs)
         self.problem.threads = threads
         self.problem.T, self.problem.B = T, B

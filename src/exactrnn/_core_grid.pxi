@@ -32,7 +32,7 @@ cdef class GridBlock:
         for k in range(self.block.N):
             self.block.memory[k] = kinds[k] == "lstm"
             if not self.block.memory[k]:
-                self.block.activation[k] = _ACTIVATIONS[kinds[k]]
+                self.block.activation[k] = _nonlinearity(kinds[k])
             self.block.phase[k] = phases[k]
         self.block.tanh_outside = tanh_outside
         self.block.H = hidden_size

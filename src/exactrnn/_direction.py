@@ -27,6 +27,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from exactrnn._activations import Activation
 from exactrnn._locks import cached_property
 from exactrnn.cells._cell import Array, Cell, Options, Sum
 
@@ -121,8 +122,8 @@ class Direction:
         From ``exactrnn.cells.CELLS``, adapted to the options.
     weights : Weights
         All of one dtype.
-    activations : tuple of str
-        As in ``cell.activations``.
+    activations : tuple of str or tuple
+        One for each of ``cell.activations``.
     reverse : bool
         Whether time runs from each row's last step to its first.
     clip : float, optional
@@ -133,7 +134,7 @@ class Direction:
 
     cell: Cell
     weights: Weights
-    activations: tuple[str, ...]
+    activations: tuple[Activation, ...]
     reverse: bool = False
     clip: float | None = None
     options: Options = field(default_factory=dict)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 import numpy as np
 
 from exactrnn import _checks, _core, engine
+from exactrnn._activations import with_parameters
 from exactrnn._checks import Array, Lengths
 from exactrnn._dropout import Masks
 from exactrnn._grid_config import OUTPUTS, GridConfig
@@ -56,7 +57,10 @@ class GridStore(ParameterStore):
             isa,
             config.dtype.name,
             config.hidden_size,
-            config.kinds,
+            tuple(
+                kind if kind == "lstm" else with_parameters(kind)
+                for kind in config.kinds
+            ),
             config.phases,
             config.output == OUTPUTS[0],
         )

@@ -12,10 +12,11 @@ from typing import TypeAlias, cast
 import numpy as np
 
 from exactrnn import _checks, _core, _option_checks
-from exactrnn._checks import Array, Lengths
+from exactrnn._activations import Activation
+from exactrnn._checks import Array, FloatType, Lengths
 from exactrnn._config import Init
 from exactrnn._grid import Pair
-from exactrnn._grid_config import KINDS, OUTPUTS, GridConfig
+from exactrnn._grid_config import OUTPUTS, GridConfig
 from exactrnn._limits import quote, shorten
 
 Sizes: TypeAlias = tuple[int | None, ...]
@@ -42,14 +43,20 @@ def check_items(name: str, value: object, count: int) -> Sequence[object]:
     return value
 
 
-def check_kinds(value: object, dims: int) -> tuple[str, ...]:
+def check_kinds(value: object, dims: int, dtype: FloatType) -> tuple[Activation, ...]:
     """Return the kind of each dimension; a single one is for all."""
+    is_one = isinstance(value, tuple | list) and _option_checks.is_one_activation(value)
     given = (
-        [value] * dims if isinstance(value, str) else check_items("kinds", value, dims)
+        [value] * dims
+        if isinstance(value, str) or is_one
+        else check_items("kinds", value, dims)
     )
-    return tuple(
-        _checks.check_choice(f"kinds[{k}]", kind, KINDS) for k, kind in enumerate(given)
-    )
+    return tuple(check_kind(f"kinds[{k}]", kind, dtype) for k, kind in enumerate(given))
+
+
+def check_kind(name: str, value: object, dtype: FloatType) -> Activation:
+    """Return what a dimension is: "lstm", or its activation without memory."""
+    return _option_checks.check_activation(name, value, dtype, ("lstm",))
 
 
 def check_dimension(name: str, value: object, dims: int) -> int:
@@ -117,7 +124,7 @@ def check_shared(value: object, sizes: Sizes) -> tuple[bool, ...]:
     return shared
 
 
-def check_tied(value: object, kinds: tuple[str, ...]) -> bool:
+def check_tied(value: object, kinds: tuple[Activation, ...]) -> bool:
     """Return whether all dimensions of a block have the same weights."""
     tied = _checks.check_flag("tied", value)
     memory = [kind == "lstm" for kind in kinds]
@@ -129,14 +136,14 @@ def check_tied(value: object, kinds: tuple[str, ...]) -> bool:
     return tied
 
 
-def check_init(value: object, kinds: tuple[str, ...], bias: bool) -> Init:
+def check_init(value: object, kinds: tuple[Activation, ...], bias: bool) -> Init:
     """Return how first weights are drawn: a rule of gated cells, none of a paper."""
     cell = "gru" if "lstm" in kinds else "jordan"
     return _option_checks.check_init(value, cell, bias)
 
 
 def check_forget_bias(
-    value: object, kinds: tuple[str, ...], init: Init, bias: bool
+    value: object, kinds: tuple[Activation, ...], init: Init, bias: bool
 ) -> float | None:
     """Return the first bias of the forget gates, None for one like the others."""
     return _option_checks.check_forget_bias(

@@ -15,13 +15,12 @@ from math import prod
 from typing import Any, cast
 
 from exactrnn import _checks
-from exactrnn._activations import ACTIVATIONS
+from exactrnn._activations import Activation
 from exactrnn._checks import Array, FloatType
 from exactrnn._config import Init, Weight
 from exactrnn._limits import check_weights
 from exactrnn._locks import cached_property
 
-KINDS = ("lstm", *ACTIVATIONS)
 OUTPUTS = ("tanh(o*m)", "o*tanh(m)")
 GATES = ("i", "f", "g", "o")
 
@@ -36,7 +35,7 @@ class GridConfig:
 
     input_sizes: tuple[int | None, ...]
     hidden_size: int
-    kinds: tuple[str, ...]
+    kinds: tuple[Activation, ...]
     priority: tuple[int, ...]
     output: str
     sizes: tuple[int | None, ...]

@@ -37,7 +37,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrnn._activations import activate, slope
+from exactrnn._activations import Activation, activate, slope
 from exactrnn._arith import chain, flush, fma, long_sum, sigmoid, tanh
 
 Array: TypeAlias = NDArray[np.floating[Any]]
@@ -54,7 +54,7 @@ class Grid:
 
     Parameters
     ----------
-    kinds : tuple of str
+    kinds : tuple of str or tuple
         ``"lstm"``, or the activation of a dimension without memory.
     phases : tuple of int
         0, or the place among the priority dimensions, from 1.
@@ -70,7 +70,7 @@ class Grid:
         Integers [B, N], 0 to n_k; all by default.
     """
 
-    kinds: tuple[str, ...]
+    kinds: tuple[Activation, ...]
     phases: tuple[int, ...]
     tanh_outside: bool
     weights: Sequence[Sequence[Weights]]

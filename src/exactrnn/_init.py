@@ -111,7 +111,7 @@ def _check_rule(config: Config) -> None:
 
 
 def _is_irnn(config: Config) -> bool:
-    return config.cell == "rnn" and config.activations == ("relu",)
+    return config.cell == "rnn" and set(config.activations) == {"relu"}
 
 
 # Weights

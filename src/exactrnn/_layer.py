@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Generic, cast
 
 from exactrnn import _checks, _episodes, _option_checks, _states
+from exactrnn._activations import Activation
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._config import Config
 from exactrnn._module import Cache, D, Gradients, Module, S
@@ -18,7 +19,10 @@ from exactrnn.stream import Stream
 
 
 def layer_config(
-    cell: str, activations: tuple[str, ...], arguments: Mapping[str, object], **own: Any
+    cell: str,
+    activations: tuple[Activation, ...],
+    arguments: Mapping[str, object],
+    **own: Any,
 ) -> Config:
     """Check the arguments that all layers share; `own` are fields of one class."""
     bias = _checks.check_flag("bias", arguments["bias"])

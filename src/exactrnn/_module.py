@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrnn import _checks, _episodes, _init, _leak
+from exactrnn._activations import Activation
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths
 from exactrnn._config import Config, Init
 from exactrnn._stack import Run, Stack
@@ -166,7 +167,7 @@ class Module(Generic[S]):
     """
 
     cell: str
-    activations: tuple[str, ...]
+    activations: tuple[Activation, ...]
     input_size: int
     hidden_size: int
     output_size: int

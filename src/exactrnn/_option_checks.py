@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from exactrnn import _core
+from exactrnn._activations import ACTIVATIONS, PARAMETERS, Activation
 from exactrnn._checks import (
     FloatType,
     as_float,
@@ -24,7 +25,6 @@ from exactrnn._checks import (
 )
 from exactrnn._limits import quote
 
-ACTIVATIONS = ("sigmoid", "hard_sigmoid", "tanh", "relu", "softsign", "identity")
 GATES = "ifo"
 COUPLED_AWAY = {"input": "f", "forget": "i"}
 """The gate that is 1 minus the one named."""
@@ -60,16 +60,96 @@ def _rounded(value: float, dtype: FloatType) -> float:
         return float(dtype.type(value))
 
 
-def check_activations(value: object, uses: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of the activations, one for each of `uses`."""
-    wanted = f"{len(uses)} names ({', '.join(uses)})"
+# Activations
+
+
+def is_one_activation(value: object) -> bool:
+    """Tell one activation, ("elu", 0.5), from a sequence of them: by the numbers."""
+    if not isinstance(value, tuple | list):
+        return True
+    return len(value) > 1 and not isinstance(value[1], str | tuple | list)
+
+
+def check_activation(
+    name: str, value: object, dtype: FloatType, others: tuple[str, ...] = ()
+) -> Activation:
+    """Return an activation: its name alone where its parameters are the usual ones.
+
+    `others` are names that may stand in its place.
+    """
+    choices = (*others, *ACTIVATIONS)
+    if not isinstance(value, tuple | list) or not value:
+        return check_choice(name, value, choices)
+    kind = check_choice(f"{name}[0]", value[0], choices)
+    given, usual = value[1:], PARAMETERS.get(kind, ())
+    if len(given) > len(usual):
+        letters = "".join(f", {letter}" for letter in ("alpha", "beta")[: len(usual)])
+        form = f"({kind!r}{letters})" if usual else f"{kind!r}, which has no parameters"
+        raise ValueError(f"{name}: expected {form}, got {quote(value)}")
+    numbers = [
+        _check_parameter(f"{name}[{k}]", number, dtype)
+        for k, number in enumerate(given, 1)
+    ]
+    alpha, beta, *_ = (*numbers, *usual[len(numbers) :], 0.0, 0.0)
+    _check_alpha(name, kind, alpha, dtype)
+    found = (alpha, beta)[: len(usual)]
+    if found == usual:
+        return kind
+    return (kind, alpha, beta) if len(usual) == 2 else (kind, alpha)
+
+
+def _check_parameter(name: str, value: object, dtype: FloatType) -> float:
+    """Return a parameter of an activation as a float."""
+    number = check_number(name, value, f"a finite number of {dtype}")
+    if not math.isfinite(_rounded(number, dtype)):
+        raise ValueError(f"{name}: expected a finite number of {dtype}, got {number}")
+    return number
+
+
+def _check_alpha(name: str, kind: str, alpha: float, dtype: FloatType) -> None:
+    """Raise for an α with which the value would not tell the slope."""
+    reason = "else its value would not tell its slope, and a layer keeps the value"
+    if kind in ("leaky_relu", "elu", "thresholded_relu") and alpha < 0:
+        raise ValueError(f"{name}: expected alpha >= 0 ({reason}), got {alpha}")
+    if kind == "scaled_tanh" and _rounded(alpha, dtype) == 0:
+        raise ValueError(f"{name}: expected alpha other than 0 ({reason}), got {alpha}")
+
+
+def check_activations(
+    value: object, uses: Sequence[str], dtype: FloatType, bidirectional: bool = False
+) -> tuple[Activation, ...]:
+    """Return the activations: one for each of `uses`, or for those of both directions.
+
+    In ONNX's order: first all of the forward direction, then all of the other.
+    """
+    wanted = f"{len(uses)} activations ({', '.join(uses)})"
+    if bidirectional:
+        wanted += f" or {2 * len(uses)}, those of the reverse direction last"
     if not isinstance(value, tuple | list):
         raise TypeError(f"activations: expected {wanted}, got {describe(value)}")
-    if len(value) != len(uses):
+    if len(value) not in (len(uses), len(uses) * (1 + bidirectional)):
         raise ValueError(f"activations: expected {wanted}, got {quote(value)}")
     return tuple(
-        check_choice(f"activations[{index}]", name, ACTIVATIONS)
-        for index, name in enumerate(value)
+        check_activation(f"activations[{index}]", item, dtype)
+        for index, item in enumerate(value)
+    )
+
+
+def check_nonlinearity(
+    name: str, value: object, dtype: FloatType, bidirectional: bool
+) -> tuple[Activation, ...]:
+    """Return the activation of both directions, or that of each."""
+    if not isinstance(value, tuple | list) or len(value) == 1:
+        return (check_activation(name, value, dtype),)
+    if is_one_activation(value):
+        return (check_activation(name, value, dtype),)
+    if len(value) != 2 or not bidirectional:
+        wanted = "an activation, such as 'tanh' or ('leaky_relu', 0.1)"
+        wanted += ", or two, of each direction" if bidirectional else ""
+        raise ValueError(f"{name}: expected {wanted}, got {quote(value)}")
+    return tuple(
+        check_activation(f"{name}[{direction}]", item, dtype)
+        for direction, item in enumerate(value)
     )
 
 

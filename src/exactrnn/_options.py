@@ -1,4 +1,4 @@
-"""From the options of LSTM and GRU to what the kernels are told.
+"""From the options of LSTM, GRU and simple networks to what the kernels are told.
 
 Layers and single cells have the same options; here they are checked, in the order in
 which one depends on another, and become fields of a `Config`.
@@ -54,6 +54,32 @@ def gru_fields(arguments: Mapping[str, object]) -> dict[str, Any]:
     }
 
 
+def simple_fields(
+    arguments: Mapping[str, object], names: tuple[str, ...] = ("nonlinearity",)
+) -> dict[str, Any]:
+    """Return what the nonlinearities of these names and the clip are in a config."""
+    dtype = _checks.check_dtype(arguments["dtype"])
+    both = _is_bidirectional(arguments)
+    chosen = {
+        name: _option_checks.check_nonlinearity(name, arguments[name], dtype, both)
+        for name in names
+    }
+    directed = any(len(found) == 2 for found in chosen.values())
+    return {
+        "activations": tuple(
+            found[min(direction, len(found) - 1)]
+            for direction in range(1 + directed)
+            for found in chosen.values()
+        ),
+        "directed": directed,
+        "clip": _option_checks.check_clip(arguments["clip"], dtype),
+        "given": {
+            name: found[0] if len(found) == 1 else found
+            for name, found in chosen.items()
+        },
+    }
+
+
 def forget_bias(
     arguments: Mapping[str, object], *, has_forget: bool = True
 ) -> float | None:
@@ -68,7 +94,17 @@ def forget_bias(
 
 def _common(arguments: Mapping[str, object], uses: tuple[str, ...]) -> dict[str, Any]:
     dtype = _checks.check_dtype(arguments["dtype"])
+    both = _is_bidirectional(arguments)
+    wanted = arguments["activations"]
+    chosen = _option_checks.check_activations(wanted, uses, dtype, both)
     return {
-        "activations": _option_checks.check_activations(arguments["activations"], uses),
+        "activations": chosen,
+        "directed": len(chosen) > len(uses),
         "clip": _option_checks.check_clip(arguments["clip"], dtype),
     }
+
+
+def _is_bidirectional(arguments: Mapping[str, object]) -> bool:
+    """Return what a layer was told; a single cell has one direction."""
+    wanted = arguments.get("bidirectional", False)
+    return _checks.check_flag("bidirectional", wanted)

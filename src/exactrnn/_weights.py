@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from exactrnn import _core
+from exactrnn._activations import with_parameters
 from exactrnn._checks import Array
 from exactrnn._config import Config
 from exactrnn._locks import make_lock
@@ -193,7 +194,7 @@ class ParameterStore:
             config.dtype.name,
             config.cell_of(layer),
             config.engine_weights(self._weights, layer, direction),
-            config.activations,
+            tuple(map(with_parameters, config.activations_of(direction))),
             config.clip,
             dict(config.options_of(layer)),
             backward,

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from exactrnn import _checks, _option_checks
+from exactrnn._activations import Activation
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._config import Config, Init
 from exactrnn._module import Cache, Gradients, Module, S
-from exactrnn._options import gru_fields, lstm_fields
+from exactrnn._options import gru_fields, lstm_fields, simple_fields
 from exactrnn._stack import Call
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell", "RecurrentCell"]
@@ -140,7 +141,10 @@ class RecurrentCell(Module[S]):
 
 
 def _cell_config(
-    cell: str, activations: tuple[str, ...], arguments: Mapping[str, object], **own: Any
+    cell: str,
+    activations: tuple[Activation, ...],
+    arguments: Mapping[str, object],
+    **own: Any,
 ) -> Config:
     """Check the arguments that all cells share; `own` are fields of one class."""
     bias = _checks.check_flag("bias", arguments["bias"])
@@ -168,8 +172,10 @@ class RNNCell(RecurrentCell[Array]):
         H, hidden units.
     bias : bool
         Whether there are biases.
-    nonlinearity : {"tanh", "relu"}
-        The function of the units.
+    nonlinearity : str or tuple
+        The function of the units, as in `RNN` of one direction.
+    clip : float, optional
+        As in `RNN`.
     init : {"uniform", "orthogonal", "glorot", "paper"}
         How first weights are drawn, as in `RNN`.
     dtype : {"float32", "float64"}
@@ -195,7 +201,7 @@ class RNNCell(RecurrentCell[Array]):
     (2, 4)
     """
 
-    nonlinearity: str
+    nonlinearity: Activation
 
     def __init__(
         self,
@@ -203,7 +209,8 @@ class RNNCell(RecurrentCell[Array]):
         hidden_size: int,
         *,
         bias: bool = True,
-        nonlinearity: str = "tanh",
+        nonlinearity: Activation = "tanh",
+        clip: float | None = None,
         init: Init = "uniform",
         dtype: object = "float32",
         seed: int | None = None,
@@ -213,6 +220,7 @@ class RNNCell(RecurrentCell[Array]):
             "hidden_size": hidden_size,
             "bias": bias,
             "nonlinearity": nonlinearity,
+            "clip": clip,
             "init": init,
             "dtype": dtype,
         }
@@ -220,9 +228,7 @@ class RNNCell(RecurrentCell[Array]):
 
     @classmethod
     def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        wanted = arguments["nonlinearity"]
-        chosen = _checks.check_choice("nonlinearity", wanted, ("tanh", "relu"))
-        return _cell_config("rnn", (chosen,), arguments)
+        return _cell_config("rnn", arguments=arguments, **simple_fields(arguments))
 
 
 class LSTMCell(RecurrentCell[tuple[Array, ...]]):
@@ -284,7 +290,7 @@ class LSTMCell(RecurrentCell[tuple[Array, ...]]):
         peepholes: str = "",
         coupled: str | None = None,
         omit: str = "",
-        activations: tuple[str, str, str] = ("sigmoid", "tanh", "tanh"),
+        activations: tuple[Activation, ...] = ("sigmoid", "tanh", "tanh"),
         full_gate_recurrence: bool = False,
         clip: float | None = None,
         init: Init = "uniform",
@@ -366,7 +372,7 @@ class GRUCell(RecurrentCell[Array]):
         *,
         bias: bool = True,
         reset_after: bool = True,
-        activations: tuple[str, str] = ("sigmoid", "tanh"),
+        activations: tuple[Activation, ...] = ("sigmoid", "tanh"),
         clip: float | None = None,
         init: Init = "uniform",
         dtype: object = "float32",

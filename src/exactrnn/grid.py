@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from exactrnn import _checks, _grid_checks, _init
+from exactrnn._activations import Activation
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._config import Init
 from exactrnn._grid import (
@@ -189,9 +190,9 @@ class GridLSTM(GridModule):
         N, dimensions of the grid, 1 to 6.
     sides : sequence of int, optional
         Dimensions whose near border is an input; the last one by default.
-    kinds : str or sequence of str
-        For each dimension `"lstm"`, or its α without memory: `"sigmoid"`,
-        `"hard_sigmoid"`, `"tanh"`, `"relu"`, `"softsign"`, `"identity"`.
+    kinds : str or sequence of str or tuple
+        For each dimension `"lstm"`, or its α without memory: one of the activations of
+        `LSTM`, such as `"tanh"` or `("leaky_relu", 0.1)`.
     priority : sequence of int
         Priority dimensions, in the order in which they are worked on.
     output : {"tanh(o*m)", "o*tanh(m)"}
@@ -252,7 +253,7 @@ class GridLSTM(GridModule):
 
     dims: int
     sides: tuple[int, ...]
-    kinds: tuple[str, ...]
+    kinds: Activation | tuple[Activation, ...]
     priority: tuple[int, ...]
     output: str
     sizes: tuple[int | None, ...]
@@ -266,7 +267,7 @@ class GridLSTM(GridModule):
         dims: int = 2,
         *,
         sides: Sequence[int] | None = None,
-        kinds: str | Sequence[str] = "lstm",
+        kinds: Activation | Sequence[Activation] = "lstm",
         priority: Sequence[int] = (),
         output: str = "tanh(o*m)",
         sizes: Sequence[int | None] | None = None,
@@ -306,7 +307,8 @@ class GridLSTM(GridModule):
             else _grid_checks.check_dimensions("sides", sides, dims)
         )
         chosen = tuple(sorted(chosen))
-        kinds = _grid_checks.check_kinds(arguments["kinds"], dims)
+        dtype = _checks.check_dtype(arguments["dtype"])
+        kinds = _grid_checks.check_kinds(arguments["kinds"], dims, dtype)
         bias = _checks.check_flag("bias", arguments["bias"])
         init = _grid_checks.check_init(arguments["init"], kinds, bias)
         sizes = _grid_checks.check_sizes(arguments["sizes"], dims)
@@ -328,7 +330,7 @@ class GridLSTM(GridModule):
             forget_bias=_grid_checks.check_forget_bias(
                 arguments["forget_bias"], kinds, init, bias
             ),
-            dtype=_checks.check_dtype(arguments["dtype"]),
+            dtype=dtype,
             labels=tuple(f"d{k}" for k in range(dims)),
         )
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from exactrnn import _checks, _grid_checks, _option_checks
+from exactrnn._activations import Activation
 from exactrnn._checks import Array
 from exactrnn._config import Init
-from exactrnn._grid_config import KINDS
 from exactrnn._grid_layer import TimeDepthConfig, TimeDepthStack, TimeDepthStepper
 from exactrnn._layer import RecurrentLayer
 from exactrnn.grid import GridModule
@@ -55,9 +55,9 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
         H, units of h and m in either dimension.
     num_layers : int
         L, points along the depth.
-    depth : str
-        `"lstm"`, or the α of a depth without memory, `h' = α(W Hc + b)`: `"sigmoid"`,
-        `"hard_sigmoid"`, `"tanh"`, `"relu"`, `"softsign"`, `"identity"`.
+    depth : str or tuple
+        `"lstm"`, or the α of a depth without memory, `h' = α(W Hc + b)`: one of the
+        activations of `LSTM`, such as `"tanh"` or `("leaky_relu", 0.1)`.
     priority : {"depth", "time", "none"}
         The dimension that comes after the other and reads its new h.
     output : {"tanh(o*m)", "o*tanh(m)"}
@@ -115,7 +115,7 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
     ((5, 2, 4), (2, 2, 4))
     """
 
-    depth: str
+    depth: Activation
     output: str
     shared: bool
     tied: bool
@@ -126,7 +126,7 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
         hidden_size: int,
         num_layers: int = 1,
         *,
-        depth: str = "lstm",
+        depth: Activation = "lstm",
         priority: str = "depth",
         output: str = "tanh(o*m)",
         shared: bool = False,
@@ -163,7 +163,8 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
 
     @classmethod
     def _configure(cls, arguments: Mapping[str, object]) -> Any:
-        depth = _checks.check_choice("depth", arguments["depth"], KINDS)
+        dtype = _checks.check_dtype(arguments["dtype"])
+        depth = _grid_checks.check_kind("depth", arguments["depth"], dtype)
         wanted = arguments["priority"]
         priority = _checks.check_choice("priority", wanted, tuple(PRIORITIES))
         bias = _checks.check_flag("bias", arguments["bias"])
@@ -184,7 +185,7 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
             shared=(_checks.check_flag("shared", arguments["shared"]), True),
             tied=_grid_checks.check_tied(arguments["tied"], kinds),
             bias=bias,
-            dtype=_checks.check_dtype(arguments["dtype"]),
+            dtype=dtype,
             init=init,
             forget_bias=_grid_checks.check_forget_bias(
                 arguments["forget_bias"], kinds, init, bias

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 import numpy as np
 
 from exactrnn import _checks
+from exactrnn._activations import name_of
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._flow import check_index, gradient_norms
 from exactrnn._module import Cache
@@ -284,9 +285,7 @@ def _collect(
 
     panels: dict[str, Panel] = {}
     places: set[Place] = set()
-    # Grids and the LSTM of 1997 have no choice of activations: gates are logistic.
-    activations = getattr(owner, "activations", ()) or BETWEEN_0_AND_1
-    logistic = activations[0] in BETWEEN_0_AND_1
+    logistic = _has_logistic_gates(owner)
     cell = getattr(owner, "cell", "grid")
     for name, array in (*cache.gates.items(), *cache.states.items()):
         letter, place = _split(name)
@@ -307,6 +306,18 @@ def _collect(
         if place.layer < len(inputs)
     }
     return {"input": read, **panels}, sorted(places), length
+
+
+def _has_logistic_gates(owner: Any) -> bool:
+    """Tell whether gates are between 0 and 1, in all directions.
+
+    Grids and the LSTM of 1997 have no choice of activations: gates are logistic.
+    """
+    if not getattr(owner, "activations", ()):
+        return True
+    config = owner._stack.config
+    chosen = [config.activations_of(d)[0] for d in range(config.directions)]
+    return all(name_of(activation) in BETWEEN_0_AND_1 for activation in chosen)
 
 
 def _split(name: str) -> tuple[str, Place]:

@@ -501,7 +501,7 @@ def layer_direction(
     return Direction(
         CELLS[config.cell_of(depth)].adapted(options),
         Weights.of(config.engine_weights(weights, depth, d)),
-        config.activations,
+        config.activations_of(d),
         config.runs_back(d),
         config.clip,
         options,

@@ -55,7 +55,7 @@ static void read_words(struct call *call, int argc, char **argv)
         problem->set_step[k] = atoi(word[1]);
         block->phase[k] = atoi(word[2]);
         block->memory[k] = atoi(word[3]);
-        block->activation[k] = (enum xr_activation)atoi(word[4]);
+        block->activation[k].kind = (enum xr_activation)atoi(word[4]);
     }
 }
 

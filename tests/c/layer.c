@@ -6,7 +6,8 @@
  *     BARE         1: whatever may be NULL is NULL: lengths, clock, states, dstates
  *     OPTIONS      peepholes, omit, coupled, full_gate_recurrence, clip, cells,
  *                  projects
- *     ACTIVATIONS  three of enum xr_activation
+ *     ACTIVATIONS  three times the kind, an enum xr_activation, alpha, beta; for each
+ *                  direction
  *     SIZE PERIOD  of each module
  *
  * in    unless bare lengths [B] and clock [B] (int64); for each direction the weights
@@ -20,7 +21,7 @@
  */
 #include "arrays.h"
 
-enum { ROLES = 8, FIRST_OPTION = 12, FIRST_ACTIVATION = 19, FIRST_MODULE = 22 };
+enum { ROLES = 8, FIRST_OPTION = 12, FIRST_ACTIVATION = 19, FIRST_MODULE = 37 };
 
 struct sizes {
     ptrdiff_t T, B, I, H, D;
@@ -234,6 +235,14 @@ static void read_modules(struct xr_layer *layer, int argc, char **argv)
     }
 }
 
+static void read_activations(struct xr_layer *layer, char **words)
+{
+    for (int i = 0; i < 3; i++, words += 3) {
+        layer->activation[i] = (struct xr_nonlinearity){
+            (enum xr_activation)atoi(words[0]), atof(words[1]), atof(words[2])};
+    }
+}
+
 static struct xr_layer read_layer(int argc, char **argv)
 {
     char **option = argv + FIRST_OPTION;
@@ -254,9 +263,7 @@ static struct xr_layer read_layer(int argc, char **argv)
     if (layer.engine == NULL) {
         fail("this machine does not run that instruction set");
     }
-    for (int i = 0; i < 3; i++) {
-        layer.activation[i] = (enum xr_activation)atoi(argv[FIRST_ACTIVATION + i]);
-    }
+    read_activations(&layer, argv + FIRST_ACTIVATION);
     read_modules(&layer, argc, argv);
     xr_describe(&layer);
     return layer;
@@ -277,7 +284,10 @@ int main(int argc, char **argv)
                       .Y = atoi(argv[9]) * xr_state_width(&layer, 0),
                       .element = element_bytes(argv[2]),
                       .bare = atoi(argv[11])};
+    struct xr_layer second = layer;
+    read_activations(&second, argv + FIRST_ACTIVATION + 9);
     struct xr_problem problem = {.layer = &layer,
+                                 .second = &second,
                                  .directions = (int)n.D,
                                  .threads = atoi(argv[10]),
                                  .T = n.T,

@@ -48,8 +48,7 @@ static int has_usual_activations(const struct xr_layer *layer)
 static void gru_point_forward(const struct forward_block *block)
 {
     if (has_usual_activations(block->layer)) {
-        forward_units(block, describe_activation(XR_SIGMOID, 0),
-                      describe_activation(XR_TANH, 0));
+        forward_units(block, plain_activation(XR_SIGMOID), plain_activation(XR_TANH));
     } else {
         forward_units(block, layer_activation(block->layer, 0),
                       layer_activation(block->layer, 1));
@@ -93,8 +92,7 @@ XR_INLINE void backward_units(const struct backward_block *block,
 static void gru_point_backward(const struct backward_block *block)
 {
     if (has_usual_activations(block->layer)) {
-        backward_units(block, describe_activation(XR_SIGMOID, 0),
-                       describe_activation(XR_TANH, 0));
+        backward_units(block, plain_activation(XR_SIGMOID), plain_activation(XR_TANH));
     } else {
         backward_units(block, layer_activation(block->layer, 0),
                        layer_activation(block->layer, 1));

@@ -35,7 +35,7 @@ XR_INLINE void forward_units_0(const struct forward_block *block,
 static void gru_before_point_forward_0(const struct forward_block *block)
 {
     if (is_plain(block->layer, 0, XR_SIGMOID)) {
-        forward_units_0(block, describe_activation(XR_SIGMOID, 0));
+        forward_units_0(block, plain_activation(XR_SIGMOID));
     } else {
         forward_units_0(block, layer_activation(block->layer, 0));
     }
@@ -62,7 +62,7 @@ XR_INLINE void forward_units_1(const struct forward_block *block,
 static void gru_before_point_forward_1(const struct forward_block *block)
 {
     if (is_plain(block->layer, 1, XR_TANH)) {
-        forward_units_1(block, describe_activation(XR_TANH, 0));
+        forward_units_1(block, plain_activation(XR_TANH));
     } else {
         forward_units_1(block, layer_activation(block->layer, 1));
     }
@@ -99,8 +99,8 @@ static void gru_before_point_backward_1(const struct backward_block *block)
 {
     const struct xr_layer *layer = block->layer;
     if (is_plain(layer, 0, XR_SIGMOID) && is_plain(layer, 1, XR_TANH)) {
-        backward_units_1(block, describe_activation(XR_SIGMOID, 0),
-                         describe_activation(XR_TANH, 0));
+        backward_units_1(block, plain_activation(XR_SIGMOID),
+                         plain_activation(XR_TANH));
     } else {
         backward_units_1(block, layer_activation(layer, 0), layer_activation(layer, 1));
     }
@@ -128,7 +128,7 @@ XR_INLINE void backward_units_0(const struct backward_block *block,
 static void gru_before_point_backward_0(const struct backward_block *block)
 {
     if (is_plain(block->layer, 0, XR_SIGMOID)) {
-        backward_units_0(block, describe_activation(XR_SIGMOID, 0));
+        backward_units_0(block, plain_activation(XR_SIGMOID));
     } else {
         backward_units_0(block, layer_activation(block->layer, 0));
     }

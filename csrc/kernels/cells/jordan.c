@@ -5,6 +5,7 @@
  *     s = act(W x + R y_prev + b)            the hidden units, H
  *     y = out(V s + b_ho)                    the output, O; act, out: activations.h
  *
+ * Options: other activations; a clip of what act and out are given.
  * Gate order: a alone. Two stages: s is the operand of V. The state is y. The cache
  * holds act(a) in the place of a, s, which is the same flushed, and y.
  * Twin: src/exactrnn/cells/jordan.py.
@@ -28,17 +29,16 @@ XR_INLINE void forward_units_0(const struct forward_block *block, struct activat
 /* tanh as a constant, and any other. */
 static void jordan_point_forward_0(const struct forward_block *block)
 {
-    const enum xr_activation kind = block->layer->activation[0];
-    if (kind == XR_TANH) {
-        forward_units_0(block, describe_activation(XR_TANH, 0));
+    if (is_plain(block->layer, 0, XR_TANH)) {
+        forward_units_0(block, plain_activation(XR_TANH));
     } else {
-        forward_units_0(block, describe_activation(kind, 0));
+        forward_units_0(block, layer_activation(block->layer, 0));
     }
 }
 
 static void jordan_point_forward_1(const struct forward_block *block)
 {
-    const struct activation out = describe_activation(block->layer->activation[1], 0);
+    const struct activation out = layer_activation(block->layer, 1);
     for (ptrdiff_t b = 0; b < block->rows; b++) {
         for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
             vec a = vec_load(block->sums[b] + Y * block->Hp + u);
@@ -51,7 +51,7 @@ static void jordan_point_forward_1(const struct forward_block *block)
  * then makes ds = V^T day. */
 static void jordan_point_backward_1(const struct backward_block *block)
 {
-    const struct activation out = describe_activation(block->layer->activation[1], 0);
+    const struct activation out = layer_activation(block->layer, 1);
     for (ptrdiff_t b = 0; b < block->rows; b++) {
         for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
             vec y = vec_load(block->next[0][b] + u);
@@ -66,7 +66,7 @@ static void jordan_point_backward_1(const struct backward_block *block)
 /* da = ds * act'(a) */
 static void jordan_point_backward_0(const struct backward_block *block)
 {
-    const struct activation act = describe_activation(block->layer->activation[0], 0);
+    const struct activation act = layer_activation(block->layer, 0);
     for (ptrdiff_t b = 0; b < block->rows; b++) {
         for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
             vec hidden = vec_load(block->sums[b] + A * block->Hp + u);

@@ -7,6 +7,7 @@
  *     u = tanh(a), relu(a), ... (activations.h)
  *     h = (1 - alpha) * h_prev + alpha * u           alpha: one leak per unit
  *
+ * Options: other activations; a clip of a.
  * Gate order: a alone. The cache holds u in the place of a, and h. l is no sum: it is
  * where the gradient of alpha, which its row of per-unit weights has, is gathered.
  * Twin: src/exactrnn/cells/leaky.py.
@@ -35,11 +36,10 @@ XR_INLINE void forward_units(const struct forward_block *block, struct activatio
 /* tanh as a constant, and any other. */
 static void leaky_point_forward(const struct forward_block *block)
 {
-    const enum xr_activation kind = block->layer->activation[0];
-    if (kind == XR_TANH) {
-        forward_units(block, describe_activation(XR_TANH, 0));
+    if (is_plain(block->layer, 0, XR_TANH)) {
+        forward_units(block, plain_activation(XR_TANH));
     } else {
-        forward_units(block, describe_activation(kind, 0));
+        forward_units(block, layer_activation(block->layer, 0));
     }
 }
 
@@ -71,11 +71,10 @@ XR_INLINE void backward_units(const struct backward_block *block, struct activat
  */
 static void leaky_point_backward(const struct backward_block *block)
 {
-    const enum xr_activation kind = block->layer->activation[0];
-    if (kind == XR_TANH) {
-        backward_units(block, describe_activation(XR_TANH, 0));
+    if (is_plain(block->layer, 0, XR_TANH)) {
+        backward_units(block, plain_activation(XR_TANH));
     } else {
-        backward_units(block, describe_activation(kind, 0));
+        backward_units(block, layer_activation(block->layer, 0));
     }
 }
 

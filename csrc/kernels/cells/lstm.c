@@ -42,9 +42,9 @@ struct lstm_form {
 XR_INLINE struct lstm_form plain_form(void)
 {
     return (struct lstm_form){
-        .gate = describe_activation(XR_SIGMOID, 0),
-        .candidate = describe_activation(XR_TANH, 0),
-        .output = describe_activation(XR_TANH, 0),
+        .gate = plain_activation(XR_SIGMOID),
+        .candidate = plain_activation(XR_TANH),
+        .output = plain_activation(XR_TANH),
         .has_i = 1,
         .has_f = 1,
         .has_o = 1,
@@ -93,7 +93,7 @@ XR_INLINE struct lstm_form general_form(struct lstm_form form,
 {
     form.gate = layer_activation(layer, 0);
     form.candidate = layer_activation(layer, 1);
-    form.output = describe_activation(layer->activation[2], 0);
+    form.output = free_activation(layer->activation[2]);
     return form;
 }
 

@@ -7,6 +7,7 @@
  * is the engine's business; it calls these functions for their units alone, and the
  * others pass h on and dh back.
  *
+ * Options: other activations; a clip of a.
  * Gate order: a alone. The cache holds h, as every cell's; the sums are not kept.
  * Twin: src/exactrnn/cells/rnn.py.
  */
@@ -27,11 +28,10 @@ XR_INLINE void forward_units(const struct forward_block *block, struct activatio
 /* tanh as a constant, and any other. */
 static void rnn_point_forward(const struct forward_block *block)
 {
-    const enum xr_activation kind = block->layer->activation[0];
-    if (kind == XR_TANH) {
-        forward_units(block, describe_activation(XR_TANH, 0));
+    if (is_plain(block->layer, 0, XR_TANH)) {
+        forward_units(block, plain_activation(XR_TANH));
     } else {
-        forward_units(block, describe_activation(kind, 0));
+        forward_units(block, layer_activation(block->layer, 0));
     }
 }
 
@@ -41,9 +41,13 @@ XR_INLINE void backward_units(const struct backward_block *block, struct activat
         for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
             vec h = vec_load(block->next[0][b] + u);
             vec dh = vec_load(block->dstate[0][b] + u);
-            vec da = act.kind == XR_RELU
-                         ? vec_select(vec_lt(vec_zero(), h), dh, vec_zero())
-                         : vec_mul(dh, slope(&act, h));
+            vec da;
+            if (act.kind == XR_RELU) {
+                vec open = vec_select(vec_lt(vec_zero(), h), dh, vec_zero());
+                da = inside_clip(&act, h, open);
+            } else {
+                da = vec_mul(dh, slope(&act, h));
+            }
             vec_store(block->da[b] + A * block->Hp + u, vec_flush(da));
             vec_store(block->dstate[0][b] + u, vec_zero());
         }
@@ -54,11 +58,10 @@ XR_INLINE void backward_units(const struct backward_block *block, struct activat
  * dh is infinite. h_prev has no elementwise path: dh starts again at 0. */
 static void rnn_point_backward(const struct backward_block *block)
 {
-    const enum xr_activation kind = block->layer->activation[0];
-    if (kind == XR_TANH) {
-        backward_units(block, describe_activation(XR_TANH, 0));
+    if (is_plain(block->layer, 0, XR_TANH)) {
+        backward_units(block, plain_activation(XR_TANH));
     } else {
-        backward_units(block, describe_activation(kind, 0));
+        backward_units(block, layer_activation(block->layer, 0));
     }
 }
 

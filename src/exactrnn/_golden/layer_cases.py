@@ -145,4 +145,25 @@ LAYER_CASES: dict[str, LayerCase] = {
     "depth-gated bidirectional ragged": LayerCase(
         DepthGatedLSTM, BOTH_WAYS, lengths=RAGGED
     ),
+    "rnn sigmoid leaky_relu clip bidirectional": LayerCase(
+        RNN,
+        {"nonlinearity": ("sigmoid", ("leaky_relu", 0.125)), "clip": 0.75, **BOTH_WAYS},
+        lengths=RAGGED,
+    ),
+    "lstm elu softplus scaled_tanh bidirectional": LayerCase(
+        LSTM,
+        {
+            "activations": (
+                *(("hard_sigmoid", 1 / 6, 0.5), ("elu", 0.5), "softplus"),
+                *(
+                    "sigmoid",
+                    ("scaled_tanh", 1.7159, 2 / 3),
+                    ("thresholded_relu", 0.25),
+                ),
+            ),
+            **BOTH_WAYS,
+        },
+        H=17,
+        lengths=RAGGED,
+    ),
 }

@@ -25,6 +25,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from exactrnn._activations import Activation
+
 Array: TypeAlias = NDArray[np.floating[Any]]
 Arrays: TypeAlias = dict[str, Array]
 Options: TypeAlias = Mapping[str, Any]
@@ -101,8 +103,9 @@ class Step:
 
     Parameters
     ----------
-    activations : tuple of str
-        The layer's activations, in the order of ``Cell.activations``.
+    activations : tuple of str or tuple
+        The layer's activations, in the order of ``Cell.activations``, as
+        ``_activations.activate`` takes them.
     prev, state : dict
         States before and after the step.
     slots : dict
@@ -132,7 +135,7 @@ class Step:
         Whether backward carries errors back along the cell state alone (1997).
     """
 
-    activations: tuple[str, ...]
+    activations: tuple[Activation, ...]
     prev: Arrays
     state: Arrays = field(default_factory=dict)
     slots: Arrays = field(default_factory=dict)

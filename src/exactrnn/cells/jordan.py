@@ -28,14 +28,14 @@ from exactrnn.cells._cell import Cell, Step, Sum
 
 def point_forward_0(step: Step) -> None:
     """From a to s."""
-    hidden = activate(step.activations[0], step.a["a"])
+    hidden = activate(step.activations[0], step.a["a"], step.clip)
     s = flush(hidden)
     step.slots.update(a=hidden, s=s)
 
 
 def point_forward_1(step: Step) -> None:
     """From ay to y."""
-    y = flush(activate(step.activations[1], step.a["y"]))
+    y = flush(activate(step.activations[1], step.a["y"], step.clip))
     step.state.update(h=y)
 
 
@@ -47,7 +47,7 @@ def point_backward_1(step: Step) -> None:
     """
     y = step.state["h"]
     dy = step.dstate["h"]
-    day = flush(dy * slope(step.activations[1], y))
+    day = flush(dy * slope(step.activations[1], y, step.clip))
     dy_init = np.zeros_like(dy)
     step.da.update(y=day)
     step.dprev.update(h=dy_init)
@@ -60,7 +60,7 @@ def point_backward_0(step: Step) -> None:
     """
     hidden = step.slots["a"]
     ds = step.doperands["s"]
-    da = flush(ds * slope(step.activations[0], hidden))
+    da = flush(ds * slope(step.activations[0], hidden, step.clip))
     step.da.update(a=da)
 
 

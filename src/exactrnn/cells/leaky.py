@@ -23,7 +23,7 @@ from exactrnn.cells._cell import Cell, Step, Sum, Vector
 def point_forward(step: Step) -> None:
     """From a and h_prev to h."""
     alpha, h_prev = step.vectors["alpha"], step.prev["h"]
-    u = activate(step.activations[0], step.a["a"])
+    u = activate(step.activations[0], step.a["a"], step.clip)
     h = flush(fma(alpha, u, (1 - alpha) * h_prev))
     step.slots.update(a=u)
     step.state.update(h=h)
@@ -39,7 +39,7 @@ def point_backward(step: Step) -> None:
     alpha, h_prev = step.vectors["alpha"], step.prev["h"]
     u = step.slots["a"]
     dh = step.dstate["h"]
-    da = flush((dh * alpha) * slope(step.activations[0], u))
+    da = flush((dh * alpha) * slope(step.activations[0], u, step.clip))
     dl = flush(dh * (u - h_prev))
     dh_init = dh * (1 - alpha)
     step.da.update(a=da, l=dl)

@@ -17,7 +17,7 @@ Twin: ``csrc/kernels/cells/rnn.c``.
 
 import numpy as np
 
-from exactrnn._activations import activate, default_first, slope
+from exactrnn._activations import activate, default_first, inside_clip, slope
 from exactrnn._arith import flush
 from exactrnn.cells._cell import Cell, Step, Sum
 
@@ -25,7 +25,7 @@ from exactrnn.cells._cell import Cell, Step, Sum
 def point_forward(step: Step) -> None:
     """From a to h."""
     a = step.a["a"]
-    h = flush(activate(step.activations[0], a))
+    h = flush(activate(step.activations[0], a, step.clip))
     step.state.update(h=h)
 
 
@@ -39,9 +39,10 @@ def point_backward(step: Step) -> None:
     h = step.state["h"]
     dh = step.dstate["h"]
     if step.activations[0] == "relu":
-        da = flush(np.where(h > 0, dh, dh.dtype.type(0)))
+        open_ = np.where(h > 0, dh, dh.dtype.type(0))
+        da = flush(inside_clip("relu", h, open_, step.clip))
     else:
-        da = flush(dh * slope(step.activations[0], h))
+        da = flush(dh * slope(step.activations[0], h, step.clip))
     dh_init = np.zeros_like(dh)
     step.da.update(a=da)
     step.dprev.update(h=dh_init)

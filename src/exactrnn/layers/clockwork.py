@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from exactrnn import _checks, _option_checks
+from exactrnn._activations import Activation
 from exactrnn._checks import Array, Lengths
 from exactrnn._config import Config, Init
 from exactrnn._layer import RecurrentLayer, layer_config
+from exactrnn._options import simple_fields
 
 __all__ = ["ClockworkRNN"]
 
@@ -42,8 +44,11 @@ class ClockworkRNN(RecurrentLayer[tuple[Array, Lengths], Array]):
     phase : int
         What the clock of a new state shows. With 0 all modules take part in the first
         step.
-    nonlinearity : {"tanh", "relu"}
-        The function `φ`.
+    nonlinearity : str or tuple
+        The function `φ`, one of the activations of `LSTM`, such as "tanh", "relu" or
+        ("leaky_relu", 0.1); two of them in a tuple are those of the two directions.
+    clip : float, optional
+        Limit ±clip of what goes into `φ`. The gradient of a limited value is 0.
     bias : bool
         Whether there are biases.
     batch_first : bool
@@ -97,7 +102,7 @@ class ClockworkRNN(RecurrentLayer[tuple[Array, Lengths], Array]):
 
     periods: tuple[int, ...]
     phase: int
-    nonlinearity: str
+    nonlinearity: Activation | tuple[Activation, Activation]
 
     def __init__(
         self,
@@ -108,7 +113,8 @@ class ClockworkRNN(RecurrentLayer[tuple[Array, Lengths], Array]):
         periods: Sequence[int],
         module_sizes: Sequence[int] | None = None,
         phase: int = 0,
-        nonlinearity: str = "tanh",
+        nonlinearity: Activation | tuple[Activation, Activation] = "tanh",
+        clip: float | None = None,
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
@@ -126,6 +132,7 @@ class ClockworkRNN(RecurrentLayer[tuple[Array, Lengths], Array]):
             "module_sizes": module_sizes,
             "phase": phase,
             "nonlinearity": nonlinearity,
+            "clip": clip,
             "bias": bias,
             "batch_first": batch_first,
             "dropout": dropout,
@@ -144,19 +151,18 @@ class ClockworkRNN(RecurrentLayer[tuple[Array, Lengths], Array]):
 
     @classmethod
     def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        wanted = arguments["nonlinearity"]
-        chosen = _checks.check_choice("nonlinearity", wanted, ("tanh", "relu"))
         hidden_size = _checks.check_size("hidden_size", arguments["hidden_size"])
         periods = _option_checks.check_periods(arguments["periods"])
         sizes = arguments["module_sizes"]
         modules = _option_checks.check_modules(sizes, periods, hidden_size)
         phase = _option_checks.check_phase(arguments["phase"])
         found = None if sizes is None else tuple(size for size, _ in modules)
+        fields = simple_fields(arguments)
+        fields["given"] |= {"periods": periods, "module_sizes": found, "phase": phase}
         return layer_config(
             "clockwork",
-            (chosen,),
-            arguments,
+            arguments=arguments,
             options={"modules": modules},
             phase=phase,
-            given={"periods": periods, "module_sizes": found, "phase": phase},
+            **fields,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from exactrnn._activations import Activation
 from exactrnn._checks import Array
 from exactrnn._config import Config, Init
 from exactrnn._layer import RecurrentLayer, layer_config
@@ -34,9 +35,9 @@ class GRU(RecurrentLayer[Array, Array]):
     reset_after : bool
         Whether the reset gate acts after the recurrent product, as in torch and cuDNN,
         or before it, as in Cho's final paper and ONNX's default.
-    activations : tuple of two str
-        In the places of σ and of tanh: each one of "sigmoid", "hard_sigmoid", "tanh",
-        "relu", "softsign", "identity".
+    activations : tuple of two
+        In the places of σ and of tanh, each one of those of `LSTM`. A bidirectional
+        layer takes four as well: the last two are those of the reverse direction.
     clip : float, optional
         Limit ±clip of what goes into the gates and the candidate, before the
         activation. The gradient of a limited value is 0.
@@ -94,7 +95,7 @@ class GRU(RecurrentLayer[Array, Array]):
         num_layers: int = 1,
         *,
         reset_after: bool = True,
-        activations: tuple[str, str] = ("sigmoid", "tanh"),
+        activations: tuple[Activation, ...] = ("sigmoid", "tanh"),
         clip: float | None = None,
         bias: bool = True,
         batch_first: bool = False,

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from exactrnn import _checks
+from exactrnn._activations import Activation
 from exactrnn._checks import Array
 from exactrnn._config import Config, Init
 from exactrnn._layer import RecurrentLayer, layer_config
-from exactrnn._option_checks import ACTIVATIONS
+from exactrnn._options import simple_fields
 
 __all__ = ["JordanRNN"]
 
@@ -33,11 +34,13 @@ class JordanRNN(RecurrentLayer[Array, Array]):
         L, layers on top of each other; each upper one reads the output of the lower.
     output_size : int, optional
         O, the width of the output y and so of the state; H by default.
-    nonlinearity : str
-        The function `φ`: "sigmoid", "hard_sigmoid", "tanh", "relu", "softsign" or
-        "identity".
-    output_nonlinearity : str
+    nonlinearity : str or tuple
+        The function `φ`, one of the activations of `LSTM`, such as "tanh", "relu" or
+        ("leaky_relu", 0.1); two of them in a tuple are those of the two directions.
+    output_nonlinearity : str or tuple
         The function `ψ`, one of the same.
+    clip : float, optional
+        Limit ±clip of what goes into `φ` and `ψ`. The gradient of a limited value is 0.
     bias : bool
         Whether there are biases.
     batch_first : bool
@@ -82,8 +85,8 @@ class JordanRNN(RecurrentLayer[Array, Array]):
     ((5, 1, 2), (1, 1, 2), (2, 4))
     """
 
-    nonlinearity: str
-    output_nonlinearity: str
+    nonlinearity: Activation | tuple[Activation, Activation]
+    output_nonlinearity: Activation | tuple[Activation, Activation]
 
     def __init__(
         self,
@@ -92,8 +95,9 @@ class JordanRNN(RecurrentLayer[Array, Array]):
         num_layers: int = 1,
         *,
         output_size: int | None = None,
-        nonlinearity: str = "tanh",
-        output_nonlinearity: str = "tanh",
+        nonlinearity: Activation | tuple[Activation, Activation] = "tanh",
+        output_nonlinearity: Activation | tuple[Activation, Activation] = "tanh",
+        clip: float | None = None,
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
@@ -110,6 +114,7 @@ class JordanRNN(RecurrentLayer[Array, Array]):
             "output_size": output_size,
             "nonlinearity": nonlinearity,
             "output_nonlinearity": output_nonlinearity,
+            "clip": clip,
             "bias": bias,
             "batch_first": batch_first,
             "dropout": dropout,
@@ -122,17 +127,14 @@ class JordanRNN(RecurrentLayer[Array, Array]):
 
     @classmethod
     def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        chosen = tuple(
-            _checks.check_choice(name, arguments[name], ACTIVATIONS)
-            for name in ("nonlinearity", "output_nonlinearity")
-        )
+        fields = simple_fields(arguments, ("nonlinearity", "output_nonlinearity"))
         wanted = arguments["output_size"]
         size = None if wanted is None else _checks.check_size("output_size", wanted)
         hidden_size = _checks.check_size("hidden_size", arguments["hidden_size"])
+        fields["given"]["output_size"] = size
         return layer_config(
             "jordan",
-            chosen,
-            arguments,
+            arguments=arguments,
             options={"output_size": size or hidden_size},
-            given={"output_size": size},
+            **fields,
         )

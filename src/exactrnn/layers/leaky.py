@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrnn import _checks, _option_checks
+from exactrnn._activations import Activation
 from exactrnn._checks import Array
 from exactrnn._config import Config, Init
 from exactrnn._layer import RecurrentLayer, layer_config
+from exactrnn._options import simple_fields
 
 __all__ = ["LeakyRNN"]
 
@@ -35,8 +37,11 @@ class LeakyRNN(RecurrentLayer[Array, Array]):
     learn_leak : bool
         Whether the leak is a weight: `leak_logit`, with α = σ(leak_logit), so that it
         stays in (0, 1). It starts at `leak`, which must then be below 1.
-    nonlinearity : {"tanh", "relu"}
-        The function `φ`.
+    nonlinearity : str or tuple
+        The function `φ`, one of the activations of `LSTM`, such as "tanh", "relu" or
+        ("leaky_relu", 0.1); two of them in a tuple are those of the two directions.
+    clip : float, optional
+        Limit ±clip of what goes into `φ`. The gradient of a limited value is 0.
     bias : bool
         Whether there are biases.
     batch_first : bool
@@ -83,7 +88,7 @@ class LeakyRNN(RecurrentLayer[Array, Array]):
 
     leak: float | tuple[float, ...]
     learn_leak: bool
-    nonlinearity: str
+    nonlinearity: Activation | tuple[Activation, Activation]
 
     def __init__(
         self,
@@ -93,7 +98,8 @@ class LeakyRNN(RecurrentLayer[Array, Array]):
         *,
         leak: float | Sequence[float] | NDArray[np.floating] = 1.0,
         learn_leak: bool = False,
-        nonlinearity: str = "tanh",
+        nonlinearity: Activation | tuple[Activation, Activation] = "tanh",
+        clip: float | None = None,
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
@@ -110,6 +116,7 @@ class LeakyRNN(RecurrentLayer[Array, Array]):
             "leak": leak,
             "learn_leak": learn_leak,
             "nonlinearity": nonlinearity,
+            "clip": clip,
             "bias": bias,
             "batch_first": batch_first,
             "dropout": dropout,
@@ -122,17 +129,16 @@ class LeakyRNN(RecurrentLayer[Array, Array]):
 
     @classmethod
     def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        wanted = arguments["nonlinearity"]
-        chosen = _checks.check_choice("nonlinearity", wanted, ("tanh", "relu"))
         learned = _checks.check_flag("learn_leak", arguments["learn_leak"])
         hidden_size = _checks.check_size("hidden_size", arguments["hidden_size"])
         dtype = _checks.check_dtype(arguments["dtype"])
         leak = _option_checks.check_leak(arguments["leak"], hidden_size, dtype, learned)
+        fields = simple_fields(arguments)
+        fields["given"] |= {"leak": leak, "learn_leak": learned}
         return layer_config(
             "leaky",
-            (chosen,),
-            arguments,
+            arguments=arguments,
             leak=_option_checks.rounded_leak(leak, dtype),
             learn_leak=learned,
-            given={"leak": leak, "learn_leak": learned},
+            **fields,
         )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from exactrnn import _checks
+from exactrnn._activations import Activation
 from exactrnn._config import Config, Init
 from exactrnn._layer import layer_config
 from exactrnn._options import lstm_fields
@@ -59,9 +60,20 @@ class LSTM(LSTMLayer):
         and i = 1 - f.
     omit : str
         Gates that are the constant 1: letters of "ifo".
-    activations : tuple of three str
-        In the places of σ, of the candidate's tanh and of the cell's tanh: each one of
-        "sigmoid", "hard_sigmoid", "tanh", "relu", "softsign", "identity".
+    activations : tuple of three
+        In the places of σ, of the candidate's tanh and of the cell's tanh. Each is
+        "sigmoid", "tanh", "relu", "softsign", "softplus" or "identity", or one with
+        parameters, here with those that its name alone stands for::
+
+            ("hard_sigmoid", 0.2, 0.5)   α a + β, within [0, 1]
+            ("leaky_relu", 0.01)         a where positive, else α a; α >= 0
+            ("elu", 1.0)                 a where positive, else α (exp(a) - 1); α >= 0
+            ("thresholded_relu", 1.0)    a where above α, else 0; α >= 0
+            ("scaled_tanh", 1.0, 1.0)    α tanh(β a); α not 0
+            ("affine", 1.0, 0.0)         α a + β
+
+        A bidirectional layer takes six as well: the last three are those of the
+        reverse direction.
     full_gate_recurrence : bool
         Whether each gate also sees the activations of all gates one step before,
         s = [i, f, o], by `weight_gates`. They are part of the state then.
@@ -153,7 +165,7 @@ class LSTM(LSTMLayer):
         peepholes: str = "",
         coupled: str | None = None,
         omit: str = "",
-        activations: tuple[str, str, str] = ("sigmoid", "tanh", "tanh"),
+        activations: tuple[Activation, ...] = ("sigmoid", "tanh", "tanh"),
         full_gate_recurrence: bool = False,
         clip: float | None = None,
         bias: bool = True,

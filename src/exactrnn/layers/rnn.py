@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from exactrnn import _checks
+from exactrnn._activations import Activation
 from exactrnn._checks import Array
 from exactrnn._config import Config, Init
 from exactrnn._layer import RecurrentLayer, layer_config
+from exactrnn._options import simple_fields
 
 __all__ = ["RNN"]
 
@@ -27,8 +28,11 @@ class RNN(RecurrentLayer[Array, Array]):
         H, hidden units per direction.
     num_layers : int
         L, layers on top of each other; each upper one reads the output of the lower.
-    nonlinearity : {"tanh", "relu"}
-        The function `φ`.
+    nonlinearity : str or tuple
+        The function `φ`, one of the activations of `LSTM`, such as "tanh", "relu" or
+        ("leaky_relu", 0.1); two of them in a tuple are those of the two directions.
+    clip : float, optional
+        Limit ±clip of what goes into `φ`. The gradient of a limited value is 0.
     bias : bool
         Whether there are biases.
     batch_first : bool
@@ -74,7 +78,7 @@ class RNN(RecurrentLayer[Array, Array]):
     ((5, 2, 4), (1, 2, 4))
     """
 
-    nonlinearity: str
+    nonlinearity: Activation | tuple[Activation, Activation]
 
     def __init__(
         self,
@@ -82,7 +86,8 @@ class RNN(RecurrentLayer[Array, Array]):
         hidden_size: int,
         num_layers: int = 1,
         *,
-        nonlinearity: str = "tanh",
+        nonlinearity: Activation | tuple[Activation, Activation] = "tanh",
+        clip: float | None = None,
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
@@ -97,6 +102,7 @@ class RNN(RecurrentLayer[Array, Array]):
             "hidden_size": hidden_size,
             "num_layers": num_layers,
             "nonlinearity": nonlinearity,
+            "clip": clip,
             "bias": bias,
             "batch_first": batch_first,
             "dropout": dropout,
@@ -109,6 +115,4 @@ class RNN(RecurrentLayer[Array, Array]):
 
     @classmethod
     def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        wanted = arguments["nonlinearity"]
-        chosen = _checks.check_choice("nonlinearity", wanted, ("tanh", "relu"))
-        return layer_config("rnn", (chosen,), arguments)
+        return layer_config("rnn", arguments=arguments, **simple_fields(arguments))

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import torch
 from torch.nn.functional import linear
 
-from exactrnn.bench.rivals._torch_steps import ACTIVATIONS, State
+from exactrnn.bench.rivals._torch_steps import State, find_activation
 
 Pair: TypeAlias = tuple[Any, Any]
 """h and m."""
@@ -40,7 +40,7 @@ class Grid:
             h, self.weights[f"weight_{name}"], self.weights.get(f"bias_{name}")
         )
         if along == "depth" and self.depth != "lstm":
-            return ACTIVATIONS[self.depth](sums), m
+            return find_activation(self.depth)(sums), m
         i, f, g, o = sums.chunk(4, -1)
         m = torch.sigmoid(f) * m + torch.sigmoid(i) * torch.tanh(g)
         o = torch.sigmoid(o)

@@ -11,22 +11,37 @@ compare them in float64, gradients by autograd.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import torch
+from torch.nn import functional
 from torch.nn.functional import linear, softsign
 
 State: TypeAlias = tuple[Any, ...]
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "sigmoid": torch.sigmoid,
-    "hard_sigmoid": lambda a: (0.2 * a + 0.5).clamp(0, 1),
+    "hard_sigmoid": lambda a, p=0.2, q=0.5: (p * a + q).clamp(0, 1),
     "tanh": torch.tanh,
     "relu": torch.relu,
     "softsign": softsign,
     "identity": lambda a: a,
+    "leaky_relu": functional.leaky_relu,
+    "elu": functional.elu,
+    "softplus": lambda a: functional.softplus(a, threshold=100),
+    "scaled_tanh": lambda a, p=1.0, q=1.0: p * torch.tanh(q * a),
+    "thresholded_relu": lambda a, p=1.0: functional.threshold(a, p, 0.0),
+    "affine": lambda a, p=1.0, q=0.0: p * a + q,
 }
+
+
+def find_activation(activation: Any) -> Callable[[Any], Any]:
+    """Return the function of a name, or of a name with parameters."""
+    if isinstance(activation, str):
+        return ACTIVATIONS[activation]
+    name, *parameters = activation
+    return lambda a: ACTIVATIONS[name](a, *parameters)
 
 
 class Cell:
@@ -41,7 +56,7 @@ class Cell:
         self.b_ih, self.b_hh = weights.get("bias_ih"), weights.get("bias_hh")
         names = options.get("activations", self.default_activations)
         chosen = [options.get(key, "tanh") for key in self.nonlinearities]
-        self.activations = [ACTIVATIONS[name] for name in chosen or names]
+        self.activations = [find_activation(one) for one in chosen or names]
         self.clip = options.get("clip")
         self.prepare()
 
@@ -79,7 +94,7 @@ class RNN(Cell):
         """Return the next state."""
         [h] = state
         [activate] = self.activations
-        return (activate(a + linear(h, self.R, self.b_hh)),)
+        return (activate(self.limit(a + linear(h, self.R, self.b_hh))),)
 
 
 class LSTM(Cell):
@@ -279,8 +294,8 @@ class Jordan(Cell):
         """Return the next state."""
         [y] = state
         activate, activate_output = self.activations
-        h = activate(a + linear(y, self.R, self.b_hh))
-        return (activate_output(linear(h, self.V, self.c)),)
+        h = activate(self.limit(a + linear(y, self.R, self.b_hh)))
+        return (activate_output(self.limit(linear(h, self.V, self.c))),)
 
 
 class Leaky(Cell):
@@ -298,7 +313,7 @@ class Leaky(Cell):
         """Return the next state."""
         [h] = state
         [activate] = self.activations
-        u = activate(a + linear(h, self.R, self.b_hh))
+        u = activate(self.limit(a + linear(h, self.R, self.b_hh)))
         return ((1 - self.α) * h + self.α * u,)
 
 
@@ -327,7 +342,7 @@ class Clockwork(Cell):
         h, clock = state
         [activate] = self.activations
         ticks = clock[:, None] % self.period == 0
-        u = activate(a + linear(h, self.R, self.b_hh))
+        u = activate(self.limit(a + linear(h, self.R, self.b_hh)))
         return (torch.where(ticks, u, h), clock + 1)
 
 
