@@ -66,9 +66,34 @@ def check_size(name: str, value: object) -> int:
 
 def check_integer(name: str, value: object) -> int:
     """Return `value` as an int; a bool or a float is none."""
-    if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name}: expected an integer, got {describe(value)}")
-    return operator.index(value)
+    try:
+        if not isinstance(value, bool | np.bool_):
+            return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        pass
+    raise TypeError(f"{name}: expected an integer, got {describe(value)}")
+
+
+def settle(value: object) -> object:
+    """Return an argument of a constructor in a form that does not change any more.
+
+    Checks read arguments more than once, and sizes that differ in between would be no
+    layer. So what gives an integer is asked for it here, and sequences and arrays are
+    copied; all else is left to the checks.
+    """
+    if isinstance(value, np.ndarray) and value.ndim > 0:
+        return np.array(value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        items = [settle(item) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, bool | np.bool_ | np.number) or not hasattr(
+        value, "__index__"
+    ):
+        return value
+    try:
+        return operator.index(value)
+    except TypeError:
+        return value
 
 
 def check_flag(name: str, value: object) -> bool:
@@ -135,6 +160,46 @@ def check_names(name: str, given: Iterable[object], expected: Iterable[str]) -> 
         )
 
 
+# Weights by name
+
+
+def take_named(name: str, given: object, prefix: object = "") -> dict[Any, object]:
+    """Return the entries of a mapping whose names begin with `prefix`, without it."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{name}: expected a mapping, got {describe(given)}")
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix: expected a string, got {describe(prefix)}")
+    entries = dict(given)
+    if not prefix:
+        return entries
+    length = len(prefix)
+    own = [k for k in entries if isinstance(k, str) and k.startswith(prefix)]
+    return {key[length:]: entries[key] for key in own}
+
+
+def check_weight_names(
+    name: str, given: Mapping[str, object], expected: Sequence[str]
+) -> None:
+    """Raise unless `given` holds exactly these names; know them behind a prefix."""
+    prefix = _find_prefix(given, expected)
+    if prefix:
+        raise ValueError(
+            f"{name}: expected {', '.join(expected)}; got names that begin with "
+            f"{prefix!r}: strip it, or load_state_dict(..., prefix={prefix!r})"
+        )
+    check_names(name, given, expected)
+
+
+def _find_prefix(given: Mapping[Any, object], expected: Sequence[str]) -> str:
+    """Return what stands before all of the names expected, "" if nothing does."""
+    for key in given:
+        if isinstance(key, str) and key.endswith(expected[0]):
+            prefix = key.removesuffix(expected[0])
+            if prefix and all(prefix + part in given for part in expected):
+                return prefix
+    return ""
+
+
 # Arrays
 
 
@@ -151,9 +216,10 @@ def as_array(name: str, value: object, dtype: FloatType) -> Array:
     """Return `value` as an array of `dtype`, in any byte order and layout.
 
     Arrays, buffers, `__array__` and CPU `__dlpack__` are taken, without a copy; lists
-    and numbers are not: they have no dtype to check.
+    and numbers are not: they have no dtype to check. Nobody else has the array object
+    that is returned, so its shape, strides and dtype cannot change after a check.
     """
-    array = value if type(value) is np.ndarray else _as_any_array(name, value)
+    array = value.view() if type(value) is np.ndarray else _as_any_array(name, value)
     if array.dtype is dtype:  # the usual case: NumPy has one object for each
         return array
     if array.dtype != dtype and array.dtype.newbyteorder("=") != dtype:
@@ -164,18 +230,39 @@ def as_array(name: str, value: object, dtype: FloatType) -> Array:
 def _as_any_array(name: str, value: object) -> NDArray[Any]:
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array without a mask, got MaskedArray")
-    if isinstance(value, np.ndarray):
-        return np.asarray(value)
+    if isinstance(value, tuple) and hasattr(value, "batch_sizes"):
+        raise TypeError(
+            f"{name}: expected a padded array, got {type(value).__name__}: give what "
+            "torch.nn.utils.rnn.pad_packed_sequence makes of it, with lengths="
+        )
     try:
-        if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
-            return np.asarray(value)
+        if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
+            return np.asarray(value).view()
+        if hasattr(value, "__array_interface__"):
+            return np.asarray(value).view()
         if hasattr(value, "__dlpack__"):
             return np.from_dlpack(value)
         return np.asarray(memoryview(value))  # type: ignore[arg-type]
+    except MemoryError:
+        raise
     except Exception as error:
         raise TypeError(
             f"{name}: expected a NumPy array or a CPU array with the buffer protocol, "
             f"__dlpack__ or __array__, got {type(value).__name__} ({error})"
+        ) from error
+
+
+def own_array(name: str, value: object, expected: str) -> NDArray[Any]:
+    """Return numbers that may come as a list as a fresh array, dtype unchecked."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected {expected}, got MaskedArray")
+    try:
+        return np.array(value)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise TypeError(
+            f"{name}: expected {expected}, got {describe(value)} ({error})"
         ) from error
 
 
@@ -240,30 +327,35 @@ def check_state(
     parts: Sequence[tuple[str, str, int]],
     dtype: FloatType,
     lead: Mapping[str, int],
+    *,
+    fill: bool = False,
 ) -> tuple[Array, ...]:
     """Return the arrays of a state: one array, or as many as the cell has states.
 
     `parts` are name, letter of the width and width of each, `lead` the sizes of the
-    axes before the last.
+    axes before the last. With `fill` one of several may be None, for zeros.
     """
     if len(parts) == 1:
         return (_check_part(name, state, parts[0], dtype, lead),)
     given = check_parts(name, state, [part[0] for part in parts])
     return tuple(
-        _check_part(f"{name}[{index}]", array, part, dtype, lead)
+        np.zeros((*lead.values(), part[2]), dtype)
+        if fill and array is None
+        else _check_part(f"{name}[{index}]", array, part, dtype, lead)
         for index, (array, part) in enumerate(zip(given, parts, strict=True))
     )
 
 
-def check_parts(name: str, state: object, names: Sequence[str]) -> Sequence[object]:
+def check_parts(name: str, state: object, names: Sequence[str]) -> tuple[object, ...]:
     """Return `state`, which must be a tuple of as many parts as there are names."""
-    if not isinstance(state, tuple | list) or len(state) != len(names):
+    given = tuple(state) if isinstance(state, tuple | list) else None
+    if given is None or len(given) != len(names):
         came = describe(state)
-        if isinstance(state, tuple | list):
-            came = f"a {type(state).__name__} of {len(state)}"
+        if given is not None:
+            came = f"a {type(state).__name__} of {len(given)}"
         wanted = ", ".join(names)
         raise TypeError(f"{name}: expected the tuple ({wanted}), got {came}")
-    return state
+    return given
 
 
 def _check_part(
@@ -299,7 +391,7 @@ def check_weight(
 
 def check_clock(name: str, clock: object, rows: int, batched: bool) -> Lengths:
     """Return a clock [B] (one integer if unbatched) as a fresh int64 array."""
-    given = np.asarray(clock)
+    given = own_array(name, clock, f"integers [B={rows}]")
     if given.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got {describe(clock)}")
     if given.shape != ((rows,) if batched else ()):
@@ -316,12 +408,7 @@ def check_clock(name: str, clock: object, rows: int, batched: bool) -> Lengths:
 
 def check_lengths(lengths: object, steps: int, rows: int, batched: bool) -> Lengths:
     """Return lengths [B] (one integer if unbatched) as a fresh int64 array."""
-    try:
-        given = np.asarray(lengths)
-    except Exception as error:
-        raise TypeError(
-            f"lengths: expected integers [B={rows}], got {describe(lengths)}"
-        ) from error
+    given = own_array("lengths", lengths, f"integers [B={rows}]")
     if given.dtype.kind not in "iu" and given.shape != (0,):
         raise TypeError(f"lengths: expected integers, got {given.dtype}")
     if not batched and given.ndim == 0:
@@ -330,7 +417,6 @@ def check_lengths(lengths: object, steps: int, rows: int, batched: bool) -> Leng
         expected = f"B={rows}" if batched else "] (one integer) or [1"
         raise shape_error("lengths", expected, given.shape)
     checked = given.astype(np.int64)
-    # The copy is judged, not the caller's memory, which another thread may change.
     # An unsigned value past int64 turns negative in it, and so is outside as well.
     outside = np.flatnonzero((checked < 0) | (checked > steps))
     if outside.size:
@@ -341,7 +427,7 @@ def check_lengths(lengths: object, steps: int, rows: int, batched: bool) -> Leng
 
 def check_rows(rows: object, batch_size: int) -> NDArray[np.intp]:
     """Return indices of rows of the batch from an int, a list of them or a mask."""
-    given = np.asarray(rows)
+    given = own_array("rows", rows, f"integers or a mask [B={batch_size}]")
     if given.dtype == np.bool_:
         check_shape("rows", given, B=batch_size)
         return np.flatnonzero(given)
@@ -382,6 +468,11 @@ def check_out(
         if _overlap(array, other):
             raise ValueError("out: expected memory of its own, got memory of an input")
     return array
+
+
+def as_given(out: object, array: Array) -> Array:
+    """Return the caller's own `out`, or `array` if that was no array object."""
+    return out if isinstance(out, np.ndarray) else array
 
 
 def _overlap(first: Array, second: Array) -> bool:
@@ -439,8 +530,15 @@ def check_version(then: int, now: int) -> None:
 
 def check_gradient_given(dy: object, dstate: object) -> None:
     """Raise unless at least one of the gradients of a backward is given."""
-    if dy is None and dstate is None:
+    if dy is None and not has_parts(dstate):
         raise ValueError("dy: expected an array because dstate is not given, got None")
+
+
+def has_parts(state: object) -> bool:
+    """Tell whether there is a state, or one part of it at least that is not None."""
+    if isinstance(state, tuple | list):
+        return any(part is not None for part in state)
+    return state is not None
 
 
 def check_unidirectional(bidirectional: bool) -> None:

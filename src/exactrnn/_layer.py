@@ -86,13 +86,19 @@ class RecurrentLayer(Module[S], Generic[S, D]):
         TypeError
             If something is not an array or not of the layer's dtype.
         """
-        call: Call = self._begin(x, state, lengths)
-        if out is None:
-            y = self._new_y(call)
-            target = self._to_engine(y, call.batched)
-            final = self._stack.run(call, target)
-            return y, self._pack_state(final, call)
+        if out is not None:
+            return self._run_into(out, x, state, lengths)
+        call = self._begin(x, state, lengths)
+        y = self._new_y(call)
+        final = self._stack.run(call, self._to_engine(y, call.batched))
+        return y, self._pack_state(final, call)
+
+    def _run_into(
+        self, out: object, x: object, state: object, lengths: object
+    ) -> tuple[Array, S]:
+        """Do what a plain call with `out` does."""
         given = _checks.as_array("x", x, self.dtype)
+        call = self._begin(given, state, lengths)
         inputs = (given, *(call.state or ()))
         y = _checks.check_out(out, self.dtype, self._y_sizes(call), inputs)
         direct = _checks.make_readable(y) is y
@@ -100,7 +106,7 @@ class RecurrentLayer(Module[S], Generic[S, D]):
         final = self._stack.run(call, self._to_engine(result, call.batched))
         if not direct:
             y[...] = result
-        return y, self._pack_state(final, call)
+        return _checks.as_given(out, y), self._pack_state(final, call)
 
     def forward(
         self,
@@ -165,7 +171,8 @@ class RecurrentLayer(Module[S], Generic[S, D]):
             Gradient of `y`, in its shape; None for none, if `dstate` is given. Values
             past a row's length are not read.
         dstate : array_like or tuple of array_like, optional
-            Gradient of the final state, in its shape.
+            Gradient of the final state, in its shape; one of several may be None, for
+            zeros.
 
         Returns
         -------
