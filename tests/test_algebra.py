@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from arrays import same_bits
 
-import exactrnn as xr
 from exactrnn import _algebra, _random
 
 
@@ -51,29 +50,7 @@ def test_orthogonal_matrices_are_uniform():
     assert abs(np.mean(np.linalg.det(Q) > 0) - 0.5) < 0.03
 
 
-# Positive definite systems
-
-
-@pytest.mark.parametrize("size", [1, 5, 32, 33, 100])
-def test_cholesky_solves(size):
-    a = normal(size, size)
-    a = a @ a.T + np.eye(size)
-    L = _algebra.cholesky(a)
-    assert not np.triu(L, 1).any()
-    np.testing.assert_allclose(L, np.linalg.cholesky(a), atol=1e-11)
-    b = normal(3, size, seed=4)
-    np.testing.assert_allclose(_algebra.cholesky_solve(L, b) @ a, b, atol=1e-10)
-
-
-@pytest.mark.parametrize("size", [1, 40])
-def test_cholesky_of_what_is_not_positive_definite_is_refused(size):
-    for last in (0.0, -1.0, np.nan):
-        a = np.eye(size)
-        a[-1, -1] = last
-        with pytest.raises(
-            ValueError, match=f"not positive definite at column {size - 1}"
-        ):
-            _algebra.cholesky(a)
+# Sums of products
 
 
 def test_sums_of_products_in_parts_have_the_bits_of_one_call():
@@ -85,15 +62,6 @@ def test_sums_of_products_in_parts_have_the_bits_of_one_call():
         _algebra.add_products(parts, a[rows], b[rows])
     assert same_bits(parts, whole)
     np.testing.assert_allclose(whole, a.T @ b, rtol=1e-12)
-
-
-def test_bits_do_not_depend_on_the_engine(isa, threads):
-    # The fixtures are in force for the first of the two.
-    a = normal(100, 100)
-    square = a @ a.T
-    L = _algebra.cholesky(square)
-    with xr.use_isa(xr.isas()[0]), xr.threads(1):
-        assert same_bits(L, _algebra.cholesky(square))
 
 
 # Spectral radius

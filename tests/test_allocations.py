@@ -43,4 +43,5 @@ def test_every_failing_allocation_is_a_clean_memory_error(preload, kind):
     counts = json.loads(answer.stdout)
     assert list(counts) == WORDS[: 4 if kind == "grid" else None]
     assert counts.pop("step", 1) <= 1  # what is returned, if NumPy has none to reuse
-    assert all(count > 5 for count in counts.values()), counts
+    # At the least one for each weight that is taken.
+    assert all(count >= 4 for count in counts.values()), counts

@@ -84,6 +84,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:dropout option adds")  # one layer has none
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "ragged"])
 @pytest.mark.parametrize("name", LAYERS)
@@ -175,6 +176,7 @@ def test_masks_are_drawn_as_those_of_other_layers():
         assert_same_bits("mask", own, other)
 
 
+@pytest.mark.filterwarnings("ignore:dropout option adds")  # one layer has none
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["whole", "ragged"])
 def test_masks_of_ones_are_no_dropout(name, lengths):

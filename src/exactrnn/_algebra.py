@@ -20,6 +20,9 @@ from exactrnn._random import elementary
 
 BLOCK = 32
 """Rows or columns that are factorised one by one between two matrix products."""
+PANEL = 64
+"""Columns whose reflections are gathered before the others meet them; as fast as any.
+"""
 SQUARINGS = 40
 """The spectral radius is read from the norm of the matrix's 2**40-th power."""
 CONDENSED_AFTER, CONDENSED_FROM = 12, 128
@@ -84,39 +87,107 @@ def _subtract_span(rows: Array, basis: Array) -> None:
         rows -= product(product(rows, basis), basis.T)
 
 
-def cholesky(a: Array) -> Array:
-    """Return the lower triangular L with ``a = L @ L.T``, of `a` [K, K].
+def absorb_rows(R: Array, rows: Array) -> None:
+    """Add rows to a least squares problem of which only the triangle is kept.
 
-    Only the lower triangle of `a` is read.
+    With Q orthogonal, ``Q [R; rows.T]`` has a new triangle above zeros; `R` becomes it.
 
-    Raises
-    ------
-    ValueError
-        If `a` is not positive definite in float64.
+    By Householder's reflections, whose error is that of a change of each column by a
+    few units in its last place: it does not square the condition number, as normal
+    equations do. Each reflection meets one row of `R` and all that are added, so its
+    vector is a 1 in that row above what is left in `rows`. They are gathered to
+    ``1 - V T V.T`` by halves: R. Schreiber, C. Van Loan, "A storage-efficient WY
+    representation for products of Householder transformations", SIAM J. Sci. Stat.
+    Comput. 10(1), 1989; E. Elmroth, F. Gustavson, "Applying recursion to serial and
+    parallel QR factorization", IBM J. Res. Dev. 44(4), 2000.
+
+    Parameters
+    ----------
+    R : ndarray
+        [K, C], upper triangular in its first K columns; changed in place. The columns
+        after them are right-hand sides.
+    rows : ndarray
+        [C, N], the rows to add as columns, contiguous; used as scratch.
     """
-    L = np.tril(a)
-    for start in range(0, len(L), BLOCK):
-        stop = min(start + BLOCK, len(L))
-        if start:
-            L[start:, start:stop] -= product(L[start:, :start], L[start:stop, :start])
-        for j in range(start, stop):
-            if not L[j, j] > 0:
-                raise ValueError(f"not positive definite at column {j}")
-            L[j:, j] /= np.sqrt(L[j, j])
-            L[j + 1 :, j + 1 : stop] -= L[j + 1 :, j : j + 1] * L[j + 1 : stop, j]
-    return np.tril(L)
+    for start in range(0, len(R), PANEL):
+        stop = min(start + PANEL, len(R))
+        T = _reflect(R, rows, start, stop)
+        _apply_reflections(R, rows, T, (start, stop, len(rows)))
 
 
-def cholesky_solve(L: Array, b: Array) -> Array:
-    """Return `w` [O, K] with ``w @ (L @ L.T) = b``, for `b` [O, K]."""
-    w = np.array(b, np.float64)
-    for j in range(len(L)):
-        w[:, j] /= L[j, j]
-        w[:, j + 1 :] -= w[:, j : j + 1] * L[j + 1 :, j]
-    for j in reversed(range(len(L))):
-        w[:, j] /= L[j, j]
-        w[:, :j] -= w[:, j : j + 1] * L[j, :j]
-    return w
+def _reflect(R: Array, rows: Array, start: int, stop: int) -> Array:
+    """Take columns start..stop out of `rows`, leave V in their place; return T."""
+    if stop - start == 1:
+        return _reflect_column(R, rows[start], start)
+    middle = (start + stop) // 2
+    left = _reflect(R, rows, start, middle)
+    _apply_reflections(R, rows, left, (start, middle, stop))
+    right = _reflect(R, rows, middle, stop)
+    # The ones of V are in different rows: they do not meet.
+    between = product(rows[middle:stop], rows[start:middle])
+    T = np.zeros((stop - start, stop - start))
+    T[: len(left), : len(left)] = left
+    T[len(left) :, len(left) :] = right
+    T[: len(left), len(left) :] = -product(product(left, between), right.T)
+    return T
+
+
+def _reflect_column(R: Array, column: Array, j: int) -> Array:
+    """Take one column out of the rows, leave v in its place; return T [1, 1]."""
+    isa, alpha = engine.isa(), float(R[j, j])
+    if _core.long_sum_squares(column, 0.0, isa) == 0:
+        column[:] = 0
+        return np.zeros((1, 1))
+    length = math.sqrt(_core.long_sum_squares(column, alpha * alpha, isa))
+    beta = -math.copysign(length, alpha)
+    column /= alpha - beta
+    R[j, j] = beta
+    return np.full((1, 1), (beta - alpha) / beta)
+
+
+def _apply_reflections(
+    R: Array, rows: Array, T: Array, columns: tuple[int, int, int]
+) -> None:
+    """Reflect columns middle..stop by the vectors in columns start..middle."""
+    start, middle, stop = columns
+    if middle == stop:
+        return
+    V, rest = rows[start:middle], rows[middle:stop]
+    step = product(product(rest, V) + R[start:middle, middle:stop].T, T.T)
+    R[start:middle, middle:stop] -= step.T
+    add_products(rest, np.ascontiguousarray(-step.T), V)
+
+
+def solve_triangle(R: Array, b: Array) -> Array:
+    """Return `x` [K, M] with ``R @ x = b``, for `R` [K, K] upper triangular."""
+    x = np.array(b, np.float64)
+    for start in reversed(range(0, len(R), BLOCK)):
+        stop = min(start + BLOCK, len(R))
+        if stop < len(R):
+            x[start:stop] -= product(R[start:stop, stop:], x[stop:].T)
+        for j in reversed(range(start, stop)):
+            x[j] /= R[j, j]
+            x[start:j] -= R[start:j, j : j + 1] * x[j]
+    return x
+
+
+def triangle_condition(R: Array) -> float:
+    """Return the condition number of a triangle [K, K], its columns brought to norm 1.
+
+    ``||A|| ||inverse of A||`` in Frobenius's norm, at most K times that of the largest
+    singular values. Reflections do not mind the size of columns, so nor does this.
+
+    Returns
+    -------
+    float
+        inf where `R` is singular.
+    """
+    scale = np.array([norm(column) for column in R.T])
+    if not (np.diag(R).all() and scale.all()):
+        return math.inf
+    inverse = solve_triangle(R / scale, np.eye(len(R)))
+    found = math.sqrt(len(R)) * norm(inverse)
+    return found if math.isfinite(found) else math.inf
 
 
 def spectral_radius(a: Array) -> float:

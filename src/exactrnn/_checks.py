@@ -15,6 +15,7 @@ of single classes are in `_option_checks.py`.
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias, cast
@@ -38,6 +39,8 @@ FloatType: TypeAlias = np.dtype[np.floating[Any]]
 DTYPES = ("float32", "float64")
 MAX_CLOCK = 2**62
 """Largest number of steps that a clock may have counted: far from int64's end."""
+MOST_COPIED = 2**16
+"""Numbers that are copied before it is clear that there are too many of them."""
 OVERLAP_EFFORT = 10_000
 """Work after which two arrays with tangled strides are taken to overlap."""
 
@@ -108,6 +111,28 @@ def as_float(name: str, value: float | np.number[Any], expected: str) -> float:
         raise ValueError(f"{name}: expected {expected}, got {quote(value)}") from None
 
 
+def settle(value: object) -> object:
+    """Return an argument of a constructor in a form that does not change any more.
+
+    Checks read arguments more than once, and sizes that differ in between would be no
+    layer. So what gives an integer is asked for it here, and sequences and arrays are
+    copied; all else is left to the checks.
+    """
+    if isinstance(value, np.ndarray) and value.ndim > 0:
+        return np.array(value)
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        items = [settle(item) for item in value]
+        return items if isinstance(value, list) else tuple(items)
+    if isinstance(value, bool | np.bool_ | np.number) or not hasattr(
+        value, "__index__"
+    ):
+        return value
+    try:
+        return operator.index(value)
+    except TypeError:
+        return value
+
+
 def check_flag(name: str, value: object) -> bool:
     """Return `value` as a bool; nothing but a bool is one."""
     if not isinstance(value, bool | np.bool_):
@@ -175,6 +200,47 @@ def check_names(name: str, given: Iterable[object], expected: Iterable[str]) -> 
         )
 
 
+# Weights by name
+
+
+def take_named(name: str, given: object, prefix: object = "") -> dict[Any, object]:
+    """Return the entries of a mapping whose names begin with `prefix`, without it."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{name}: expected a mapping, got {describe(given)}")
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix: expected a string, got {describe(prefix)}")
+    entries = dict(given)
+    if not prefix:
+        return entries
+    length = len(prefix)
+    own = [k for k in entries if isinstance(k, str) and k.startswith(prefix)]
+    return {key[length:]: entries[key] for key in own}
+
+
+def check_weight_names(
+    name: str, given: Mapping[str, object], expected: Sequence[str]
+) -> None:
+    """Raise unless `given` holds exactly these names; know them behind a prefix."""
+    prefix = _find_prefix(given, expected)
+    if prefix:
+        raise ValueError(
+            f"{name}: expected {list_names(expected)}; got names that begin with "
+            f"{quote(prefix)}: strip it, or say so: "
+            f"load_state_dict(..., prefix={quote(prefix)})"
+        )
+    check_names(name, given, expected)
+
+
+def _find_prefix(given: Mapping[Any, object], expected: Sequence[str]) -> str:
+    """Return what stands before all of the names expected, "" if nothing does."""
+    for key in given:
+        if isinstance(key, str) and key.endswith(expected[0]):
+            prefix = key.removesuffix(expected[0])
+            if prefix and all(prefix + part in given for part in expected):
+                return prefix
+    return ""
+
+
 # Arrays
 
 
@@ -191,9 +257,10 @@ def as_array(name: str, value: object, dtype: FloatType) -> Array:
     """Return `value` as an array of `dtype`, in any byte order and layout.
 
     Arrays, buffers, `__array__` and CPU `__dlpack__` are taken, without a copy; lists
-    and numbers are not: they have no dtype to check.
+    and numbers are not: they have no dtype to check. Nobody else has the array object
+    that is returned, so its shape, strides and dtype cannot change after a check.
     """
-    array = value if type(value) is np.ndarray else _as_any_array(name, value)
+    array = value.view() if type(value) is np.ndarray else _as_any_array(name, value)
     if array.dtype is dtype:  # the usual case: NumPy has one object for each
         return array
     if array.dtype != dtype and array.dtype.newbyteorder("=") != dtype:
@@ -204,19 +271,48 @@ def as_array(name: str, value: object, dtype: FloatType) -> Array:
 def _as_any_array(name: str, value: object) -> NDArray[Any]:
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array without a mask, got MaskedArray")
-    if isinstance(value, np.ndarray):
-        return np.asarray(value)
+    if isinstance(value, tuple) and hasattr(value, "batch_sizes"):
+        raise TypeError(
+            f"{name}: expected a padded array, got {type(value).__name__}: give what "
+            "torch.nn.utils.rnn.pad_packed_sequence makes of it, with lengths="
+        )
     try:
-        if hasattr(value, "__array__") or hasattr(value, "__array_interface__"):
-            return np.asarray(value)
+        if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
+            return np.asarray(value).view()
+        if hasattr(value, "__array_interface__"):
+            return np.asarray(value).view()
         if hasattr(value, "__dlpack__"):
             return np.from_dlpack(value)
         return np.asarray(memoryview(value))  # type: ignore[arg-type]
+    except MemoryError:
+        raise
     except Exception as error:
         raise TypeError(
             f"{name}: expected a NumPy array or a CPU array with the buffer protocol, "
             f"__dlpack__ or __array__, got {describe(value)} ({shorten(error)})"
         ) from error
+
+
+def own_array(name: str, value: object, expected: str, most: int) -> NDArray[Any]:
+    """Return numbers that may come as a list as a fresh array, dtype unchecked.
+
+    There are `most` of them at most; what has far more is wrong whatever they are, and
+    is not copied.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected {expected}, got MaskedArray")
+    try:
+        exports = not hasattr(value, "__array__") and hasattr(value, "__dlpack__")
+        given = np.from_dlpack(value) if exports else np.asarray(value)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise TypeError(
+            f"{name}: expected {expected}, got {describe(value)} ({shorten(error)})"
+        ) from error
+    if given.size > max(most, MOST_COPIED):
+        raise ValueError(f"{name}: expected {expected}, got {shorten(given.shape)}")
+    return np.array(given)
 
 
 def make_readable(array: Array) -> Array:
@@ -280,30 +376,35 @@ def check_state(
     parts: Sequence[tuple[str, str, int]],
     dtype: FloatType,
     lead: Mapping[str, int],
+    *,
+    fill: bool = False,
 ) -> tuple[Array, ...]:
     """Return the arrays of a state: one array, or as many as the cell has states.
 
     `parts` are name, letter of the width and width of each, `lead` the sizes of the
-    axes before the last.
+    axes before the last. With `fill` one of several may be None, for zeros.
     """
     if len(parts) == 1:
         return (_check_part(name, state, parts[0], dtype, lead),)
     given = check_parts(name, state, [part[0] for part in parts])
     return tuple(
-        _check_part(f"{name}[{index}]", array, part, dtype, lead)
+        np.zeros((*lead.values(), part[2]), dtype)
+        if fill and array is None
+        else _check_part(f"{name}[{index}]", array, part, dtype, lead)
         for index, (array, part) in enumerate(zip(given, parts, strict=True))
     )
 
 
-def check_parts(name: str, state: object, names: Sequence[str]) -> Sequence[object]:
+def check_parts(name: str, state: object, names: Sequence[str]) -> tuple[object, ...]:
     """Return `state`, which must be a tuple of as many parts as there are names."""
-    if not isinstance(state, tuple | list) or len(state) != len(names):
+    given = tuple(state) if isinstance(state, tuple | list) else None
+    if given is None or len(given) != len(names):
         came = describe(state)
-        if isinstance(state, tuple | list):
-            came = f"a {type(state).__name__} of {len(state)}"
+        if given is not None:
+            came = f"a {type(state).__name__} of {len(given)}"
         wanted = ", ".join(names)
         raise TypeError(f"{name}: expected the tuple ({wanted}), got {came}")
-    return state
+    return given
 
 
 def _check_part(
@@ -339,7 +440,7 @@ def check_weight(
 
 def check_clock(name: str, clock: object, rows: int, batched: bool) -> Lengths:
     """Return a clock [B] (one integer if unbatched) as a fresh int64 array."""
-    given = np.asarray(clock)
+    given = own_array(name, clock, f"integers [B={rows}]", rows)
     if given.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected integers, got {describe(clock)}")
     if given.shape != ((rows,) if batched else ()):
@@ -357,12 +458,7 @@ def check_clock(name: str, clock: object, rows: int, batched: bool) -> Lengths:
 
 def check_lengths(lengths: object, steps: int, rows: int, batched: bool) -> Lengths:
     """Return lengths [B] (one integer if unbatched) as a fresh int64 array."""
-    try:
-        given = np.asarray(lengths)
-    except Exception as error:
-        raise TypeError(
-            f"lengths: expected integers [B={rows}], got {describe(lengths)}"
-        ) from error
+    given = own_array("lengths", lengths, f"integers [B={rows}]", rows)
     if given.dtype.kind not in "iu" and given.shape != (0,):
         raise TypeError(f"lengths: expected integers, got {shorten(given.dtype)}")
     if not batched and given.ndim == 0:
@@ -371,7 +467,6 @@ def check_lengths(lengths: object, steps: int, rows: int, batched: bool) -> Leng
         expected = f"B={rows}" if batched else "] (one integer) or [1"
         raise shape_error("lengths", expected, given.shape)
     checked = given.astype(np.int64)
-    # The copy is judged, not the caller's memory, which another thread may change.
     # An unsigned value past int64 turns negative in it, and so is outside as well.
     outside = np.flatnonzero((checked < 0) | (checked > steps))
     if outside.size:
@@ -384,31 +479,26 @@ def check_booleans(
     name: str, value: object, sizes: Mapping[str, int]
 ) -> NDArray[np.bool_]:
     """Return booleans of this shape, of nothing but bool, as a fresh array."""
-    expected = f"{name}: expected bool [{spell(sizes)}], got"
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{expected} MaskedArray")
-    try:
-        given = np.asarray(value).view(np.ndarray)
-    except Exception as error:
-        raise TypeError(f"{expected} {describe(value)}") from error
+    expected = f"bool [{spell(sizes)}]"
+    given = own_array(name, value, expected, math.prod(sizes.values()))
     if given.dtype != np.bool_ and given.shape != (0,):
-        raise TypeError(f"{expected} {given.dtype}")
+        got = shorten(given.dtype)
+        raise TypeError(f"{name}: expected {expected}, got {got}")
     check_shape(name, given, **sizes)
     return given.astype(np.bool_, order="C")
 
 
 def check_rows(rows: object, batch_size: int) -> NDArray[np.intp]:
     """Return indices of rows of the batch from an int, a list of them or a mask."""
-    given = np.asarray(rows)
+    expected = f"integers or a mask [B={batch_size}]"
+    given = own_array("rows", rows, expected, batch_size)
     if given.dtype == np.bool_:
         check_shape("rows", given, B=batch_size)
         return np.flatnonzero(given)
     if given.shape == (0,):
         return np.zeros(0, np.intp)
     if given.dtype.kind not in "iu" or given.ndim > 1:
-        raise TypeError(
-            f"rows: expected integers or a mask [B={batch_size}], got {describe(given)}"
-        )
+        raise TypeError(f"rows: expected {expected}, got {describe(given)}")
     indices = np.atleast_1d(given)
     outside = (indices < -batch_size) | (indices >= batch_size)
     if outside.any():
@@ -440,6 +530,11 @@ def check_out(
         if _overlap(array, other):
             raise ValueError("out: expected memory of its own, got memory of an input")
     return array
+
+
+def as_given(out: object, array: Array) -> Array:
+    """Return the caller's own `out`, or `array` if that was no array object."""
+    return out if isinstance(out, np.ndarray) else array
 
 
 def _overlap(first: Array, second: Array) -> bool:
@@ -497,8 +592,15 @@ def check_version(then: int, now: int) -> None:
 
 def check_gradient_given(dy: object, dstate: object) -> None:
     """Raise unless at least one of the gradients of a backward is given."""
-    if dy is None and dstate is None:
+    if dy is None and not has_parts(dstate):
         raise ValueError("dy: expected an array because dstate is not given, got None")
+
+
+def has_parts(state: object) -> bool:
+    """Tell whether there is a state, or one part of it at least that is not None."""
+    if isinstance(state, tuple | list):
+        return any(part is not None for part in state)
+    return state is not None
 
 
 def check_one_way(name: str, layer: Any) -> None:

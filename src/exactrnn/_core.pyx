@@ -15,7 +15,7 @@ from cpython.buffer cimport (
 )
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free
-from libc.string cimport memcmp, memset
+from libc.string cimport memcmp, memcpy, memset
 
 import os
 import threading
@@ -52,6 +52,9 @@ cdef class _Memory:
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         PyBuffer_FillInfo(buffer, self, self.data, self.size, 0, flags)
 
+    def __reduce__(self):
+        _refuse_copy(self)
+
 
 cdef class _View:
     """A held buffer of an array: any strides, but the last axis contiguous."""
@@ -79,12 +82,23 @@ cdef class _View:
     cdef Py_ssize_t stride(self, int axis):
         return self.buffer.strides[axis] // self.buffer.itemsize
 
+    def __reduce__(self):
+        _refuse_copy(self)
+
 
 cdef void *_data(_View view) noexcept:
     """The memory of a view, NULL for None."""
     if view is None:
         return NULL
     return view.buffer.buf
+
+
+def _refuse_copy(thing):
+    """Raise the error of a copy or pickle of an object that lives in its owner."""
+    raise TypeError(
+        f"{type(thing).__name__}: expected a copy of the layer, stream or cache that "
+        "it is a part of; by itself it cannot be copied or pickled"
+    )
 
 
 cdef xr_sequence _sequence(_View view):
@@ -296,6 +310,9 @@ cdef class Packed:
             and memcmp(self.forward.data, other.forward.data, self.forward.size) == 0
         )
 
+    def __reduce__(self):
+        _refuse_copy(self)
+
 
 def pack(str isa, str dtype, str cell, tuple weights, tuple activations, clip,
          options, bint backward):
@@ -383,6 +400,9 @@ cdef class _Call:
         self.alive.append(memory)
         self.problem.scratch = (<_Memory> memory).data
 
+    def __reduce__(self):
+        _refuse_copy(self)
+
 
 def _side_by_side(parts):
     """One array from those of the cells of a block; a view of the only one."""
@@ -444,8 +464,50 @@ cdef class LayerCache:
 
     cdef _array(self, int direction, Py_ssize_t first, shape):
         first += direction * self.at.direction
-        flat = np.frombuffer(self.memory, dtype=self.packed.dtype)[first:]
+        memory = memoryview(self.memory).toreadonly()
+        flat = np.frombuffer(memory, dtype=self.packed.dtype)[first:]
         return flat[: np.prod(shape)].reshape(shape)
+
+    def content(self):
+        """What `restore_cache` needs beside packed weights, as plain values."""
+        rows = (self.lengths, self.clock, self.reverse)
+        return (self.T, self.B), rows, self.threads, bytes(self.memory)
+
+    def __reduce__(self):
+        _refuse_copy(self)
+
+
+cdef LayerCache _new_cache(_Call call, tuple rows, int threads):
+    """A cache with memory for what a forward call keeps."""
+    cdef LayerCache cache = LayerCache.__new__(LayerCache)
+    lengths, clock, reverse = rows
+    cache.at = xr_cache_layout(&call.problem)
+    cache.memory = _Memory(cache.at.bytes, False)
+    cache.packed = call.alive[0][0]
+    cache.T, cache.B = call.problem.T, call.problem.B
+    cache.directions = call.problem.directions
+    cache.lengths = None if lengths is None else np.array(lengths)
+    cache.clock = None if clock is None else np.array(clock)
+    cache.threads, cache.reverse = threads, reverse
+    return cache
+
+
+def restore_cache(tuple packs, tuple content):
+    """A LayerCache from its `content` and the packed weights of an equal layer."""
+    sizes, rows, threads, kept = content
+    cdef _Call call = _Call(packs, sizes[0], sizes[1], rows[0], threads)
+    cdef LayerCache cache = _new_cache(call, rows, threads)
+    _fill(cache.memory, kept)
+    return cache
+
+
+cdef int _fill(_Memory memory, bytes content) except -1:
+    if len(content) != memory.size:
+        raise ValueError(
+            f"cache: expected {memory.size} bytes for this layer, got {len(content)}"
+        )
+    memcpy(memory.data, <const char *> content, memory.size)
+    return 0
 
 
 def forward(tuple packs, x, y, tuple states, tuple rows, int threads, bint keep,
@@ -474,14 +536,7 @@ def forward(tuple packs, x, y, tuple states, tuple rows, int threads, bint keep,
         problem.state_out[k] = call.data(state_out[k], True)
     cdef LayerCache cache = None
     if keep:
-        cache = LayerCache.__new__(LayerCache)
-        cache.at = xr_cache_layout(problem)
-        cache.memory = _Memory(cache.at.bytes, False)
-        cache.packed, cache.T, cache.B = packs[0], T, B
-        cache.directions = problem.directions
-        cache.lengths = None if lengths is None else np.array(lengths)
-        cache.clock = None if clock is None else np.array(clock)
-        cache.threads, cache.reverse = threads, reverse
+        cache = _new_cache(call, rows, threads)
         problem.cache = cache.memory.data
     call.take_scratch(False)
     with nogil:

@@ -37,6 +37,9 @@ cdef class _Dense:
         self.alive.append(memory)
         return (<_Memory> memory).data
 
+    def __reduce__(self):
+        _refuse_copy(self)
+
 
 cdef _Dense _linear(xr_linear *problem, x, w, str isa, int threads):
     """What both directions of a linear layer read: x [N, K] and w [O, K]."""

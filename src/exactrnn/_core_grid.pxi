@@ -37,6 +37,9 @@ cdef class GridBlock:
         self.block.tanh_outside = tanh_outside
         self.block.H = hidden_size
 
+    def __reduce__(self):
+        _refuse_copy(self)
+
 
 @cython.final
 cdef class GridPacked:
@@ -57,6 +60,9 @@ cdef class GridPacked:
             and self.forward.size == other.forward.size
             and memcmp(self.forward.data, other.forward.data, self.forward.size) == 0
         )
+
+    def __reduce__(self):
+        _refuse_copy(self)
 
 
 def grid_pack(GridBlock block, int k, w, b, bint backward):
@@ -156,6 +162,9 @@ cdef class _GridCall:
         self.alive.append(memory)
         self.problem.scratch = (<_Memory> memory).data
 
+    def __reduce__(self):
+        _refuse_copy(self)
+
 
 @cython.final
 cdef class GridCache:
@@ -172,7 +181,8 @@ cdef class GridCache:
         count = 1
         for size in shape:
             count *= size
-        flat = np.frombuffer(self.memory, dtype=self.block.dtype)
+        memory = memoryview(self.memory).toreadonly()
+        flat = np.frombuffer(memory, dtype=self.block.dtype)
         return flat[first : first + count].reshape(shape)
 
     def states(self, int k):
@@ -197,6 +207,32 @@ cdef class GridCache:
         H = self.block.block.H
         return {name: values[..., g, :H] for g, name in enumerate("ifgo")}
 
+    def content(self):
+        """What `restore_grid_cache` needs beside packed weights, as plain values."""
+        return self.shape, self.lengths, self.threads, bytes(self.memory)
+
+    def __reduce__(self):
+        _refuse_copy(self)
+
+
+cdef GridCache _new_grid_cache(_GridCall call, tuple shape, lengths, int threads):
+    """A cache with memory for what a forward call keeps."""
+    cdef GridCache cache = GridCache.__new__(GridCache)
+    cache.at = call.block.kernels.cache_layout(&call.problem)
+    cache.memory = _Memory(cache.at.bytes, False)
+    cache.block, cache.shape, cache.threads = call.block, shape, threads
+    cache.lengths = None if lengths is None else np.array(lengths)
+    return cache
+
+
+def restore_grid_cache(tuple packs, tuple content):
+    """A GridCache from its `content` and the packed weights of an equal layer."""
+    shape, lengths, threads, kept = content
+    cdef _GridCall call = _GridCall(packs, shape, lengths, threads)
+    cdef GridCache cache = _new_grid_cache(call, shape, lengths, threads)
+    _fill(cache.memory, kept)
+    return cache
+
 
 def grid_forward(tuple packs, tuple shape, tuple borders, tuple ends, lengths,
                  int threads, bint keep):
@@ -205,11 +241,7 @@ def grid_forward(tuple packs, tuple shape, tuple borders, tuple ends, lengths,
     cdef GridCache cache = None
     call.take_borders(borders, ends)
     if keep:
-        cache = GridCache.__new__(GridCache)
-        cache.at = call.block.kernels.cache_layout(&call.problem)
-        cache.memory = _Memory(cache.at.bytes, False)
-        cache.block, cache.shape, cache.threads = call.block, shape, threads
-        cache.lengths = None if lengths is None else np.array(lengths)
+        cache = _new_grid_cache(call, shape, lengths, threads)
         call.problem.cache = cache.memory.data
     call.take_scratch(False)
     with nogil:
@@ -251,3 +283,6 @@ cdef class GridStepper:
         with nogil:
             call.block.kernels.forward(&call.problem)
         _end_call(&call.stop)
+
+    def __reduce__(self):
+        _refuse_copy(self)

@@ -1,8 +1,57 @@
 # One step at a time. Included by _core.pyx.
 
+cdef extern from "<stdatomic.h>" nogil:
+    ctypedef struct atomic_flag:
+        pass
+    enum memory_order: memory_order_acquire, memory_order_release
+    bint atomic_flag_test_and_set_explicit(atomic_flag *flag, memory_order order)
+    void atomic_flag_clear_explicit(atomic_flag *flag, memory_order order)
+
+cdef object _ndarray = np.ndarray
+
+
+cdef class Turn:
+    """Whose turn it is: at most one thread is inside, others get a RuntimeError.
+
+    For what has a state of its own, in a `with` block; it does not wait.
+    """
+
+    cdef atomic_flag taken
+
+    def __cinit__(self, *args, **kwargs):
+        self.leave()
+
+    @cython.final
+    cdef inline int enter(self) except -1:
+        if atomic_flag_test_and_set_explicit(&self.taken, memory_order_acquire):
+            raise RuntimeError("stream is in use by another thread")
+        return 0
+
+    @cython.final
+    cdef inline void leave(self) noexcept:
+        atomic_flag_clear_explicit(&self.taken, memory_order_release)
+
+    def take(self):
+        """Go inside; raises a RuntimeError if somebody is."""
+        self.enter()
+
+    def give(self):
+        """Come out."""
+        self.leave()
+
+    def __enter__(self):
+        self.enter()
+        return self
+
+    def __exit__(self, *error):
+        self.leave()
+
+    def __reduce__(self):
+        _refuse_copy(self)
+
 
 @cython.final
-cdef class Stepper:
+cdef class Stepper(Turn):
     """Stacked layers one step at a time; state and memory are kept between steps.
 
     A step that a signal handler ends leaves the state as it was. A layer writes its
@@ -10,7 +59,8 @@ cdef class Stepper:
     at all, write theirs into `spare`, which changes places with `state` at the end.
 
     `clock` [B] counts the steps of each row for layers of several modules; it starts
-    at `clock0`, and can be written to.
+    at `clock0`, and can be written to. A step takes the turn; who reads or writes
+    `state` and `clock` has to take it himself.
     """
 
     cdef list calls
@@ -116,6 +166,9 @@ cdef class Stepper:
     def step(self, x, out):
         """Read `x` [B, I], write `out` [B, O], both contiguous; returns `out`."""
         cdef Py_buffer source, target
+        if type(x) is not _ndarray or type(out) is not _ndarray:
+            # Others may mean something else by their buffer, as a masked array does.
+            raise TypeError("x, out: expected arrays")
         PyObject_GetBuffer(x, &source, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS)
         try:
             self._check("x", &source, self.in_bytes)
@@ -127,7 +180,11 @@ cdef class Stepper:
                 if (<char *> source.buf < <char *> target.buf + target.len
                         and <char *> target.buf < <char *> source.buf + source.len):
                     raise ValueError("out: expected memory of its own, got x's")
-                self._run(source.buf, target.buf)
+                self.enter()
+                try:
+                    self._run(source.buf, target.buf)
+                finally:
+                    self.leave()
             finally:
                 PyBuffer_Release(&target)
         finally:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from exactrnn import _checks
+from exactrnn import _checks, _core
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._readout import apply_readout
 from exactrnn.stream import Stream
@@ -19,7 +20,8 @@ class EchoStream:
     """A fitted network that is fed one time step at a time; made by `stream()`.
 
     The bits are those of `predict` over the whole sequence. A readout that is fitted
-    anew acts from the next step on; a reservoir that is loaded anew does not.
+    anew acts from the next step on; a reservoir that is loaded anew does not. Threads,
+    copies and pickles as of a `Stream`.
 
     Parameters
     ----------
@@ -40,7 +42,7 @@ class EchoStream:
     True
     """
 
-    __slots__ = ("_features", "_network", "_stream")
+    __slots__ = ("_features", "_network", "_stream", "_turn")
 
     def __init__(self, network: EchoState, batch_size: int = 1) -> None:
         self._network = network
@@ -48,6 +50,19 @@ class EchoStream:
         rows = self._stream.batch_size
         width = network.input_size + network.hidden_size
         self._features = np.empty((rows, width), network.dtype)
+        self._turn = _core.Turn()  # of the features as well
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The stream's layer is another than the network's if that was loaded anew.
+        parts = (type(self), self._network, self.batch_size)
+        with self._turn:
+            stream = copy.copy(self._stream)
+        return _restore_stream, parts, (stream, getattr(self, "__dict__", None))
+
+    def __setstate__(self, state: tuple[Stream[Array], dict[str, Any] | None]) -> None:
+        self._stream, added = state
+        if added:  # by a derived class
+            self.__dict__.update(added)
 
     def __repr__(self) -> str:
         return f"<stream of {self._network!r}, B={self.batch_size}>"
@@ -60,11 +75,13 @@ class EchoStream:
     @property
     def state(self) -> Array:
         """A copy of the state [1, B, H]. It can be set."""
-        return self._stream.state
+        with self._turn:
+            return self._stream.state
 
     @state.setter
     def state(self, state: Array) -> None:
-        self._stream.state = state
+        with self._turn:
+            self._stream.state = state
 
     def reset(self, rows: object = None) -> None:
         """Set the state to zero.
@@ -74,7 +91,8 @@ class EchoStream:
         rows : int, array_like of int or mask [B], optional
             The rows of the batch that start anew; all by default.
         """
-        self._stream.reset(rows)
+        with self._turn:
+            self._stream.reset(rows)
 
     def step(self, x: ArrayLike, out: ArrayLike | None = None) -> Array:
         """Go on by one time step.
@@ -97,6 +115,8 @@ class EchoStream:
             If a shape is wrong, or `out` is read-only; the state is unchanged.
         TypeError
             If something is not an array or not of the network's dtype; likewise.
+        RuntimeError
+            If another thread is inside this stream; likewise.
         """
         network = self._network
         W, b = network._fitted("step")
@@ -107,11 +127,24 @@ class EchoStream:
         target = None
         if out is not None:
             target = _checks.check_out(out, network.dtype, sizes, ())
-        z, I = self._features, network.input_size
-        z[:, I:] = self._stream.step(given)
-        z[:, :I] = given
-        y = apply_readout(z, W, b).reshape(*sizes.values())
+        with self._turn:
+            y = self._predict(given, W, b).reshape(*sizes.values())
         if target is None:
             return y
         target[...] = y
-        return target
+        return _checks.as_given(out, target)
+
+    def _predict(self, x: Array, W: Array, b: Array) -> Array:
+        z, I = self._features, self._network.input_size
+        z[:, I:] = self._stream.step(x)
+        z[:, :I] = x
+        return apply_readout(z, W, b)
+
+
+def _restore_stream(
+    kind: type[EchoStream], network: EchoState, batch_size: int
+) -> EchoStream:
+    """Make a stream for a copy or a pickle; its own stream is set afterwards."""
+    stream = kind.__new__(kind)
+    EchoStream.__init__(stream, network, batch_size)
+    return stream

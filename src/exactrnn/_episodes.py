@@ -28,7 +28,7 @@ lengths keep the memory within three times that of the call, however the resets 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -370,3 +370,32 @@ def shown(read: Callable[[Any], dict[str, Array]], run: Any) -> dict[str, Array]
     return {
         name: run.episodes.collect([part[name] for part in parts]) for name in parts[0]
     }
+
+
+# Copies of runs
+
+
+def describe_run(stack: Any, run: Any) -> dict[str, Any]:
+    """Return a run of either kind as plain values, for `restore_run`."""
+    if not isinstance(run, EpisodesRun):
+        return stack.describe_run(run)  # type: ignore[no-any-return]
+    return {
+        "lengths": run.lengths,
+        "masks": run.masks,
+        "parts": tuple(stack.describe_run(part) for part in run.runs),
+        "episodes": run.episodes,
+    }
+
+
+def restore_run(stack: Any, described: Mapping[str, Any]) -> Any:
+    """Return the run that has been described, as one of this stack."""
+    if "episodes" not in described:
+        return stack.restore_run(described)
+    parts = tuple(stack.restore_run(part) for part in described["parts"])
+    return EpisodesRun(
+        parts[0].version,
+        described["lengths"],
+        described["masks"],
+        parts,
+        described["episodes"],
+    )

@@ -11,7 +11,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from exactrnn import _checks
+from exactrnn import _checks, _states
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._layer import RecurrentLayer
 
@@ -83,7 +83,9 @@ def gradient_norms(
     given = _checks.as_array("x", x, layer.dtype)
     if given.ndim != 2 or given.shape[1] != layer.input_size or len(given) == 0:
         raise _checks.shape_error("x", f"T>=1, I={layer.input_size}", given.shape)
-    layer._begin(given, state)  # for the error of a wrong state
+    call = layer._begin(given, state)
+    if call.state is not None:
+        state = _states.pack_state(call.state, call.clock, batched=False)
     steps, width = len(given), layer._stack.config.output_size
     directions, runs_back = 1 + layer.bidirectional, layer._stack.config.runs_back
     if dy is not None and step is not None:

@@ -17,7 +17,7 @@ from exactrnn._activations import with_parameters
 from exactrnn._checks import Array, Lengths
 from exactrnn._dropout import Masks
 from exactrnn._grid_config import OUTPUTS, GridConfig
-from exactrnn._weights import Packs, ParameterStore
+from exactrnn._weights import STALE, Packs, ParameterStore
 
 S = TypeVar("S")
 Pair: TypeAlias = tuple[Array | None, Array | None]
@@ -264,6 +264,29 @@ class GridStack:
             )
             dinputs.append(dx.reshape(x.shape))
         return tuple(dinputs), dborders
+
+    def describe_run(self, run: GridRun) -> dict[str, Any]:
+        """Return a run as plain values, for `restore_run` of an equal stack."""
+        return {
+            "current": self.store.is_current(run.version),
+            "direction": run.direction,
+            "call": run.call,
+            "kept": run.kept.content(),
+            "layer": run.layer,
+        }
+
+    def restore_run(self, described: Mapping[str, Any]) -> GridRun:
+        """Return the run that has been described, as one of this stack."""
+        packs = self.store.packs(engine.isa(), backward=True)
+        direction, layer = described["direction"], described["layer"]
+        sets, _ = self.of_direction(packs, direction, layer)
+        return GridRun(
+            packs.version if described["current"] else STALE,
+            direction,
+            described["call"],
+            _core.restore_grid_cache(sets, described["kept"]),
+            layer,
+        )
 
 
 def line_mask(

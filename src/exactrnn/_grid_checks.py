@@ -35,12 +35,13 @@ def check_items(name: str, value: object, count: int) -> Sequence[object]:
     if isinstance(value, str) or not isinstance(value, Sequence):
         got = _checks.describe(value)
         raise TypeError(f"{name}: expected a sequence of {count}, got {got}")
-    if len(value) != count:
+    given = tuple(value)
+    if len(given) != count:
         raise ValueError(
             f"{name}: expected one entry for each of the {count} dimensions, "
-            f"got {len(value)}"
+            f"got {len(given)}"
         )
-    return value
+    return given
 
 
 def check_kinds(value: object, dims: int, dtype: FloatType) -> tuple[Activation, ...]:
@@ -72,10 +73,11 @@ def check_dimensions(name: str, value: object, dims: int) -> tuple[int, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence):
         got = _checks.describe(value)
         raise TypeError(f"{name}: expected a sequence of dimensions, got {got}")
-    found = [check_dimension(f"{name}[{i}]", k, dims) for i, k in enumerate(value)]
+    given = tuple(value)
+    found = [check_dimension(f"{name}[{i}]", k, dims) for i, k in enumerate(given)]
     if len(set(found)) < len(found):
         raise ValueError(
-            f"{name}: expected each dimension once at most, got {quote(value)}"
+            f"{name}: expected each dimension once at most, got {quote(given)}"
         )
     return tuple(found)
 
@@ -157,7 +159,7 @@ def check_input_sizes(
     """Return the width of the input at each dimension's near side, None for none."""
     widths: Sequence[object] = [value] * len(sides)
     if isinstance(value, Sequence) and not isinstance(value, str):
-        widths = value
+        widths = tuple(value)
         if len(widths) != len(sides):
             raise ValueError(
                 f"input_size: expected one integer or one for each of sides={sides}, "
@@ -190,14 +192,14 @@ def take_inputs(config: GridConfig, x: object) -> tuple[Array, ...]:
         return ()
     given: Sequence[object] = [x]
     if count > 1:
-        if not isinstance(x, tuple | list) or len(x) != count:
+        given = tuple(x) if isinstance(x, tuple | list) else ()
+        if len(given) != count:
             got = _checks.describe(x)
-            got = f"{len(x)} of them" if isinstance(x, tuple | list) else got
+            got = f"{len(given)} of them" if isinstance(x, tuple | list) else got
             raise TypeError(
                 f"x: expected a tuple of {count} arrays, for sides={config.sides}, "
                 f"got {got}"
             )
-        given = x
     arrays = []
     for index, k in enumerate(config.sides):
         name = "x" if count == 1 else f"x[{index}]"
@@ -229,11 +231,12 @@ def _take_border(name: str, config: GridConfig, k: int, entry: object) -> Pair:
         return None, None
     if config.kinds[k] != "lstm":
         return _take_part(name, config, k, entry), None
-    if not isinstance(entry, tuple | list) or len(entry) != 2:
+    parts = tuple(entry) if isinstance(entry, tuple | list) else ()
+    if len(parts) != 2:
         got = _checks.describe(entry)
-        got = f"{len(entry)} arrays" if isinstance(entry, tuple | list) else got
+        got = f"{len(parts)} arrays" if isinstance(entry, tuple | list) else got
         raise TypeError(f"{name}: expected the tuple (h, m) or None, got {got}")
-    h, m = entry
+    h, m = parts
     return _take_part(f"{name}[0]", config, k, h), _take_part(
         f"{name}[1]", config, k, m
     )
@@ -313,12 +316,10 @@ def check_grid_lengths(
     """Return lengths [B, N] as a fresh int64 array."""
     if lengths is None:
         return None
-    try:
-        given = np.asarray(lengths)
-    except Exception as error:
-        got = _checks.describe(lengths)
-        raise TypeError(f"lengths: expected integers, got {got}") from error
     expected = f"B={batch}, N={len(sizes)}"
+    given = _checks.own_array(
+        "lengths", lengths, f"integers [{expected}]", batch * len(sizes)
+    )
     if given.dtype.kind not in "iu" and given.size > 0:
         raise TypeError(
             f"lengths: expected integers [{expected}], got {shorten(given.dtype)}"

@@ -176,6 +176,30 @@ class TimeDepthStack(GridStack):
             dx = np.where(mask[..., None], dx, dx.dtype.type(0))
         return dx, dstate_out, weights
 
+    def describe_run(self, run: TimeDepthRun) -> dict[str, Any]:  # type: ignore[override]
+        """Return a run as plain values, for `restore_run` of an equal stack."""
+        describe = super().describe_run
+        return {
+            "lengths": run.lengths,
+            "inputs": run.inputs,
+            "masks": run.masks,
+            "runs": tuple(tuple(map(describe, parts)) for parts in run.runs),
+        }
+
+    def restore_run(  # type: ignore[override]
+        self, described: Mapping[str, Any]
+    ) -> TimeDepthRun:
+        """Return the run that has been described, as one of this stack."""
+        restore = super().restore_run
+        runs = tuple(tuple(map(restore, parts)) for parts in described["runs"])
+        return TimeDepthRun(
+            runs[0][0].version,
+            described["lengths"],
+            described["inputs"],
+            described["masks"],
+            runs,
+        )
+
     def _masks_of(
         self, call: Call, masks: Sequence[Array], direction: int
     ) -> list[Array]:
@@ -349,7 +373,7 @@ def _at_layer(states: Pair, layer: int) -> Pair:
     return h, m
 
 
-class TimeDepthStepper:
+class TimeDepthStepper(_core.Turn):
     """One time step over and over: what `stream.Stream` asks of a stepper.
 
     Parameters
@@ -386,17 +410,29 @@ class TimeDepthStepper:
 
     def step(self, x: Array, out: Array) -> Array:
         """Read `x` [B, I], write `out` [B, H], both contiguous; returns `out`."""
-        dtype, H = self._projected.dtype, self._near[0].shape[-1]
-        if x.dtype != dtype or not (x.flags.c_contiguous and x.flags.aligned):
-            raise ValueError("x: expected a contiguous array of the layer's dtype")
-        if out.dtype != dtype or not out.flags.carray or np.may_share_memory(x, out):
-            raise ValueError("out: expected a contiguous array of its own")
         side, y = self._side, self._projected
-        flat = x.reshape(len(y), -1)
-        _core.linear_forward(flat, side.weight, side.bias, y, self._isa, 1)
+        if not (type(x) is type(out) is np.ndarray):
+            raise TypeError("x, out: expected arrays")
+        # Views, whose shapes are no one else's to change.
+        given, target = x.view(), out.view()
+        sizes = (len(y), side.weight.shape[1]), self._near[0].shape[1:]
+        if given.dtype != y.dtype or not (
+            given.flags.c_contiguous and given.flags.aligned
+        ):
+            raise ValueError("x: expected a contiguous array of the layer's dtype")
+        if target.dtype != y.dtype or not target.flags.carray:
+            raise ValueError("out: expected a contiguous array of the layer's dtype")
+        if np.may_share_memory(given, target):
+            raise ValueError("out: expected memory of its own, got x's")
+        with self:
+            self._step(given.reshape(sizes[0]), target.reshape(sizes[1]))
+        return out
+
+    def _step(self, x: Array, out: Array) -> None:
+        side, y, H = self._side, self._projected, self._near[0].shape[-1]
+        _core.linear_forward(x, side.weight, side.bias, y, self._isa, 1)
         self._near[0][0] = y[:, :H]
         if self._near[1] is not None:
             self._near[1][0] = y[:, H:]
         self._grid.run()
-        out[...] = self._far[0][0] if out.ndim > 1 else self._far[0][0, 0]
-        return out
+        out[...] = self._far[0][0]

@@ -224,8 +224,8 @@ def forward_layer(
     batched = given.ndim == 3
     read = layer._to_engine(make_readable(given), batched)
     T, B, _ = read.shape
-    states, _ = take_state(config, state, B, batched)
     ends = None if lengths is None else check_lengths(lengths, T, B, batched)
+    states, _ = take_state(config, state, B, batched)
     points = None
     if ends is not None:
         points = np.stack([np.full(B, config.num_layers), ends], axis=1)
@@ -252,13 +252,13 @@ def backward_layer(
     check_gradient_given(dy, dstate)
     config, ends = layer._stack.config, cache.lengths
     x = cache.runs[0][0].inputs[0]
-    dstates = take_gradient(config, dstate, x.shape[1], cache.batched)
     dout = None
     if dy is not None:
         given = make_readable(as_array("dy", dy, config.dtype))
         T, B, _ = x.shape
         check_shape("dy", given, **layer._y_sizes(T, B, cache.batched))
         dout = layer._to_engine(given, cache.batched)
+    dstates = take_gradient(config, dstate, x.shape[1], cache.batched)
     weights, dweights = layer.state_dict(), new_gradients(config)
     dinputs, dinitial = [], []
     for d in range(config.directions):

@@ -121,13 +121,25 @@ class RecurrentLayer(Module[S], Generic[S, D]):
         >>> bool((y[3:] == layer(x[3:])[0]).all())
         True
         """
+        if out is not None:
+            return self._run_into(out, x, state, lengths, mask, resets)
         call: Call = self._begin(x, state, lengths, mask, resets)
-        if out is None:
-            y = self._new_y(call)
-            target = self._to_engine(y, call.batched)
-            final = _episodes.run(self._stack, call, target)
-            return y, self._pack_state(final, call)
+        y = self._new_y(call)
+        final = _episodes.run(self._stack, call, self._to_engine(y, call.batched))
+        return y, self._pack_state(final, call)
+
+    def _run_into(
+        self,
+        out: object,
+        x: object,
+        state: object,
+        lengths: object,
+        mask: object,
+        resets: object,
+    ) -> tuple[Array, S]:
+        """Do what a plain call with `out` does."""
         given = _checks.as_array("x", x, self.dtype)
+        call = self._begin(given, state, lengths, mask, resets)
         inputs = (given, *(call.state or ()))
         steps, rows, _ = call.x.shape
         sizes = self._y_sizes(steps, rows, call.batched)
@@ -137,7 +149,7 @@ class RecurrentLayer(Module[S], Generic[S, D]):
         final = _episodes.run(self._stack, call, self._to_engine(result, call.batched))
         if not direct:
             y[...] = result
-        return y, self._pack_state(final, call)
+        return _checks.as_given(out, y), self._pack_state(final, call)
 
     def forward(
         self,
@@ -206,7 +218,8 @@ class RecurrentLayer(Module[S], Generic[S, D]):
             Gradient of `y`, in its shape; None for none, if `dstate` is given. Values
             past a row's length and of masked steps are not read.
         dstate : array_like or tuple of array_like, optional
-            Gradient of the final state, in its shape.
+            Gradient of the final state, in its shape; one of several may be None, for
+            zeros.
 
         Returns
         -------

@@ -7,7 +7,10 @@ too. What computes is in `_stack.py`.
 from __future__ import annotations
 
 import inspect
+import sys
+import warnings
 from collections.abc import Mapping
+from types import FrameType
 from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 
 import numpy as np
@@ -72,7 +75,8 @@ class Cache:
 
     It owns a copy of the input and of the states: changing the caller's arrays after
     `forward` cannot change a gradient. `backward` leaves it as it is and may be called
-    again.
+    again. A deep copy or a pickle takes its layer along: it belongs to that copy of the
+    layer, which is the one to call `backward` of.
 
     Attributes
     ----------
@@ -95,14 +99,22 @@ class Cache:
         self._batched = batched
         self._gates = gates
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        described = _episodes.describe_run(self._owner._stack, self._run)
+        flags = (self._batched, self._gates)
+        return restore_cache, (type(self), self._owner, described, *flags)
+
+    def __copy__(self) -> Cache:
+        return type(self)(self._owner, self._run, self._batched, self._gates)
+
     def __repr__(self) -> str:
         steps, rows = self._run.shape
         return f"<cache of {self._owner!r}, T={steps}, B={rows}>"
 
     @property
     def masks(self) -> tuple[Array, ...]:
-        """The dropout masks between the layers, time-major and read-only."""
-        return tuple(_read_only(mask) for mask in self._run.masks)
+        """The dropout masks between the layers, time-major, read-only copies."""
+        return tuple(_read_only(mask.copy()) for mask in self._run.masks)
 
     @property
     def gates(self) -> dict[str, Array]:
@@ -136,7 +148,7 @@ class Cache:
     def lengths(self) -> Lengths | None:
         """The lengths [B] that `forward` was given, read-only, or None."""
         lengths = self._run.lengths
-        return None if lengths is None else _read_only(lengths)
+        return None if lengths is None else _read_only(lengths.copy())
 
     def _shown(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Return time-major arrays in the caller's layout, read-only."""
@@ -144,6 +156,13 @@ class Cache:
             name: _read_only(self._owner._to_user(array, self._batched))
             for name, array in arrays.items()
         }
+
+
+def restore_cache(
+    kind: type[Any], owner: Any, described: Mapping[str, Any], *flags: bool
+) -> Any:
+    """Make a cache for a copy or a pickle, of the copy of its owner."""
+    return kind(owner, _episodes.restore_run(owner._stack, described), *flags)
 
 
 def _read_only(array: NDArray[N]) -> NDArray[N]:
@@ -188,8 +207,11 @@ class Module(Generic[S]):
 
     def __init__(self, arguments: Mapping[str, object], seed: object) -> None:
         generator = _init.make_generator(_checks.check_seed(seed))
+        arguments = {n: _checks.settle(value) for n, value in arguments.items()}
         config = self._configure(arguments)
-        self._assemble(arguments, self._draw_weights(config, generator), generator)
+        _warn_unused_dropout(config)
+        weights = self._draw_weights(config, generator)
+        self._assemble(config, arguments, weights, generator)
 
     @classmethod
     def _configure(cls, arguments: Mapping[str, object]) -> Config:
@@ -220,9 +242,11 @@ class Module(Generic[S]):
         An argument that is missing has its default: a file may be older than it.
         """
         known = [name for name in inspect.signature(cls).parameters if name != "seed"]
-        arguments = {**cls._defaults(), **arguments}
-        _checks.check_names("arguments", arguments, known)
+        given = {**cls._defaults(), **arguments}
+        _checks.check_names("arguments", given, known)
+        arguments = {name: _checks.settle(value) for name, value in given.items()}
         config = cls._configure(arguments)
+        weights = _checks.take_named("weights", weights)
         if len(weights) != config.num_arrays:  # before they are listed
             expected = f"{config.num_arrays} arrays, for these arguments"
             raise ValueError(f"weights: expected {expected}, got {len(weights)}")
@@ -233,7 +257,7 @@ class Module(Generic[S]):
         if generator_state is not None:
             generator.state = cast(Any, generator_state)
         module = cls.__new__(cls)
-        module._assemble(arguments, taken, generator)
+        module._assemble(config, arguments, taken, generator)
         return module
 
     @classmethod
@@ -248,11 +272,12 @@ class Module(Generic[S]):
 
     def _assemble(
         self,
+        config: Config,
         arguments: Mapping[str, object],
         weights: Mapping[str, Array],
         generator: np.random.PCG64,
     ) -> None:
-        config = self._configure(arguments)
+        """Become a layer of these parts, of which `config` has what was checked."""
         checked = {name: getattr(config, name) for name in OPTIONS}
         plain = {**arguments, **checked, **config.given}
         # An argument may leave open what an attribute says: output_size=None.
@@ -345,7 +370,11 @@ class Module(Generic[S]):
         return self._stack.store.copies()
 
     def load_state_dict(
-        self, state_dict: Mapping[str, ArrayLike], strict: bool = True
+        self,
+        state_dict: Mapping[str, ArrayLike],
+        strict: bool = True,
+        *,
+        prefix: str = "",
     ) -> IncompatibleKeys:
         """Copy weights into the layer.
 
@@ -356,11 +385,14 @@ class Module(Generic[S]):
             are taken.
         strict : bool
             Whether every name must be there and no other; False passes them over.
+        prefix : str
+            What stands before the layer's own names, as `"rnn."` in the state_dict of a
+            model that has it as `rnn`; other names are another layer's, and are left.
 
         Returns
         -------
         IncompatibleKeys
-            The names passed over, as in torch.
+            The names passed over, as in torch, without the prefix.
 
         Raises
         ------
@@ -369,15 +401,13 @@ class Module(Generic[S]):
         TypeError
             If a dtype is not the layer's; nothing is changed then.
         """
-        store, given = self._stack.store, cast(object, state_dict)
-        if not isinstance(given, Mapping):
-            got = _checks.describe(given)
-            raise TypeError(f"state_dict: expected a mapping, got {got}")
+        store = self._stack.store
+        given = _checks.take_named("state_dict", state_dict, prefix)
         if strict:
-            _checks.check_names("state_dict", state_dict, store.names)
-        missing = [name for name in store.names if name not in state_dict]
-        unexpected = [name for name in state_dict if name not in store]
-        self._assign({n: v for n, v in state_dict.items() if n in store})
+            _checks.check_weight_names("state_dict", given, store.names)
+        missing = [name for name in store.names if name not in given]
+        unexpected = [name for name in given if name not in store]
+        self._assign({n: v for n, v in given.items() if n in store})
         return IncompatibleKeys(missing, unexpected)
 
     def _assign(self, values: Mapping[str, object]) -> None:
@@ -387,23 +417,62 @@ class Module(Generic[S]):
 
     # Copies of the whole
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A whole layer first, then what the user has added, which may refer to it.
+        parts = (self.arguments(), self._stack.store.copies())
+        generator = self._stack.masks.generator_state()
+        return _restore, (type(self), *parts, generator), self.__getstate__()
+
     def __getstate__(self) -> dict[str, Any]:
-        added = {n: v for n, v in self.__dict__.items() if n not in self._options}
-        for name in ("_stack", "_options", "_arguments"):
-            del added[name]
-        return {
-            "arguments": self.arguments(),
-            "weights": self._stack.store.copies(),
-            "generator": self._stack.masks.generator_state(),
-            "added": added,
-        }
+        """Return the attributes that the library does not know."""
+        own = {"_stack", "_options", "_arguments", *self._options}
+        return {n: v for n, v in self.__dict__.items() if n not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        generator = _init.make_generator(0)
-        generator.state = cast(Any, state["generator"])
-        self._assemble(state["arguments"], state["weights"], generator)
-        self.__dict__.update(state["added"])
+        self.__dict__.update(state)
 
     def _to_user(self, array: Array, batched: bool) -> Array:
         """Return a time-major array in the layout that the caller uses."""
         raise NotImplementedError
+
+
+def _restore(
+    kind: type[Module[S]],
+    arguments: Mapping[str, object],
+    weights: Mapping[str, Array],
+    generator_state: Mapping[str, Any],
+) -> Module[S]:
+    """Make a layer for a copy or a pickle, without what the user has added."""
+    config = kind._configure(arguments)
+    taken = {name: config.take_weight(name, weights[name]) for name in weights}
+    generator = _init.make_generator(0)
+    generator.state = cast(Any, generator_state)
+    module = kind.__new__(kind)
+    module._assemble(config, arguments, taken, generator)
+    return module
+
+
+def _warn_unused_dropout(config: Any) -> None:
+    """Warn of dropout in a layer that has no place for it, in the words of torch."""
+    share = getattr(config, "dropout", 0.0)
+    if share and config.num_layers == 1:
+        warnings.warn(
+            "dropout option adds dropout after all but last recurrent layer, so "
+            "non-zero dropout expects num_layers greater than 1, but got "
+            f"dropout={share} and num_layers=1",
+            stacklevel=_caller_level(),
+        )
+
+
+def _caller_level() -> int:
+    """Return the `stacklevel` of the first caller that is not of this package."""
+    package, level = __name__.partition(".")[0], 1
+    frame = sys._getframe(1)
+    while frame.f_back and _package_of(frame) == package:
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _package_of(frame: FrameType) -> str:
+    name: str = frame.f_globals.get("__name__", "")
+    return name.partition(".")[0]

@@ -109,9 +109,9 @@ def take_weights(
 ) -> dict[str, Array]:
     """Return the reservoir's weights as arrays of their own; names must be right."""
     expected = [*shapes_of(arguments)]
-    if any(name in given for name in READOUT):
+    if any(str(key).endswith(READOUT) for key in given):
         expected += READOUT
-    _checks.check_names(name, given, expected)
+    _checks.check_weight_names(name, given, expected)
     return {
         name: take_array(name, given[name], arguments["dtype"], **sizes)
         for name, sizes in shapes_of(arguments).items()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from exactrnn._checks import Array, Lengths
 from exactrnn._config import LEAK_ROLE, Config
 from exactrnn._dropout import Masks
 from exactrnn._episodes import Episodes
-from exactrnn._weights import Packs, ParameterStore
+from exactrnn._weights import STALE, Packs, ParameterStore
 
 
 class Call(NamedTuple):
@@ -201,6 +201,30 @@ class Stack:
                 self._name_gradients(layer, dweights, weights)
             dy, dcells = dx, dlower
         return dx, dstate_out, weights
+
+    def describe_run(self, run: Run) -> dict[str, Any]:
+        """Return a run as plain values, for `restore_run` of an equal stack."""
+        return {
+            "current": self.store.is_current(run.version),
+            "lengths": run.lengths,
+            "inputs": run.inputs,
+            "masks": run.masks,
+            "kept": tuple(cache.content() for cache in run.kept),
+            "cells": run.cells,
+        }
+
+    def restore_run(self, described: Mapping[str, Any]) -> Run:
+        """Return the run that has been described, as one of this stack."""
+        packs = self.store.packs(engine.isa(), backward=True)
+        pairs = zip(packs.panels, described["kept"], strict=False)  # none if empty
+        return Run(
+            packs.version if described["current"] else STALE,
+            described["lengths"],
+            described["inputs"],
+            described["masks"],
+            tuple(_core.restore_cache(panels, content) for panels, content in pairs),
+            described["cells"],
+        )
 
     def _new_gradients(
         self, layer: int, weights: Mapping[str, Array]

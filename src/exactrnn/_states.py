@@ -39,10 +39,13 @@ def take_state(
 def take_gradient(
     config: Config, dstate: object, rows: int, batched: bool
 ) -> tuple[Array, ...] | None:
-    """Return the arrays of the gradient of a final state, None for zeros."""
+    """Return the arrays of the gradient of a final state, None for zeros.
+
+    One of several may be None as well.
+    """
     if dstate is None:
         return None
-    return _take("dstate", config, dstate, rows, batched)
+    return _take("dstate", config, dstate, rows, batched, fill=True)
 
 
 def pack_state(parts: Sequence[Array], clock: Lengths | None, batched: bool) -> Any:
@@ -60,10 +63,18 @@ def moved_clock(clock: Lengths, steps: int, lengths: Lengths | None) -> Lengths:
 
 
 def _take(
-    name: str, config: Config, state: object, rows: int, batched: bool
+    name: str,
+    config: Config,
+    state: object,
+    rows: int,
+    batched: bool,
+    *,
+    fill: bool = False,
 ) -> tuple[Array, ...]:
     lead = {"L_D": config.num_layers * config.directions}
     if batched:
         lead["B"] = rows
-    parts = _checks.check_state(name, state, config.state_parts, config.dtype, lead)
+    parts = _checks.check_state(
+        name, state, config.state_parts, config.dtype, lead, fill=fill
+    )
     return parts if batched else tuple([part[:, None, :] for part in parts])

@@ -32,11 +32,14 @@ from typing import Any
 
 import numpy as np
 
-from exactrnn import _core
+from exactrnn import _core, engine
 from exactrnn._activations import with_parameters
 from exactrnn._checks import Array
 from exactrnn._config import Config
 from exactrnn._locks import make_lock
+
+STALE = -1
+"""A version that no weights have: of what was computed with weights that are gone."""
 
 
 class _Token:
@@ -160,6 +163,10 @@ class ParameterStore:
             if not leased:
                 self.fresh = self._known
             return found
+
+    def is_current(self, version: int) -> bool:
+        """Tell whether the weights are still those of this version."""
+        return self.packs(engine.isa(), backward=True).version == version
 
     def _living_token(self) -> _Token | None:
         return None if self._token is None else self._token()

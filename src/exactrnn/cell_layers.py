@@ -89,7 +89,8 @@ class RecurrentCell(Module[S]):
         cache : Cache
             From this cell's `forward`; the weights must be those of then.
         dstate : array_like or tuple of array_like
-            Gradient of the state that `forward` returned, in its shape.
+            Gradient of the state that `forward` returned, in its shape; one of several
+            may be None, for zeros.
 
         Returns
         -------
@@ -107,7 +108,9 @@ class RecurrentCell(Module[S]):
         _checks.check_owner(cache, self)
         run, batched = cache._run, cache._batched
         rows = run.inputs[0].shape[1]
-        taken = self._take_state("dstate", dstate, rows, batched)
+        if isinstance(dstate, tuple | list) and not _checks.has_parts(dstate):
+            raise ValueError("dstate: expected at least one array, got only None")
+        taken = self._take_state("dstate", dstate, rows, batched, fill=True)
         dx, dstate_out, dweights = self._stack.run_back(run, None, taken)
         dx_out = self._to_user(dx, batched)
         return Gradients(dx_out, self._pack_state(dstate_out, batched), dweights)
@@ -122,12 +125,20 @@ class RecurrentCell(Module[S]):
         return Call(_checks.make_readable(sequence), taken, None, batched)
 
     def _take_state(
-        self, name: str, state: object, rows: int, batched: bool
+        self,
+        name: str,
+        state: object,
+        rows: int,
+        batched: bool,
+        *,
+        fill: bool = False,
     ) -> tuple[Array, ...]:
         """Return the state's arrays as [1, B, width]."""
         config = self._stack.config
         lead = {"B": rows} if batched else {}
-        parts = _checks.check_state(name, state, config.state_parts, config.dtype, lead)
+        parts = _checks.check_state(
+            name, state, config.state_parts, config.dtype, lead, fill=fill
+        )
         return tuple(part[None] if batched else part[None, None] for part in parts)
 
     def _pack_state(self, parts: tuple[Array, ...], batched: bool) -> S:

@@ -187,9 +187,10 @@ class EchoState:
             If the parts are no network's.
         """
         checked = _reservoir.check_arguments(arguments)
+        given = _checks.take_named("weights", weights)
         network = cls.__new__(cls)
-        taken = _reservoir.take_weights("weights", weights, checked)
-        network._assemble(checked, taken, _reservoir.take_readout(weights, checked))
+        taken = _reservoir.take_weights("weights", given, checked)
+        network._assemble(checked, taken, _reservoir.take_readout(given, checked))
         return network
 
     def _assemble(
@@ -207,7 +208,9 @@ class EchoState:
 
     def __setattr__(self, name: str, value: object) -> None:
         """Set an attribute; of the options only those that the next fit reads."""
-        if name in ("washout", "ridge"):
+        if "_arguments" not in self.__dict__:  # under construction
+            super().__setattr__(name, value)
+        elif name in ("washout", "ridge"):
             checked = _reservoir.check_arguments({**self._arguments, name: value})
             self.__dict__.update({name: checked[name]}, _arguments=checked)
         elif name in self._arguments or name == "output_size":
@@ -315,17 +318,16 @@ class EchoState:
         ------
         ValueError
             If a shape is wrong, no step is left after the washout, a number is not
-            finite, or `ridge` is too small for these states; the readout is then as
-            it was.
+            finite, or `ridge` is too small for these states, so that float64 does not
+            tell what the readout is; the readout is then as it was.
         TypeError
             If something is not an array or not of the network's dtype; likewise.
         """
-        h = self.states(x, lengths=lengths)
-        given = _checks.as_array("x", x, self.dtype)
+        given, steps = self._take(x, lengths)
         targets = _checks.as_array("y", y, self.dtype)
         _check_targets(targets, given)
+        h = self._run(given, None, steps)[0]
         parts = tuple(_batched(part) for part in (given, h, targets))
-        steps = self._steps_taken(h, lengths)
         used = np.arange(len(h))[:, None] < steps
         used[: self.washout] = False
         if not used.any():
@@ -370,12 +372,12 @@ class EchoState:
             If something is not an array or not of the network's dtype.
         """
         W, b = self._fitted("predict")
-        h, final = self(x, state, lengths=lengths)
-        given = _checks.as_array("x", x, self.dtype)
+        given, steps = self._take(x, lengths)
+        h, final = self._run(given, state, steps)
         z = np.concatenate([given, h], axis=-1, dtype=self.dtype)
         y = apply_readout(z.reshape(-1, z.shape[-1]), W, b)
         y = y.reshape(*z.shape[:-1], len(b))
-        padding = np.arange(len(h))[:, None] >= self._steps_taken(h, lengths)
+        padding = np.arange(len(h))[:, None] >= steps
         _batched(y)[padding] = 0
         return y, final
 
@@ -467,12 +469,21 @@ class EchoState:
             raise ValueError(f"{what}: expected a network with a readout: call fit")
         return self._readout
 
-    def _steps_taken(self, h: Array, lengths: object) -> Lengths:
-        """Return the number of steps of each row [B]; `lengths` has been checked."""
-        rows = 1 if h.ndim == 2 else h.shape[1]
+    def _take(self, x: object, lengths: object) -> tuple[Array, Lengths]:
+        """Return the input, and the number of steps of each row [B]."""
+        given = _checks.check_sequence(x, self.input_size, self.dtype, False)
+        rows = 1 if given.ndim == 2 else given.shape[1]
         if lengths is None:
-            return np.full(rows, len(h), np.int64)
-        return _checks.check_lengths(lengths, len(h), rows, h.ndim == 3)
+            return given, np.full(rows, len(given), np.int64)
+        steps = _checks.check_lengths(lengths, len(given), rows, given.ndim == 3)
+        return given, steps
+
+    def _run(
+        self, x: Array, state: Array | None, steps: Lengths
+    ) -> tuple[Array, Array]:
+        """Run the reservoir over what has been checked."""
+        whole = (steps == len(x)).all()
+        return self._layer(x, state, lengths=None if whole else steps)
 
     # Weights
 
@@ -506,7 +517,9 @@ class EchoState:
             weights |= {name: array.copy() for name, array in pairs}
         return weights
 
-    def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
+    def load_state_dict(
+        self, state_dict: Mapping[str, ArrayLike], *, prefix: str = ""
+    ) -> None:
         """Copy weights into the network.
 
         Parameters
@@ -514,6 +527,8 @@ class EchoState:
         state_dict : mapping of str to array_like
             Names and shapes as in `state_dict`, of the network's dtype; without a
             readout the network has none afterwards.
+        prefix : str
+            What stands before the network's own names; others are left.
 
         Raises
         ------
@@ -522,17 +537,32 @@ class EchoState:
         TypeError
             If a dtype is not the network's; nothing is changed then.
         """
-        weights = _reservoir.take_weights("state_dict", state_dict, self._arguments)
-        readout = _reservoir.take_readout(state_dict, self._arguments)
+        given = _checks.take_named("state_dict", state_dict, prefix)
+        weights = _reservoir.take_weights("state_dict", given, self._arguments)
+        readout = _reservoir.take_readout(given, self._arguments)
         layer = _reservoir.make_layer(self._arguments, weights)
         self.__dict__.update(_layer=layer, _readout=readout)
 
+    # Copies of the whole
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        parts = (self.arguments(), self.state_dict())
+        return _restore, (type(self), *parts), self.__getstate__()
+
     def __getstate__(self) -> dict[str, Any]:
-        return {"arguments": self.arguments(), "weights": self.state_dict()}
+        """Return the attributes that the library does not know."""
+        own = {"_arguments", "_layer", "_readout", *self._arguments}
+        return {n: v for n, v in self.__dict__.items() if n not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        other = self.restore(state["arguments"], state["weights"])
-        self.__dict__.update(other.__dict__)
+        self.__dict__.update(state)
+
+
+def _restore(
+    kind: type[EchoState], arguments: dict[str, Any], weights: dict[str, Array]
+) -> EchoState:
+    """Make a network for a copy or a pickle, without what the user has added."""
+    return kind.restore(arguments, weights)
 
 
 def _batched(array: Array) -> Array:

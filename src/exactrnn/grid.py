@@ -23,7 +23,7 @@ from exactrnn._grid import (
     line_mask,
 )
 from exactrnn._grid_config import GridConfig
-from exactrnn._module import Module
+from exactrnn._module import Module, restore_cache
 
 __all__ = ["GridCache", "GridGradients", "GridLSTM"]
 
@@ -61,11 +61,11 @@ class GridModule(Module[Any]):
 
     def _assemble(
         self,
+        config: Any,
         arguments: Mapping[str, object],
         weights: Mapping[str, Array],
         generator: np.random.PCG64,
     ) -> None:
-        config: Any = self._configure(arguments)
         options = {**self._plain(config), "dtype": config.dtype}
         self.__dict__.update(options)
         self.__dict__.update(
@@ -122,7 +122,7 @@ class GridCache:
     """What `GridLSTM.forward` keeps for `backward`; valid until the weights change.
 
     It owns copies of the inputs and of the borders. `backward` leaves it as it is and
-    may be called again.
+    may be called again. A deep copy or a pickle takes its grid along, as `Cache` does.
     """
 
     __slots__ = ("_owner", "_run")
@@ -130,6 +130,13 @@ class GridCache:
     def __init__(self, owner: GridLSTM, run: GridRun):
         self._owner = owner
         self._run = run
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        described = self._owner._stack.describe_run(self._run)
+        return restore_cache, (type(self), self._owner, described)
+
+    def __copy__(self) -> GridCache:
+        return type(self)(self._owner, self._run)
 
     def __repr__(self) -> str:
         call = self._run.call

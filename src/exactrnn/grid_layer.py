@@ -13,6 +13,7 @@ from exactrnn._checks import Array
 from exactrnn._config import Init
 from exactrnn._grid_layer import TimeDepthConfig, TimeDepthStack, TimeDepthStepper
 from exactrnn._layer import RecurrentLayer
+from exactrnn._weights import Packs
 from exactrnn.grid import GridModule
 from exactrnn.stream import Stream
 
@@ -26,9 +27,9 @@ class _TimeDepthStream(Stream[Any]):
 
     __slots__ = ()
 
-    def _new_stepper(self) -> Any:
+    def _new_stepper(self, packs: Packs) -> Any:
         stack: Any = self._layer._stack
-        return TimeDepthStepper(stack, self._packs, self.batch_size)
+        return TimeDepthStepper(stack, packs, self.batch_size)
 
 
 class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):

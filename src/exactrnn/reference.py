@@ -276,8 +276,8 @@ def forward(
     batched = given.ndim == 3
     y = time_major(config, make_readable(given), batched)
     T, B, _ = y.shape
-    states, clock = take_state(config, state, B, batched)
     ends = None if lengths is None else check_lengths(lengths, T, B, batched)
+    states, clock = take_state(config, state, B, batched)
 
     last: list[tuple[Array, ...]] = []
     caches: list[tuple[DirectionCache, ...]] = []

@@ -4,10 +4,15 @@
 that the shapes are right, then the kernels, which judge dtype and layout themselves.
 Only what they refuse comes to the checks, which either bring it into shape or say what
 is wrong with it.
+
+Whoever reads or writes the state takes the turn of the stepper that holds it
+(`_core.Turn`), a step does so by itself; so two threads never meet in a state. Copies
+and pickles are made from layer, number of rows and state.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 import numpy as np
@@ -19,6 +24,7 @@ from exactrnn._limits import check_memory
 
 if TYPE_CHECKING:
     from exactrnn._layer import RecurrentLayer
+    from exactrnn._weights import Packs
 
 __all__ = ["Stream"]
 
@@ -30,7 +36,9 @@ class Stream(Generic[S]):
 
     The bits are those of the whole sequence in one call. Dropout does not act. A change
     of the layer's weights acts from the next step on. One stream belongs to one Python
-    thread at a time; a layer may have many.
+    thread at a time, a second one gets a `RuntimeError`; a layer may have many.
+    `copy.copy` gives a stream of its own on the same layer with an equal state,
+    `copy.deepcopy` and `pickle` take the layer along.
 
     Parameters
     ----------
@@ -89,7 +97,16 @@ class Stream(Generic[S]):
         if rows == 1:
             self._shapes[layer.input_size,] = (layer.output_size,)
         self._packs = self._store.packs(engine.isa())
-        self._stepper = self._new_stepper()
+        self._stepper = self._new_stepper(self._packs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        parts = (type(self), self._layer, self.batch_size)
+        return _restore_stream, parts, (self.state, getattr(self, "__dict__", None))
+
+    def __setstate__(self, state: tuple[S, dict[str, Any] | None]) -> None:
+        self.state, added = state
+        if added:  # by a derived class
+            self.__dict__.update(added)
 
     def __repr__(self) -> str:
         return f"<stream of {self._layer!r}, B={self.batch_size}>"
@@ -123,6 +140,8 @@ class Stream(Generic[S]):
             unchanged.
         TypeError
             If something is not an array or not of the layer's dtype; likewise.
+        RuntimeError
+            If another thread is inside this stream; likewise.
         """
         if self._store.fresh.get(engine._active) is not self._packs:
             self._renew()
@@ -142,24 +161,25 @@ class Stream(Generic[S]):
     @property
     def state(self) -> S:
         """A copy of the state: `h` [L, B, H], or the tuple. It can be set."""
-        parts = tuple(part.copy() for part in self._stepper.state)
-        if self._stepper.clock is not None:
-            return cast(S, (*parts, self._stepper.clock.copy()))
+        with self._stepper as stepper:
+            parts = tuple(part.copy() for part in stepper.state)
+            if stepper.clock is not None:
+                return cast(S, (*parts, stepper.clock.copy()))
         return cast(S, parts if len(parts) > 1 else parts[0])
 
     @state.setter
     def state(self, state: S) -> None:
         config, rows = self._config, self._batch[0]
-        given, name, clock = cast(object, state), "state", None
+        given, name, ticks, clock = cast(object, state), "state", None, None
         if config.counts_steps:
             given, ticks = _checks.check_parts("state", state, ("h", "clock"))
-            clock = _checks.check_clock("state[1]", ticks, rows, batched=True)
             name = "state[0]"
         lead = {"L": config.num_layers, "B": rows}
         parts = _checks.check_state(name, given, config.state_parts, self._dtype, lead)
-        for own, part in zip(self._stepper.state, parts, strict=True):
-            own[...] = part
-        _set_clock(self._stepper, clock)
+        if config.counts_steps:
+            clock = _checks.check_clock("state[1]", ticks, rows, batched=True)
+        with self._stepper as stepper:
+            _set_state(stepper, parts, clock)
 
     def reset(self, rows: object = None) -> None:
         """Set the state to zero, and a clock to its phase.
@@ -177,25 +197,28 @@ class Stream(Generic[S]):
         which: Any = slice(None)
         if rows is not None:
             which = _checks.check_rows(rows, self._batch[0])
-        for part in self._stepper.state:
-            part[:, which] = 0
-        if self._stepper.clock is not None:
-            self._stepper.clock[which] = self._config.phase
+        with self._stepper as stepper:
+            for part in stepper.state:
+                part[:, which] = 0
+            if stepper.clock is not None:
+                stepper.clock[which] = self._config.phase
 
-    def _new_stepper(self) -> _core.Stepper:
-        return _core.Stepper(self._packs.panels, self._batch[0], self._config.phase)
+    def _new_stepper(self, packs: Packs) -> _core.Stepper:
+        return _core.Stepper(packs.panels, self._batch[0], self._config.phase)
 
     def _renew(self) -> None:
         """Take over changed weights, or another instruction set, with the state."""
         packs = self._store.packs(engine.isa())
         if packs is self._packs:
             return
-        before, self._packs = self._stepper, packs
-        stepper = self._new_stepper()
-        for new, old in zip(stepper.state, before.state, strict=True):
-            new[...] = old
-        _set_clock(stepper, before.clock)
-        self._stepper = stepper
+        before, stepper = self._stepper, self._new_stepper(packs)
+        before.take()  # and keep: a thread that still holds it must not step it
+        try:
+            _set_state(stepper, before.state, before.clock)
+            self._stepper, self._packs = stepper, packs
+        except BaseException:
+            before.give()
+            raise
 
     def _step_checked(self, x: object, out: object) -> Array:
         """Do a step with arrays that the kernels cannot take, or say why not."""
@@ -216,10 +239,23 @@ class Stream(Generic[S]):
         self._stepper.step(np.ascontiguousarray(_checks.make_readable(given)), result)
         if out is not None:
             target[...] = result
-        return target
+        return _checks.as_given(out, target)
 
 
-def _set_clock(stepper: _core.Stepper, clock: Lengths | None) -> None:
-    """Copy the clocks of all rows, where there are some."""
+def _restore_stream(
+    kind: type[Stream[S]], layer: RecurrentLayer[S, Any], batch_size: int
+) -> Stream[S]:
+    """Make a stream for a copy or a pickle; its state is set afterwards."""
+    stream = kind.__new__(kind)
+    Stream.__init__(stream, layer, batch_size)
+    return stream
+
+
+def _set_state(
+    stepper: _core.Stepper, parts: Sequence[Array], clock: Lengths | None
+) -> None:
+    """Copy a state, and the clocks of all rows where there are some."""
+    for own, part in zip(stepper.state, parts, strict=True):
+        own[...] = part
     if stepper.clock is not None and clock is not None:
         stepper.clock[...] = clock
