@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrnn import _checks, _init, _leak
+from exactrnn import _checks, _init, _leak, _random
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths
 from exactrnn._config import Config, Init
 from exactrnn._stack import Run, Stack
@@ -185,9 +185,10 @@ class Module(Generic[S]):
     _arguments: Mapping[str, object]
 
     def __init__(self, arguments: Mapping[str, object], seed: object) -> None:
-        generator = _init.make_generator(_checks.check_seed(seed))
+        own = _random.Seed(_checks.check_seed(seed), _random.kind_of(type(self)))
         config = self._configure(arguments)
-        self._assemble(arguments, self._draw_weights(config, generator), generator)
+        weights = self._draw_weights(config, own)
+        self._assemble(arguments, weights, own.stream("dropout"))
 
     @classmethod
     def _configure(cls, arguments: Mapping[str, object]) -> Config:
@@ -195,11 +196,9 @@ class Module(Generic[S]):
         raise NotImplementedError
 
     @classmethod
-    def _draw_weights(
-        cls, config: Config, generator: np.random.PCG64
-    ) -> dict[str, Array]:
+    def _draw_weights(cls, config: Config, seed: _random.Seed) -> dict[str, Array]:
         """Return the first weights by name."""
-        weights = _init.draw_weights(config, generator)
+        weights = _init.draw_weights(config, seed)
         for weight in config.weights:
             if weight.kind == "leak_logit" and config.leak is not None:
                 weights[weight.name] = _leak.first_logit(config.leak, config.dtype)
@@ -222,7 +221,7 @@ class Module(Generic[S]):
         _checks.check_names("weights", weights, config.weight_shapes)
         shapes = config.weight_shapes
         taken = {name: config.take_weight(name, weights[name]) for name in shapes}
-        generator = _init.make_generator(None)
+        generator = _random.make_generator(None)
         if generator_state is not None:
             generator.state = cast(Any, generator_state)
         module = cls.__new__(cls)
@@ -392,7 +391,7 @@ class Module(Generic[S]):
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        generator = _init.make_generator(0)
+        generator = _random.make_generator(0)
         generator.state = cast(Any, state["generator"])
         self._assemble(state["arguments"], state["weights"], generator)
         self.__dict__.update(state["added"])

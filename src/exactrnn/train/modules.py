@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from exactrnn import _core
-from exactrnn._checks import FloatType, check_dtype, check_size
+from exactrnn._checks import FloatType, check_dtype, check_seed, check_size
+from exactrnn._random import Seed, kind_of, symmetric
 from exactrnn.engine import get_num_threads, isa
 from exactrnn.train._checks import (
     FloatArray,
@@ -23,7 +24,6 @@ from exactrnn.train._checks import (
     check_last_axis,
     check_shape,
 )
-from exactrnn.train._uniform import UniformSource
 
 __all__ = ["Embedding", "Linear", "ModuleGradients"]
 
@@ -40,6 +40,16 @@ class _Module:
 
     _parameters: dict[str, FloatArray]
     dtype: FloatType
+
+    def _draw(
+        self, shapes: Mapping[str, tuple[int, ...]], bound: float, seed: int | None
+    ) -> None:
+        """Draw the first parameters, uniform within ``±bound``."""
+        own = Seed(check_seed(seed), kind_of(type(self)))
+        self._parameters = {
+            name: symmetric(shape, bound, self.dtype, own.stream(name))
+            for name, shape in shapes.items()
+        }
 
     @property
     def num_parameters(self) -> int:
@@ -118,8 +128,7 @@ class Embedding(_Module):
         self.dtype = check_dtype(dtype)
         bound = float(np.sqrt(3.0))
         shape = (self.num_embeddings, self.embedding_dim)
-        weight = UniformSource(seed).symmetric(shape, bound, self.dtype)
-        self._parameters = {"weight": weight}
+        self._draw({"weight": shape}, bound, seed)
 
     @property
     def weight(self) -> FloatArray:
@@ -197,8 +206,8 @@ class Linear(_Module):
     dtype : str or dtype
         ``"float32"`` or ``"float64"``.
     seed : int, optional
-        Seed of the initial parameters, uniform within ``1/sqrt(K)``, `weight` drawn
-        before `bias`; a fresh one from the operating system if None.
+        Seed of the initial parameters, uniform within ``1/sqrt(K)``; a fresh one from
+        the operating system if None.
 
     Attributes
     ----------
@@ -229,11 +238,9 @@ class Linear(_Module):
         self.out_features = check_size("out_features", out_features)
         self.dtype = check_dtype(dtype)
         bound = float(1.0 / np.sqrt(float(self.in_features)))
-        source = UniformSource(seed)
         shape = (self.out_features, self.in_features)
-        self._parameters = {"weight": source.symmetric(shape, bound, self.dtype)}
-        if bias:
-            self._parameters["bias"] = source.symmetric(shape[:1], bound, self.dtype)
+        shapes = {"weight": shape, "bias": shape[:1]} if bias else {"weight": shape}
+        self._draw(shapes, bound, seed)
 
     @property
     def weight(self) -> FloatArray:
