@@ -105,6 +105,15 @@ void xr_barrier_wait(struct xr_barrier *barrier, int size)
     }
 }
 
+uint64_t xr_enter_ieee(void)
+{
+    fp_environment caller = fp_get();
+    fp_set(FP_DEFAULT);
+    return (uint64_t)caller;
+}
+
+void xr_leave_ieee(uint64_t caller) { fp_set((fp_environment)caller); }
+
 int xr_max_threads(void) { return omp_get_max_threads(); }
 
 void xr_set_threads(int threads) { omp_set_num_threads(threads); }

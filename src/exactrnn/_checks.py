@@ -341,7 +341,7 @@ def check_lengths(lengths: object, steps: int, rows: int, batched: bool) -> Leng
 
 def check_rows(rows: object, batch_size: int) -> NDArray[np.intp]:
     """Return indices of rows of the batch from an int, a list of them or a mask."""
-    given = np.asarray(rows)
+    given = np.array(rows)  # judged and used, whatever becomes of the caller's memory
     if given.dtype == np.bool_:
         check_shape("rows", given, B=batch_size)
         return np.flatnonzero(given)
@@ -443,10 +443,10 @@ def check_gradient_given(dy: object, dstate: object) -> None:
         raise ValueError("dy: expected an array because dstate is not given, got None")
 
 
-def check_unidirectional(bidirectional: bool) -> None:
-    """Raise if a stream is asked from a layer that also reads from the end."""
+def check_unidirectional(bidirectional: bool, name: str = "stream") -> None:
+    """Raise if a layer that also reads from the end is to carry its state on."""
     if bidirectional:
         raise ValueError(
-            "stream: expected a layer with bidirectional=False; the reverse direction "
+            f"{name}: expected a layer with bidirectional=False; the reverse direction "
             "starts at the end of the sequence"
         )

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from exactrnn import _checks, _init, _leak, _random
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths
 from exactrnn._config import Config, Init
+from exactrnn._mode import ieee_mode
 from exactrnn._stack import Run, Stack
+from exactrnn._weights import ParameterStore, marked
 
 OPTIONS = (
     *("cell", "activations", "input_size", "hidden_size", "output_size", "bias"),
@@ -184,6 +186,7 @@ class Module(Generic[S]):
     _options: Mapping[str, object]
     _arguments: Mapping[str, object]
 
+    @ieee_mode()
     def __init__(self, arguments: Mapping[str, object], seed: object) -> None:
         own = _random.Seed(_checks.check_seed(seed), _random.kind_of(type(self)))
         config = self._configure(arguments)
@@ -206,6 +209,7 @@ class Module(Generic[S]):
         return weights
 
     @classmethod
+    @ieee_mode()
     def restore(
         cls,
         arguments: Mapping[str, object],
@@ -326,6 +330,10 @@ class Module(Generic[S]):
         """
         return {name: self._stack.store.lease(name) for name in self._stack.store.names}
 
+    def _stores(self) -> dict[str, ParameterStore]:
+        """Return what owns the weights that `parameters` hands out."""
+        return {"": self._stack.store}
+
     def state_dict(self) -> dict[str, Array]:
         """Return a copy of the weights.
 
@@ -334,7 +342,7 @@ class Module(Generic[S]):
         dict of str to ndarray
             Names and shapes as in `torch.nn`.
         """
-        return self._stack.store.copies()
+        return marked(self._stack.store.copies())
 
     def load_state_dict(
         self, state_dict: Mapping[str, ArrayLike], strict: bool = True
@@ -390,6 +398,7 @@ class Module(Generic[S]):
             "added": added,
         }
 
+    @ieee_mode()
     def __setstate__(self, state: dict[str, Any]) -> None:
         generator = _random.make_generator(0)
         generator.state = cast(Any, state["generator"])

@@ -25,6 +25,7 @@ import numpy as np
 from exactrnn import _checks, layers
 from exactrnn._algebra import spectral_radius
 from exactrnn._checks import Array, FloatType
+from exactrnn._mode import ieee_mode
 from exactrnn._option_checks import check_number
 from exactrnn._random import FLOAT64, Seed, symmetric
 
@@ -133,6 +134,7 @@ def take_readout(
 # Drawing
 
 
+@ieee_mode()
 def draw_reservoir(
     arguments: Mapping[str, Any], given: Mapping[str, object], seed: object
 ) -> dict[str, Array]:

@@ -15,6 +15,7 @@ import numpy as np
 from exactrnn import _checks, _reservoir
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths
 from exactrnn._echo_stream import EchoStream
+from exactrnn._mode import ieee_mode
 from exactrnn._readout import Samples, apply_readout, fit_readout
 from exactrnn._stack import Stack
 
@@ -292,6 +293,7 @@ class EchoState:
         """
         return self(x, lengths=lengths)[0]
 
+    @ieee_mode()
     def fit(
         self, x: ArrayLike, y: ArrayLike, *, lengths: ArrayLike | None = None
     ) -> Self:
@@ -337,6 +339,7 @@ class EchoState:
         self.__dict__["_readout"] = (W.astype(self.dtype), b.astype(self.dtype))
         return self
 
+    @ieee_mode()
     def predict(
         self,
         x: ArrayLike,
@@ -379,6 +382,7 @@ class EchoState:
         _batched(y)[padding] = 0
         return y, final
 
+    @ieee_mode()
     def run(
         self,
         steps: int,

@@ -21,16 +21,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from exactrnn._checks import check_choice, check_dtype, check_size
+from exactrnn._checks import (
+    check_choice,
+    check_dtype,
+    check_size,
+    check_unidirectional,
+)
+from exactrnn._mode import ieee_mode
+from exactrnn._weights import ParameterStore, edit_together
 from exactrnn.engine import NUMERICS_VERSION
 from exactrnn.io import BAD_CONTENT, read_file, write_file
 from exactrnn.layers import GRU, LSTM, RNN
 from exactrnn.train._checks import (
     FloatArray,
     IndexArray,
-    check_float_array,
+    check_index,
+    check_names,
     check_real,
-    check_shape,
+    take_parameter,
 )
 from exactrnn.train.bptt import StreamChunk, stream_batches
 from exactrnn.train.clipping import clip_global_norm
@@ -49,6 +57,8 @@ __all__ = ["LanguageModel", "Progress"]
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 PARTS = ("embedding", "recurrent", "readout")
 LN2 = 0.6931471805599453
+MAX_LETTERS = 30
+"""How many unknown characters a message shows."""
 EVALUATION_STREAMS = 8
 EVALUATION_LENGTH = 256
 
@@ -188,11 +198,24 @@ class LanguageModel:
         return sum(getattr(self, part).num_parameters for part in PARTS)
 
     def parameters(self) -> dict[str, FloatArray]:
-        """Return the arrays that training changes; let go of them after writing."""
+        """Return the arrays that training changes; let go of them after writing.
+
+        An optimiser's step changes all of them at once for each of the three parts: a
+        pass of another thread that is between two parts may see one as it was and the
+        next as it is.
+        """
         return {
             f"{part}.{name}": array
             for part in PARTS
             for name, array in getattr(self, part).parameters().items()
+        }
+
+    def _stores(self) -> dict[str, ParameterStore]:
+        """Return what owns the weights, by what goes before their names."""
+        return {
+            f"{part}.{prefix}": store
+            for part in PARTS
+            for prefix, store in getattr(self, part)._stores().items()
         }
 
     def state_dict(self) -> dict[str, FloatArray]:
@@ -213,21 +236,18 @@ class LanguageModel:
         TypeError
             If a dtype differs; nothing is changed.
         """
+        values = dict(mapping)
         now = self.state_dict()
-        odd = sorted(now.keys() ^ mapping.keys())
-        if odd:
-            raise ValueError(f"state_dict: missing or unknown names: {', '.join(odd)}")
-        for name, array in now.items():
-            check_shape(
-                name, check_float_array(name, mapping[name], array.dtype), array.shape
-            )
-        for part in PARTS:
-            own = {
-                name.removeprefix(f"{part}."): array
-                for name, array in mapping.items()
-                if name.startswith(f"{part}.")
-            }
-            getattr(self, part).load_state_dict(own)
+        check_names("state_dict", values, now)
+        taken = {
+            name: take_parameter(name, values[name], array.shape, array.dtype)
+            for name, array in now.items()
+        }
+        stores = self._stores()
+        with edit_together(stores.values()):
+            for prefix, store in stores.items():
+                for name, array in store.own.items():
+                    array[...] = taken[prefix + name]
 
     def encode(self, text: str) -> IndexArray:
         """Return the places of the characters of `text` in the alphabet, ``[N]``.
@@ -242,13 +262,22 @@ class LanguageModel:
         place = np.minimum(np.searchsorted(self._sorted_codes, codes), last)
         unknown = np.flatnonzero(self._sorted_codes[place] != codes)
         if unknown.size:
-            letters = "".join(sorted({text[i] for i in unknown.tolist()}))
-            raise ValueError(f"text: characters unknown to the model: {letters!r}")
+            letters = sorted({text[i] for i in unknown.tolist()})
+            some, more = "".join(letters[:MAX_LETTERS]), len(letters) - MAX_LETTERS
+            rest = f" and {more} more" if more > 0 else ""
+            raise ValueError(f"text: characters unknown to the model: {some!r}{rest}")
         return np.asarray(self._rank[place], np.int64)
 
     def decode(self, index: ArrayLike) -> str:
-        """Return the text of places in the alphabet."""
-        return "".join(self.alphabet[i] for i in np.asarray(index).ravel().tolist())
+        """Return the text of places in the alphabet.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a place is no integer or outside the alphabet.
+        """
+        checked = check_index("index", index, 0, len(self.alphabet))
+        return "".join(self.alphabet[i] for i in checked.ravel().tolist())
 
     def loss_and_gradients(
         self, inputs: ArrayLike, targets: ArrayLike, state: Any = None
@@ -271,6 +300,7 @@ class LanguageModel:
         state : tuple of ndarray or ndarray
             The state after the chunk.
         """
+        check_unidirectional(self.recurrent.bidirectional, "recurrent")
         embedded, embedding_cache = self.embedding.forward(inputs)
         hidden, state, recurrent_cache = self.recurrent.forward(embedded, state)
         logits, readout_cache = self.readout.forward(hidden)
@@ -360,14 +390,17 @@ class LanguageModel:
             )
             norm = clip_global_norm(gradients, clip)
             if math.isfinite(norm):
-                optimizer.lr = lr * (1.0 - fraction)
+                with ieee_mode():
+                    optimizer.lr = lr * (1.0 - fraction)
                 optimizer.step(gradients)
             else:
                 skipped += 1
             step += 1
             characters += chunk.inputs.size
             elapsed = time.perf_counter() - begin
-            fraction = step / steps if steps else min(1.0, elapsed / (seconds or 1.0))
+            with ieee_mode():
+                done = step / steps if steps else elapsed / (seconds or 1.0)
+                fraction = min(1.0, done)
             yield Progress(
                 step, fraction, loss / LN2, norm, skipped, characters, elapsed
             )
@@ -382,6 +415,7 @@ class LanguageModel:
         """
         return [progress.bits for progress in self.training(text, **options)]
 
+    @ieee_mode()
     def evaluate(self, text: str) -> float:
         """Mean cross-entropy of `text` in bits per character.
 
@@ -392,6 +426,7 @@ class LanguageModel:
         ValueError
             If the text has fewer than two characters or unknown ones.
         """
+        check_unidirectional(self.recurrent.bidirectional, "recurrent")
         sequence = self.encode(text)
         wanted = (len(sequence) - 1) // EVALUATION_LENGTH
         streams = max(1, min(EVALUATION_STREAMS, wanted))
