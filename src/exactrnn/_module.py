@@ -186,12 +186,12 @@ class Module(Generic[S]):
     _options: Mapping[str, object]
     _arguments: Mapping[str, object]
 
-    @ieee_mode()
     def __init__(self, arguments: Mapping[str, object], seed: object) -> None:
         own = _random.Seed(_checks.check_seed(seed), _random.kind_of(type(self)))
-        config = self._configure(arguments)
-        weights = self._draw_weights(config, own)
-        self._assemble(arguments, weights, own.stream("dropout"))
+        with ieee_mode():
+            config = self._configure(arguments)
+            weights = self._draw_weights(config, own)
+            self._assemble(arguments, weights, own.stream("dropout"))
 
     @classmethod
     def _configure(cls, arguments: Mapping[str, object]) -> Config:

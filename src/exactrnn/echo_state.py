@@ -18,6 +18,7 @@ from exactrnn._echo_stream import EchoStream
 from exactrnn._mode import ieee_mode
 from exactrnn._readout import Samples, apply_readout, fit_readout
 from exactrnn._stack import Stack
+from exactrnn._weights import marked
 
 __all__ = ["EchoState", "EchoStream"]
 
@@ -508,7 +509,7 @@ class EchoState:
         if self._readout is not None:
             pairs = zip(_reservoir.READOUT, self._readout, strict=True)
             weights |= {name: array.copy() for name, array in pairs}
-        return weights
+        return marked(weights)
 
     def load_state_dict(self, state_dict: Mapping[str, ArrayLike]) -> None:
         """Copy weights into the network.

@@ -400,10 +400,8 @@ class LanguageModel:
             elapsed = time.perf_counter() - begin
             with ieee_mode():
                 done = step / steps if steps else elapsed / (seconds or 1.0)
-                fraction = min(1.0, done)
-            yield Progress(
-                step, fraction, loss / LN2, norm, skipped, characters, elapsed
-            )
+                fraction, bits = min(1.0, done), loss / LN2
+            yield Progress(step, fraction, bits, norm, skipped, characters, elapsed)
 
     def fit(self, text: str, **options: Any) -> list[float]:
         """Train to the end; the options are those of `training`.
