@@ -39,7 +39,7 @@ function(exactrnn_isa isa processors)
     set(target kernels_${isa}_${dtype})
     add_library(${target} OBJECT
       csrc/kernels/engine.c csrc/kernels/activations.c csrc/kernels/dense.c
-      csrc/kernels/grid.c csrc/kernels/machine.c
+      csrc/kernels/grid.c csrc/kernels/machine.c csrc/kernels/update.c
       ${EXACTRNN_CELL_SOURCES})
     exactrnn_c_flags(${target})
     target_compile_options(${target} PRIVATE ${ARGN})

@@ -8,6 +8,7 @@
 #include "kernels/dense.h"
 #include "kernels/grid.h"
 #include "kernels/machine.h"
+#include "kernels/update.h"
 
 /* A line of isas.def that was not built for this processor has no engine: its symbol is
  * weak and its address NULL. */
@@ -129,4 +130,10 @@ const struct xr_machine *xr_find_machine(const char *isa, enum xr_dtype dtype)
 {
     const struct xr_engine *engine = xr_find_engine(isa, dtype);
     return engine ? engine->machine : NULL;
+}
+
+const struct xr_updates *xr_find_updates(const char *isa, enum xr_dtype dtype)
+{
+    const struct xr_engine *engine = xr_find_engine(isa, dtype);
+    return engine ? engine->updates : NULL;
 }

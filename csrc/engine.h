@@ -7,6 +7,7 @@
 struct xr_dense;
 struct xr_grid;
 struct xr_machine;
+struct xr_updates;
 
 struct xr_engine {
     const char *isa;
@@ -28,6 +29,7 @@ struct xr_engine {
     const struct xr_dense *dense;     /* kernels/dense.h */
     const struct xr_grid *grid;       /* kernels/grid.h */
     const struct xr_machine *machine; /* kernels/machine.h */
+    const struct xr_updates *updates; /* kernels/update.h */
 };
 
 #endif

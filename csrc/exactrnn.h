@@ -295,6 +295,11 @@ void xr_wish_threads(struct xr_thread_wish wish);
 /* Lets a number of threads that nobody has chosen follow a quota of CPU time: cpus.h. */
 int xr_watch_quota(const char *quota, const char *period);
 
+/* Puts the calling thread into the floating-point environment of the contract, for
+ * arithmetic outside of the kernels, and returns the one to come back to. */
+uint64_t xr_enter_ieee(void);
+void xr_leave_ieee(uint64_t caller);
+
 /* Multiplications that make another thread worth its cost: of a whole call, and of a
  * step whose units are split, which then needs a barrier. The defaults were measured;
  * tests set 0 to see every split. Not to be changed while a call runs. */

@@ -257,6 +257,15 @@ int xr_barrier_wait(struct xr_barrier *barrier, int size, struct xr_watch *watch
     return take_answer(barrier, watch);
 }
 
+uint64_t xr_enter_ieee(void)
+{
+    fp_environment caller = fp_get();
+    fp_set(FP_DEFAULT);
+    return (uint64_t)caller;
+}
+
+void xr_leave_ieee(uint64_t caller) { fp_set((fp_environment)caller); }
+
 /* Measured on two cores of a virtual machine, LSTM, one row: a step of H = 128 takes
  * 2.8 µs by one thread and by two, so that a barrier costs about 1.4 µs; at H = 256 two
  * threads are 1.2 to 1.6 times as fast as one. */

@@ -1,10 +1,19 @@
-"""Random arrays, states as tuples, and equality to the bit."""
+"""Random arrays, streams of a seed, states as tuples, and equality to the bit."""
+
+import hashlib
 
 import numpy as np
 
 
 def draw(*shape, dtype="float32", seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+def stream_of(module, name, seed=1):
+    """Return the generator that a weight is drawn from, as contract N9 words it."""
+    digest = hashlib.sha256(f"{type(module).__name__}/{name}".encode()).digest()
+    key = [int.from_bytes(digest[k : k + 4], "little") for k in (0, 4, 8, 12)]
+    return np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key))
 
 
 def as_tuple(state):

@@ -3,8 +3,8 @@
 Run by test_allocations.py, with c/failing_malloc.c preloaded and a kind of layer as
 argument. Prints, for each call, how many of its allocations raised MemoryError. Every
 one of them must leave what it was called on as it was, and the same call must then give
-the bits that it gives without a failure. A second round must leave no more memory in
-use than the first.
+the bits that it gives without a failure. A further round must leave no more memory in
+use than the one before.
 """
 
 import ctypes
@@ -20,6 +20,8 @@ import exactrnn as xr
 
 T, B, I, H = 20, 4, 16, 64  # kept for backward: 100 kB and more
 LEAST_LEAK = 16384
+ROUNDS = 3
+"""Python's own tables grow once at some time; what is lost is lost in each round."""
 # Some of NumPy's functions fail without saying why, and Python then says this.
 NUMPY_FORGETS = "returned NULL without setting an exception"
 process = ctypes.CDLL(None)
@@ -55,9 +57,12 @@ def to_bytes(result):
 
 
 def contents(subject):
-    """Return all that a layer or a stream remembers."""
+    """Return all that a layer, a stream or an optimiser remembers."""
     if isinstance(subject, xr.Stream):
         return to_bytes(as_tuple(subject.state))
+    if isinstance(subject, xr.train.Optimizer):
+        slots = to_bytes(tuple(subject._slots.values()))
+        return contents(subject._source), slots, subject.num_steps
     weights = {name: w.tobytes() for name, w in subject.state_dict().items()}
     return weights, subject._stack.masks.generator_state()
 
@@ -148,13 +153,24 @@ def calls_of(name):
         stream.step(x[0])
         return stream
 
+    def new_optimizer():
+        return xr.train.Adam(make(), lr=0.1)
+
     yield "call", make, lambda layer: layer(x)
     yield "forward", make, lambda layer: forward(layer)[0]
     yield "backward", trained, lambda layer: backward(layer, layer.kept)
     yield "load", make, lambda layer: layer.load_state_dict(loaded)
+    yield "train", new_optimizer, lambda optimizer: optimizer.step(loaded)
     if name != "grid":
         yield "stream", make, lambda layer: layer.stream(B).step(x[0])
         yield "step", stepped, lambda stream: stream.step(x[1])
+
+
+def growth_of(make, run):
+    """Return how many bytes more are in use after a round than before."""
+    before = bytes_in_use()
+    fail_each(make, run)
+    return bytes_in_use() - before
 
 
 def main():
@@ -162,10 +178,10 @@ def main():
     counts = {}
     for word, make, run in calls_of(sys.argv[1]):
         counts[word] = fail_each(make, run)
-        before = bytes_in_use()
-        fail_each(make, run)
-        grown = bytes_in_use() - before
-        assert grown < LEAST_LEAK, f"{word}: {grown} bytes are lost"
+        grown = [growth_of(make, run)]
+        while grown[-1] >= LEAST_LEAK and len(grown) < ROUNDS:
+            grown.append(growth_of(make, run))
+        assert grown[-1] < LEAST_LEAK, f"{word}: {grown} bytes are lost"
     print(json.dumps(counts))
 
 

@@ -123,3 +123,69 @@ def test_long_sum_stays_accurate_in_float32(isa):
     x = np.full(100_000, 0.1, np.float32)
     exact = 100_000 * float(np.float32(0.1))
     assert abs(_core.long_sum(x, isa) - exact) <= 2e-5 * exact
+
+
+# Updates
+
+
+NUMBERS = {
+    "scale": (0.3, (0.0, 0.0), 0.0, 0.0),
+    "sgd": (0.1, (0.9, 0.0), 0.0, 0.0),
+    "adam": (0.05, (0.9, 0.999), 0.001, 1e-8),
+}
+UPDATES = [("scale", 0), ("sgd", 0), ("sgd", 1), ("adam", 2)]
+
+
+def update_problem(rule, states, size, dtype):
+    """Return (p, g, m, v) with numbers of all kinds, and None for what is not kept."""
+    arrays = [draw(20 + k, size, dtype) for k in range(4)]
+    arrays[3] = np.abs(arrays[3])
+    if size > 20:
+        tiny = np.finfo(dtype).smallest_subnormal
+        for k, special in enumerate((np.nan, np.inf, -np.inf, tiny, 3e38)):
+            for j in range(3):
+                arrays[j][3 * k + j] = special
+    g = None if rule == "scale" else arrays[1]
+    return arrays[0], g, *[arrays[2 + k] if k < states else None for k in range(2)]
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 16, 33, 5000])
+@pytest.mark.parametrize(("rule", "states"), UPDATES)
+def test_updates_equal_twin(isa, dtype, rule, states, size):
+    first = update_problem(rule, states, size, dtype)
+    second = update_problem(rule, states, 50, dtype)
+    with np.errstate(all="ignore"):
+        expected = [twin.update(rule, a, NUMBERS[rule]) for a in (first, second)]
+    holder = [None]
+    _core.update(rule, (first, second), NUMBERS[rule], isa, holder, "done")
+    assert holder == ["done"]
+    for found, wanted in zip((first, second), expected, strict=True):
+        kept = [k for k, array in enumerate(found) if array is not None]
+        assert_all_same(*((found[k], wanted[k]) for k in kept))
+
+
+@pytest.mark.parametrize(("rule", "states"), UPDATES)
+def test_updates_take_the_gradient_that_is_the_parameter(isa, dtype, rule, states):
+    p, _, m, v = update_problem(rule, states, 50, dtype)
+    with np.errstate(all="ignore"):
+        expected = twin.update(rule, (p, p, m, v), NUMBERS[rule])
+    _core.update(rule, ((p, p, m, v),), NUMBERS[rule], isa)
+    assert_all_same((p, expected[0]))
+
+
+def test_updates_of_arrays_that_do_not_fit_change_nothing(isa, dtype):
+    good = update_problem("adam", 2, 50, dtype)
+    other = {"float32": "float64", "float64": "float32"}[dtype]
+    before = [array.copy() for array in good]
+    fixed = good[0].copy()
+    fixed.flags.writeable = False
+    for bad in (
+        (good[0].copy(), good[1][:49], good[2], good[3]),
+        (good[0].copy(), good[1].astype(other), good[2], good[3]),
+        (fixed, *good[1:]),
+    ):
+        holder = ["before"]
+        with pytest.raises((ValueError, BufferError)):
+            _core.update("adam", (good, bad), NUMBERS["adam"], isa, holder, "after")
+        assert holder == ["before"]
+        assert_all_same(*zip(good, before, strict=True))

@@ -1,11 +1,12 @@
 """First weights: what each rule of `init` draws, in bits that never change (N9)."""
 
 import hashlib
+import itertools
 import math
 
 import numpy as np
 import pytest
-from arrays import same_bits
+from arrays import same_bits, stream_of
 
 import exactrnn as xr
 from exactrnn import _random
@@ -53,30 +54,30 @@ CHRONO = ("chrono", 100)
 # SHA-256 of the weights in hexadecimal, its first 16 digits: a change of a bit here is
 # a new version of the numerics contract. `rnn` stands for "paper" with relu.
 FROZEN = {
-    "rnn/uniform/float32": "dce4bcabdda4d429",
-    "lstm/uniform/float32": "d987413d11a8cb8c",
-    "1997/uniform/float32": "c8163eb5ffb72422",
-    "1997/orthogonal/float64": "50a92c270fb95672",
-    "gru/uniform/float64": "e52b5e9a886344e0",
-    "lstm-peepholes/glorot/float32": "a3e7009575c304c7",
-    "leaky/glorot/float32": "77d36d83929a57a5",
-    "mut1/glorot/float64": "50423e48e674d2ad",
-    "lstm/orthogonal/float32": "bc501c3d6b8a1d23",
-    "lstm/orthogonal/float64": "1b8afb4baa6b2c25",
-    "lstm-projected/orthogonal/float32": "0ab4d04dbadeee52",
-    "lstm-gates/orthogonal/float32": "7cc17f9a4c2ee597",
-    "jordan/orthogonal/float64": "b8f33dc1800ce79a",
-    "clockwork/orthogonal/float32": "3dd7ecdd9b8f61fc",
-    "mut1/orthogonal/float32": "6f094b573390d3e2",
-    "rnn/paper/float32": "22b595a59ca9ccee",
-    "rnn/paper/float64": "30748c25d0a6e4bd",
-    "lstm/paper/float32": "2b8fed57052e8de6",
-    "lstm-coupled-input/paper/float32": "5ea8f91cb243ffdd",
-    "depth-gated/chrono/float32": "33825b0a7935e17e",
-    "lstm-coupled-input/chrono/float64": "c7fdfa7c60943517",
-    "gru/chrono/float64": "eb7b6ab609b83d82",
+    "rnn/uniform/float32": "08375d9804a549f7",
+    "lstm/uniform/float32": "d83aef662702c10c",
+    "1997/uniform/float32": "230fcde83b5adba8",
+    "1997/orthogonal/float64": "18db9335255d5388",
+    "gru/uniform/float64": "17ce928a81286a5d",
+    "lstm-peepholes/glorot/float32": "ab662d748afb6b67",
+    "leaky/glorot/float32": "65e9d13cbb08cf05",
+    "mut1/glorot/float64": "b9ffa6160a8199cb",
+    "lstm/orthogonal/float32": "3bc6996dd029e4c6",
+    "lstm/orthogonal/float64": "bccaeda77245a3b0",
+    "lstm-projected/orthogonal/float32": "c02081fe9b097168",
+    "lstm-gates/orthogonal/float32": "ca74ff711adb72cc",
+    "jordan/orthogonal/float64": "3322ad4bd561059b",
+    "clockwork/orthogonal/float32": "b2f1104027c0fdea",
+    "mut1/orthogonal/float32": "57fde2af3bd3d9f5",
+    "rnn/paper/float32": "0752709f75953217",
+    "rnn/paper/float64": "d727340de35262e0",
+    "lstm/paper/float32": "a7b7b060a53d4c7a",
+    "lstm-coupled-input/paper/float32": "d3376006dc3d3901",
+    "depth-gated/chrono/float32": "a835011cdedefad2",
+    "lstm-coupled-input/chrono/float64": "c78e8f296cdf397d",
+    "gru/chrono/float64": "7e2093a2f48ced8a",
 }
-LARGE = "a8c43f1824f00c81"
+LARGE = "00515ede84a1e8d5"
 
 
 def weights_of(layer):
@@ -156,12 +157,11 @@ def test_uniform_is_the_default_and_torchs(kind, dtype):
     layer, same = LAYERS[kind](dtype=dtype), LAYERS[kind](dtype=dtype, init="uniform")
     assert same_bits(layer.state_dict(), same.state_dict())
     bits = {"float32": 24, "float64": 53}[dtype]
-    generator = np.random.PCG64(np.random.SeedSequence(1))
     number = np.dtype(dtype).type
-    for _, what, weight in weights_of(layer):
+    for name, what, weight in weights_of(layer):
         if what == "leak_logit":
             continue
-        raw = generator.random_raw(weight.size) >> np.uint64(64 - bits)
+        raw = stream_of(layer, name).random_raw(weight.size) >> np.uint64(64 - bits)
         uniform = raw.astype(dtype) * number(2.0**-bits)
         bound = number(1) / np.sqrt(number(H))
         expected = ((2 * uniform - 1) * bound).reshape(weight.shape)
@@ -308,12 +308,13 @@ def test_forget_bias_sits_in_the_gate_that_forgets(kind, init):
     assert seen == 2 * layer._stack.config.num_layers * layer._stack.config.directions
 
 
-def test_setting_a_bias_takes_no_random_number():
+def test_rules_do_not_move_the_masks_of_dropout():
     def state(**options):
         return LAYERS["lstm"](dropout=0.5, **options)._stack.masks.generator_state()
 
-    assert state() == state(forget_bias=1.0) == state(init="paper")
-    assert state() != state(init=CHRONO)
+    rules = [{"forget_bias": 1.0}, {"init": "paper"}, {"init": CHRONO}]
+    assert all(state(**options) == state() for options in rules)
+    assert state() == stream_of(LAYERS["lstm"](), "dropout").state
 
 
 @pytest.mark.parametrize(
@@ -335,6 +336,78 @@ def test_setting_a_bias_takes_no_random_number():
 def test_rule_without_a_meaning_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# One seed, many modules
+
+
+MODULES = {
+    **LAYERS,
+    "rnn-cell": maker(xr.RNNCell, I, H),
+    "grid": maker(xr.GridLSTM, I, H, sizes=(None, 2)),
+    "time-depth-grid": maker(xr.TimeDepthGridLSTM, I, H, num_layers=2),
+    "echo-state": maker(xr.EchoState, I, H, density=1.0, bias_scaling=1.0),
+    "linear": maker(xr.train.Linear, I, H),
+    "embedding": maker(xr.train.Embedding, I, H),
+}
+
+
+def first_numbers(kind, **options):
+    """Return the first numbers of each weight, by class and name, up to a factor."""
+    module, found = MODULES[kind](dtype="float64", **options), {}
+    for name, weight in module.state_dict().items():
+        first = weight.reshape(-1)[:5]
+        if first.any() and not name.startswith("leak_logit"):
+            found[f"{type(module).__name__}/{name}"] = first / np.abs(first).max()
+    return found
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_one_seed_never_gives_the_same_numbers_twice(seed):
+    found = {}
+    for kind in MODULES:
+        found |= first_numbers(kind, seed=seed)
+    classes = {name.split("/")[0] for name in found}
+    assert {"LSTM", "GRU", "RNN", "Linear", "Embedding", "RNNCell"} < classes
+    assert {"GridLSTM", "TimeDepthGridLSTM", "EchoState", "LSTM1997"} < classes
+    for (one, a), (other, b) in itertools.combinations(found.items(), 2):
+        # In absolute values too: a weight might be another's with its sign turned.
+        assert not np.allclose(np.abs(a), np.abs(b), rtol=1e-3), (one, other)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
+def test_masks_are_not_drawn_from_the_numbers_of_a_weight(kind):
+    layer = MODULES[kind](dropout=0.5)
+    masks = _random.unit((20,), _random.FLOAT64, stream_of(layer, "dropout"))
+    for name in layer.state_dict():
+        assert not np.isin(
+            _random.unit((20,), _random.FLOAT64, stream_of(layer, name)), masks
+        ).any()
+    x = np.ones((3, 2, I), "float32")
+    (mask,) = layer.forward(x)[2].masks
+    again = _random.unit(mask.shape, _random.FLOAT64, stream_of(layer, "dropout"))
+    assert same_bits(mask != 0, again >= 0.5)
+
+
+def test_classes_derived_from_a_layer_have_its_weights():
+    class Renamed(xr.LSTM):
+        pass
+
+    class RenamedLinear(xr.train.Linear):
+        pass
+
+    pairs = [(Renamed, xr.LSTM), (RenamedLinear, xr.train.Linear)]
+    for derived, base in pairs:
+        own, expected = derived(I, H, seed=1), base(I, H, seed=1)
+        assert same_bits(own.state_dict(), expected.state_dict())
+
+
+def test_modules_without_a_seed_differ():
+    for kind in MODULES:
+        first, second = (first_numbers(kind, seed=None) for _ in range(2))
+        assert first
+        for name, numbers in first.items():
+            assert not np.array_equal(numbers, second[name])
 
 
 # Bits

@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from arrays import as_state, as_tuple, draw, same_bits
+from arrays import as_state, as_tuple, draw, same_bits, stream_of
 from layer_kinds import (
     CELL_KINDS,
     KINDS,
@@ -35,27 +35,26 @@ of_every_kind = pytest.mark.parametrize("kind", KINDS)
 )
 def test_first_weights_are_those_of_the_documented_generator(dtype, shift, scale):
     layer = xr.LSTM(2, 3, bidirectional=True, dtype=dtype, seed=7)
-    generator = np.random.PCG64(np.random.SeedSequence(7))
     number = np.dtype(dtype).type
     bound = number(1) / np.sqrt(number(3))
-    for weight in layer.state_dict().values():
+    for name, weight in layer.state_dict().items():
+        generator = stream_of(layer, name, seed=7)
         for value in weight.ravel():
             u = number(int(generator.random_raw()) >> shift) * number(scale)
             assert value == (number(2) * u - number(1)) * bound
 
 
 @of_every_kind
-def test_first_weights_are_drawn_in_the_order_of_the_state_dict(kind):
+def test_first_weights_are_drawn_from_streams_of_their_own(kind):
     layer = make_kind(kind, 2, 5, num_layers=2, bidirectional=True, seed=7)
-    generator = np.random.PCG64(np.random.SeedSequence(7))
     bound = np.float32(1) / np.sqrt(np.float32(5))
     for name, weight in layer.state_dict().items():
         if "leak_logit" in name:
             assert np.allclose(1 / (1 + np.exp(-weight)), layer.leak, rtol=1e-6)
             continue
-        raw = generator.random_raw(weight.size).reshape(weight.shape)
+        raw = stream_of(layer, name, seed=7).random_raw(weight.size)
         u = (raw >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
-        drawn = (2 * u - 1) * bound
+        drawn = ((2 * u - 1) * bound).reshape(weight.shape)
         if layer.cell == "clockwork" and "weight_hh" in name:
             drawn[absent_connections(layer)] = 0
         assert np.array_equal(weight, drawn)

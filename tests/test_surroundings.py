@@ -5,10 +5,7 @@ Modes are contract N1, threads N7.
 """
 
 import concurrent.futures
-import contextlib
-import ctypes
 import os
-import platform
 import subprocess
 import sys
 import textwrap
@@ -16,52 +13,10 @@ import textwrap
 import numpy as np
 import pytest
 from bits import assert_same_results, every_thread_used, random_problem, run_layer
+from float_mode import CONTROL_BITS, MODES, FloatingPointEnvironment, needs_mxcsr
 from variants import NETWORKS, make_layer
 
 import exactrnn as xr
-
-MODES = {
-    "toward zero": 0x6000,
-    "up": 0x4000,
-    "down": 0x2000,
-    "ftz": 0x8000,
-    "daz": 0x40,
-}
-MXCSR_AT = 28  # in the 32 bytes of fenv_t
-
-
-class FloatingPointEnvironment:
-    """The SSE control word of this thread, by way of the C library."""
-
-    def __init__(self):
-        self.libm = ctypes.CDLL("libm.so.6")
-
-    def get(self):
-        memory = (ctypes.c_ubyte * 32)()
-        assert self.libm.fegetenv(memory) == 0
-        return int.from_bytes(bytes(memory[MXCSR_AT:]), "little")
-
-    def set(self, mxcsr):
-        memory = (ctypes.c_ubyte * 32)()
-        self.libm.fegetenv(memory)
-        memory[MXCSR_AT:] = mxcsr.to_bytes(4, "little")
-        assert self.libm.fesetenv(memory) == 0
-
-    @contextlib.contextmanager
-    def changed(self, bits):
-        before = self.get()
-        self.set(before | bits)
-        try:
-            yield
-        finally:
-            self.set(before)
-
-
-needs_mxcsr = pytest.mark.skipif(
-    platform.machine() not in ("x86_64", "AMD64"), reason="sets MXCSR, an x86 register"
-)
-CONTROL_BITS = 0xFFC0  # the rest are flags that arithmetic raises
-
 
 # Options that are numbers, and weights that are not the kernels' own.
 WITH_NUMBERS = ("lstm-clip", "leaky-learned", "leaky-per-unit")

@@ -153,8 +153,9 @@ def test_modules_name_what_is_wrong():
         embedding([5])
     with pytest.raises(TypeError, match="index: expected integers"):
         embedding([0.0])
+    _, cache = layer.forward(np.zeros((2, 4), np.float32))
     with pytest.raises(ValueError, match="dy: expected shape"):
-        layer.backward(np.zeros((2, 4), np.float32), np.zeros((2, 4), np.float32))
+        layer.backward(cache, np.zeros((2, 4), np.float32))
 
 
 @pytest.mark.parametrize(

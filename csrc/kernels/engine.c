@@ -239,6 +239,7 @@ static void elementary(enum xr_function function, const void *const in[3], void 
 extern const struct xr_dense XR_NAME(xr_dense);
 extern const struct xr_grid XR_NAME(xr_grid);
 extern const struct xr_machine XR_NAME(xr_machine);
+extern const struct xr_updates XR_NAME(xr_updates);
 extern const struct xr_engine XR_NAME(xr_engine);
 const struct xr_engine XR_NAME(xr_engine) = {
     .isa = XR_STRING(XR_ISA),
@@ -256,4 +257,5 @@ const struct xr_engine XR_NAME(xr_engine) = {
     .dense = &XR_NAME(xr_dense),
     .grid = &XR_NAME(xr_grid),
     .machine = &XR_NAME(xr_machine),
+    .updates = &XR_NAME(xr_updates),
 };

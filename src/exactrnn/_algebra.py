@@ -34,7 +34,7 @@ def product(a: Array, b: Array) -> Array:
     """Return ``a @ b.T`` [M, N] of `a` [M, K] and `b` [N, K]: chains over K."""
     y = np.empty((len(a), len(b)))
     left, right = np.ascontiguousarray(a), np.ascontiguousarray(b)
-    _core.linear_forward(left, right, None, y, engine.isa(), engine.get_num_threads())
+    _core.linear_forward(left, right, None, y, engine.isa(), engine.threads_for_calls())
     return y
 
 
@@ -44,7 +44,7 @@ def add_products(total: Array, a: Array, b: Array) -> None:
     Calls one after another, with numbers of rows N that are multiples of the long sum's
     chunk, give the bits of one call with all rows.
     """
-    isa, threads = engine.isa(), engine.get_num_threads()
+    isa, threads = engine.isa(), engine.threads_for_calls()
     _core.linear_backward(b, total, a, None, total, None, isa, threads)
 
 

@@ -303,7 +303,7 @@ def own_array(name: str, value: object, expected: str, most: int) -> NDArray[Any
         raise TypeError(f"{name}: expected {expected}, got MaskedArray")
     try:
         exports = not hasattr(value, "__array__") and hasattr(value, "__dlpack__")
-        given = np.from_dlpack(value) if exports else np.asarray(value)
+        given = np.from_dlpack(cast(Any, value)) if exports else np.asarray(value)
     except MemoryError:
         raise
     except Exception as error:

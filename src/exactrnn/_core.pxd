@@ -1,7 +1,7 @@
 # The C interface of csrc/exactrnn.h and of two headers in csrc/kernels, for Cython.
 
 from libc.stddef cimport ptrdiff_t, size_t
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 
 cdef extern from "exactrnn.h" nogil:
@@ -152,6 +152,8 @@ cdef extern from "exactrnn.h" nogil:
     xr_thread_wish_of xr_thread_wish()
     void xr_wish_threads(xr_thread_wish_of wish)
     int xr_watch_quota(const char *quota, const char *period)
+    uint64_t xr_enter_ieee()
+    void xr_leave_ieee(uint64_t caller)
 
     struct xr_thread_work_of "xr_thread_work":
         ptrdiff_t call, step
@@ -210,6 +212,26 @@ cdef extern from "kernels/dense.h" nogil:
                          xr_stop *stop) noexcept nogil
 
     const xr_dense *xr_find_dense(const char *isa, xr_dtype dtype)
+
+
+cdef extern from "kernels/update.h" nogil:
+    struct xr_update:
+        ptrdiff_t n
+        void *p
+        const void *g
+        void *m
+        void *v
+        double rate
+        double beta[2]
+        double rest[2]
+        double correction, eps
+
+    struct xr_updates:
+        void (*scale)(const xr_update *update) noexcept nogil
+        void (*sgd)(const xr_update *update) noexcept nogil
+        void (*adam)(const xr_update *update) noexcept nogil
+
+    const xr_updates *xr_find_updates(const char *isa, xr_dtype dtype)
 
 
 cdef extern from "kernels/machine.h" nogil:

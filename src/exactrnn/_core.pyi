@@ -150,6 +150,23 @@ def long_sum(x: Array, isa: str) -> np.floating[Any]: ...
 def long_sum_squares(
     x: Array, init: float | np.floating[Any], isa: str
 ) -> np.floating[Any]: ...
+
+@final
+class Ieee:
+    def __enter__(self) -> None: ...
+    def __exit__(self, *error: object) -> None: ...
+
+Updated: TypeAlias = tuple[Array, Array | None, Array | None, Array | None]
+RuleNumbers: TypeAlias = tuple[float, tuple[float, float], float, float]
+
+def update(
+    rule: str,
+    arrays: tuple[Updated, ...],
+    numbers: RuleNumbers,
+    isa: str,
+    holder: list[Any] | None = None,
+    state: object = None,
+) -> None: ...
 def fma_loop(isa: str, dtype: str, rounds: int, threads: int) -> int: ...
 def read_loop(x: Array, isa: str, rounds: int, threads: int) -> int: ...
 

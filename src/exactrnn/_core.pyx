@@ -13,7 +13,7 @@ from cpython.buffer cimport (
     PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE,
     PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer,
 )
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcmp, memcpy, memset
 
@@ -612,4 +612,5 @@ cdef _apply(xr_function function, tuple arrays, out, str isa):
 
 include "_core_stream.pxi"
 include "_core_dense.pxi"
+include "_core_update.pxi"
 include "_core_grid.pxi"

@@ -1,11 +1,12 @@
 """What training needs around the cells, in NumPy: the same bits as the kernels.
 
-Linear layers, the softmax cross-entropy, the gradient of an embedding, sums of squares.
+Linear layers, the softmax cross-entropy, the gradient of an embedding, sums of squares,
+the rules of optimisers.
 Every function has the name and the arguments of its fellow in ``_core``, less the
 instruction set and the number of threads, and returns its outputs.
 
-Twin: ``csrc/kernels/dense.c``.  Letters: N rows, K inputs, O outputs, V classes or
-symbols, E width of an embedding.
+Twins: ``csrc/kernels/dense.c``, ``update.c``.  Letters: N rows, K inputs, O outputs, V
+classes or symbols, E width of an embedding.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from exactrnn._arith import chain, exp, log, long_sum
 
 Array: TypeAlias = NDArray[np.floating[Any]]
 Index: TypeAlias = NDArray[np.int64]
+Updated: TypeAlias = tuple[Array, Array | None, Array | None, Array | None]
+RuleNumbers: TypeAlias = tuple[float, tuple[float, float], float, float]
 
 
 def linear_forward(x: Array, w: Array, b: Array | None) -> Array:
@@ -86,3 +89,22 @@ def long_sum_squares(x: Array, init: float = 0.0) -> float:
 def _one_sum(a: Array, x: Array, init: float) -> float:
     start = np.full((1, 1), init, x.dtype)
     return float(long_sum(start, a[:, None], x[:, None])[0, 0])
+
+
+def update(rule: str, arrays: Updated, numbers: RuleNumbers) -> Updated:
+    """Return one entry ``(p, g, m, v)`` of ``_core.update`` as it is afterwards."""
+    p, g, m, v = arrays
+    number = p.dtype.type
+    rate, correction, eps = number(numbers[0]), number(numbers[2]), number(numbers[3])
+    beta1, beta2 = (number(beta) for beta in numbers[1])
+    rest1, rest2 = (number(1 - beta) for beta in numbers[1])
+    if rule == "scale" or g is None:
+        return p * rate, g, m, v
+    if rule == "sgd":
+        m = None if m is None else m * beta1 + g
+        return p - (g if m is None else m) * rate, g, m, v
+    assert m is not None
+    assert v is not None
+    m = m * beta1 + g * rest1
+    v = v * beta2 + g * g * rest2
+    return p - m * rate / (np.sqrt(v / correction) + eps), g, m, v

@@ -15,6 +15,7 @@ import numpy as np
 from exactrnn import _init
 from exactrnn._checks import Array
 from exactrnn._locks import make_lock
+from exactrnn._mode import ieee_mode
 
 
 class Masks:
@@ -52,7 +53,8 @@ class Masks:
         with self._lock:
             before = self._generator.state
             try:
-                masks = self._draw(steps, rows)
+                with ieee_mode():
+                    masks = self._draw(steps, rows)
             except BaseException:
                 self._generator.state = before
                 raise
@@ -72,3 +74,9 @@ class Masks:
             _init.draw_mask(shape, config.dropout, config.dtype, self._generator)
             for _ in range(config.num_layers - 1)
         ]
+
+
+def drop(values: Array, mask: Array) -> Array:
+    """Return `values` times a mask."""
+    with ieee_mode():
+        return values * mask

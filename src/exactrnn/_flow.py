@@ -14,8 +14,10 @@ import numpy as np
 from exactrnn import _checks, _states
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._layer import RecurrentLayer
+from exactrnn._mode import ieee_mode
 
 
+@ieee_mode()
 def gradient_norms(
     layer: RecurrentLayer[Any, Any],
     x: ArrayLike,

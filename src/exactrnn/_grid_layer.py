@@ -23,6 +23,7 @@ import numpy as np
 
 from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, Lengths
+from exactrnn._dropout import drop
 from exactrnn._grid import GridCall, GridRun, GridStack, Pair, line_mask
 from exactrnn._grid_config import GridConfig
 from exactrnn._limits import MAX_ARRAYS
@@ -235,7 +236,10 @@ class TimeDepthStack(GridStack):
             runs.append(super().run_keeping(call, direction, far, layer, packs))
             if layer < len(masks):
                 h, m = ends[DEPTH]
-                below = (cast(Array, h) * masks[layer], None if m is None else m.copy())
+                below = (
+                    drop(cast(Array, h), masks[layer]),
+                    None if m is None else m.copy(),
+                )
         return tuple(runs)
 
     def _back_layers(
@@ -256,7 +260,7 @@ class TimeDepthStack(GridStack):
             dstates.insert(0, dborders[TIME])
             if layer:
                 h, m = dborders[DEPTH]
-                above = (cast(Array, h) * masks[layer - 1], m)
+                above = (drop(cast(Array, h), masks[layer - 1]), m)
         h, m = (
             np.concatenate(cast(Any, parts)) for parts in zip(*dstates, strict=True)
         )

@@ -1,7 +1,8 @@
 """First weights of a layer, by the rule that `init` names.
 
 Contract N9: the same seed gives the same bits on every machine. Numbers come from
-`_random.py`, weights are drawn in the order of `state_dict`, each in storage order:
+`_random.py`; each weight has a stream of its own, named by the class of the layer and
+the weight's name, and is drawn in storage order:
 
     "uniform"       all within ±1/sqrt(H), torch.nn's default
     "glorot"        matrices within ±sqrt(6 / (rows + columns)) of one gate's block,
@@ -17,12 +18,12 @@ Contract N9: the same seed gives the same bits on every machine. Numbers come fr
     ("chrono", T)   "uniform", and with u_j uniform from 1 to T-1 for each unit j the
                     bias ln(u_j) for the gate that keeps, -ln(u_j) for the gate that
                     writes (C. Tallec, Y. Ollivier, arXiv 1804.11188): f and i of an
-                    LSTM; z of a GRU, which keeps. The u_j are drawn after all weights,
-                    layer by layer, in float64
+                    LSTM; z of a GRU, which keeps. The u_j are drawn in float64 from a
+                    stream of their own, named by the bias and "chrono"
 
 A bias that is set, also by `forget_bias`, is stored in bias_ih; the same rows of
 bias_hh are zero. Where f = 1 - i, the input gate gets the bias with its sign turned:
-σ(-b) is 1 - σ(b). Setting biases takes no number from any other weight.
+σ(-b) is 1 - σ(b).
 
 Rows of one module of a clockwork layer count as a gate's block; "orthogonal" makes the
 connections that exist orthonormal.
@@ -41,14 +42,14 @@ from exactrnn._checks import Array, FloatType, allocate
 from exactrnn._config import Config, Weight
 from exactrnn._random import (
     FLOAT64,
+    Seed,
     elementary,
-    make_generator,
     normal,
     symmetric,
     unit,
 )
 
-__all__ = ["draw_mask", "draw_weights", "make_generator"]
+__all__ = ["draw_mask", "draw_weights"]
 
 RECURRENT = ("weight_hh", "weight_hr", "weight_ho", "weight_gates")
 """Matrices that a state passes on its way to the next step."""
@@ -63,7 +64,7 @@ IRNN_DEVIATION = 0.001
 PAPER_FORGET_BIAS = 1.0
 
 
-def draw_weights(config: Config, generator: np.random.PCG64) -> dict[str, Array]:
+def draw_weights(config: Config, seed: Seed) -> dict[str, Array]:
     """Return the first weights by name, in the order of `state_dict`.
 
     Zeros stand for weights that are not drawn: the logits of learned leaks.
@@ -77,9 +78,9 @@ def draw_weights(config: Config, generator: np.random.PCG64) -> dict[str, Array]
     weights = {}
     for weight in config.weights:
         array = allocate(weight.shape, config.dtype)
-        array[...] = _draw_weight(weight, config, generator)
+        array[...] = _draw_weight(weight, config, seed.stream(weight.name))
         weights[weight.name] = array
-    _set_biases(weights, config, generator)
+    _set_biases(weights, config, seed)
     return weights
 
 
@@ -192,14 +193,12 @@ def _orthogonal(height: int, width: int, generator: np.random.PCG64) -> Array:
 # Biases that are set
 
 
-def _set_biases(
-    weights: Mapping[str, Array], config: Config, generator: np.random.PCG64
-) -> None:
+def _set_biases(weights: Mapping[str, Array], config: Config, seed: Seed) -> None:
     """Put the biases of the gates that are to keep the state, in place."""
     values: Mapping[str, Array | float] = {}
     for weight in config.weights:
         if weight.kind == "bias_ih":
-            values = _gate_biases(config, generator)
+            values = _gate_biases(config, seed.stream(weight.name, "chrono"))
         elif weight.kind == "bias_hh":
             values = dict.fromkeys(values, 0.0)
         else:

@@ -16,11 +16,13 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrnn import _checks, _episodes, _init, _leak
+from exactrnn import _checks, _episodes, _init, _leak, _random
 from exactrnn._activations import Activation
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths
 from exactrnn._config import Config, Init
+from exactrnn._mode import ieee_mode
 from exactrnn._stack import Run, Stack
+from exactrnn._weights import ParameterStore, marked
 
 OPTIONS = (
     *("cell", "activations", "input_size", "hidden_size", "output_size", "bias"),
@@ -206,12 +208,13 @@ class Module(Generic[S]):
     _arguments: Mapping[str, object]
 
     def __init__(self, arguments: Mapping[str, object], seed: object) -> None:
-        generator = _init.make_generator(_checks.check_seed(seed))
+        own = _random.Seed(_checks.check_seed(seed), _random.kind_of(type(self)))
         arguments = {n: _checks.settle(value) for n, value in arguments.items()}
-        config = self._configure(arguments)
-        _warn_unused_dropout(config)
-        weights = self._draw_weights(config, generator)
-        self._assemble(config, arguments, weights, generator)
+        with ieee_mode():
+            config = self._configure(arguments)
+            _warn_unused_dropout(config)
+            weights = self._draw_weights(config, own)
+            self._assemble(config, arguments, weights, own.stream("dropout"))
 
     @classmethod
     def _configure(cls, arguments: Mapping[str, object]) -> Config:
@@ -219,11 +222,9 @@ class Module(Generic[S]):
         raise NotImplementedError
 
     @classmethod
-    def _draw_weights(
-        cls, config: Config, generator: np.random.PCG64
-    ) -> dict[str, Array]:
+    def _draw_weights(cls, config: Config, seed: _random.Seed) -> dict[str, Array]:
         """Return the first weights by name."""
-        weights = _init.draw_weights(config, generator)
+        weights = _init.draw_weights(config, seed)
         for weight in config.weights:
             if weight.kind == "leak_logit" and config.leak is not None:
                 weights[weight.name] = _leak.first_logit(config.leak, config.dtype)
@@ -231,6 +232,7 @@ class Module(Generic[S]):
         return weights
 
     @classmethod
+    @ieee_mode()
     def restore(
         cls,
         arguments: Mapping[str, object],
@@ -253,7 +255,7 @@ class Module(Generic[S]):
         _checks.check_names("weights", weights, config.weight_shapes)
         shapes = config.weight_shapes
         taken = {name: config.take_weight(name, weights[name]) for name in shapes}
-        generator = _init.make_generator(None)
+        generator = _random.make_generator(None)
         if generator_state is not None:
             generator.state = cast(Any, generator_state)
         module = cls.__new__(cls)
@@ -359,6 +361,10 @@ class Module(Generic[S]):
         """
         return {name: self._stack.store.lease(name) for name in self._stack.store.names}
 
+    def _stores(self) -> dict[str, ParameterStore]:
+        """Return what owns the weights that `parameters` hands out."""
+        return {"": self._stack.store}
+
     def state_dict(self) -> dict[str, Array]:
         """Return a copy of the weights.
 
@@ -367,7 +373,7 @@ class Module(Generic[S]):
         dict of str to ndarray
             Names and shapes as in `torch.nn`.
         """
-        return self._stack.store.copies()
+        return marked(self._stack.store.copies())
 
     def load_state_dict(
         self,
@@ -445,7 +451,7 @@ def _restore(
     """Make a layer for a copy or a pickle, without what the user has added."""
     config = kind._configure(arguments)
     taken = {name: config.take_weight(name, weights[name]) for name in weights}
-    generator = _init.make_generator(0)
+    generator = _random.make_generator(0)
     generator.state = cast(Any, generator_state)
     module = kind.__new__(kind)
     module._assemble(config, arguments, taken, generator)

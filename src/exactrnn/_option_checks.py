@@ -24,6 +24,7 @@ from exactrnn._checks import (
     describe,
 )
 from exactrnn._limits import quote
+from exactrnn._mode import ieee_mode
 
 GATES = "ifo"
 COUPLED_AWAY = {"input": "f", "forget": "i"}
@@ -47,7 +48,7 @@ def rounded_leak(
 ) -> float | tuple[float, ...]:
     """Return the leak as the kernels will see it.
 
-    Once for all calls: NumPy rounds to float32 in the mode that the caller has set.
+    Once for all calls, and in the library's own mode.
     """
     if isinstance(leak, tuple):
         return tuple(_rounded(value, dtype) for value in leak)
@@ -56,7 +57,7 @@ def rounded_leak(
 
 def _rounded(value: float, dtype: FloatType) -> float:
     """Return `value` as the kernels will see it."""
-    with np.errstate(over="ignore", under="ignore"):
+    with ieee_mode():
         return float(dtype.type(value))
 
 

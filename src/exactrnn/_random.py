@@ -1,7 +1,7 @@
 """Random numbers with defined bits: raw integers of PCG64, made floats by exact steps.
 
-Contract N9. The generator is PCG64 over `SeedSequence(seed)`, read as raw 64-bit
-integers; every function says how many it takes:
+Contract N9. The generator is PCG64 over a `SeedSequence`, read as raw 64-bit integers;
+every function says how many it takes:
 
     unit        float32:  u = (raw >> 40) * 2**-24    float64:  u = (raw >> 11) * 2**-53
     symmetric   (2*u - 1) * bound, in the dtype
@@ -10,6 +10,11 @@ integers; every function says how many it takes:
                 u = 2*u_1 - 1,  v = 2*u_2 - 1,  s = u*u + v*v
                 and where 0 < s < 1 the numbers u*q, v*q with q = sqrt((-2*log(s)) / s)
 
+Every use of a seed has a stream of its own, so that one seed given to a linear layer
+and to an LSTM, or to both matrices of an LSTM, never gives the same numbers twice. The
+spawn key of the `SeedSequence` is the first 16 bytes, as four little-endian uint32, of
+the SHA-256 of the names of the use, such as "LSTM/weight_ih_l0" or "LSTM/dropout".
+
 `log` is the library's own (contract N4), with the same bits on every instruction set.
 Source: G. Marsaglia, T. Bray, "A Convenient Method for Generating Normal Variables",
 SIAM Review 6(3), 1964.
@@ -17,6 +22,7 @@ SIAM Review 6(3), 1964.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import cast
 
@@ -29,9 +35,47 @@ _FRACTION_BITS = {"float32": 24, "float64": 53}
 FLOAT64 = cast(FloatType, np.dtype("float64"))
 
 
-def make_generator(seed: int | None) -> np.random.PCG64:
-    """Return the generator of a layer; None takes a seed from the system."""
-    return np.random.PCG64(np.random.SeedSequence(seed))
+def make_generator(seed: int | None, *names: str) -> np.random.PCG64:
+    """Return a generator for the use of `seed` that `names` say.
+
+    Without a name it is the seed's plain stream; None takes a seed from the system.
+    """
+    return np.random.PCG64(np.random.SeedSequence(seed, spawn_key=_words_of(names)))
+
+
+def _words_of(names: tuple[str, ...]) -> tuple[int, ...]:
+    """Return 128 bits that stand for names, as integers of 32; none for no name."""
+    if not names:
+        return ()
+    digest = hashlib.sha256("/".join(names).encode()).digest()
+    return tuple(np.frombuffer(digest[:16], "<u4").tolist())
+
+
+class Seed:
+    """The seed of one module: a stream of numbers for each of its names.
+
+    Parameters
+    ----------
+    seed : int or None
+        None takes one from the system; it is the same for all streams.
+    kind : str
+        Which module it is, as `kind_of` says.
+    """
+
+    def __init__(self, seed: int | None, kind: str) -> None:
+        self._entropy = cast(int, np.random.SeedSequence(seed).entropy)
+        self._kind = kind
+
+    def stream(self, *names: str) -> np.random.PCG64:
+        """Return the generator of one weight, or of another use, from its start."""
+        return make_generator(self._entropy, self._kind, *names)
+
+
+def kind_of(module: type) -> str:
+    """Return the name of the library's class that `module` is or is derived from."""
+    own = __name__.partition(".")[0]
+    names = [c.__name__ for c in module.__mro__ if c.__module__.split(".")[0] == own]
+    return names[0] if names else module.__name__
 
 
 def unit(shape: tuple[int, ...], dtype: FloatType, generator: np.random.PCG64) -> Array:

@@ -110,5 +110,5 @@ def fit_readout(samples: Samples, ridge: float) -> tuple[Array, Array]:
 def apply_readout(z: Array, W: Array, b: Array) -> Array:
     """Return y [N, O] of features z [N, K]: chains over K that start at b."""
     y = np.empty((len(z), len(b)), z.dtype)
-    _core.linear_forward(z, W, b, y, engine.isa(), engine.get_num_threads())
+    _core.linear_forward(z, W, b, y, engine.isa(), engine.threads_for_calls())
     return y

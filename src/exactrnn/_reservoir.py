@@ -1,7 +1,8 @@
 """The reservoir of an echo state network: what is random in it, and what runs it.
 
-Contract N9: raw integers of PCG64 (`_random.py`), in this order, in float64; then
-rounded to the dtype, so that both have the same reservoir up to rounding:
+Contract N9: raw integers of PCG64 (`_random.py`), for each weight from a stream of its
+own, in float64; then rounded to the dtype, so that both have the same reservoir up to
+rounding:
 
     weight_ih   W [H, I], uniform within ±input_scaling
     bias_ih     b [H], uniform within ±bias_scaling
@@ -25,8 +26,9 @@ from exactrnn import _checks, layers
 from exactrnn._algebra import spectral_radius
 from exactrnn._checks import Array, FloatType
 from exactrnn._limits import check_weights
+from exactrnn._mode import ieee_mode
 from exactrnn._option_checks import check_number
-from exactrnn._random import FLOAT64, make_generator, symmetric
+from exactrnn._random import FLOAT64, Seed, symmetric
 
 Reservoir: TypeAlias = layers.RNN | layers.LeakyRNN
 """The layer that runs the units; an RNN is a layer of leaky ones with α = 1."""
@@ -137,25 +139,24 @@ def take_readout(
 # Drawing
 
 
+@ieee_mode()
 def draw_reservoir(
     arguments: Mapping[str, Any], given: Mapping[str, object], seed: object
 ) -> dict[str, Array]:
-    """Return the weights of a new reservoir; `given` may hold matrices to take.
-
-    Every number is drawn also where a matrix is given, so that the others stay as they
-    are without it.
-    """
-    generator = make_generator(_checks.check_seed(seed))
+    """Return the weights of a new reservoir; `given` may hold matrices to take."""
+    own = Seed(_checks.check_seed(seed), "EchoState")
     H, I, dtype = arguments["hidden_size"], arguments["input_size"], arguments["dtype"]
-    W = symmetric((H, I), arguments["input_scaling"], FLOAT64, generator)
-    b = symmetric((H,), arguments["bias_scaling"], FLOAT64, generator)
-    R = _draw_sparse(H, arguments["density"], generator)
+    scaling = arguments["bias_scaling"]
+    b = symmetric((H,), scaling, FLOAT64, own.stream("bias_ih"))
     weights = {"bias_ih": b.astype(dtype)}
     if given["w_in"] is None:
+        scaling = arguments["input_scaling"]
+        W = symmetric((H, I), scaling, FLOAT64, own.stream("weight_ih"))
         weights["weight_ih"] = W.astype(dtype)
     else:
         weights["weight_ih"] = take_array("w_in", given["w_in"], dtype, H=H, I=I)
     if given["w"] is None:
+        R = _draw_sparse(H, arguments["density"], own.stream("weight_hh"))
         weights["weight_hh"] = _scale(R, arguments).astype(dtype)
     else:
         weights["weight_hh"] = take_array("w", given["w"], dtype, H=H, H_=H)

@@ -16,7 +16,7 @@ import numpy as np
 from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, Lengths
 from exactrnn._config import LEAK_ROLE, Config
-from exactrnn._dropout import Masks
+from exactrnn._dropout import Masks, drop
 from exactrnn._episodes import Episodes
 from exactrnn._weights import STALE, Packs, ParameterStore
 
@@ -149,7 +149,7 @@ class Stack:
                 )
                 kept.append(cast(_core.LayerCache, cache))
             if layer < top:
-                inputs.append(target * masks[layer] if masks else target)
+                inputs.append(drop(target, masks[layer]) if masks else target)
         run = Run(
             packs.version,
             call.lengths,
@@ -182,7 +182,7 @@ class Stack:
         dcells = None
         for layer in reversed(range(config.num_layers)):
             if dy is not None and run.masks and layer < config.num_layers - 1:
-                dy = dy * run.masks[layer]
+                dy = drop(dy, run.masks[layer])
             dx = _checks.allocate(run.inputs[layer].shape, config.dtype)
             dweights = self._new_gradients(layer, weights)
             lower = run.cells[layer - 1] if layer else None

@@ -8,11 +8,16 @@ is seen:
 * `lease` lends an array that views the store's memory. Its base is a small exporter
   object, which NumPy, torch.from_numpy, DLPack and memoryviews all keep alive as long
   as anything can still write there; the exporter keeps a token alive. While the token
-  lives, packed copies are doubtful at every call.
+  lives, packed copies are doubtful at every call. What a lease's own shape and dtype
+  are set to is the lease's: the owned array keeps its own.
 
         lease -> _Exporter -> _Token  <.. weak reference .. ParameterStore
                      |
                      +-> the owned array
+
+An array knows where it is from. `store_of` follows its bases to the exporter, so that
+an optimiser can take the store's lock; `is_copy` follows them to the mark of a copy
+that `state_dict` gave, so that it can refuse to train what no layer uses.
 
 What is doubtful is packed anew before use and compared, byte by byte, with what was
 there: equal copies leave the version as it is, others raise it. `backward` compares
@@ -25,8 +30,8 @@ without the lock answers the usual call. Whoever makes copies doubtful empties i
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,15 +56,66 @@ class _Token:
 class _Exporter:
     """The base of a lease: keeps the owned array and the store's token alive."""
 
-    __slots__ = ("_array", "_token")
+    __slots__ = ("_array", "_token", "store")
 
-    def __init__(self, array: Array, token: _Token) -> None:
+    def __init__(self, array: Array, token: _Token, store: ParameterStore) -> None:
         self._array = array
         self._token = token
+        self.store = store
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
         return self._array.__array_interface__
+
+
+class _Copy:
+    """The base of an array that `state_dict` gave: nobody's weight, and marked so."""
+
+    __slots__ = ("_array",)
+
+    def __init__(self, array: Array) -> None:
+        self._array = array
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        return self._array.__array_interface__
+
+
+def root_of(array: object) -> object:
+    """Return what an array's views end in, None for memory that an array owns."""
+    while isinstance(array, np.ndarray | memoryview):
+        array = array.base if isinstance(array, np.ndarray) else array.obj
+    return array
+
+
+def store_of(array: Array) -> ParameterStore | None:
+    """Return the store whose memory an array views, None for any other memory."""
+    root = root_of(array)
+    return root.store if isinstance(root, _Exporter) else None
+
+
+def stores_in(source: object) -> Mapping[str, ParameterStore] | None:
+    """Return the stores of a layer or model of ours, by what goes before their names.
+
+    None for everything else, and for an object whose `parameters` is not the library's.
+    """
+    find = getattr(source, "_stores", None)
+    given = getattr(source, "parameters", None)
+    own = __name__.partition(".")[0]
+    if find is None or not getattr(given, "__module__", "").startswith(f"{own}."):
+        return None
+    found: Mapping[str, ParameterStore] = find()
+    return found
+
+
+def is_copy(array: Array) -> bool:
+    """Tell whether an array, or what it views, is what a `state_dict` gave."""
+    return isinstance(root_of(array), _Copy)
+
+
+def marked(copies: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the copies of weights that a `state_dict` gives away."""
+    return {name: np.asarray(_Copy(array)) for name, array in copies.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +166,11 @@ class ParameterStore:
         """Whether packed copies exist that are beyond doubt."""
         return bool(self.fresh)
 
+    @property
+    def own(self) -> Mapping[str, Array]:
+        """The owned arrays, for those who hold the store."""
+        return self._weights
+
     def __contains__(self, name: str) -> bool:
         return name in self._weights
 
@@ -124,7 +185,7 @@ class ParameterStore:
             token = self._living_token() or _Token()
             self._token = weakref.ref(token)
             self.fresh = {}
-            return np.asarray(_Exporter(self._weights[name], token))
+            return np.asarray(_Exporter(self._weights[name], token, self))
 
     def assign(self, values: Mapping[str, Array]) -> None:
         """Copy `values`, of the right names, shapes and dtype, into the weights."""
@@ -206,3 +267,15 @@ class ParameterStore:
             dict(config.options_of(layer)),
             backward,
         )
+
+
+@contextmanager
+def edit_together(stores: Iterable[ParameterStore]) -> Iterator[None]:
+    """Hold several stores as `edit` holds one: a call sees all of a change or none.
+
+    In an order of their own, so that two who do so never wait for each other.
+    """
+    with ExitStack() as held:
+        for store in sorted(set(stores), key=id):
+            held.enter_context(store.edit())
+        yield

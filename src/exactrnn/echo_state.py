@@ -15,8 +15,10 @@ import numpy as np
 from exactrnn import _checks, _reservoir
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths
 from exactrnn._echo_stream import EchoStream
+from exactrnn._mode import ieee_mode
 from exactrnn._readout import Samples, apply_readout, fit_readout
 from exactrnn._stack import Stack
+from exactrnn._weights import marked
 
 __all__ = ["EchoState", "EchoStream"]
 
@@ -295,6 +297,7 @@ class EchoState:
         """
         return self(x, lengths=lengths)[0]
 
+    @ieee_mode()
     def fit(
         self, x: ArrayLike, y: ArrayLike, *, lengths: ArrayLike | None = None
     ) -> Self:
@@ -339,6 +342,7 @@ class EchoState:
         self.__dict__["_readout"] = (W.astype(self.dtype), b.astype(self.dtype))
         return self
 
+    @ieee_mode()
     def predict(
         self,
         x: ArrayLike,
@@ -381,6 +385,7 @@ class EchoState:
         _batched(y)[padding] = 0
         return y, final
 
+    @ieee_mode()
     def run(
         self,
         steps: int,
@@ -515,7 +520,7 @@ class EchoState:
         if self._readout is not None:
             pairs = zip(_reservoir.READOUT, self._readout, strict=True)
             weights |= {name: array.copy() for name, array in pairs}
-        return weights
+        return marked(weights)
 
     def load_state_dict(
         self, state_dict: Mapping[str, ArrayLike], *, prefix: str = ""

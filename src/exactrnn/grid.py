@@ -24,6 +24,7 @@ from exactrnn._grid import (
 )
 from exactrnn._grid_config import GridConfig
 from exactrnn._module import Module, restore_cache
+from exactrnn._random import Seed
 
 __all__ = ["GridCache", "GridGradients", "GridLSTM"]
 
@@ -56,8 +57,8 @@ class GridModule(Module[Any]):
     _stack: Any
 
     @classmethod
-    def _draw_weights(cls, config: Any, generator: np.random.PCG64) -> dict[str, Array]:
-        return _init.draw_weights(config, generator)
+    def _draw_weights(cls, config: Any, seed: Seed) -> dict[str, Array]:
+        return _init.draw_weights(config, seed)
 
     def _assemble(
         self,

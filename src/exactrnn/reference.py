@@ -47,6 +47,7 @@ from exactrnn._grid_layer_reference import (
     forward_grid,
     forward_layer,
 )
+from exactrnn._mode import ieee_mode
 from exactrnn._sequence import DirectionCache, direction_forward
 from exactrnn._sequence_backward import DirectionGradients, direction_backward
 from exactrnn._states import moved_clock, pack_state, take_gradient, take_state
@@ -183,7 +184,7 @@ def forward(
 ) -> tuple[Array, State, Cache | EpisodesCache]: ...
 
 
-@np.errstate(all="ignore")
+@ieee_mode()
 def forward(
     layer: Any,
     x: object = None,
@@ -316,7 +317,7 @@ def backward(
 ) -> Gradients: ...
 
 
-@np.errstate(all="ignore")
+@ieee_mode()
 def backward(
     layer: Any,
     cache: Any,

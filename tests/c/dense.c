@@ -5,13 +5,16 @@
  * in    x [N, K], w [O, K], b [O], dy [N, O], target [N] and index [N] (int64)
  * out   y [N, O], dx [N, K], dw [O, K] and db [O] of the linear layer; loss [N] and
  *       dlogits [N, O] of logits dy, scaled by 1/2; the gradient [O, K] of an embedding
- *       by rows x; the long sums of x and of its squares
+ *       by rows x; the long sums of x and of its squares; p, m and v [N, K] that each
+ *       rule of update.h makes of p = g = x and of m = v = 0
  */
 #include "arrays.h"
 #include "kernels/dense.h"
+#include "kernels/update.h"
 
 struct call {
     const struct xr_dense *kernels;
+    const struct xr_updates *updates;
     size_t element;
     ptrdiff_t N, K, O;
     int threads;
@@ -86,12 +89,35 @@ static void run_long_sums(const struct call *call)
     }
 }
 
+static void run_update(const struct call *call,
+                       void (*rule)(const struct xr_update *update))
+{
+    const ptrdiff_t n = call->N * call->K;
+    const size_t bytes = (size_t)n * call->element;
+    struct xr_update update = {.n = n,
+                               .p = allocate(bytes),
+                               .g = call->x,
+                               .m = allocate_zeros(bytes),
+                               .v = allocate_zeros(bytes),
+                               .rate = 0.5,
+                               .beta = {0.5, 0.25},
+                               .rest = {0.5, 0.75},
+                               .correction = 0.75,
+                               .eps = 0.125};
+    memcpy(update.p, call->x, bytes);
+    rule(&update);
+    write_array(update.p, n, call->element);
+    write_array(update.m, n, call->element);
+    write_array(update.v, n, call->element);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 7) {
         fail("arguments are missing: see the head of dense.c");
     }
     struct call call = {.kernels = xr_find_dense(argv[1], dtype_of(argv[2])),
+                        .updates = xr_find_updates(argv[1], dtype_of(argv[2])),
                         .element = element_bytes(argv[2]),
                         .N = atoi(argv[3]),
                         .K = atoi(argv[4]),
@@ -111,5 +137,8 @@ int main(int argc, char **argv)
     run_softmax(&call);
     run_embedding(&call);
     run_long_sums(&call);
+    run_update(&call, call.updates->scale);
+    run_update(&call, call.updates->sgd);
+    run_update(&call, call.updates->adam);
     return 0;
 }

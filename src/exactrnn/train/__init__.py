@@ -7,7 +7,7 @@ from exactrnn.train.bptt import Chunk, StreamChunk, stream_batches, truncated_bp
 from exactrnn.train.clipping import clip_global_norm, global_norm
 from exactrnn.train.language_model import LanguageModel, Progress
 from exactrnn.train.losses import mean_squared_error, softmax_cross_entropy
-from exactrnn.train.modules import Embedding, Linear, ModuleGradients
+from exactrnn.train.modules import Embedding, Linear, ModuleCache, ModuleGradients
 from exactrnn.train.optimizers import SGD, Adam, Optimizer
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Embedding",
     "LanguageModel",
     "Linear",
+    "ModuleCache",
     "ModuleGradients",
     "Optimizer",
     "Progress",

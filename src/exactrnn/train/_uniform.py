@@ -1,6 +1,7 @@
-"""Uniform numbers with defined bits, drawn as the layers draw their weights.
+"""Uniform numbers with defined bits, from the plain stream of a seed.
 
-The numbers are those of ``exactrnn/_random.py``; a source holds the generator.
+The numbers are those of ``exactrnn/_random.py``; a source holds the generator.  No
+module draws from a plain stream: these are the inputs of the published cases.
 """
 
 from __future__ import annotations

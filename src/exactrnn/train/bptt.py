@@ -20,7 +20,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from exactrnn._checks import check_one_way, check_size
-from exactrnn.train._checks import FloatArray, check_float_array
+from exactrnn.train._checks import (
+    FloatArray,
+    as_given,
+    check_float_array,
+    check_shape,
+)
 
 __all__ = ["Chunk", "StreamChunk", "stream_batches", "truncated_bptt"]
 
@@ -71,7 +76,7 @@ def stream_batches(
     """
     check_size("batch_size", batch_size)
     check_size("length", length)
-    array = np.asarray(sequence)
+    array = as_given("sequence", sequence)
     size = (array.shape[0] - 1) // batch_size if array.ndim else 0
     if size < 1:
         raise ValueError(
@@ -111,7 +116,7 @@ class Chunk:
         output, self.state, self._cache = window
         self._layer = layer
         self._axis = axis
-        self._output: FloatArray = output
+        self._shape: tuple[int, ...] = output.shape
         self._skipped = 0
         self.start = start
         self.stop = start + output.shape[axis]
@@ -121,9 +126,13 @@ class Chunk:
         """Keep the first `steps` of the window for the way back alone."""
         self._skipped = steps
         self.start += steps
-        newest = [slice(None)] * self._output.ndim
-        newest[self._axis] = slice(steps, None)
-        self.y = self._output[tuple(newest)]
+        self.y = self.y[self._newest()]
+
+    def _newest(self) -> tuple[slice, ...]:
+        """Return where in the window the steps of `y` are."""
+        steps = [slice(None)] * len(self._shape)
+        steps[self._axis] = slice(self._skipped, None)
+        return tuple(steps)
 
     def backward(self, dy: ArrayLike) -> Any:
         """Return the layer's gradients for `dy`, the gradient of `y`.
@@ -134,14 +143,13 @@ class Chunk:
             If `dy` has another dtype or shape than `y`, or if the layer's weights have
             been changed since this chunk was yielded.
         """
-        checked = check_float_array("dy", dy, self.y.dtype)
-        if checked.shape != self.y.shape:
-            raise ValueError(f"dy: expected {self.y.shape}, got {checked.shape}")
+        checked = check_float_array("dy", dy, self._layer.dtype)
+        shape = list(self._shape)
+        shape[self._axis] -= self._skipped
+        check_shape("dy", checked, tuple(shape))
         if self._skipped:
-            whole: FloatArray = np.zeros_like(self._output)
-            newest = [slice(None)] * whole.ndim
-            newest[self._axis] = slice(self._skipped, None)
-            whole[tuple(newest)] = checked
+            whole: FloatArray = np.zeros(self._shape, checked.dtype)
+            whole[self._newest()] = checked
             checked = whole
         return self._layer.backward(self._cache, checked)
 
@@ -164,7 +172,7 @@ def truncated_bptt(
     Parameters
     ----------
     layer : RNN, LSTM or GRU
-        The layer; change its weights between two chunks as you like.
+        The layer, of one direction; change its weights between two chunks as you like.
     x : array_like, ``[T, B, I]``
         The streams, one per batch row (``[B, T, I]`` with ``batch_first``).
     length : int
@@ -182,6 +190,8 @@ def truncated_bptt(
 
     Raises
     ------
+    TypeError
+        If `x` is not of the layer's dtype.
     ValueError
         If `depth` is not a multiple of `length`, or the layer reads rows from their
         ends.
@@ -208,7 +218,10 @@ def truncated_bptt(
     depth = length if depth is None else check_size("depth", depth)
     if depth % length:
         raise ValueError(f"depth: expected a multiple of length={length}, got {depth}")
-    return _learn_in_chunks(layer, np.asarray(x), length, depth, state)
+    checked = check_float_array("x", x, getattr(layer, "dtype", None))
+    if checked.ndim not in (2, 3):
+        raise ValueError(f"x: expected [T, B, I] or [T, I], got {checked.shape}")
+    return _learn_in_chunks(layer, checked, length, depth, state)
 
 
 def _learn_in_chunks(

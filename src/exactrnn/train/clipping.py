@@ -6,21 +6,28 @@ networks", ICML 2013, arXiv 1211.5063, with the factor of ``torch.nn.utils``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
 from typing import Any
 
 import numpy as np
 
 from exactrnn import _core
+from exactrnn._mode import ieee_mode
 from exactrnn.engine import isa
-from exactrnn.train._checks import FloatArray, check_real
+from exactrnn.train._checks import (
+    FloatArray,
+    GradientsLike,
+    as_gradient,
+    check_real,
+    weights_of,
+)
 
 __all__ = ["clip_global_norm", "global_norm"]
 
 EPSILON = 1e-6
 
 
-def global_norm(gradients: Mapping[str, FloatArray]) -> float:
+def global_norm(gradients: GradientsLike) -> float:
     """Norm of all gradients taken together, as one vector.
 
     The sum of squares is one long sum (N3) continued from array to array in the order
@@ -28,7 +35,7 @@ def global_norm(gradients: Mapping[str, FloatArray]) -> float:
 
     Parameters
     ----------
-    gradients : mapping of str to ndarray
+    gradients : mapping of str to ndarray, or what `backward` returned
         C-contiguous arrays of one dtype, float32 or float64.
 
     Returns
@@ -51,27 +58,32 @@ def global_norm(gradients: Mapping[str, FloatArray]) -> float:
     >>> xr.train.global_norm({"a": np.array([3.0]), "b": np.array([[4.0]])})
     5.0
     """
-    arrays = _check_gradients(gradients)
+    return _norm(_check_gradients(gradients))
+
+
+@ieee_mode()
+def _norm(arrays: list[FloatArray]) -> float:
     if not arrays:
         return 0.0
     number = arrays[0].dtype.type
     total = number(0)
     for array in arrays:
-        total = number(_core.long_sum_squares(array.reshape(-1), total, isa()))
+        total = number(_core.long_sum_squares(array, total, isa()))
     return float(np.sqrt(total))
 
 
-def clip_global_norm(gradients: Mapping[str, FloatArray], limit: float) -> float:
+def clip_global_norm(gradients: GradientsLike, limit: float) -> float:
     """Scale all gradients in place so that their global norm is at most `limit`.
 
     The factor is ``limit / (norm + 1e-6)`` in the gradients' dtype, and 1 if that is
     not below 1.  **A norm that is infinite or NaN leaves the gradients untouched**:
-    look at the returned value and leave the step out, as ``LanguageModel`` does.
+    look at the returned value and leave the step out, as ``LanguageModel`` does.  All
+    are scaled or none: nothing can come between.
 
     Parameters
     ----------
-    gradients : mapping of str to ndarray
-        As for `global_norm`; scaled in place.
+    gradients : mapping of str to ndarray, or what `backward` returned
+        As for `global_norm`, and writable; scaled in place.
     limit : float
         Largest norm wanted, above 0.
 
@@ -95,17 +107,20 @@ def clip_global_norm(gradients: Mapping[str, FloatArray], limit: float) -> float
     >>> round(float(gradients["b"][0]), 6)
     0.8
     """
-    check_real("limit", limit, 0.0, open_below=True)
-    norm = global_norm(gradients)
-    if not np.isfinite(norm) or not gradients:
+    limit = check_real("limit", limit, 0.0, open_below=True)
+    arrays = _check_gradients(gradients, writable=True)
+    norm = _norm(arrays)
+    if not math.isfinite(norm) or not arrays:
         return norm
-    factor = clip_factor(norm, limit, next(iter(gradients.values())).dtype)
+    factor = clip_factor(norm, limit, arrays[0].dtype)
     if factor < 1.0:
-        for array in gradients.values():
-            np.multiply(array, factor, out=array)
+        numbers = (factor, (0.0, 0.0), 0.0, 0.0)
+        updates = tuple((array, None, None, None) for array in arrays)
+        _core.update("scale", updates, numbers, isa())
     return norm
 
 
+@ieee_mode()
 def clip_factor(norm: float, limit: float, dtype: np.dtype[Any]) -> float:
     """Return ``min(1, limit / (norm + 1e-6))`` computed in `dtype`."""
     number = dtype.type
@@ -113,13 +128,17 @@ def clip_factor(norm: float, limit: float, dtype: np.dtype[Any]) -> float:
     return min(1.0, factor)
 
 
-def _check_gradients(gradients: Mapping[str, FloatArray]) -> list[FloatArray]:
-    arrays = list(gradients.values())
-    for name, array in gradients.items():
-        if array.dtype not in (np.float32, np.float64):
-            raise TypeError(f"{name}: expected float32 or float64, got {array.dtype}")
+def _check_gradients(
+    gradients: GradientsLike, *, writable: bool = False
+) -> list[FloatArray]:
+    """Return each gradient as a flat view of its own memory."""
+    given = {name: as_gradient(name, a) for name, a in weights_of(gradients).items()}
+    arrays = list(given.values())
+    for name, array in given.items():
         if array.dtype != arrays[0].dtype:
             raise TypeError(f"{name}: expected {arrays[0].dtype}, got {array.dtype}")
         if not array.flags.c_contiguous:
             raise ValueError(f"{name}: expected a C-contiguous array")
-    return arrays
+        if writable and not array.flags.writeable:
+            raise ValueError(f"{name}: expected a writable array, got a read-only one")
+    return [array.reshape(-1) for array in arrays]

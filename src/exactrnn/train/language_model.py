@@ -20,15 +20,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from exactrnn._checks import check_names, check_seed, check_size, describe
+from exactrnn._checks import (
+    check_names,
+    check_one_way,
+    check_seed,
+    check_size,
+    describe,
+)
 from exactrnn._limits import quote
+from exactrnn._mode import ieee_mode
+from exactrnn._weights import ParameterStore, edit_together
 from exactrnn.engine import NUMERICS_VERSION
 from exactrnn.io import Source, Target, bad_content, read_file, write_file
 from exactrnn.train._checks import (
     FloatArray,
     IndexArray,
-    check_float_array,
+    check_index,
     check_real,
+    take_parameter,
 )
 from exactrnn.train._sizes import CELLS, Sizes, check_alphabet, check_sizes
 from exactrnn.train.bptt import StreamChunk, stream_batches
@@ -168,11 +177,24 @@ class LanguageModel:
         return sum(getattr(self, part).num_parameters for part in PARTS)
 
     def parameters(self) -> dict[str, FloatArray]:
-        """Return the arrays that training changes; let go of them after writing."""
+        """Return the arrays that training changes; let go of them after writing.
+
+        An optimiser's step changes all of them at once for each of the three parts: a
+        pass of another thread that is between two parts may see one as it was and the
+        next as it is.
+        """
         return {
             f"{part}.{name}": array
             for part in PARTS
             for name, array in getattr(self, part).parameters().items()
+        }
+
+    def _stores(self) -> dict[str, ParameterStore]:
+        """Return what owns the weights, by what goes before their names."""
+        return {
+            f"{part}.{prefix}": store
+            for part in PARTS
+            for prefix, store in getattr(self, part)._stores().items()
         }
 
     def state_dict(self) -> dict[str, FloatArray]:
@@ -193,19 +215,18 @@ class LanguageModel:
         TypeError
             If a dtype differs; nothing is changed.
         """
+        values = dict(mapping)
         shapes, dtype = self._sizes.shapes(len(self.alphabet)), self._sizes.dtype
-        check_names("state_dict", mapping, shapes)
+        check_names("state_dict", values, shapes)
         taken = {
-            name: check_float_array(name, mapping[name], np.dtype(dtype), shape)
+            name: take_parameter(name, values[name], shape, np.dtype(dtype))
             for name, shape in shapes.items()
         }
-        for part in PARTS:
-            own = {
-                name.removeprefix(f"{part}."): array
-                for name, array in taken.items()
-                if name.startswith(f"{part}.")
-            }
-            getattr(self, part).load_state_dict(own)
+        stores = self._stores()
+        with edit_together(stores.values()):
+            for prefix, store in stores.items():
+                for name, array in store.own.items():
+                    array[...] = taken[prefix + name]
 
     def encode(self, text: str) -> IndexArray:
         """Return the places of the characters of `text` in the alphabet, ``[N]``.
@@ -227,8 +248,15 @@ class LanguageModel:
         return np.asarray(self._rank[place], np.int64)
 
     def decode(self, index: ArrayLike) -> str:
-        """Return the text of places in the alphabet."""
-        return "".join(self.alphabet[i] for i in np.asarray(index).ravel().tolist())
+        """Return the text of places in the alphabet.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a place is no integer or outside the alphabet.
+        """
+        checked = check_index("index", index, 0, len(self.alphabet))
+        return "".join(self.alphabet[i] for i in checked.ravel().tolist())
 
     def loss_and_gradients(
         self, inputs: ArrayLike, targets: ArrayLike, state: Any = None
@@ -251,6 +279,7 @@ class LanguageModel:
         state : tuple of ndarray or ndarray
             The state after the chunk.
         """
+        check_one_way("recurrent", self.recurrent)
         embedded, embedding_cache = self.embedding.forward(inputs)
         hidden, state, recurrent_cache = self.recurrent.forward(embedded, state)
         logits, readout_cache = self.readout.forward(hidden)
@@ -340,17 +369,18 @@ class LanguageModel:
             )
             norm = clip_global_norm(gradients, clip)
             if math.isfinite(norm):
-                optimizer.lr = lr * (1.0 - fraction)
+                with ieee_mode():
+                    optimizer.lr = lr * (1.0 - fraction)
                 optimizer.step(gradients)
             else:
                 skipped += 1
             step += 1
             characters += chunk.inputs.size
             elapsed = time.perf_counter() - begin
-            fraction = step / steps if steps else min(1.0, elapsed / (seconds or 1.0))
-            yield Progress(
-                step, fraction, loss / LN2, norm, skipped, characters, elapsed
-            )
+            with ieee_mode():
+                done = step / steps if steps else elapsed / (seconds or 1.0)
+                fraction, bits = min(1.0, done), loss / LN2
+            yield Progress(step, fraction, bits, norm, skipped, characters, elapsed)
 
     def fit(self, text: str, **options: Any) -> list[float]:
         """Train to the end; the options are those of `training`.
@@ -362,6 +392,7 @@ class LanguageModel:
         """
         return [progress.bits for progress in self.training(text, **options)]
 
+    @ieee_mode()
     def evaluate(self, text: str) -> float:
         """Mean cross-entropy of `text` in bits per character.
 
@@ -372,6 +403,7 @@ class LanguageModel:
         ValueError
             If the text has fewer than two characters or unknown ones.
         """
+        check_one_way("recurrent", self.recurrent)
         sequence = self.encode(text)
         wanted = (len(sequence) - 1) // EVALUATION_LENGTH
         streams = max(1, min(EVALUATION_STREAMS, wanted))

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from exactrnn import _core
-from exactrnn.engine import get_num_threads, isa
+from exactrnn._mode import ieee_mode
+from exactrnn.engine import isa, threads_for_calls
 from exactrnn.train._checks import (
     FloatArray,
     IndexArray,
@@ -27,6 +28,7 @@ __all__ = ["mean_squared_error", "softmax_cross_entropy"]
 IGNORED = -1
 
 
+@ieee_mode()
 def softmax_cross_entropy(
     logits: ArrayLike, targets: ArrayLike
 ) -> tuple[float, FloatArray]:
@@ -84,9 +86,8 @@ def check_logits(
     values = check_float_array("logits", logits)
     if values.ndim == 0 or values.shape[-1] == 0:
         raise ValueError(f"logits: expected [..., V] with V >= 1, got {values.shape}")
-    index = check_index("targets", targets, IGNORED, values.shape[-1])
-    check_shape("targets", index, values.shape[:-1])
-    return values, index
+    *rows, size = values.shape
+    return values, check_index("targets", targets, IGNORED, size, tuple(rows))
 
 
 def counted_targets(targets: IndexArray) -> int:
@@ -108,11 +109,12 @@ def row_losses(
         None if dlogits is None else dlogits.reshape(-1, size),
         scale,
         isa(),
-        get_num_threads(),
+        threads_for_calls(),
     )
     return losses
 
 
+@ieee_mode()
 def mean_of_rows(losses: FloatArray, count: int) -> float:
     """Return the long sum of `losses` divided by `count`, rounded to their dtype."""
     if count == 0:
@@ -121,6 +123,7 @@ def mean_of_rows(losses: FloatArray, count: int) -> float:
     return float(total / losses.dtype.type(count))
 
 
+@ieee_mode()
 def mean_squared_error(y: ArrayLike, target: ArrayLike) -> tuple[float, FloatArray]:
     """Mean of the squared differences, and its gradient with respect to `y`.
 

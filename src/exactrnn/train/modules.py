@@ -2,20 +2,39 @@
 
 Like the recurrent layers they keep no gradients: ``forward`` returns what ``backward``
 needs, ``backward`` returns new arrays.  The twins are in ``_dense_reference.py``.
+
+And like theirs their weights live in a store (``exactrnn/_weights.py``): what is handed
+out are leases, a call computes with a copy that nobody else can write to, taken anew
+when the weights may have changed, and a cache knows the version it was made with.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from exactrnn import _core
-from exactrnn._checks import FloatType, check_dtype, check_names, check_size
+from exactrnn._checks import (
+    FloatType,
+    allocate,
+    check_dtype,
+    check_names,
+    check_owner,
+    check_seed,
+    check_size,
+    check_version,
+    describe,
+)
 from exactrnn._limits import check_weights
-from exactrnn.engine import get_num_threads, isa
+from exactrnn._mode import ieee_mode
+from exactrnn._module import IncompatibleKeys
+from exactrnn._random import Seed, kind_of, symmetric
+from exactrnn._weights import Packs, ParameterStore, marked
+from exactrnn.engine import isa, threads_for_calls
 from exactrnn.train._checks import (
     FloatArray,
     IndexArray,
@@ -23,10 +42,17 @@ from exactrnn.train._checks import (
     check_index,
     check_last_axis,
     check_shape,
+    take_parameter,
 )
-from exactrnn.train._uniform import UniformSource
 
-__all__ = ["Embedding", "Linear", "ModuleGradients"]
+__all__ = ["Embedding", "Linear", "ModuleCache", "ModuleGradients"]
+
+
+FIXED = (
+    *("num_embeddings", "embedding_dim", "in_features", "out_features", "dtype"),
+    "_store",
+)
+"""Attributes that a module has for its life: the weights have these sizes."""
 
 
 class ModuleGradients(NamedTuple):
@@ -36,43 +62,183 @@ class ModuleGradients(NamedTuple):
     weights: dict[str, FloatArray]
 
 
+class _Copied:
+    """A copy of one weight, as kernels read it; immutable."""
+
+    def __init__(self, weight: FloatArray) -> None:
+        self.weight = weight.copy()
+
+    def equals(self, other: _Copied) -> bool:
+        """Tell whether both are of the same bytes."""
+        size = f"u{self.weight.itemsize}"
+        return np.array_equal(self.weight.view(size), other.weight.view(size))
+
+
+class _Store(ParameterStore):
+    """Owner of the weights of one module: its packed copies are plain ones.
+
+    They are the same for every instruction set.
+    """
+
+    _config: Any = None
+
+    def __init__(self, weights: Mapping[str, FloatArray], version: int = 0) -> None:
+        super().__init__(cast(Any, None), weights)
+        self._version = version
+
+    def _pack(self, isa: str, backward: bool) -> Packs:
+        copies: Any = tuple(_Copied(weight) for weight in self._weights.values())
+        return Packs(isa, self._version, backward, (copies,))
+
+    def now(self) -> tuple[int, dict[str, FloatArray]]:
+        """Return the version of the weights and arrays by name, to be read alone."""
+        packs: Any = self.packs("any", backward=True)
+        copies = (copy.weight for copy in packs.panels[0])
+        return packs.version, dict(zip(self.names, copies, strict=True))
+
+
+class ModuleCache:
+    """What ``forward`` keeps for ``backward``; it is valid until the weights change.
+
+    It owns a copy of the input: changing the caller's array after ``forward`` cannot
+    change a gradient.  ``backward`` leaves it as it is and may be called again.
+    """
+
+    __slots__ = ("_input", "_owner", "_version")
+
+    def __init__(self, owner: _Module, version: int, values: Any) -> None:
+        self._owner = owner
+        self._version = version
+        self._input = values
+
+    def __repr__(self) -> str:
+        kind = type(self._owner).__name__
+        return f"<cache of {kind}, input {self._input.shape}>"
+
+
 class _Module:
     """Named parameters that can be read, replaced and trained."""
 
-    _parameters: dict[str, FloatArray]
+    _store: _Store
     dtype: FloatType
+
+    @ieee_mode()
+    def _draw(self, shapes: Mapping[str, tuple[int, ...]], seed: int | None) -> None:
+        """Draw the first parameters, uniform within ±`_bound`."""
+        bound = self._bound()
+        own = Seed(check_seed(seed), kind_of(type(self)))
+        drawn = {
+            name: symmetric(shape, bound, self.dtype, own.stream(name))
+            for name, shape in shapes.items()
+        }
+        self._store = _Store(drawn)
+
+    def _bound(self) -> float:
+        """Return the limit of the first parameters."""
+        raise NotImplementedError
 
     @property
     def num_parameters(self) -> int:
         """Number of trained values."""
-        return sum(array.size for array in self._parameters.values())
+        with self._store.read() as own:
+            return sum(array.size for array in own.values())
 
     def parameters(self) -> dict[str, FloatArray]:
-        """Return the arrays that training changes, by name, writable in place."""
-        return dict(self._parameters)
+        """Return the parameters themselves, by name: writing into them trains.
+
+        While such an array is held anywhere, every call compares the parameters with
+        its copy of them: let go of it when done.
+        """
+        return {name: self._store.lease(name) for name in self._store.names}
+
+    def _stores(self) -> dict[str, ParameterStore]:
+        """Return what owns the weights that `parameters` hands out."""
+        return {"": self._store}
 
     def state_dict(self) -> dict[str, FloatArray]:
         """Return copies of the parameters by name."""
-        return {name: array.copy() for name, array in self._parameters.items()}
+        return marked(self._store.copies())
 
-    def load_state_dict(self, mapping: Mapping[str, ArrayLike]) -> None:
-        """Copy parameters from `mapping`, which has exactly their names.
+    def load_state_dict(
+        self, mapping: Mapping[str, ArrayLike], strict: bool = True
+    ) -> IncompatibleKeys:
+        """Copy parameters from `mapping`.
+
+        Parameters
+        ----------
+        mapping : mapping of str to array_like
+            Names and shapes as in `state_dict`, of the module's dtype.
+        strict : bool
+            Whether every name must be there and no other; False passes them over.
+
+        Returns
+        -------
+        IncompatibleKeys
+            The names passed over, as in torch.
 
         Raises
         ------
         ValueError
-            If a name is missing or unknown or a shape differs; nothing is changed.
+            If a shape differs, or with `strict` a name; nothing is changed.
         TypeError
             If a dtype differs; nothing is changed.
         """
-        check_names("state_dict", mapping, self._parameters)
-        checked = {name: self._check(name, array) for name, array in mapping.items()}
-        for name, array in checked.items():
-            self._parameters[name][...] = array
+        values, keys = self._take(mapping, strict)
+        self._store.assign(values)
+        return keys
 
-    def _check(self, name: str, value: ArrayLike) -> FloatArray:
-        shape = self._parameters[name].shape
-        return check_float_array(name, value, self.dtype, shape)
+    def _take(
+        self, mapping: Mapping[str, ArrayLike], strict: bool = True
+    ) -> tuple[dict[str, FloatArray], IncompatibleKeys]:
+        """Return checked copies of what `mapping` has for this module."""
+        given = cast(object, mapping)
+        if not isinstance(given, Mapping):
+            raise TypeError(f"state_dict: expected a mapping, got {describe(given)}")
+        values = dict(given)
+        if strict:
+            check_names("state_dict", values, self._store.names)
+        taken = {
+            name: self._check(name, values[name])
+            for name in self._store.names
+            if name in values
+        }
+        missing = [name for name in self._store.names if name not in values]
+        unexpected = [name for name in values if name not in self._store]
+        return taken, IncompatibleKeys(missing, unexpected)
+
+    def _check(self, name: str, value: object) -> FloatArray:
+        with self._store.read() as own:
+            shape = own[name].shape
+        return take_parameter(name, value, shape, self.dtype)
+
+    def _assign(self, name: str, value: object) -> None:
+        self._store.assign({name: self._check(name, value)})
+
+    def _kept(self, cache: object) -> tuple[Any, dict[str, FloatArray]]:
+        """Return the input in a cache of this module and the parameters it saw."""
+        if not isinstance(cache, ModuleCache):
+            got = describe(cache)
+            raise TypeError(f"cache: expected one made by forward, got {got}")
+        check_owner(cache, self)
+        version, weights = self._store.now()
+        check_version(cache._version, version)
+        return cache._input, weights
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in FIXED and name in self.__dict__:
+            kind = type(self).__name__
+            raise AttributeError(f"{name} cannot change: make a new {kind}")
+        super().__setattr__(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        version, weights = self._store.now()
+        others = {name: v for name, v in self.__dict__.items() if name != "_store"}
+        return {"others": others, "version": version, "weights": weights}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state["others"])
+        weights = {name: array.copy() for name, array in state["weights"].items()}
+        self._store = _Store(weights, state["version"])
 
 
 class Embedding(_Module):
@@ -114,21 +280,22 @@ class Embedding(_Module):
         self.num_embeddings = check_size("num_embeddings", num_embeddings)
         self.embedding_dim = check_size("embedding_dim", embedding_dim)
         self.dtype = check_dtype(dtype)
-        bound = float(np.sqrt(3.0))
         shape = (self.num_embeddings, self.embedding_dim)
         sizes = f"num_embeddings={shape[0]}, embedding_dim={shape[1]}"
         check_weights(sizes, 1, shape[0] * shape[1], self.dtype.itemsize)
-        weight = UniformSource(seed).symmetric(shape, bound, self.dtype)
-        self._parameters = {"weight": weight}
+        self._draw({"weight": shape}, seed)
+
+    def _bound(self) -> float:
+        return math.sqrt(3.0)
 
     @property
     def weight(self) -> FloatArray:
         """The rows, ``[V, E]``, writable in place."""
-        return self._parameters["weight"]
+        return self._store.lease("weight")
 
     @weight.setter
     def weight(self, value: ArrayLike) -> None:
-        self._parameters["weight"][...] = self._check("weight", value)
+        self._assign("weight", value)
 
     def __call__(self, index: ArrayLike) -> FloatArray:
         """Return the rows of `index` ``[...]`` as ``[..., E]``.
@@ -142,12 +309,14 @@ class Embedding(_Module):
         """
         return self.forward(index)[0]
 
-    def forward(self, index: ArrayLike) -> tuple[FloatArray, IndexArray]:
+    def forward(self, index: ArrayLike) -> tuple[FloatArray, ModuleCache]:
         """Return the rows of `index` and what `backward` needs."""
         checked = check_index("index", index, 0, self.num_embeddings)
-        return np.take(self.weight, checked, axis=0), checked
+        version, weights = self._store.now()
+        rows: FloatArray = np.take(weights["weight"], checked, axis=0)
+        return rows, ModuleCache(self, version, checked)
 
-    def backward(self, cache: IndexArray, dy: ArrayLike) -> ModuleGradients:
+    def backward(self, cache: ModuleCache, dy: ArrayLike) -> ModuleGradients:
         """Return the gradient of the weights.
 
         A row's gradient is the long sum (N3, ``w = 1``) over that symbol's own
@@ -157,7 +326,7 @@ class Embedding(_Module):
 
         Parameters
         ----------
-        cache : ndarray of int64, ``[...]``
+        cache : ModuleCache
             From `forward`.
         dy : array_like, ``[..., E]``
             Gradient of the rows that `forward` returned.
@@ -169,18 +338,23 @@ class Embedding(_Module):
 
         Raises
         ------
-        TypeError, ValueError
-            If `dy` has another dtype or shape.
+        TypeError
+            If `cache` is no cache or `dy` of another dtype.
+        ValueError
+            If `cache` is another module's or the weights have changed since, or if
+            `dy` has another shape.
         """
+        values, weights = self._kept(cache)
+        index: IndexArray = values
         checked = check_float_array("dy", dy, self.dtype)
-        check_shape("dy", checked, (*cache.shape, self.embedding_dim))
-        dw: FloatArray = np.zeros_like(self.weight)
+        check_shape("dy", checked, (*index.shape, self.embedding_dim))
+        dw: FloatArray = np.zeros_like(weights["weight"])
         _core.embedding_backward(
-            cache.reshape(-1),
+            index.reshape(-1),
             checked.reshape(-1, self.embedding_dim),
             dw,
             isa(),
-            get_num_threads(),
+            threads_for_calls(),
         )
         return ModuleGradients(None, {"weight": dw})
 
@@ -197,8 +371,8 @@ class Linear(_Module):
     dtype : str or dtype
         ``"float32"`` or ``"float64"``.
     seed : int, optional
-        Seed of the initial parameters, uniform within ``1/sqrt(K)``, `weight` drawn
-        before `bias`; a fresh one from the operating system if None.
+        Seed of the initial parameters, uniform within ``1/sqrt(K)``; a fresh one from
+        the operating system if None.
 
     Attributes
     ----------
@@ -228,34 +402,34 @@ class Linear(_Module):
         self.in_features = check_size("in_features", in_features)
         self.out_features = check_size("out_features", out_features)
         self.dtype = check_dtype(dtype)
-        bound = float(1.0 / np.sqrt(float(self.in_features)))
         shape = (self.out_features, self.in_features)
         sizes = f"in_features={shape[1]}, out_features={shape[0]}"
         check_weights(sizes, 2, shape[0] * (shape[1] + 1), self.dtype.itemsize)
-        source = UniformSource(seed)
-        self._parameters = {"weight": source.symmetric(shape, bound, self.dtype)}
-        if bias:
-            self._parameters["bias"] = source.symmetric(shape[:1], bound, self.dtype)
+        shapes = {"weight": shape, "bias": shape[:1]} if bias else {"weight": shape}
+        self._draw(shapes, seed)
+
+    def _bound(self) -> float:
+        return 1.0 / math.sqrt(self.in_features)
 
     @property
     def weight(self) -> FloatArray:
         """The weights, ``[O, K]``, writable in place."""
-        return self._parameters["weight"]
+        return self._store.lease("weight")
 
     @weight.setter
     def weight(self, value: ArrayLike) -> None:
-        self._parameters["weight"][...] = self._check("weight", value)
+        self._assign("weight", value)
 
     @property
     def bias(self) -> FloatArray | None:
         """The bias, ``[O]``, writable in place, or None."""
-        return self._parameters.get("bias")
+        return self._store.lease("bias") if "bias" in self._store else None
 
     @bias.setter
     def bias(self, value: ArrayLike) -> None:
-        if "bias" not in self._parameters:
+        if "bias" not in self._store:
             raise ValueError("bias: this layer was made with bias=False")
-        self._parameters["bias"][...] = self._check("bias", value)
+        self._assign("bias", value)
 
     def __call__(self, x: ArrayLike) -> FloatArray:
         """Return ``y [..., O]`` for `x` ``[..., K]``.
@@ -267,18 +441,30 @@ class Linear(_Module):
         TypeError, ValueError
             If `x` has another dtype or width.
         """
-        return self.forward(x)[0]
+        return self._run(self._check_input(x))[0]
 
-    def forward(self, x: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Return ``y`` and what `backward` needs: `x`, which must not be changed."""
+    def forward(self, x: ArrayLike) -> tuple[FloatArray, ModuleCache]:
+        """Return ``y`` and what `backward` needs, a copy of `x` among it."""
+        own = self._check_input(x).copy()
+        y, version = self._run(own)
+        return y, ModuleCache(self, version, own)
+
+    def _check_input(self, x: ArrayLike) -> FloatArray:
         checked = check_float_array("x", x, self.dtype)
         check_last_axis("x", checked, "K", self.in_features)
-        rows = checked.reshape(-1, self.in_features)
-        y: FloatArray = np.empty((rows.shape[0], self.out_features), self.dtype)
-        _core.linear_forward(rows, self.weight, self.bias, y, isa(), get_num_threads())
-        return y.reshape(*checked.shape[:-1], self.out_features), checked
+        return checked
 
-    def backward(self, cache: FloatArray, dy: ArrayLike) -> ModuleGradients:
+    def _run(self, x: FloatArray) -> tuple[FloatArray, int]:
+        """Return the output and the version of the weights that made it."""
+        version, weights = self._store.now()
+        rows = x.reshape(-1, self.in_features)
+        y = allocate((rows.shape[0], self.out_features), self.dtype)
+        _core.linear_forward(
+            rows, weights["weight"], weights.get("bias"), y, isa(), threads_for_calls()
+        )
+        return y.reshape(*x.shape[:-1], self.out_features), version
+
+    def backward(self, cache: ModuleCache, dy: ArrayLike) -> ModuleGradients:
         """Return the gradients of the input and of the parameters.
 
         ``dx`` is a chain over the outputs from +0.0; the gradients of `weight` and
@@ -286,7 +472,7 @@ class Linear(_Module):
 
         Parameters
         ----------
-        cache : ndarray, ``[..., K]``
+        cache : ModuleCache
             From `forward`.
         dy : array_like, ``[..., O]``
             Gradient of the output.
@@ -298,23 +484,26 @@ class Linear(_Module):
 
         Raises
         ------
-        TypeError, ValueError
-            If `dy` has another dtype or shape.
+        TypeError
+            If `cache` is no cache or `dy` of another dtype.
+        ValueError
+            If `cache` is another module's or the weights have changed since, or if
+            `dy` has another shape.
         """
+        values, weights = self._kept(cache)
+        x: FloatArray = values
         checked = check_float_array("dy", dy, self.dtype)
-        check_shape("dy", checked, (*cache.shape[:-1], self.out_features))
-        dx: FloatArray = np.empty_like(cache)
-        weights: dict[str, FloatArray] = {
-            name: np.zeros_like(array) for name, array in self._parameters.items()
-        }
+        check_shape("dy", checked, (*x.shape[:-1], self.out_features))
+        dx: FloatArray = np.empty_like(x)
+        found = {name: np.zeros_like(array) for name, array in weights.items()}
         _core.linear_backward(
-            cache.reshape(-1, self.in_features),
-            self.weight,
+            x.reshape(-1, self.in_features),
+            weights["weight"],
             checked.reshape(-1, self.out_features),
             dx.reshape(-1, self.in_features),
-            weights["weight"],
-            weights.get("bias"),
+            found["weight"],
+            found.get("bias"),
             isa(),
-            get_num_threads(),
+            threads_for_calls(),
         )
-        return ModuleGradients(dx, weights)
+        return ModuleGradients(dx, found)

@@ -1,9 +1,13 @@
 """Optimisers: elementwise ``+ - * / sqrt`` in a written order (contract N9).
 
-Each rule is a sequence of NumPy operations whose result is fixed by IEEE-754, without
-fma, so the bits depend on neither the machine nor the blocks in which the arrays are
-walked.  Hyperparameters are Python floats, rounded once to the parameters' dtype where
-they meet an array.
+Each rule is a sequence of operations whose result is fixed by IEEE-754, without fma, so
+the bits depend on neither the machine nor the blocks in which the arrays are walked.
+Hyperparameters are Python floats, rounded once to the parameters' dtype where they meet
+an array.  The kernels are ``csrc/kernels/update.c``, the twin ``_dense_reference.py``.
+
+A step is whole or not at all.  What can fail comes first; then one call changes all
+parameters and the state, while the stores of all layers concerned are held, so that a
+call in another thread sees either the old weights or the new ones.
 
 A layer's packed weights are renewed when its arrays were lent out, so an optimiser asks
 its model for the arrays at every step and lets go of them at the end.
@@ -12,16 +16,29 @@ its model for the arrays at every step and lets go of them at the end.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Protocol, TypeAlias
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias, cast
 
 import numpy as np
 
-from exactrnn.train._checks import FloatArray, check_real
+from exactrnn import _core
+from exactrnn._checks import describe
+from exactrnn._limits import list_names
+from exactrnn._locks import make_lock
+from exactrnn._mode import ieee_mode
+from exactrnn._weights import edit_together, is_copy, root_of, store_of, stores_in
+from exactrnn.engine import isa
+from exactrnn.train._checks import (
+    FloatArray,
+    GradientsLike,
+    as_gradient,
+    check_real,
+    make_plain,
+    weights_of,
+)
 
 __all__ = ["SGD", "Adam", "Optimizer"]
-
-BLOCK = 16384
-"""Elements updated at a time: few enough for all operands to stay in L2."""
 
 
 class HasParameters(Protocol):
@@ -33,98 +50,288 @@ class HasParameters(Protocol):
 
 ParameterSource: TypeAlias = HasParameters | Mapping[str, FloatArray]
 
+Slots: TypeAlias = Mapping[str, tuple[FloatArray, ...]]
+
+
+class _State(NamedTuple):
+    """What an optimiser knows between two steps, but for the arrays."""
+
+    num_steps: int
+    powers: tuple[float, float]
+
 
 class Optimizer:
-    """What all optimisers share: fetching, checking and walking the parameters.
+    """What all optimisers share: fetching, checking and updating the parameters.
+
+    A step is whole or not at all, for calls of the trained layers in other threads too.
+    Where a source has several layers, each call of one of them sees the old weights or
+    the new ones, and a pass through all of them may see some before and some after.
+
+    An optimiser may be copied and pickled.  Together with its layer, as in
+    ``copy.deepcopy((layer, optimizer))`` or one pickle of both, the copy trains the
+    copied layer, alone a copy that it brings along; ``copy.copy`` gives one with a
+    state of its own that trains the same layer.  One that was made from
+    ``layer.parameters()`` refuses to be pickled or copied deeply: its arrays would be
+    copies that no layer uses.
 
     Parameters
     ----------
     parameters : layer, model or mapping of str to ndarray
         What is trained.  Anything with a method ``parameters()`` that returns a
-        mapping is asked for its arrays at every step.
+        mapping is asked for its arrays at every step.  A layer's ``state_dict()`` is
+        refused: it holds copies, and training them would not change the layer.
     lr : float
         Learning rate, at least 0; the attribute ``lr`` may be changed between steps.
     slots : int
         Number of state arrays kept per parameter.
+
+    Raises
+    ------
+    TypeError
+        If `parameters` is nothing of the kind, or an array not float32 or float64.
+    ValueError
+        If arrays are copies, or two of them share memory.
     """
+
+    _rule: ClassVar[str]
 
     def __init__(self, parameters: ParameterSource, lr: float, slots: int) -> None:
         self.lr = check_real("lr", lr, 0.0)
-        self.num_steps = 0
-        self._source = parameters
-        self._slots: dict[str, tuple[FloatArray, ...]] = {}
-        self._scratch: dict[str, tuple[FloatArray, FloatArray]] = {}
-        for name, array in self._fetch().items():
-            state = tuple(np.zeros(array.size, array.dtype) for _ in range(slots))
-            self._slots[name] = state
-            if array.dtype.name not in self._scratch:
-                first = np.empty(BLOCK, array.dtype)
-                self._scratch[array.dtype.name] = (first, np.empty_like(first))
+        self._source = _check_source(parameters)
+        found = self._fetch()
+        _check_lasting(found, self._fetch())
+        _check_apart(found)
+        self._forms = {
+            name: (array.shape, array.dtype) for name, array in found.items()
+        }
+        self._slots: Slots = {
+            name: tuple(np.zeros(array.size, array.dtype) for _ in range(slots))
+            for name, array in found.items()
+        }
+        # In a list, where the kernels put it with the last array that they write.
+        self._state = [_State(0, (1.0, 1.0))]
+        self._lock = make_lock()
 
-    def step(self, gradients: Mapping[str, FloatArray]) -> None:
-        """Update the parameters once.
+    @property
+    def num_steps(self) -> int:
+        """Steps done."""
+        return self._state[0].num_steps
+
+    def step(self, gradients: GradientsLike) -> None:
+        """Update the parameters once; all of them, or none if it raises.
 
         Parameters
         ----------
-        gradients : mapping of str to ndarray
+        gradients : mapping of str to ndarray, or what `backward` returned
             One array for each parameter, of its name, shape and dtype.
 
         Raises
         ------
         ValueError
-            If a name is missing or unknown or a shape differs; nothing is changed.
+            If a name is missing or unknown, a shape differs, or an attribute such as
+            ``lr`` has been set to a number out of range; nothing is changed.
         TypeError
             If a dtype differs; nothing is changed.
         """
-        parameters = self._fetch()
-        self._check(parameters, gradients)
-        self.num_steps += 1
-        self._begin_step()
-        for name, parameter in parameters.items():
-            gradient = np.ascontiguousarray(gradients[name]).reshape(-1)
-            self._update(name, parameter.reshape(-1), gradient)
+        with self._lock, ieee_mode():
+            taken = self._check(weights_of(gradients))
+            state, numbers = self._next()
+            with self._held() as parameters:
+                taken = self._apart(taken, parameters)
+                arrays = tuple(
+                    (parameter.reshape(-1), taken[name].reshape(-1), *self._pair(name))
+                    for name, parameter in parameters.items()
+                )
+                self._update(arrays, numbers, state)
 
-    def _begin_step(self) -> None:
-        """Renew what depends on the number of the step alone."""
+    def _update(
+        self,
+        arrays: tuple[_core.Updated, ...],
+        numbers: _core.RuleNumbers,
+        state: _State,
+    ) -> None:
+        """Change arrays and state, all at once."""
+        _core.update(self._rule, arrays, numbers, isa(), self._state, state)
 
-    def _update(self, name: str, parameter: FloatArray, gradient: FloatArray) -> None:
-        """Update one flattened parameter."""
+    def _next(self) -> tuple[_State, _core.RuleNumbers]:
+        """Return the state after this step, and the numbers of the rule."""
         raise NotImplementedError
 
-    def _fetch(self) -> Mapping[str, FloatArray]:
+    def _pair(self, name: str) -> tuple[FloatArray | None, FloatArray | None]:
+        """Return the two state arrays of a parameter, None for those it lacks."""
+        first, second, *_ = (*self._slots[name], None, None)
+        return first, second
+
+    @contextmanager
+    def _held(self) -> Iterator[dict[str, FloatArray]]:
+        """Give the parameters by name while no call can read them."""
+        own = stores_in(self._source)
+        if own is None:
+            parameters = self._fetch()
+            self._check_parameters(parameters)
+            found = {store_of(array) for array in parameters.values()}
+            with edit_together(store for store in found if store is not None):
+                yield parameters
+            return
+        with edit_together(own.values()):
+            yield {
+                prefix + name: array
+                for prefix, store in own.items()
+                for name, array in store.own.items()
+            }
+
+    def _fetch(self) -> dict[str, FloatArray]:
+        """Return what the source hands out: array objects of our own."""
         source = self._source
-        return source if isinstance(source, Mapping) else source.parameters()
+        given = source if isinstance(source, Mapping) else source.parameters()
+        if not isinstance(cast(object, given), Mapping):
+            raise TypeError(
+                "parameters: expected parameters() to return a mapping of names to "
+                f"arrays, got {describe(given)}"
+            )
+        found = {name: as_gradient(name, array) for name, array in given.items()}
+        copies = [name for name, array in found.items() if is_copy(array)]
+        if copies:
+            raise ValueError(
+                "parameters: expected a layer, or its parameters(); got copies that "
+                f"state_dict() made ({list_names(copies)}): training them would not "
+                "change the layer"
+            )
+        return found
 
-    def _blocks(
-        self, parameter: FloatArray
-    ) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
-        first, second = self._scratch[parameter.dtype.name]
-        for start in range(0, parameter.size, BLOCK):
-            size = min(BLOCK, parameter.size - start)
-            yield slice(start, start + size), first[:size], second[:size]
-
-    def _check(
-        self, parameters: Mapping[str, FloatArray], gradients: Mapping[str, FloatArray]
-    ) -> None:
-        if parameters.keys() != gradients.keys() or (
-            parameters.keys() != self._slots.keys()
-        ):
-            odd = sorted(set(self._slots) ^ set(gradients))
-            raise ValueError(f"gradients: missing or unknown names: {', '.join(odd)}")
-        for name, parameter in parameters.items():
-            gradient = gradients[name]
-            if gradient.shape != parameter.shape:
+    def _check_parameters(self, parameters: Mapping[str, FloatArray]) -> None:
+        """Raise unless these are arrays that the kernels can update."""
+        _check_apart(parameters)
+        if parameters.keys() != self._forms.keys():
+            odd = sorted({*map(str, self._forms)} ^ {*map(str, parameters)})
+            raise ValueError(f"parameters: missing or unknown names: {list_names(odd)}")
+        for name, array in parameters.items():
+            shape, dtype = self._forms[name]
+            if (array.shape, array.dtype) != (shape, dtype):
+                got = describe(array)
                 raise ValueError(
-                    f"gradients[{name!r}]: expected shape {parameter.shape}, "
-                    f"got {gradient.shape}"
+                    f"{name}: expected {dtype} of shape {shape}, got {got}"
                 )
-            if gradient.dtype != parameter.dtype:
-                raise TypeError(
-                    f"gradients[{name!r}]: expected {parameter.dtype}, "
-                    f"got {gradient.dtype}"
-                )
-            if not (parameter.flags.c_contiguous and parameter.flags.writeable):
+            flags = array.flags
+            if not (flags.c_contiguous and flags.aligned and flags.writeable):
                 raise ValueError(f"{name}: expected a writable C-contiguous array")
+
+    def _check(self, gradients: Mapping[str, object]) -> dict[str, FloatArray]:
+        """Return gradients that have the names, shapes and dtypes of the parameters."""
+        if gradients.keys() != self._forms.keys():
+            odd = sorted({*map(str, self._forms)} ^ {*map(str, gradients)})
+            raise ValueError(f"gradients: missing or unknown names: {list_names(odd)}")
+        taken = {}
+        for name, (shape, dtype) in self._forms.items():
+            gradient = as_gradient(name, gradients[name], "gradients")
+            if gradient.shape != shape:
+                raise ValueError(
+                    f"gradients[{name!r}]: expected shape {shape}, got {gradient.shape}"
+                )
+            if gradient.dtype != dtype:
+                raise TypeError(
+                    f"gradients[{name!r}]: expected {dtype}, got {gradient.dtype}"
+                )
+            taken[name] = make_plain(gradient)
+        return taken
+
+    def _apart(
+        self, gradients: Mapping[str, FloatArray], parameters: Mapping[str, FloatArray]
+    ) -> dict[str, FloatArray]:
+        """Return the gradients, copied where they share memory with a parameter."""
+        owned_by_stores = stores_in(self._source) is not None
+        found = {}
+        for name, gradient in gradients.items():
+            # An array that owns its memory is none of a store's: those are private.
+            apart = owned_by_stores and root_of(gradient) is None
+            shares = not apart and any(
+                np.may_share_memory(gradient, array) for array in parameters.values()
+            )
+            found[name] = gradient.copy() if shares else gradient
+        return found
+
+    # Copies
+
+    def __copy__(self) -> Self:
+        """Return an optimiser with a state of its own that trains the same arrays."""
+        twin = type(self).__new__(type(self))
+        with self._lock:
+            twin.__setstate__(
+                self.__dict__
+                | {
+                    "_state": list(self._state),
+                    "_slots": {
+                        name: tuple(slot.copy() for slot in own)
+                        for name, own in self._slots.items()
+                    },
+                }
+            )
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        source = self._source
+        if isinstance(source, Mapping) and any(
+            store_of(array) is not None for array in source.values()
+        ):
+            raise TypeError(
+                "parameters: expected the layer itself in an optimiser that is to be "
+                "copied or pickled, got arrays of its parameters(), whose copies no "
+                f"layer uses: make it by {type(self).__name__}(layer, ...)"
+            )
+        with self._lock:
+            return {name: v for name, v in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = make_lock()
+
+
+def _check_source(parameters: object) -> ParameterSource:
+    if not isinstance(parameters, Mapping) and not callable(
+        getattr(parameters, "parameters", None)
+    ):
+        raise TypeError(
+            "parameters: expected a layer, a model with parameters(), or a mapping of "
+            f"names to arrays, got {describe(parameters)}"
+        )
+    return cast(ParameterSource, parameters)
+
+
+def _extent(array: FloatArray) -> tuple[int, int]:
+    """Return where the memory of a contiguous array begins and ends."""
+    begin: int = array.__array_interface__["data"][0]
+    return begin, begin + array.nbytes
+
+
+def _check_lasting(
+    first: Mapping[str, FloatArray], second: Mapping[str, FloatArray]
+) -> None:
+    """Raise unless the same memory is handed out twice: new arrays are nobody's."""
+    fresh = [
+        name
+        for name, array in first.items()
+        if name not in second or _extent(array) != _extent(second[name])
+    ]
+    if fresh:
+        raise ValueError(
+            "parameters: expected parameters() to return the arrays that the model "
+            f"uses, got new ones in each call ({list_names(fresh)})"
+        )
+
+
+def _check_apart(parameters: Mapping[str, FloatArray]) -> None:
+    """Raise if two parameters share memory: each would undo the other's update."""
+    extents = sorted(
+        (*_extent(array), name)
+        for name, array in parameters.items()
+        if array.flags.c_contiguous and array.size
+    )
+    for (_, end, one), (begin, _, other) in pairwise(extents):
+        if begin < end:
+            raise ValueError(
+                f"parameters: expected arrays apart, got memory that {one} and {other} "
+                "share"
+            )
 
 
 class SGD(Optimizer):
@@ -158,22 +365,23 @@ class SGD(Optimizer):
     [0.5, 2.5]
     """
 
+    _rule = "sgd"
+
     def __init__(
         self, parameters: ParameterSource, lr: float, *, momentum: float = 0.0
     ) -> None:
         self.momentum = check_real("momentum", momentum, 0.0, 1.0)
         super().__init__(parameters, lr, slots=1 if self.momentum else 0)
 
-    def _update(self, name: str, parameter: FloatArray, gradient: FloatArray) -> None:
-        for block, scratch, _ in self._blocks(parameter):
-            direction = gradient[block]
-            if self._slots[name]:
-                velocity = self._slots[name][0][block]
-                np.multiply(velocity, self.momentum, out=velocity)
-                np.add(velocity, direction, out=velocity)
-                direction = velocity
-            np.multiply(direction, self.lr, out=scratch)
-            np.subtract(parameter[block], scratch, out=parameter[block])
+    def _next(self) -> tuple[_State, _core.RuleNumbers]:
+        momentum = check_real("momentum", self.momentum, 0.0, 1.0)
+        if momentum and not all(self._slots.values()):
+            raise ValueError(
+                f"momentum: expected 0, with which it was made, got {momentum}"
+            )
+        lr = check_real("lr", self.lr, 0.0)
+        steps, powers = self._state[0]
+        return _State(steps + 1, powers), (lr, (momentum, 0.0), 0.0, 0.0)
 
 
 class Adam(Optimizer):
@@ -214,6 +422,8 @@ class Adam(Optimizer):
     [0.875, 2.125]
     """
 
+    _rule = "adam"
+
     def __init__(
         self,
         parameters: ParameterSource,
@@ -222,36 +432,26 @@ class Adam(Optimizer):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
     ) -> None:
-        below_one = 1.0 - 2.0**-53
-        self.betas = tuple(
-            check_real(f"betas[{i}]", beta, 0.0, below_one)
-            for i, beta in enumerate(betas)
-        )
+        self.betas = _check_betas(betas)
         self.eps = check_real("eps", eps, 0.0, open_below=True)
-        self._powers = (1.0, 1.0)
         super().__init__(parameters, lr, slots=2)
 
-    def _begin_step(self) -> None:
-        first, second = self._powers
-        self._powers = (first * self.betas[0], second * self.betas[1])
+    def _next(self) -> tuple[_State, _core.RuleNumbers]:
+        beta1, beta2 = _check_betas(self.betas)
+        lr = check_real("lr", self.lr, 0.0)
+        eps = check_real("eps", self.eps, 0.0, open_below=True)
+        steps, (first, second) = self._state[0]
+        powers = first * beta1, second * beta2
+        numbers = lr / (1.0 - powers[0]), (beta1, beta2), 1.0 - powers[1], eps
+        return _State(steps + 1, powers), numbers
 
-    def _update(self, name: str, parameter: FloatArray, gradient: FloatArray) -> None:
-        beta1, beta2 = self.betas
-        rate = self.lr / (1.0 - self._powers[0])
-        correction = 1.0 - self._powers[1]
-        first, second = self._slots[name]
-        for block, s, u in self._blocks(parameter):
-            g, m, v = gradient[block], first[block], second[block]
-            np.multiply(m, beta1, out=m)
-            np.multiply(g, 1.0 - beta1, out=s)
-            np.add(m, s, out=m)
-            np.multiply(v, beta2, out=v)
-            np.multiply(g, g, out=s)
-            np.multiply(s, 1.0 - beta2, out=s)
-            np.add(v, s, out=v)
-            np.divide(v, correction, out=s)
-            np.sqrt(s, out=s)
-            np.add(s, self.eps, out=s)
-            np.multiply(m, rate, out=u)
-            np.divide(u, s, out=u)
-            np.subtract(parameter[block], u, out=parameter[block])
+
+def _check_betas(betas: object) -> tuple[float, float]:
+    """Return the decays of the two moments."""
+    if not isinstance(betas, tuple | list) or len(betas) != 2:
+        raise TypeError(f"betas: expected two numbers, got {describe(betas)}")
+    below_one = 1.0 - 2.0**-53
+    first, second = (
+        check_real(f"betas[{i}]", beta, 0.0, below_one) for i, beta in enumerate(betas)
+    )
+    return first, second

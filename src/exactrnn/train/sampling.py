@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from exactrnn import _core
+from exactrnn._mode import ieee_mode
 from exactrnn.engine import isa
 from exactrnn.train._checks import FloatArray
 
@@ -13,6 +14,7 @@ __all__ = ["pick"]
 UNIT = 2.0**-53
 
 
+@ieee_mode()
 def pick(logits: FloatArray, temperature: float, raw: int) -> int:
     """Return a class drawn from the softmax of ``logits / temperature``.
 
