@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from exactrnn import _checks, _init, _leak
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths
 from exactrnn._config import Config, Init
+from exactrnn._limits import list_names, shorten
 from exactrnn._stack import Run, Stack
 
 OPTIONS = (
@@ -284,8 +285,8 @@ class Module(Generic[S]):
             kind = type(self).__name__
             raise AttributeError(f"{name} cannot change: make a new {kind}")
         elif name.startswith(("weight_", "bias_")):
-            names = ", ".join(self._stack.store.names)
-            raise AttributeError(f"{name}: expected one of {names}")
+            names = list_names(self._stack.store.names)
+            raise AttributeError(f"{shorten(name)}: expected one of {names}")
         else:
             super().__setattr__(name, value)
 

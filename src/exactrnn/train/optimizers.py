@@ -16,6 +16,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from exactrnn._limits import quote_names
 from exactrnn.train._checks import FloatArray, check_real
 
 __all__ = ["SGD", "Adam", "Optimizer"]
@@ -110,7 +111,7 @@ class Optimizer:
             parameters.keys() != self._slots.keys()
         ):
             odd = sorted(set(self._slots) ^ set(gradients))
-            raise ValueError(f"gradients: missing or unknown names: {', '.join(odd)}")
+            raise ValueError(f"gradients: missing or unknown names: {quote_names(odd)}")
         for name, parameter in parameters.items():
             gradient = gradients[name]
             if gradient.shape != parameter.shape:
