@@ -527,6 +527,14 @@ def test_absurd_numbers_are_one_line(arguments, tmp_path, monkeypatch, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("option", ["--steps", "--batch", "--inputs"])
+def test_absurd_rows_of_a_benchmark_are_named(option, capsys):
+    assert main(["bench", "--alone", option, "1000000000000"]) == 2
+    line = only_line(capsys.readouterr().err)
+    assert f"{option} 1000000000000" in line
+    assert "expected inputs and outputs of at most" in line
+
+
 @pytest.mark.parametrize(
     "option", ["--hidden", "--threads", "--steps", "--lr", "--isa"]
 )
