@@ -3,7 +3,6 @@
 import errno
 import os
 import select
-import signal
 import subprocess
 import sys
 import termios
@@ -12,6 +11,16 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import (
+    EXACTRNN,
+    SECONDS,
+    SMALL,
+    TEXT,
+    make_training,
+    only_line,
+    run,
+    timed,
+)
 
 import exactrnn as xr
 from exactrnn import _files
@@ -19,12 +28,6 @@ from exactrnn.cli import _output, lm, main, verify
 from exactrnn.train import LanguageModel, Progress
 
 pytest.importorskip("safetensors", reason="needs safetensors: extra lm")
-
-TEXT = "the quick brown fox jumps over the lazy dog: ünïcödé, 語.\n" * 20
-SMALL = ["--hidden", "8", "--embedding", "4", "--batch", "4", "--length", "8"]
-SMALL += ["--steps", "5"]
-EXACTRNN = [sys.executable, "-m", "exactrnn"]
-SECONDS = 60
 
 
 @pytest.fixture(autouse=True)
@@ -36,26 +39,18 @@ def settings_are_put_back():
 
 
 @pytest.fixture
-def text(tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_text(TEXT, encoding="utf-8")
-    return path
+def training(tmp_path):
+    return make_training(tmp_path)
+
+
+@pytest.fixture
+def text(training):
+    return Path(training[training.index("--text") + 1])
 
 
 @pytest.fixture
 def out(tmp_path):
     return tmp_path / "model.safetensors"
-
-
-@pytest.fixture
-def training(text, out):
-    """The arguments of a short training."""
-    return ["lm", "--text", str(text), "--out", str(out), *SMALL]
-
-
-def timed(training, seconds):
-    """Return the arguments of a training that takes that many seconds."""
-    return [*training[: training.index("--steps")], "--seconds", str(seconds)]
 
 
 @pytest.fixture(scope="module")
@@ -65,25 +60,6 @@ def model(tmp_path_factory):
     alphabet = "".join(sorted(set(TEXT)))
     LanguageModel(alphabet, hidden_size=8, embedding_size=4).save(path)
     return path
-
-
-def run(arguments, *, shell="", **options):
-    """Run the command in a process; `shell` follows it, as a redirection does."""
-    command = ["bash", "-c", f'"$@" {shell}', "bash", *EXACTRNN, *map(str, arguments)]
-    return subprocess.run(
-        command,
-        check=False,
-        timeout=SECONDS,
-        **{"capture_output": True, "encoding": "utf-8", "errors": "replace"} | options,
-    )
-
-
-def only_line(errors):
-    """Return the one line of standard error."""
-    lines = errors.splitlines()
-    assert len(lines) == 1, errors
-    assert len(lines[0]) < 24 * 80
-    return lines[0]
 
 
 # Output that cannot be written
@@ -243,55 +219,6 @@ def test_a_broken_bar_does_not_stop_training(training, out, monkeypatch):
     pytest.importorskip("tqdm")
     monkeypatch.setattr(sys, "stderr", Broken())
     assert main(training) == 0
-    LanguageModel.load(out)
-
-
-# Ctrl-C
-
-
-def test_ctrl_c_in_a_process_keeps_the_model(training, out):
-    command = [*EXACTRNN, *timed(training, 60)]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    while not process.stdout.readline().startswith("engine"):
-        pass
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    printed, errors = process.communicate(timeout=SECONDS)
-    assert errors == ""
-    assert "stopped by Ctrl-C at step" in printed
-    assert process.returncode == 130
-    LanguageModel.load(out)
-
-
-@pytest.mark.parametrize("after", ["opening", "reading"])
-def test_ctrl_c_before_training_is_one_line(after, out, tmp_path):
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    command = [*EXACTRNN, "lm", "--text", str(fifo), "--out", str(out), *SMALL]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    with fifo.open("wb", buffering=0) as writer:  # waits until the command reads
-        if after == "reading":
-            writer.write(b"text")
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        errors = process.communicate(timeout=SECONDS)[1]
-    assert only_line(errors) == "exactrnn lm: stopped by Ctrl-C"
-    assert process.returncode == 130
-
-
-def test_ctrl_c_while_the_model_is_written_does_not_lose_it(
-    training, out, monkeypatch, capsys
-):
-    replace = _files.replace_file
-
-    def interrupted(path, content):
-        os.kill(os.getpid(), signal.SIGINT)
-        replace(path, content)
-
-    monkeypatch.setattr(lm, "replace_file", interrupted)
-    assert main(training) == 130
     LanguageModel.load(out)
 
 
