@@ -72,12 +72,14 @@ def test_ctrl_c_while_the_model_is_written_does_not_lose_it(
     LanguageModel.load(out)
 
 
-class KillingOnce(dict):
-    """Gradients that press Ctrl-C when an optimiser first reads them."""
+class Killing(dict):
+    """Gradients that press Ctrl-C the first `times` that an optimiser reads them."""
+
+    times = 0
 
     def __getitem__(self, name):
-        if not KillingOnce.done and _interrupts.is_changing(sys._getframe()):
-            KillingOnce.done = True
+        if self.times and _interrupts.is_changing(sys._getframe()):
+            self.times -= 1
             os.kill(os.getpid(), signal.SIGINT)
         return super().__getitem__(name)
 
@@ -95,8 +97,8 @@ def test_ctrl_c_within_a_step_leaves_a_whole_step(
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(30)  # a long call
         if where == "changing" and len(calls) == 2:
-            KillingOnce.done = False
-            gradients = KillingOnce(gradients)
+            gradients = Killing(gradients)
+            gradients.times = 1
         return loss, gradients, state
 
     monkeypatch.setattr(LanguageModel, "loss_and_gradients", interrupted)
@@ -115,6 +117,23 @@ def test_ctrl_c_within_a_step_leaves_a_whole_step(
     found = LanguageModel.load(out).state_dict()
     for name, weight in twin.state_dict().items():
         assert weight.tobytes() == found[name].tobytes(), name
+
+
+def test_a_second_ctrl_c_while_weights_change_stops_at_once(
+    training, out, monkeypatch, capsys
+):
+    compute = LanguageModel.loss_and_gradients
+
+    def interrupted(self, *arguments):
+        loss, gradients, state = compute(self, *arguments)
+        gradients = Killing(gradients)
+        gradients.times = 2
+        return loss, gradients, state
+
+    monkeypatch.setattr(LanguageModel, "loss_and_gradients", interrupted)
+    assert main(training) == 130
+    assert only_line(capsys.readouterr().err) == "exactrnn lm: stopped by Ctrl-C"
+    assert not out.exists()
 
 
 def test_ctrl_c_in_the_first_step_is_said(training, out, monkeypatch, capsys):
