@@ -83,16 +83,15 @@ def test_training_by_the_clock(train, capsys):
 
 
 class Interrupting(PlainReporter):
-    """A reporter during which the user presses Ctrl-C at certain steps."""
+    """A reporter during which the user presses Ctrl-C at a step."""
 
-    def __init__(self, *steps):
+    def __init__(self, step):
         super().__init__()
-        self.steps = steps
+        self.step = step
 
     def show(self, progress):
-        for step in self.steps:
-            if step == progress.step:
-                os.kill(os.getpid(), signal.SIGINT)
+        if progress.step == self.step:
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_ctrl_c_keeps_the_model(train, capsys, monkeypatch):
@@ -108,7 +107,12 @@ def test_ctrl_c_keeps_the_model(train, capsys, monkeypatch):
 
 
 def test_second_ctrl_c_stops_at_once(train, capsys, monkeypatch):
-    monkeypatch.setattr(lm, "make_reporter", lambda: Interrupting(3, 3))
+    def interrupted(content, path):
+        os.kill(os.getpid(), signal.SIGINT)
+        return path, ""
+
+    monkeypatch.setattr(lm, "make_reporter", lambda: Interrupting(3))
+    monkeypatch.setattr(lm, "keep", interrupted)
     status, out = train("--steps", "100")
     assert status == 130
     assert "stopped by Ctrl-C" in last_error(capsys)

@@ -334,8 +334,14 @@ def test_many_threads_may_save_to_one_path(path):
 
 
 SAVING = """
-import sys
+import os, sys, time
 import exactrnn as xr
+
+def write_slowly(opened, data, write=os.write):
+    time.sleep(0.0005)
+    return write(opened, data[:10_000])
+
+os.write = write_slowly
 layers = [xr.LSTM(64, 128, seed=seed) for seed in range(2)]
 print("ready", flush=True)
 while True:

@@ -106,6 +106,19 @@ def test_absurd_grids_are_refused_at_once(options):
     assert message.startswith("num_layers: expected at most")
 
 
+@pytest.mark.parametrize("kind", [*KINDS, "grid", "grid layer"])
+def test_absurdly_many_arrays_are_refused_though_they_are_small(kind):
+    def make(count):
+        if kind == "grid":
+            return xr.GridLSTM(1, 1, sizes=(count, None), shared=(False, True))
+        if kind == "grid layer":
+            return xr.TimeDepthGridLSTM(1, 1, count)
+        return make_kind(kind, 1, 6, num_layers=count)
+
+    assert "at most 65536 arrays of weights, got" in refused(lambda: make(2**18))
+    make(20)
+
+
 @pytest.mark.parametrize("batch_size", [10**12, 2**47, 10**18, 10**30])
 @pytest.mark.parametrize("kind", [k for k in KINDS if class_of(k) is not xr.EchoState])
 def test_streams_of_absurd_batches_are_refused_at_once(kind, batch_size):

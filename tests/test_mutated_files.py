@@ -14,6 +14,7 @@ import random
 import resource
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -391,15 +392,45 @@ def test_what_a_file_claims_is_compared_before_anything_is_made(name):
     description = json.loads(header["__metadata__"]["exactrnn"])
     del description["sha256"]
     for size in ("num_layers", "hidden_size", "input_size", "embedding_size"):
-        for claimed in (20_000, 200_000, 10**7, 2**40, 10**30):
+        for claimed in (16_000, 20_000, 200_000, 10**7, 2**40, 10**30):
             if size not in description["arguments"]:
                 continue
             arguments = {**description["arguments"], size: claimed}
             changed = {**description, "arguments": arguments}
             header["__metadata__"]["exactrnn"] = json.dumps(changed)
+            begin = time.process_time()
             with pytest.raises(ValueError, match="path: not a") as caught:
                 load(join(header, data))
+            assert time.process_time() - begin < 0.3
             assert len(str(caught.value)) < LONGEST_MESSAGE
+
+
+@pytest.mark.parametrize("text", HOSTILE_TEXTS, ids=lambda text: text[:20])
+def test_a_hostile_text_is_a_value_error(text):
+    header, data = split(file_of(xr.GRU(2, 3, seed=1)))
+    header["__metadata__"]["exactrnn"] = text
+    raw = text.encode("utf-8", "surrogatepass")
+    for content in (join(header, data), join(raw, data), raw):
+        for door in (xr.load, LanguageModel.load):
+            with pytest.raises(ValueError, match="path: not a") as caught:
+                door(content)
+            assert len(str(caught.value)) < LONGEST_MESSAGE
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("k"), AttributeError("a"), MemoryError(), RecursionError("r")]
+)
+@pytest.mark.parametrize("where", ["parse", "build"])
+def test_whatever_damage_raises_is_a_value_error(error, where, monkeypatch):
+    content = file_of(xr.GRU(2, 3, seed=1))
+
+    def fail(*arguments, **options):
+        raise error
+
+    place = (json, "loads") if where == "parse" else (xr.GRU, "restore")
+    monkeypatch.setattr(*place, fail)
+    with pytest.raises(ValueError, match=f"path: not a.*{type(error).__name__}"):
+        xr.load(content)
 
 
 def test_names_that_are_no_arguments_are_refused():

@@ -20,6 +20,7 @@ from exactrnn import _checks, _episodes, _init, _leak, _random
 from exactrnn._activations import Activation
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths
 from exactrnn._config import Config, Init
+from exactrnn._limits import list_names, shorten
 from exactrnn._mode import ieee_mode
 from exactrnn._stack import Run, Stack
 from exactrnn._weights import ParameterStore, marked
@@ -313,8 +314,8 @@ class Module(Generic[S]):
             kind = type(self).__name__
             raise AttributeError(f"{name} cannot change: make a new {kind}")
         elif name.startswith(("weight_", "bias_")):
-            names = ", ".join(self._stack.store.names)
-            raise AttributeError(f"{name}: expected one of {names}")
+            names = list_names(self._stack.store.names)
+            raise AttributeError(f"{shorten(name)}: expected one of {names}")
         else:
             super().__setattr__(name, value)
 

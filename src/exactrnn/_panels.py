@@ -15,6 +15,7 @@ import numpy as np
 
 from exactrnn._checks import Array
 from exactrnn._flow import check_index
+from exactrnn._limits import list_names, quote
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -178,10 +179,10 @@ def choose_panels(
         chosen = [name for name in known if with_input or name != "input"]
     else:
         chosen = list(dict.fromkeys(names))
-        strange = [repr(name) for name in chosen if name not in known]
+        strange = [quote(name) for name in chosen if name not in known]
         if strange or not chosen:
             got = strange[0] if strange else "none"
-            raise ValueError(f"names: expected some of {', '.join(known)}, got {got}")
+            raise ValueError(f"names: expected some of {list_names(known)}, got {got}")
     lowest = [place for place in places if place[0] == places[0][0]]
     for name in chosen:
         # What a layer reads is the output of the layer below, if that is drawn.
@@ -195,7 +196,8 @@ def check_units(units: slice | Sequence[int] | None, count: int) -> Array | slic
     if units is None or isinstance(units, slice):
         chosen = slice(None) if units is None else units
         if len(range(*chosen.indices(count))) == 0:
-            raise ValueError(f"units: expected units below H={count}, got {units}")
+            got = quote(units)
+            raise ValueError(f"units: expected units below H={count}, got {got}")
         return chosen
     listed = [check_index("units", unit, count, "H") for unit in units]
     if not listed:

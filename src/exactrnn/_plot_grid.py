@@ -13,6 +13,7 @@ import numpy as np
 from exactrnn import _checks
 from exactrnn._checks import Array
 from exactrnn._flow import check_index
+from exactrnn._limits import quote
 from exactrnn._panels import (
     MEANINGS,
     MEANINGS_OF_CELL,
@@ -99,7 +100,8 @@ class GridView:
                 f"at: expected a point or None for each of {N} dimensions, got {got}"
             )
         if sum(place is None for place in at) not in (1, 2):
-            raise ValueError(f"at: expected None for one or two dimensions, got {at}")
+            got = quote(at)
+            raise ValueError(f"at: expected None for one or two dimensions, got {got}")
         return tuple(
             None if place is None else check_index(f"at[{k}]", place, n, f"n_{k}")
             for k, (place, n) in enumerate(zip(at, self.lengths, strict=True))

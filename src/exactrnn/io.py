@@ -71,7 +71,7 @@ CLASSES: Mapping[str, Any] = {
         cell_layers.GRUCell,
     )
 }
-BAD_CONTENT = (
+BAD_CONTENT: tuple[type[Exception], ...] = (
     *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError),
     *(RecursionError, MemoryError),
 )
@@ -142,8 +142,8 @@ def load(path: Source) -> Any:
     ------
     ValueError
         If the file is not such a file, or a single bit of it is not as it was written.
-        Files from before version 0.2 have no checksum: damage within the weights is
-        not seen in them.
+        A file without a checksum, as all were once, is taken; damage to the values of
+        its weights is not seen.
     ImportError
         If the package safetensors is missing.
     OSError
@@ -199,10 +199,10 @@ def write_file(
         raise ImportError(_ADVICE) from error
     checked = {**description, CHECKSUM: _digest(arrays, description)}
     content = save(dict(arrays), metadata={ENTRY: _as_text(checked)})
-    if hasattr(path, "write"):
-        path.write(content)
+    if isinstance(path, str | os.PathLike) or not hasattr(path, "write"):
+        _files.replace_file(cast(Any, path), content)
     else:
-        _files.replace_file(path, content)
+        path.write(content)
 
 
 def read_file(path: Source) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -226,9 +226,10 @@ def read_file(path: Source) -> tuple[dict[str, Array], dict[str, Any]]:
 @contextlib.contextmanager
 def bad_content(path: Source, what: str, *more: type[Exception]) -> Iterator[None]:
     """Make a ValueError that names the file of whatever its content raises."""
+    kinds = BAD_CONTENT + more
     try:
         yield
-    except (*BAD_CONTENT, *more) as error:
+    except kinds as error:
         reason = f"{type(error).__name__}: {shorten(error)}"
         name = _name_of(path)
         raise ValueError(f"path: not {what}: {name} ({reason})") from error
@@ -245,8 +246,8 @@ def _content_of(path: Source) -> bytes:
     """Return the bytes of a file, wherever they are."""
     if isinstance(path, bytes | bytearray | memoryview):
         return bytes(path)
-    if not hasattr(path, "read"):
-        return _files.read_whole(path)
+    if isinstance(path, str | os.PathLike) or not hasattr(path, "read"):
+        return _files.read_whole(cast(Any, path))
     content = cast(object, path.read())
     if not isinstance(content, bytes):
         got = type(content).__name__
@@ -285,7 +286,7 @@ def _digest(arrays: Mapping[str, Array], description: Mapping[str, Any]) -> str:
         order = array.dtype.newbyteorder("<")
         head = json.dumps([name, order.str, array.shape])
         found.update(f"\n{head}\n".encode("ascii"))
-        found.update(np.ascontiguousarray(array, order))
+        found.update(cast(Any, np.ascontiguousarray(array, order)))
     return found.hexdigest()
 
 

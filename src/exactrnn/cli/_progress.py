@@ -144,4 +144,6 @@ def make_reporter() -> Reporter:
         return BarReporter()
     except ImportError:
         complain("(pip install 'exactrnn[lm]' shows a progress bar)")
-        return PlainReporter()
+    except LOST:
+        pass  # no terminal to draw on after all
+    return PlainReporter()

@@ -37,7 +37,7 @@ def read_text(path: Path) -> tuple[str, str]:
             content = _read(file, name)
         text = content.decode("utf-8")
     except OSError as error:
-        raise CommandError(f"--text: {name}: {error.strerror}") from None
+        raise CommandError(f"--text: {name}: {error.strerror or error}") from None
     except UnicodeDecodeError as error:
         raise CommandError(f"--text: {name}: not UTF-8 at byte {error.start}") from None
     except ValueError as error:  # a name that no file can have

@@ -14,11 +14,8 @@ import hashlib
 import importlib.util
 import io
 import secrets
-import signal
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from exactrnn import engine
@@ -36,6 +33,7 @@ from exactrnn.cli._arguments import (
     positive_float,
     positive_int,
 )
+from exactrnn.cli._interrupts import Interrupts, note_interrupts
 from exactrnn.cli._output import is_read, say
 from exactrnn.cli._progress import make_reporter
 from exactrnn.cli._text import default_text, read_text
@@ -203,8 +201,8 @@ def train(parsed: argparse.Namespace) -> int:
     training_text, held_out = split_text(text, source, parsed.batch)
     model = make_model(text, parsed)
     describe_run(model, text, source)
-    with note_interrupt() as stops:
-        run_training(model, training_text, parsed, stops)
+    with note_interrupts() as interrupts:
+        run_training(model, training_text, parsed, interrupts)
         content = io.BytesIO()
         model.save(content)
         place, complaint = keep(content.getvalue(), parsed.out)
@@ -217,7 +215,7 @@ def train(parsed: argparse.Namespace) -> int:
     say(f"\nmore      exactrnn lm sample {place} --prompt ...")
     if complaint:
         raise CommandError(complaint)
-    return INTERRUPTED if stops else 0
+    return INTERRUPTED if interrupts.count else 0
 
 
 def check_out(parsed: argparse.Namespace) -> None:
@@ -315,9 +313,12 @@ def describe_run(model: LanguageModel, text: str, source: str) -> None:
 
 
 def run_training(
-    model: LanguageModel, text: str, parsed: argparse.Namespace, stops: list[int]
+    model: LanguageModel,
+    text: str,
+    parsed: argparse.Namespace,
+    interrupts: Interrupts,
 ) -> None:
-    """Train with progress shown, until something is in `stops`."""
+    """Train with progress shown, to the end or the first Ctrl-C."""
     timed = "seconds" in parsed
     try:
         steps = model.training(
@@ -331,43 +332,20 @@ def run_training(
         )
     except ValueError as error:
         raise CommandError(f"--{error}") from None
-    progress, stopped = None, False
-    with make_reporter() as reporter:
+    last = None
+    with make_reporter() as reporter, interrupts.ending_steps():
         for progress in steps:
+            last = progress
             reporter.show(progress)
-            stopped = bool(stops)
-            if stopped:
+            if interrupts.count:
                 break
-    if progress is not None:
-        at = "stopped by Ctrl-C at" if stopped else "trained  "
-        say(f"{at} step {progress.step}, {progress.seconds:.1f} s")
-        if progress.skipped:
-            say(f"warning   {progress.skipped} steps left out: gradients not finite")
-
-
-@contextlib.contextmanager
-def note_interrupt() -> Iterator[list[int]]:
-    """Collect the first Ctrl-C in a list, so that neither a step nor a file is cut.
-
-    A second one raises KeyboardInterrupt as usual.
-    """
-    stops: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        del frame
-        if stops:
-            raise KeyboardInterrupt
-        stops.append(number)
-
-    try:
-        before = signal.signal(signal.SIGINT, note)
-    except ValueError:  # not the main thread: signals go elsewhere
-        yield stops
+    if last is None:
+        say("stopped by Ctrl-C in the first step")
         return
-    try:
-        yield stops
-    finally:
-        signal.signal(signal.SIGINT, before)
+    at = "stopped by Ctrl-C at" if interrupts.count else "trained  "
+    say(f"{at} step {last.step}, {last.seconds:.1f} s")
+    if last.skipped:
+        say(f"warning   {last.skipped} steps left out: gradients not finite")
 
 
 def sample(parsed: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from exactrnn import _checks
 from exactrnn._activations import Activation
 from exactrnn._config import Config, Init
 from exactrnn._layer import layer_config
+from exactrnn._limits import quote
 from exactrnn._options import lstm_fields
 from exactrnn.layers._lstm_layer import LSTMLayer
 
@@ -248,6 +249,6 @@ def greff_variant(name: str, input_size: int, hidden_size: int, **options: Any) 
         if option in own:
             raise ValueError(
                 f"{option}: expected no such option because name={name!r} fixes it, "
-                f"got {value!r}"
+                f"got {quote(value)}"
             )
     return LSTM(input_size, hidden_size, **own, **options)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any, cast
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from exactrnn._limits import check_weights, quote
 from exactrnn.layers import GRU, LSTM, RNN
 from exactrnn.train._checks import FloatArray, check_shape
 
-CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
+CELLS: Mapping[str, Any] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 OTHER_ARRAYS = 3
 """Arrays of the embedding and of the readout."""
 
@@ -46,7 +47,7 @@ class Sizes:
         sizes = ("num_layers", "hidden_size", "dtype")
         own = {name: getattr(self, name) for name in sizes}
         arguments = {**kind._defaults(), **own, "input_size": self.embedding_size}
-        return kind._configure(arguments)
+        return cast(Config, kind._configure(arguments))
 
     def check(self, letters: int) -> None:
         """Raise if a model of this alphabet is absurdly large, listing nothing."""
