@@ -215,6 +215,7 @@ def test_omp_num_threads_is_respected():
         (1.0, TypeError),
         (True, TypeError),
         (np.bool_(True), TypeError),
+        (np.ones(2, int), TypeError),
         ("2", TypeError),
         (None, TypeError),
     ],

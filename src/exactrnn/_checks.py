@@ -15,9 +15,10 @@ of single classes are in `_option_checks.py`.
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, SupportsIndex, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,9 +67,10 @@ def check_size(name: str, value: object) -> int:
 
 def check_integer(name: str, value: object) -> int:
     """Return `value` as an int; a bool or a float is none."""
-    if isinstance(value, bool | np.bool_) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name}: expected an integer, got {describe(value)}")
-    return operator.index(value)
+    if not isinstance(value, bool | np.bool_):
+        with contextlib.suppress(TypeError):  # an array has `__index__` and refuses
+            return operator.index(cast(SupportsIndex, value))
+    raise TypeError(f"{name}: expected an integer, got {describe(value)}")
 
 
 def check_flag(name: str, value: object) -> bool:
