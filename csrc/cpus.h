@@ -6,18 +6,18 @@
 
 /* Those that the calling thread may run on, and no more than its control groups give
  * time for; INT_MAX where the system does not say. The first asks for affinity in each
- * call (0.3 µs) and for quotas once a second; the second does so when the system's coarse
- * clock has moved, every few milliseconds. */
+ * call (0.3 µs) and for quotas once a second; the second does so when the system's
+ * coarse clock has moved, every few milliseconds. */
 int xr_cpus_now(void);
 int xr_cpus_lately(void);
 
-/* Takes a quota into account: a file "quota period" in microseconds (cgroup v2; `period`
- * is NULL), or a file for each number (v1). Anything but two positive numbers is no
- * limit. Returns 0 if no more quotas can be watched. Not while a call runs. */
+/* Takes a quota into account: a file "quota period" in microseconds (cgroup v2;
+ * `period` is NULL), or a file for each number (v1). Anything but two positive numbers
+ * is no limit. Returns 0 if no more quotas can be watched. Not while a call runs. */
 int xr_watch_quota(const char *quota, const char *period);
 
-/* Runs work(argument); whatever binds the calling thread to CPUs meanwhile, it gets back
- * those that it had. */
+/* Runs work(argument); whatever binds the calling thread to CPUs meanwhile, it gets
+ * back those that it had. */
 void xr_keep_affinity(void (*work)(void *argument), void *argument);
 
 #endif

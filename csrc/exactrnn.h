@@ -277,9 +277,9 @@ void xr_elementary(const struct xr_engine *engine, enum xr_function function,
 
 /* Threads: how many are in force for the calling thread. They were chosen for it (by
  * xr_wish_threads, OpenMP's own functions, OMP_NUM_THREADS), or they are the CPUs that
- * there were when the library was loaded, without those taken away since: by affinity or
- * by quotas of control groups. The first may have noticed that some milliseconds ago, in
- * order to cost nothing; the second asks the system. */
+ * there were when the library was loaded, without those taken away since: by affinity
+ * or by quotas of control groups. The first may have noticed that some milliseconds
+ * ago, in order to cost nothing; the second asks the system. */
 enum { XR_MAX_THREADS = 1024 };
 int xr_max_threads(void);
 int xr_max_threads_now(void);
@@ -292,7 +292,8 @@ struct xr_thread_wish {
 struct xr_thread_wish xr_thread_wish(void);
 void xr_wish_threads(struct xr_thread_wish wish);
 
-/* Lets a number of threads that nobody has chosen follow a quota of CPU time: cpus.h. */
+/* Lets a number of threads that nobody has chosen follow a quota of CPU time: cpus.h.
+ * */
 int xr_watch_quota(const char *quota, const char *period);
 
 /* Puts the calling thread into the floating-point environment of the contract, for

@@ -4,9 +4,9 @@
  *
  * - Its pool of threads does not survive fork(), and the child's next parallel region
  *   would wait for threads that do not exist, whoever had made the parent's (torch has
- *   the same libgomp). A pool belongs to the thread that begins regions, so in a child
- *   the thread that came through the fork begins none: it is rank 0 of the team, and the
- *   others are a region of its deputy (threads.h), which has no past.
+ *   the same libgomp). A pool belongs to the thread that begins regions. So in a child
+ *   the thread that came through the fork begins none: it is rank 0 of the team, and
+ *   the others are a region of its deputy (threads.h), which has no past.
  *
  *       parent, or a new thread of a child      the thread that came through a fork
  *       caller: region [0 | 1 | 2 | 3]          caller: 0    deputy: region [1 | 2 | 3]
@@ -182,8 +182,8 @@ static void run_unbound_region(void *of_team)
     }
 }
 
-/* Runs the whole team, the caller as rank 0; returns 0, having done nothing, if there is
- * no deputy. */
+/* Runs the whole team, the caller as rank 0; returns 0, having done nothing, if there
+ * is no deputy. */
 static int run_beside_deputy(struct team *team)
 {
     team->first = 1;

@@ -15,8 +15,9 @@
 typedef void xr_body(void *context, int rank, int size);
 
 /* Runs body(context, rank, size) on a team of at most `threads`, of which the caller is
- * rank 0; `size` is the team that came out, smaller where no more threads can be started.
- * With one thread and inside another parallel region the caller runs it alone. */
+ * rank 0; `size` is the team that came out, smaller where no more threads can be
+ * started. With one thread and inside another parallel region the caller runs it alone.
+ * */
 void xr_parallel(int threads, xr_body *body, void *context);
 
 /* A barrier among `size` threads of a team, zero-initialised. Spins, and gives way to

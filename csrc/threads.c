@@ -143,8 +143,8 @@ static void wait_until_gone(long id)
     }
 }
 
-/* The stack of libgomp's threads: that of the process's default, or what the environment
- * says, in KiB unless a unit follows. */
+/* The stack of libgomp's threads: that of the process's default, or what the
+ * environment says, in KiB unless a unit follows. */
 static size_t stack_bytes(void)
 {
     const char *text = getenv("OMP_STACKSIZE");

@@ -4,11 +4,11 @@
 #ifndef XR_THREADS_H
 #define XR_THREADS_H
 
-/* How many of `wanted` more threads libgomp may be asked for. It ends the process when it
- * cannot start one, so they are tried before, and some more: between the trial and the
- * threads themselves others may start theirs, in this process and elsewhere. Takes about
- * 20 µs a thread. Who else asks in this process waits until these are there: the caller
- * says so by xr_started. */
+/* How many of `wanted` more threads libgomp may be asked for. It ends the process when
+ * it cannot start one, so they are tried before, and some more: between the trial and
+ * the threads themselves others may start theirs, in this process and elsewhere. Takes
+ * about 20 µs a thread. Who else asks in this process waits until these are there: the
+ * caller says so by xr_started. */
 int xr_startable(int wanted);
 void xr_started(void);
 

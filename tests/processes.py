@@ -1,26 +1,38 @@
 """Python programs in processes of their own, and what several of them begin with."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 
 
-def start_python(code, *arguments, **environment):
+def start_python(code, *arguments, timeout=300, **environment):
     """Run code in a fresh interpreter; return the finished process.
 
-    Python from 3.12 on warns of any fork beside other threads, which is what some of
-    these programs are for.
+    What it has forked ends with it, and is not waited for. Python from 3.12 on warns of
+    any fork beside other threads, which is what some of these programs are for.
     """
-    return subprocess.run(
-        [sys.executable, "-W", "ignore:.*fork:DeprecationWarning", "-c"]
-        + [textwrap.dedent(code), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env=os.environ | environment,
-    )
+    command = [sys.executable, "-W", "ignore:.*fork:DeprecationWarning", "-c"]
+    command += [textwrap.dedent(code), *map(str, arguments)]
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen(
+            command,
+            stdout=out,
+            stderr=err,
+            env=os.environ | environment,
+            start_new_session=True,
+        )
+        try:
+            status = process.wait(timeout)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(command, status, out.read(), err.read())
 
 
 def run_python(code, *arguments, **environment):

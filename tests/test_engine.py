@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 
 import exactrnn as xr
@@ -46,6 +47,7 @@ def test_the_environment_names_an_isa():
     assert done.returncode == 1
     assert "ValueError: EXACTRNN_ISA: expected one of " in done.stderr
     assert "got 'mmx'" in done.stderr
+    assert "unset EXACTRNN_ISA" in done.stderr
 
 
 def test_use_isa_is_a_function_and_a_context():
@@ -58,6 +60,37 @@ def test_use_isa_is_a_function_and_a_context():
             assert xr.isa() == isa
         assert xr.isa() == before
     xr.use_isa("scalar")
+    assert xr.isa() == "scalar"
+    xr.use_isa(before)
+
+
+def test_use_isa_may_be_used_again():
+    before = xr.isa()
+    setting = xr.use_isa("scalar")
+    for _ in range(3):
+        with setting:
+            assert xr.isa() == "scalar"
+            with xr.use_isa(before):
+                assert xr.isa() == before
+                with setting, setting:
+                    assert xr.isa() == "scalar"
+                assert xr.isa() == before
+            assert xr.isa() == "scalar"
+        assert xr.isa() == before
+        with pytest.raises(KeyError), setting:
+            raise KeyError
+
+
+def test_use_isa_puts_back_what_was_in_force_when_its_block_began():
+    before = xr.isa()
+    setting = xr.use_isa("scalar")
+    xr.use_isa(before)
+    with setting:
+        assert xr.isa() == "scalar"
+    assert xr.isa() == before
+    xr.use_isa("scalar")
+    with xr.use_isa(before):
+        assert xr.isa() == before
     assert xr.isa() == "scalar"
     xr.use_isa(before)
 
@@ -122,6 +155,47 @@ def test_threads_acts_in_its_own_python_thread_alone():
     assert found == [before]
 
 
+def test_one_threads_object_serves_several_python_threads():
+    setting = xr.threads(3)
+    step = threading.Barrier(2, timeout=30)
+    found = {}
+
+    def use(name, own):
+        with xr.threads(own):
+            step.wait()
+            with setting:
+                step.wait()
+                found[name] = xr.get_num_threads()
+            step.wait()
+            assert xr.get_num_threads() == own
+            found[name, "after"] = xr.get_num_threads()
+
+    users = [threading.Thread(target=use, args=(k, k)) for k in (5, 6)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
+    assert found == {5: 3, 6: 3, (5, "after"): 5, (6, "after"): 6}
+
+
+def test_set_num_threads_of_another_thread_waits_for_the_end_of_a_block():
+    before = xr.get_num_threads()
+    with xr.threads(3), xr.threads(4):
+        other = threading.Thread(target=xr.set_num_threads, args=(5,))
+        other.start()
+        other.join()
+        assert xr.get_num_threads() == 4
+        with xr.threads(2):
+            assert xr.get_num_threads() == 2
+        assert xr.get_num_threads() == 4
+    assert xr.get_num_threads() == 5
+    with xr.threads(3):
+        xr.set_num_threads(6)
+        assert xr.get_num_threads() == 6
+    assert xr.get_num_threads() == 6
+    xr.set_num_threads(before)
+
+
 def test_omp_num_threads_is_respected():
     code = "import exactrnn as xr; print(xr.get_num_threads())"
     assert run_python(code, OMP_NUM_THREADS="3").stdout == "3\n"
@@ -129,12 +203,42 @@ def test_omp_num_threads_is_respected():
 
 @pytest.mark.parametrize(
     ("n", "error"),
-    [(0, ValueError), (-2, ValueError), (1.0, TypeError), (True, TypeError)],
+    [
+        (0, ValueError),
+        (-2, ValueError),
+        (1025, ValueError),
+        (2**31, ValueError),
+        (2**40, ValueError),
+        (-(2**80), ValueError),
+        pytest.param(10**5000, ValueError, id="of 5000 digits"),
+        (np.uint64(2**64 - 1), ValueError),
+        (1.0, TypeError),
+        (True, TypeError),
+        (np.bool_(True), TypeError),
+        (np.ones(2, int), TypeError),
+        ("2", TypeError),
+        (None, TypeError),
+    ],
 )
-def test_a_wrong_number_of_threads_is_refused(n, error):
+def test_a_wrong_number_of_threads_is_refused_and_not_kept(n, error):
+    before = xr.get_num_threads()
+    layer, x = xr.RNN(2, 3, seed=0), np.ones((2, 1, 2), np.float32)
     for choose in (xr.set_num_threads, xr.threads):
-        with pytest.raises(error, match="n: expected an integer"):
+        with pytest.raises(error, match="n: expected an integer") as caught:
             choose(n)
+        assert len(str(caught.value)) < 200
+        assert xr.get_num_threads() == before
+        layer(x)
+
+
+@pytest.mark.parametrize("n", [np.int64(3), np.uint8(3), np.array(3), 1024])
+def test_any_integer_is_a_number_of_threads(n):
+    before = xr.get_num_threads()
+    with xr.threads(n):
+        assert xr.get_num_threads() == int(n)
+    xr.set_num_threads(n)
+    assert xr.get_num_threads() == int(n)
+    xr.set_num_threads(before)
 
 
 def test_show_config_names_what_a_report_needs(capsys):

@@ -169,6 +169,22 @@ def test_openmp_has_one_door():
     assert users == ["csrc/parallel.c"]
 
 
+LOCK_MAKER = re.compile(
+    r"\bR?Lock\(|\b(?:Condition|Semaphore|BoundedSemaphore|Barrier|Event)\(|"
+    r"from functools import .*\bcached_property|functools\.cached_property"
+)
+
+
+def test_locks_are_made_in_one_place():
+    """All others would stay locked in a forked child: _locks.py says why."""
+    makers = [
+        relative(path)
+        for path in files_under("src", suffixes={".py", *CYTHON_SUFFIXES})
+        if LOCK_MAKER.search(text_of(path))
+    ]
+    assert makers == ["src/exactrnn/_locks.py"]
+
+
 ARRAY_METHODS = {"cumprod", "cumsum", "dot", "mean", "prod", "std", "sum", "var"}
 LIBRARY_MATH = {"exp", "exp2", "expm1", "fma", "fsum", "log", "log1p", "log2", "pow"}
 LIBRARY_MATH |= {"sumprod", "tanh"}

@@ -5,10 +5,12 @@ another thread held would stay locked in the child for ever, around something ha
 So a fork waits until it holds every lock of the package, which means that all that they
 guard is whole, and both processes let go of them afterwards.
 
-Threads may hold one of these locks while they wait for another, in any order. A fork
-therefore never waits while it holds some: it lets go of them, waits for the one that it
-could not have, and tries the others again. Work under a lock is short: packing, copying
-or updating the weights of one layer, drawing masks; no call computes under one.
+A fork takes the locks in the order in which they were made, in which the library takes
+several too: it then goes behind the threads that hold some and meets each once. Where
+some thread has another order, both would wait for each other for ever; so a fork is not
+patient while it holds locks, but lets go of them, waits for the one that it could not
+have, and begins with that. Work under a lock is short: packing, copying or updating the
+weights of one layer, drawing masks; no call computes under one.
 """
 
 from __future__ import annotations
@@ -23,9 +25,15 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+PATIENCE = 0.05
+"""Seconds that a fork waits for a lock while it holds others."""
+
 # Held where a lock is made, so that a fork misses none.
 _registry = threading.RLock()
-_locks: weakref.WeakSet[threading.RLock] = weakref.WeakSet()
+_numbers = itertools.count()
+_locks: weakref.WeakValueDictionary[int, threading.RLock] = (
+    weakref.WeakValueDictionary()
+)
 _held: list[threading.RLock] = []
 
 
@@ -33,7 +41,7 @@ def make_lock() -> threading.RLock:
     """Return a re-entrant lock that no forked child finds locked."""
     lock = threading.RLock()
     with _registry:
-        _locks.add(lock)
+        _locks[next(_numbers)] = lock
     return lock
 
 
@@ -58,17 +66,17 @@ def _take_all() -> None:
             _release(taken)
             awaited.acquire()
             taken.append(awaited)
-            awaited = _take_free(taken)
+            awaited = _take_rest(taken)
     except BaseException:
         _release(taken)
         raise
     _held[:] = taken
 
 
-def _take_free(taken: list[threading.RLock]) -> threading.RLock | None:
-    """Add all locks to `taken`; stop at one that another thread holds and return it."""
-    for lock in itertools.chain((_registry,), _locks):
-        if not lock.acquire(blocking=False):
+def _take_rest(taken: list[threading.RLock]) -> threading.RLock | None:
+    """Add all locks to `taken`; stop at one that another thread keeps and return it."""
+    for lock in itertools.chain((_registry,), _locks.values()):
+        if not lock.acquire(timeout=PATIENCE):
             return lock
         taken.append(lock)
     return None
