@@ -34,7 +34,7 @@ def make_any(name, input_size, hidden_size, *, seed=0, **options):
 def draw_steps(rng, T, B):
     """Return mask, resets and lengths: some rows without holes, without steps."""
     mask = rng.random((T, B)) < rng.choice([0.2, 0.8, 1.0], B)
-    resets = rng.random((T, B)) < rng.choice([0.0, 0.1, 0.5], B)
+    resets = rng.random((T, B)) < rng.choice([0.0, 0.1, 0.5, 1.0], B)
     return {"mask": mask, "resets": resets, "lengths": rng.integers(0, T + 1, B)}
 
 

@@ -316,6 +316,37 @@ def test_the_cache_shows_what_it_was_given_and_goes_back_again():
         layer.backward(cache, np.zeros_like(y))
 
 
+@pytest.mark.parametrize("name", ["lstm", "grid"])
+def test_a_call_has_one_set_of_weights_for_all_its_episodes(name, monkeypatch):
+    """Another thread may change them between two groups of episodes."""
+    layer = make_any(name, I, H, **WAYS["both ways"])
+    problem = episode_problem(layer, T, B, seed=20)
+    steps = {key: problem[key] for key in ("mask", "resets", "lengths")}
+    store, asked = layer._stack.store, []
+    packs = type(store).packs
+
+    def count(self, isa, **options):
+        asked.append(isa)
+        return packs(self, isa, **options)
+
+    monkeypatch.setattr(type(store), "packs", count)
+    layer(problem["x"], **steps)
+    assert len(asked) == 1
+    layer.forward(problem["x"], **steps)
+    assert len(asked) == 2
+
+
+def test_gates_with_holes_can_be_drawn():
+    pytest.importorskip("matplotlib", reason="matplotlib, which draws")
+    layer = xr.LSTM(I, H, 2, bidirectional=True, seed=1)
+    problem = episode_problem(layer, T, B, seed=21)
+    steps = {key: problem[key] for key in ("mask", "resets", "lengths")}
+    _, _, cache = layer.forward(problem["x"], gates=True, **steps)
+    row = int(np.argmax(problem["lengths"]))
+    labels = {axes.get_label() for axes in xr.plot.gates(cache, row=row).axes}
+    assert {"f_l0", "c_l1_reverse", "input_l0"} <= labels
+
+
 def test_truncated_gradients_go_with_episodes():
     layer = xr.LSTM1997(I, 4, block_size=2, seed=1)
     problem = episode_problem(layer, T, B, seed=17)

@@ -53,6 +53,10 @@ def test_a_layer_in_reverse_is_half_a_bidirectional_one(name, isa, dtype, steps)
     layer = make(I, H, reverse=True, dtype=dtype)
     ends = reverse_half(both, layer)
     problem = problem_for(layer, steps)
+    in_episodes = steps == STEPS[2]
+    if in_episodes and layer._stack.config.counts_steps:
+        # The one clock of two directions goes with the forward one: a new one here.
+        problem["state"] = (problem["state"][0], np.full(B, layer.phase))
     width = layer.output_size
     wide = dict(problem)
     wide["dy"] = np.concatenate([np.zeros_like(problem["dy"]), problem["dy"]], axis=2)
@@ -67,7 +71,8 @@ def test_a_layer_in_reverse_is_half_a_bidirectional_one(name, isa, dtype, steps)
     for key, array in found.items():
         if key.startswith(("state", "dstate")):
             half = expected[key] if array.ndim == 1 else expected[key][1:]
-            assert_same_bits(key, array, half)
+            if array.ndim > 1 or not in_episodes:
+                assert_same_bits(key, array, half)
     for key, end in ends.items():
         assert_same_bits(key, found[f"d{key}"], expected[f"d{end}"])
     # dx there is the sum of both directions: here zeros of one, whose signs are lost.

@@ -162,8 +162,6 @@ def arrange(
     There are none where lengths say all: no reset within a row, and no step after a
     masked one. A mask that leaves nothing out gives the lengths as they are.
     """
-    if mask is None and resets is None:
-        return lengths, None
     steps, rows = shape
     times = np.arange(steps)[:, None]
     within = np.broadcast_to(times < (steps if lengths is None else lengths), shape)

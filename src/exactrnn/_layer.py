@@ -311,12 +311,14 @@ class RecurrentLayer(Module[S], Generic[S, D]):
         ends = None
         if lengths is not None:
             ends = _checks.check_lengths(lengths, steps, rows, batched)
-        ends, episodes = _episodes.arrange(
-            (steps, rows),
-            ends,
-            self._take_steps("mask", mask, steps, rows, batched),
-            self._take_steps("resets", resets, steps, rows, batched),
-        )
+        episodes = None
+        if mask is not None or resets is not None:
+            ends, episodes = _episodes.arrange(
+                (steps, rows),
+                ends,
+                self._take_steps("mask", mask, steps, rows, batched),
+                self._take_steps("resets", resets, steps, rows, batched),
+            )
         config = self._stack.config
         parts, clock = _states.take_state(config, state, rows, batched)
         return Call(engine_x, parts, ends, batched, clock, episodes)

@@ -88,7 +88,7 @@ class Cache:
     states : dict of str to ndarray
         The states after each step.
     lengths : ndarray or None
-        The lengths that `forward` was given.
+        The lengths that `forward` was given, as such or as a mask of first steps.
     masks : tuple of ndarray
         The dropout masks [T, B, D*O] between the layers, 0 or 1/(1-p); empty without
         dropout.
@@ -124,7 +124,7 @@ class Cache:
         """The gate activations as read-only arrays, by name with the weights' suffix.
 
         Each is [T, B, H], [B, T, H] with `batch_first`, [T, H] unbatched. Values past
-        a row's length have no meaning.
+        a row's length, or of masked steps, have no meaning.
 
         Raises
         ------
@@ -143,13 +143,17 @@ class Cache:
 
         Shaped as the gates, but `h` is as wide as the output. In the reverse direction
         the one at step t is that after reading x_t, so the last one is at t = 0. Values
-        past a row's length have no meaning. A clock is not among them.
+        past a row's length, or of masked steps, have no meaning. A clock is not among
+        them.
         """
         return self._shown(_episodes.shown(self._owner._stack.states, self._run))
 
     @property
     def lengths(self) -> Lengths | None:
-        """The lengths [B] that `forward` was given, read-only, or None."""
+        """The lengths [B] that `forward` was given, read-only, or None.
+
+        A mask of the first steps of each row is given as lengths.
+        """
         lengths = self._run.lengths
         return None if lengths is None else _read_only(lengths.copy())
 

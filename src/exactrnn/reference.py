@@ -6,6 +6,8 @@ layouts.  One layer in one direction, the time loop, is in ``_sequence.py`` and
 ``_sequence_backward.py``, over the blocks of ``_direction.py``; the elementwise
 mathematics of a step in ``cells/<name>.py``; sums of products and elementary functions
 in ``_arith.py``.  Grids are in ``_grid_reference.py`` and ``_grid_layer_reference.py``.
+Masks and resets cut a call into groups of episodes (``_episodes.py``), and each group
+is run as a call of its own.
 
 Letters: T time, B batch, I input, H hidden, O output, which is H but for cells that
 project, G gates, D directions; x [T,B,I], h [T,B,O], W [G*H,I], R [G*H,O]; d in front:

@@ -27,7 +27,7 @@ class LSTMLayer(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):
             From this layer's `forward`; the weights must be those of then.
         dy : array_like or None
             Gradient of `y`, in its shape; None for none, if `dstate` is given. Values
-            past a row's length are not read.
+            past a row's length and of masked steps are not read.
         dstate : tuple of array_like, optional
             Gradient of the final state, in its shape.
         truncated : bool
@@ -40,7 +40,7 @@ class LSTMLayer(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):
         -------
         Gradients
             `x`, `state` (of the initial state) and `weights` by name. Gradients of
-            padding are zeros.
+            padding and of masked steps are zeros; none passes a reset.
 
         Raises
         ------

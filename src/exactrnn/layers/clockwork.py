@@ -85,6 +85,10 @@ class ClockworkRNN(RecurrentLayer[tuple[Array, Lengths], Array]):
     reverse direction counts from the end of the row, where it starts. A clock has no
     gradient: `dstate`, and `state` of the gradients, are those of `h` alone.
 
+    After a reset a clock shows `phase`. As there is one for both directions, it goes
+    with the first: it enters a row's first episode and is that of the last (if the
+    layer reads in reverse alone, the other way round).
+
     Source: J. Koutník, K. Greff, F. Gomez, J. Schmidhuber, "A Clockwork RNN", ICML
     2014, PMLR 32, arXiv 1402.3511.
 
