@@ -68,7 +68,8 @@ class RecurrentLayer(Module[S], Generic[S, D]):
         lengths : array_like of int, optional
             Steps of each row, [B], 0 to T each, in any order. Padding is never read.
         out : ndarray, optional
-            Where to put `y`: its shape, the layer's dtype, apart from the inputs.
+            Where to put `y`: its shape, the layer's dtype, apart from the inputs. If a
+            signal handler ends the call (Ctrl-C), what it holds is undefined.
 
         Returns
         -------
