@@ -28,7 +28,7 @@ from exactrnn import _core
 
 T, B, I, H = 4, 3, 5, 37
 LENGTHS = np.array([2, 4, 0])
-STREAM_ROWS = 160  # a step must be worth giving up the GIL: less is never ended
+STREAM_ROWS = 640  # a step must be worth giving up the GIL: less is never ended
 EVERY_CHANCE = 6  # of the first ones; then further and further apart
 THREADS = (1, 2, 3)
 # How work is split, among how many threads, and whether there are two directions: with
@@ -88,7 +88,8 @@ def end_each(make, call, remembered=contents):
     subject = make()
     before, expected = remembered(subject), to_bytes(call(subject))
     after = remembered(subject)
-    count = chances_of(lambda: call(make()))
+    subject = make()
+    count = chances_of(lambda: call(subject))
     assert count > 0, "the call never asks"
     ended = 0
     for n in positions(count):
