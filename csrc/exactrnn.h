@@ -217,7 +217,7 @@ struct xr_problem {
     void *dlower;       /* gradient of `lower`, written */
     int truncated;      /* no gradient goes back through a recurrent matrix */
 
-    void *scratch; /* xr_scratch_bytes */
+    void *scratch;        /* xr_scratch_bytes */
     struct xr_stop *stop; /* NULL: the call cannot be ended */
 };
 

@@ -231,8 +231,7 @@ void xr_wait_a_turn(int *turns, struct xr_watch *watch)
 static int take_answer(const struct xr_barrier *barrier, struct xr_watch *watch)
 {
     if (barrier->leave) {
-        watch->leaving = 1;
-        watch->left = -1;
+        xr_leave(watch);
     }
     return barrier->leave;
 }

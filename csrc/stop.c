@@ -20,11 +20,11 @@
 enum {
     MOST_STRIDE = 1 << 25, /* multiplications; 0.4 ms on AVX-512 */
     LEAST_STRIDE = 1 << 10,
-    RESTS_PER_ANSWER = 16 /* the least time between answers, in the time of one */
+    RESTS_PER_ANSWER = 16, /* the least time between answers, in the time of one, */
+    MOST_PACES = 3         /* but no more of the usual time */
 };
 
 static const int64_t SHORT_LOOK = 500 * MICROSECOND, LONG_LOOK = 2 * MILLISECOND;
-static const int64_t LONGEST_REST = 60 * MILLISECOND;
 
 struct xr_stop_pace xr_stop_pace = {.work = 1 << 20, .nanoseconds = 20000000};
 
@@ -56,6 +56,12 @@ int xr_stop_seen(const struct xr_watch *watch)
            __atomic_load_n(&watch->stop->stopped, __ATOMIC_RELAXED);
 }
 
+void xr_leave(struct xr_watch *watch)
+{
+    watch->leaving = 1;
+    watch->left = -1;
+}
+
 static int64_t clamp(int64_t value, int64_t least, int64_t most)
 {
     return value < least ? least : value > most ? most : value;
@@ -71,10 +77,12 @@ static void ask_if_due(struct xr_watch *watch, int64_t now)
     }
     if (stop->wanted(stop->context)) {
         __atomic_store_n(&stop->stopped, 1, __ATOMIC_RELAXED);
+        xr_leave(watch); /* and ask no more: an exception may be set */
     }
     watch->asked = now_in_nanoseconds();
-    const int64_t rest = clamp(RESTS_PER_ANSWER * (watch->asked - now), 0, LONGEST_REST);
-    watch->rest = rest > xr_stop_pace.nanoseconds ? rest : xr_stop_pace.nanoseconds;
+    const int64_t pace = xr_stop_pace.nanoseconds;
+    watch->rest =
+        clamp(RESTS_PER_ANSWER * (watch->asked - now), pace, MOST_PACES * pace);
 }
 
 static void set_stride(struct xr_watch *watch, int64_t now)
@@ -96,8 +104,10 @@ int xr_look(struct xr_watch *watch)
         set_stride(watch, now);
         ask_if_due(watch, now);
     }
-    watch->leaving = watch->leaving || xr_stop_seen(watch);
-    watch->left = watch->leaving ? -1 : watch->stride;
+    watch->left = watch->stride;
+    if (watch->leaving || xr_stop_seen(watch)) {
+        xr_leave(watch);
+    }
     return watch->leaving;
 }
 

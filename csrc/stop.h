@@ -36,8 +36,9 @@ int xr_look(struct xr_watch *watch);
 /* For who waits: asks the caller if it is time to. */
 void xr_look_idle(struct xr_watch *watch);
 
-/* The flag itself; what a barrier hands on. */
+/* The flag itself, which a barrier hands on; to do no more work. */
 int xr_stop_seen(const struct xr_watch *watch);
+void xr_leave(struct xr_watch *watch);
 
 /* Whether to leave instead of doing `work` multiplications, or what takes as long. */
 static inline int xr_leaves(struct xr_watch *watch, ptrdiff_t work)

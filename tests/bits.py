@@ -8,6 +8,7 @@ import contextlib
 
 import numpy as np
 
+import exactrnn as xr
 from exactrnn import _core, reference
 
 
@@ -41,6 +42,26 @@ def assert_same_results(actual, expected):
     assert actual.keys() == expected.keys()
     for name in expected:
         assert_same_bits(name, actual[name], expected[name])
+
+
+def to_bytes(result):
+    """Return all arrays in nested tuples as bytes."""
+    if isinstance(result, np.ndarray):
+        return result.tobytes()
+    if isinstance(result, tuple):
+        return tuple(to_bytes(part) for part in result)
+    return result
+
+
+def contents(subject):
+    """Return all that a layer, a stream or an optimiser remembers."""
+    if isinstance(subject, xr.Stream):
+        return to_bytes(as_tuple(subject.state))
+    if isinstance(subject, xr.train.Optimizer):
+        slots = to_bytes(tuple(subject._slots.values()))
+        return contents(subject._source), slots, subject.num_steps
+    weights = {name: w.tobytes() for name, w in subject.state_dict().items()}
+    return weights, subject._stack.masks.generator_state()
 
 
 def random_array(rng, shape, dtype, scale=1.0):

@@ -13,7 +13,7 @@ import json
 import sys
 
 import numpy as np
-from bits import as_tuple, random_array, random_problem
+from bits import as_tuple, contents, random_array, random_problem, to_bytes
 from variants import make_layer
 
 import exactrnn as xr
@@ -45,26 +45,6 @@ def bytes_in_use():
     process.mallinfo2.restype = InUse
     info = process.mallinfo2()
     return info.mapped + info.allocated
-
-
-def to_bytes(result):
-    """Return all arrays in nested tuples as bytes."""
-    if isinstance(result, np.ndarray):
-        return result.tobytes()
-    if isinstance(result, tuple):
-        return tuple(to_bytes(part) for part in result)
-    return result
-
-
-def contents(subject):
-    """Return all that a layer, a stream or an optimiser remembers."""
-    if isinstance(subject, xr.Stream):
-        return to_bytes(as_tuple(subject.state))
-    if isinstance(subject, xr.train.Optimizer):
-        slots = to_bytes(tuple(subject._slots.values()))
-        return contents(subject._source), slots, subject.num_steps
-    weights = {name: w.tobytes() for name, w in subject.state_dict().items()}
-    return weights, subject._stack.masks.generator_state()
 
 
 def fail_each(make, run):

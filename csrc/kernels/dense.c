@@ -213,8 +213,7 @@ static void linear_input_gradient(const struct xr_linear *p, int rank, int size,
 }
 
 static void linear_weight_gradient(const struct xr_linear *p, ptrdiff_t begin,
-                                   ptrdiff_t end, elem *panel,
-                                   struct xr_watch *watch)
+                                   ptrdiff_t end, elem *panel, struct xr_watch *watch)
 {
     struct tile tile = {.a_row = 1, .a_k = p->O, .panel = panel, .add = 1};
     tile.out_row = p->K;

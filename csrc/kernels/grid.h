@@ -63,7 +63,7 @@ struct xr_grid_problem {
                       * other, of a set dimension after dimension */
     void *const *db; /* likewise as b, or NULL */
 
-    void *scratch; /* scratch_bytes */
+    void *scratch;        /* scratch_bytes */
     struct xr_stop *stop; /* NULL: the call cannot be ended */
 };
 

@@ -353,8 +353,8 @@ static void keep_states(const struct lane *lane, const struct forward_frame *fra
  * modules. Rows in step are the same for each module, so they are placed once. Returns
  * whether to leave. */
 static int forward_modules(const struct lane *lane, const struct stage *stages,
-                            ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
-                            struct forward_frame *frame)
+                           ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
+                           struct forward_frame *frame)
 {
     const struct run *run = lane->run;
     const struct units *units = pack_units_of(lane->pack);
@@ -377,8 +377,8 @@ static int forward_modules(const struct lane *lane, const struct stage *stages,
 
 /* Returns whether to leave. */
 static int forward_step(const struct lane *lane, const struct stage *stages,
-                         ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
-                         struct forward_frame *frame)
+                        ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
+                        struct forward_frame *frame)
 {
     const struct run *run = lane->run;
     if (run->ticks) {

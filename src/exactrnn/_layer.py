@@ -86,7 +86,8 @@ class RecurrentLayer(Module[S], Generic[S, D]):
             reverse it starts anew after that step. Values past a row's length are not
             read.
         out : ndarray, optional
-            Where to put `y`: its shape, the layer's dtype, apart from the inputs.
+            Where to put `y`: its shape, the layer's dtype, apart from the inputs. If a
+            signal handler ends the call (Ctrl-C), what it holds is undefined.
 
         Returns
         -------

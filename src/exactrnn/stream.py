@@ -126,7 +126,8 @@ class Stream(Generic[S]):
         out : ndarray, optional
             Where to put the output: [B, H], or [H] for an input [I], apart from `x`;
             O wide from cells whose output is.
-            With it nothing is allocated.
+            With it nothing is allocated. If a signal handler ends the step (Ctrl-C),
+            what it holds is undefined; the state is unchanged.
 
         Returns
         -------

@@ -65,4 +65,23 @@ static inline void use_every_thread(void)
     xr_thread_work = (struct xr_thread_work){.call = 0, .step = 0};
 }
 
+/* Ends calls at their chances 1, 2, 4, 8, ..., each of which must return. `asked` counts
+ * down to the answer 1. */
+static inline int answer_at_last(void *asked) { return --*(ptrdiff_t *)asked == 0; }
+
+/* Runs call(problem, stop), ended at one chance after another, until one is not. */
+static inline void end_at_chances(void (*call)(void *problem, struct xr_stop *stop),
+                                  void *problem)
+{
+    const struct xr_stop_pace before = xr_stop_pace;
+    xr_stop_pace = (struct xr_stop_pace){.work = 0, .nanoseconds = 0};
+    struct xr_stop stop = {.stopped = 1};
+    for (ptrdiff_t last = 1; stop.stopped; last *= 2) {
+        ptrdiff_t asked = last;
+        stop = (struct xr_stop){.wanted = answer_at_last, .context = &asked};
+        call(problem, &stop);
+    }
+    xr_stop_pace = before;
+}
+
 #endif

@@ -10,7 +10,8 @@
  * out   for each dimension h_out and m_out, then for each dh_out and dm_out; dw and db
  *       as the weights were read
  *
- * Without a cache, as in inference, the far borders must be the same.
+ * Without a cache, as in inference, the far borders must be the same. Every call comes
+ * after others of the same problem that were ended early.
  */
 #include "arrays.h"
 #include "kernels/grid.h"
@@ -161,16 +162,43 @@ static void check_inference(const struct call *call)
     }
 }
 
+static void call_forward(void *call, struct xr_stop *stop)
+{
+    struct xr_grid_problem ended = ((const struct call *)call)->problem;
+    ended.stop = stop;
+    ((const struct call *)call)->kernels->forward(&ended);
+}
+
+static void call_backward(void *call, struct xr_stop *stop)
+{
+    struct xr_grid_problem ended = ((const struct call *)call)->problem;
+    ended.stop = stop;
+    ((const struct call *)call)->kernels->backward(&ended);
+}
+
+/* What ended calls have added to the gradients of weights. */
+static void clear_gradients(const struct call *call)
+{
+    for (ptrdiff_t at = 0; at < call->problem.sets * call->block.N; at++) {
+        const int k = (int)(at % call->block.N);
+        memset(call->dw[at], 0, (size_t)weight_count(call, k) * call->element);
+        memset(call->db[at], 0, (size_t)rows_of(call, k) * call->element);
+    }
+}
+
 static void run_call(struct call *call)
 {
     const struct xr_grid *kernels = call->kernels;
     struct xr_grid_problem *problem = &call->problem;
     problem->cache = allocate(kernels->cache_layout(problem).bytes);
     problem->scratch = allocate(kernels->scratch_bytes(problem, 0));
+    end_at_chances(call_forward, call);
     kernels->forward(problem);
     free(problem->scratch);
     check_inference(call);
     problem->scratch = allocate(kernels->scratch_bytes(problem, 1));
+    end_at_chances(call_backward, call);
+    clear_gradients(call);
     kernels->backward(problem);
 }
 

@@ -18,6 +18,7 @@
  *       and dlower where lower was read
  *
  * Inference, which keeps nothing for backward, must give the y and states of training.
+ * Every call comes after others of the same problem that were ended early.
  */
 #include "arrays.h"
 
@@ -214,14 +215,48 @@ static void check_inference(const struct xr_problem *training, const struct size
     }
 }
 
+static void call_forward(void *problem, struct xr_stop *stop)
+{
+    struct xr_problem ended = *(const struct xr_problem *)problem;
+    ended.stop = stop;
+    xr_forward(&ended);
+}
+
+static void call_backward(void *problem, struct xr_stop *stop)
+{
+    struct xr_problem ended = *(const struct xr_problem *)problem;
+    ended.stop = stop;
+    xr_backward(&ended);
+}
+
+/* What ended calls have added to the gradients of weights. */
+static void clear_gradients(const struct xr_problem *problem, const struct sizes *n)
+{
+    ptrdiff_t count[ROLES];
+    count_weights(problem->layer, count);
+    for (int d = 0; d < n->D; d++) {
+        const struct xr_gradients *dw = &problem->dw[d];
+        void *const of[ROLES] = {dw->w_ih, dw->w_hh, dw->b_ih,    dw->b_hh,
+                                 dw->w_hr, dw->b_hr, dw->vectors, dw->w_gates};
+        for (int role = 0; role < ROLES; role++) {
+            if (count[role]) {
+                memset(of[role], 0, (size_t)count[role] * n->element);
+            }
+        }
+    }
+}
+
 static void run_problem(struct xr_problem *problem, const struct sizes *n)
 {
     problem->cache = allocate(xr_cache_layout(problem).bytes);
     problem->scratch = allocate(xr_scratch_bytes(problem, 0));
+    end_at_chances(call_forward, problem);
     xr_forward(problem);
     free(problem->scratch);
     check_inference(problem, n);
     problem->scratch = allocate(xr_scratch_bytes(problem, 1));
+    end_at_chances(call_backward, problem);
+    clear_gradients(problem, n);
     xr_backward(problem);
 }
 

@@ -5,8 +5,7 @@
 int __wrap_xr_barrier_wait(struct xr_barrier *barrier, int size,
                            struct xr_watch *watch);
 
-int __wrap_xr_barrier_wait(struct xr_barrier *barrier, int size,
-                           struct xr_watch *watch)
+int __wrap_xr_barrier_wait(struct xr_barrier *barrier, int size, struct xr_watch *watch)
 {
     (void)barrier;
     (void)size;
