@@ -44,7 +44,7 @@ def twin_files():
     """Return the files that define the bits in NumPy (numerics.md, "The twin")."""
     names = ("reference", "_sequence", "_sequence_backward", "_direction", "_arith")
     names += ("_activations", "_leak", "_dense_reference", "_grid_reference")
-    names += ("_grid_layer_reference",)
+    names += ("_grid_layer_reference", "_fma")
     cells = sorted((PACKAGE / "cells").glob("*.py"))
     return [*(PACKAGE / f"{name}.py" for name in names), *cells]
 
