@@ -16,7 +16,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrnn import _checks, _episodes, _init, _leak, _random
+from exactrnn import _checks, _episodes, _init, _leak, _naming, _random
 from exactrnn._activations import Activation
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths
 from exactrnn._config import Config, Init
@@ -250,14 +250,14 @@ class Module(Generic[S]):
         """
         known = [name for name in inspect.signature(cls).parameters if name != "seed"]
         given = {**cls._defaults(), **arguments}
-        _checks.check_names("arguments", given, known)
+        _naming.check_names("arguments", given, known)
         arguments = {name: _checks.settle(value) for name, value in given.items()}
         config = cls._configure(arguments)
-        weights = _checks.take_named("weights", weights)
+        weights = _naming.take_named("weights", weights)
         if len(weights) != config.num_arrays:  # before they are listed
             expected = f"{config.num_arrays} arrays, for these arguments"
             raise ValueError(f"weights: expected {expected}, got {len(weights)}")
-        _checks.check_names("weights", weights, config.weight_shapes)
+        _naming.check_names("weights", weights, config.weight_shapes)
         shapes = config.weight_shapes
         taken = {name: config.take_weight(name, weights[name]) for name in shapes}
         generator = _random.make_generator(None)
@@ -413,9 +413,9 @@ class Module(Generic[S]):
             If a dtype is not the layer's; nothing is changed then.
         """
         store = self._stack.store
-        given = _checks.take_named("state_dict", state_dict, prefix)
+        given = _naming.take_named("state_dict", state_dict, prefix)
         if strict:
-            _checks.check_weight_names("state_dict", given, store.names)
+            _naming.check_weight_names("state_dict", given, store.names)
         missing = [name for name in store.names if name not in given]
         unexpected = [name for name in given if name not in store]
         self._assign({n: v for n, v in given.items() if n in store})

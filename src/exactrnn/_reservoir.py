@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from exactrnn import _checks, layers
+from exactrnn import _checks, _naming, layers
 from exactrnn._algebra import spectral_radius
 from exactrnn._checks import Array, FloatType
 from exactrnn._limits import check_weights
@@ -48,7 +48,7 @@ DEFAULTS: Mapping[str, object] = {
 
 def check_arguments(given: Mapping[str, object]) -> dict[str, Any]:
     """Return the arguments of a network, checked and made plain."""
-    _checks.check_names("arguments", given, ("input_size", "hidden_size", *DEFAULTS))
+    _naming.check_names("arguments", given, ("input_size", "hidden_size", *DEFAULTS))
     dtype = _checks.check_dtype(given["dtype"])
     I = _checks.check_size("input_size", given["input_size"])
     H = _checks.check_size("hidden_size", given["hidden_size"])
@@ -113,7 +113,7 @@ def take_weights(
     expected = [*shapes_of(arguments)]
     if any(str(key).endswith(READOUT) for key in given):
         expected += READOUT
-    _checks.check_weight_names(name, given, expected)
+    _naming.check_weight_names(name, given, expected)
     return {
         name: take_array(name, given[name], arguments["dtype"], **sizes)
         for name, sizes in shapes_of(arguments).items()

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from exactrnn import _checks, _reservoir
+from exactrnn import _checks, _naming, _reservoir
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths
 from exactrnn._echo_stream import EchoStream
 from exactrnn._mode import ieee_mode
@@ -189,7 +189,7 @@ class EchoState:
             If the parts are no network's.
         """
         checked = _reservoir.check_arguments(arguments)
-        given = _checks.take_named("weights", weights)
+        given = _naming.take_named("weights", weights)
         network = cls.__new__(cls)
         taken = _reservoir.take_weights("weights", given, checked)
         network._assemble(checked, taken, _reservoir.take_readout(given, checked))
@@ -542,7 +542,7 @@ class EchoState:
         TypeError
             If a dtype is not the network's; nothing is changed then.
         """
-        given = _checks.take_named("state_dict", state_dict, prefix)
+        given = _naming.take_named("state_dict", state_dict, prefix)
         weights = _reservoir.take_weights("state_dict", given, self._arguments)
         readout = _reservoir.take_readout(given, self._arguments)
         layer = _reservoir.make_layer(self._arguments, weights)

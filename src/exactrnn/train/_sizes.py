@@ -16,12 +16,12 @@ import numpy as np
 from exactrnn._checks import (
     check_choice,
     check_dtype,
-    check_names,
     check_size,
     describe,
 )
 from exactrnn._config import Config
 from exactrnn._limits import check_weights, quote
+from exactrnn._naming import check_names
 from exactrnn.layers import GRU, LSTM, RNN
 from exactrnn.train._checks import FloatArray, check_shape
 

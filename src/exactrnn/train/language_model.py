@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from exactrnn._checks import (
-    check_names,
     check_one_way,
     check_seed,
     check_size,
@@ -29,6 +28,7 @@ from exactrnn._checks import (
 )
 from exactrnn._limits import quote
 from exactrnn._mode import ieee_mode
+from exactrnn._naming import check_names, check_weight_names, take_named
 from exactrnn._weights import ParameterStore, edit_together
 from exactrnn.engine import NUMERICS_VERSION
 from exactrnn.io import Source, Target, bad_content, read_file, write_file
@@ -205,8 +205,12 @@ class LanguageModel:
             for name, array in getattr(self, part).state_dict().items()
         }
 
-    def load_state_dict(self, mapping: Mapping[str, FloatArray]) -> None:
+    def load_state_dict(
+        self, mapping: Mapping[str, FloatArray], *, prefix: str = ""
+    ) -> None:
         """Copy parameters from `mapping`, which has exactly the names of `state_dict`.
+
+        With a `prefix` it has them behind that, and other names beside them.
 
         Raises
         ------
@@ -215,9 +219,9 @@ class LanguageModel:
         TypeError
             If a dtype differs; nothing is changed.
         """
-        values = dict(mapping)
+        values = take_named("state_dict", mapping, prefix)
         shapes, dtype = self._sizes.shapes(len(self.alphabet)), self._sizes.dtype
-        check_names("state_dict", values, shapes)
+        check_weight_names("state_dict", values, tuple(shapes))
         taken = {
             name: take_parameter(name, values[name], shape, np.dtype(dtype))
             for name, shape in shapes.items()

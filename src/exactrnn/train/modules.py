@@ -22,7 +22,6 @@ from exactrnn._checks import (
     FloatType,
     allocate,
     check_dtype,
-    check_names,
     check_owner,
     check_seed,
     check_size,
@@ -32,6 +31,7 @@ from exactrnn._checks import (
 from exactrnn._limits import check_weights
 from exactrnn._mode import ieee_mode
 from exactrnn._module import IncompatibleKeys
+from exactrnn._naming import check_weight_names, take_named
 from exactrnn._random import Seed, kind_of, symmetric
 from exactrnn._weights import Packs, ParameterStore, marked
 from exactrnn.engine import isa, threads_for_calls
@@ -160,7 +160,11 @@ class _Module:
         return marked(self._store.copies())
 
     def load_state_dict(
-        self, mapping: Mapping[str, ArrayLike], strict: bool = True
+        self,
+        mapping: Mapping[str, ArrayLike],
+        strict: bool = True,
+        *,
+        prefix: str = "",
     ) -> IncompatibleKeys:
         """Copy parameters from `mapping`.
 
@@ -170,6 +174,9 @@ class _Module:
             Names and shapes as in `state_dict`, of the module's dtype.
         strict : bool
             Whether every name must be there and no other; False passes them over.
+        prefix : str
+            What stands before the names of this module in a larger mapping; names
+            without it are not its own.
 
         Returns
         -------
@@ -183,20 +190,17 @@ class _Module:
         TypeError
             If a dtype differs; nothing is changed.
         """
-        values, keys = self._take(mapping, strict)
+        given = take_named("state_dict", mapping, prefix)
+        values, keys = self._take(given, strict)
         self._store.assign(values)
         return keys
 
     def _take(
-        self, mapping: Mapping[str, ArrayLike], strict: bool = True
+        self, values: Mapping[str, object], strict: bool
     ) -> tuple[dict[str, FloatArray], IncompatibleKeys]:
-        """Return checked copies of what `mapping` has for this module."""
-        given = cast(object, mapping)
-        if not isinstance(given, Mapping):
-            raise TypeError(f"state_dict: expected a mapping, got {describe(given)}")
-        values = dict(given)
+        """Return checked copies of what there is for this module."""
         if strict:
-            check_names("state_dict", values, self._store.names)
+            check_weight_names("state_dict", values, self._store.names)
         taken = {
             name: self._check(name, values[name])
             for name in self._store.names

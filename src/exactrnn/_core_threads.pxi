@@ -1,0 +1,44 @@
+# How many threads calls may use. Included by _core.pyx.
+
+
+def thread_limit():
+    """The most threads that may be wished for."""
+    return XR_MAX_THREADS
+
+
+def max_threads():
+    """Threads in force for calls from this thread, as some milliseconds ago."""
+    return xr_max_threads()
+
+
+def max_threads_now():
+    """Threads in force for calls from this thread; asks the system."""
+    return xr_max_threads_now()
+
+
+def thread_wish():
+    """The calling thread's number of threads, and whether somebody has chosen it."""
+    cdef xr_thread_wish_of wish = xr_thread_wish()
+    return wish.threads, bool(wish.chosen)
+
+
+def wish_threads(int threads, bint chosen=True):
+    """Wish for that many threads in calls from this thread."""
+    xr_wish_threads(xr_thread_wish_of(threads, chosen))
+
+
+def watch_quota(str quota, str period=None):
+    """Let the number of threads follow the CPU quota that is read in these files."""
+    cdef bytes quota_path = os.fsencode(quota)
+    cdef bytes period_path = b"" if period is None else os.fsencode(period)
+    return bool(xr_watch_quota(
+        quota_path, NULL if period is None else <const char *> period_path
+    ))
+
+
+def thread_work(limits=None):
+    """Multiplications (of a call, of a step) worth another thread; sets `limits`."""
+    before = (xr_thread_work.call, xr_thread_work.step)
+    if limits is not None:
+        xr_thread_work.call, xr_thread_work.step = limits
+    return before
