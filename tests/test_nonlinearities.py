@@ -362,7 +362,7 @@ def test_a_wrong_activation_is_refused(activation, error, message):
 @pytest.mark.parametrize(
     ("kind", "options", "message"),
     [
-        (xr.RNN, {"nonlinearity": ("tanh", "relu")}, "nonlinearity: expected an activ"),
+        (xr.RNN, {"nonlinearity": ("tanh", "relu")}, "nonlinearity: expected an "),
         (
             xr.RNN,
             {"nonlinearity": ("tanh",) * 999, "bidirectional": True},
