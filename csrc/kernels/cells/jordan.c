@@ -26,7 +26,7 @@ XR_INLINE void forward_units_0(const struct forward_block *block, struct activat
     }
 }
 
-/* tanh as a constant, and any other. */
+/* tanh as a constant, and any other; so below. */
 static void jordan_point_forward_0(const struct forward_block *block)
 {
     if (is_plain(block->layer, 0, XR_TANH)) {
@@ -36,9 +36,8 @@ static void jordan_point_forward_0(const struct forward_block *block)
     }
 }
 
-static void jordan_point_forward_1(const struct forward_block *block)
+XR_INLINE void forward_units_1(const struct forward_block *block, struct activation out)
 {
-    const struct activation out = layer_activation(block->layer, 1);
     for (ptrdiff_t b = 0; b < block->rows; b++) {
         for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
             vec a = vec_load(block->sums[b] + Y * block->Hp + u);
@@ -47,11 +46,18 @@ static void jordan_point_forward_1(const struct forward_block *block)
     }
 }
 
-/* day = dy * out'(ay). y_prev has no elementwise path: dy starts again at 0. The engine
- * then makes ds = V^T day. */
-static void jordan_point_backward_1(const struct backward_block *block)
+static void jordan_point_forward_1(const struct forward_block *block)
 {
-    const struct activation out = layer_activation(block->layer, 1);
+    if (is_plain(block->layer, 1, XR_TANH)) {
+        forward_units_1(block, plain_activation(XR_TANH));
+    } else {
+        forward_units_1(block, layer_activation(block->layer, 1));
+    }
+}
+
+XR_INLINE void backward_units_1(const struct backward_block *block,
+                                struct activation out)
+{
     for (ptrdiff_t b = 0; b < block->rows; b++) {
         for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
             vec y = vec_load(block->next[0][b] + u);
@@ -63,10 +69,20 @@ static void jordan_point_backward_1(const struct backward_block *block)
     }
 }
 
-/* da = ds * act'(a) */
-static void jordan_point_backward_0(const struct backward_block *block)
+/* day = dy * out'(ay). y_prev has no elementwise path: dy starts again at 0. The engine
+ * then makes ds = V^T day. */
+static void jordan_point_backward_1(const struct backward_block *block)
 {
-    const struct activation act = layer_activation(block->layer, 0);
+    if (is_plain(block->layer, 1, XR_TANH)) {
+        backward_units_1(block, plain_activation(XR_TANH));
+    } else {
+        backward_units_1(block, layer_activation(block->layer, 1));
+    }
+}
+
+XR_INLINE void backward_units_0(const struct backward_block *block,
+                                struct activation act)
+{
     for (ptrdiff_t b = 0; b < block->rows; b++) {
         for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
             vec hidden = vec_load(block->sums[b] + A * block->Hp + u);
@@ -74,6 +90,16 @@ static void jordan_point_backward_0(const struct backward_block *block)
             vec da = vec_mul(ds, slope(&act, hidden));
             vec_store(block->da[b] + A * block->Hp + u, vec_flush(da));
         }
+    }
+}
+
+/* da = ds * act'(a) */
+static void jordan_point_backward_0(const struct backward_block *block)
+{
+    if (is_plain(block->layer, 0, XR_TANH)) {
+        backward_units_0(block, plain_activation(XR_TANH));
+    } else {
+        backward_units_0(block, layer_activation(block->layer, 0));
     }
 }
 
