@@ -141,6 +141,7 @@ def layer_calls(kind, bidirectional):
     yield trained, backward
     if not bidirectional:
         yield stream_call(make)
+        yield stream_call(lambda: make_layer(kind, I, H, seed=1))
 
 
 def stream_call(make):

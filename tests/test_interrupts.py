@@ -113,6 +113,13 @@ def grid_forward(n):
     return lambda: layer(x)
 
 
+def grid_with_an_empty_row(n):
+    """The calling thread has the empty row, and waits for the other one."""
+    layer = xr.GridLSTM(8, 24, sizes=(None, 3), dtype="float64", seed=1)
+    x, lengths = np.ones((n, 2, 8)), np.array([[0, 3], [n, 3]])
+    return lambda: layer(x, lengths=lengths)
+
+
 def linear_forward(n):
     linear = xr.train.Linear(256, 256, dtype="float64", seed=1)
     x = np.ones((n, 256))
@@ -144,12 +151,14 @@ LONG_CALLS |= {
     "lstm stacked": layer_forward("lstm", num_layers=3),
     "gru ragged, kept": ragged_forward,
     "grid forward": grid_forward,
+    "grid with an empty row": grid_with_an_empty_row,
     "linear forward": linear_forward,
     "linear backward": linear_backward,
     "softmax": softmax,
     "fit": reservoir,
 }
 WITH_THREADS = ("lstm forward", "lstm backward", "gru ragged, kept", "grid forward")
+WITH_THREADS += ("grid with an empty row",)
 RUNS = [(name, 1) for name in LONG_CALLS] + [(name, 2) for name in WITH_THREADS]
 
 
