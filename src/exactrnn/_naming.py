@@ -45,10 +45,10 @@ def check_weight_names(
     """Raise unless `given` holds exactly these names; know them behind a prefix."""
     prefix = _find_prefix(given, expected)
     if prefix:
+        written = quote(prefix)
         raise ValueError(
             f"{name}: expected {list_names(expected)}; got names that begin with "
-            f"{quote(prefix)}: strip it, or say so: "
-            f"load_state_dict(..., prefix={quote(prefix)})"
+            f"{written}: strip it, or load_state_dict(..., prefix={written})"
         )
     check_names(name, given, expected)
 
