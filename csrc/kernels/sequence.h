@@ -7,8 +7,8 @@
  *
  * Threads split outputs only: first the rows of the batch (no barrier), then
  * directions, then hidden units (a barrier after each stage of a step). A lane is one
- * thread's share of one direction. When the call is to end (stop.h), a lane does no more
- * products and leaves its loop by the answer of a barrier.
+ * thread's share of one direction. When the call is to end (stop.h), a lane does no
+ * more products and leaves its loop by the answer of a barrier.
  */
 #ifndef XR_SEQUENCE_H
 #define XR_SEQUENCE_H

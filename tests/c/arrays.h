@@ -65,11 +65,10 @@ static inline void use_every_thread(void)
     xr_thread_work = (struct xr_thread_work){.call = 0, .step = 0};
 }
 
-/* Ends calls at their chances 1, 2, 4, 8, ..., each of which must return. `asked` counts
- * down to the answer 1. */
+/* The answer of struct xr_stop: `asked` counts down to the 1. */
 static inline int answer_at_last(void *asked) { return --*(ptrdiff_t *)asked == 0; }
 
-/* Runs call(problem, stop), ended at one chance after another, until one is not. */
+/* Runs call(problem, stop), ended at its chance 1, 2, 4, 8, ..., until one is not. */
 static inline void end_at_chances(void (*call)(void *problem, struct xr_stop *stop),
                                   void *problem)
 {
