@@ -11,7 +11,7 @@ from commands import EXACTRNN, SECONDS, SMALL, TEXT, make_training, only_line, t
 
 from exactrnn import _files
 from exactrnn.cli import _interrupts, lm, main
-from exactrnn.train import LanguageModel
+from exactrnn.train import LanguageModel, Optimizer
 
 pytest.importorskip("safetensors", reason="needs safetensors: extra lm")
 
@@ -72,16 +72,18 @@ def test_ctrl_c_while_the_model_is_written_does_not_lose_it(
     LanguageModel.load(out)
 
 
-class Killing(dict):
-    """Gradients that press Ctrl-C the first `times` that an optimiser reads them."""
+def press_while_changing(monkeypatch, step, times):
+    """Press Ctrl-C so often just before the weights of a step are changed."""
+    update, steps = Optimizer._update, []
 
-    times = 0
-
-    def __getitem__(self, name):
-        if self.times and _interrupts.is_changing(sys._getframe()):
-            self.times -= 1
+    def interrupted(self, *arguments):
+        steps.append(1)
+        for _ in range(times if len(steps) == step else 0):
+            assert _interrupts.is_changing(sys._getframe())
             os.kill(os.getpid(), signal.SIGINT)
-        return super().__getitem__(name)
+        update(self, *arguments)
+
+    monkeypatch.setattr(Optimizer, "_update", interrupted)
 
 
 @pytest.mark.parametrize("where", ["computing", "changing"])
@@ -96,12 +98,11 @@ def test_ctrl_c_within_a_step_leaves_a_whole_step(
         if where == "computing" and len(calls) == 3:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(30)  # a long call
-        if where == "changing" and len(calls) == 2:
-            gradients = Killing(gradients)
-            gradients.times = 1
         return loss, gradients, state
 
     monkeypatch.setattr(LanguageModel, "loss_and_gradients", interrupted)
+    if where == "changing":
+        press_while_changing(monkeypatch, step=2, times=1)
     begin = time.monotonic()
     assert main([*training, "--steps", "50"]) == 130
     assert time.monotonic() - begin < 20
@@ -122,15 +123,7 @@ def test_ctrl_c_within_a_step_leaves_a_whole_step(
 def test_a_second_ctrl_c_while_weights_change_stops_at_once(
     training, out, monkeypatch, capsys
 ):
-    compute = LanguageModel.loss_and_gradients
-
-    def interrupted(self, *arguments):
-        loss, gradients, state = compute(self, *arguments)
-        gradients = Killing(gradients)
-        gradients.times = 2
-        return loss, gradients, state
-
-    monkeypatch.setattr(LanguageModel, "loss_and_gradients", interrupted)
+    press_while_changing(monkeypatch, step=1, times=2)
     assert main(training) == 130
     assert only_line(capsys.readouterr().err) == "exactrnn lm: stopped by Ctrl-C"
     assert not out.exists()

@@ -33,6 +33,15 @@ def malloc_info():
     return function()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _only_new_objects_are_searched():
+    """Let each collection pass over what other tests have left: it may be a million."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 def memory_in_use():
     """Return bytes handed out by malloc, and blocks by Python's own allocator."""
     gc.collect()

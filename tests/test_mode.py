@@ -1,4 +1,4 @@
-"""NumPy's own arithmetic has the library's bits in every mode of the caller.
+"""NumPy's own arithmetic is the library's in every mode of the caller: contract N1.
 
 `np.errstate(all="raise")` stops nothing half-way, rounding modes and flush-to-zero
 change nothing, and both are as they were afterwards.

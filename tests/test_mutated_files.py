@@ -471,6 +471,8 @@ def test_each_door_names_the_other():
 class Item:
     """A test as pytest has it when it selects."""
 
+    nodeid = "tests/test_some.py::test_thing"
+
     def __init__(self, *marks):
         self.marks = marks
 
@@ -478,15 +480,39 @@ class Item:
         return name in self.marks
 
 
+def select(request, items, expression, share=1):
+    """Return what is left of `items` and what is left out."""
+    conftest = request.config.pluginmanager.get_plugin(str(CONFTEST))
+    left, left_out = [*items], []
+    config = SimpleNamespace(
+        option=SimpleNamespace(markexpr=expression),
+        hook=SimpleNamespace(pytest_deselected=lambda *, items: left_out.extend(items)),
+        getoption={"share": share}.get,
+    )
+    conftest.pytest_collection_modifyitems(config, left)
+    return left, left_out
+
+
 @pytest.mark.parametrize("expression", ["", "slow", "not slow", "deep", "deep or slow"])
 def test_what_is_deep_runs_only_where_it_is_named(expression, request):
-    conftest = request.config.pluginmanager.get_plugin(str(CONFTEST))
-    left_out = []
-    hook = SimpleNamespace(pytest_deselected=lambda *, items: left_out.extend(items))
-    config = SimpleNamespace(option=SimpleNamespace(markexpr=expression), hook=hook)
     deep, items = Item("deep"), [Item(), Item("slow")]
-    given = [*items, deep]
-    conftest.pytest_collection_modifyitems(config, given)
+    given, left_out = select(request, [*items, deep], expression)
     named = "deep" in expression
     assert given == ([*items, deep] if named else items)
     assert left_out == ([] if named else [deep])
+
+
+def test_each_deep_test_has_one_day_of_many(request, monkeypatch):
+    conftest = request.config.pluginmanager.get_plugin(str(CONFTEST))
+    items = [Item("deep") for _ in range(30)]
+    for number, item in enumerate(items):
+        item.nodeid = f"tests/test_some.py::test_{number}"
+    found = []
+    for day in range(5):
+        today = SimpleNamespace(toordinal=lambda day=day: 739_000 + day)
+        date = SimpleNamespace(today=lambda today=today: today)
+        monkeypatch.setattr(conftest, "datetime", SimpleNamespace(date=date))
+        left, left_out = select(request, items, "deep", share=5)
+        assert len(left) + len(left_out) == len(items)
+        found += left
+    assert sorted(map(id, found)) == sorted(map(id, items))

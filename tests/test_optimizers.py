@@ -287,7 +287,7 @@ def test_messages_are_short():
     layer = xr.GRU(I, H)
     many = {f"weight {k}" * 1000: np.zeros(3) for k in range(10_000)}
     for use in (Adam(layer).step, Linear(2, 2).load_state_dict):
-        with pytest.raises(ValueError, match=r"and \d+ more") as caught:
+        with pytest.raises(ValueError, match=r"\d+ more") as caught:
             use(many)
         assert len(str(caught.value)) < 2000
 

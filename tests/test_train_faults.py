@@ -369,7 +369,7 @@ def test_names_are_strict_unless_asked(name):
     module = MODULES[name]()
     weights = module.state_dict()
     for bad in ({"other": weights["weight"]}, {**weights, "w": weights["weight"]}, {}):
-        with pytest.raises(ValueError, match="state_dict: missing or unknown names"):
+        with pytest.raises(ValueError, match=r"state_dict: expected weight.*; got"):
             module.load_state_dict(bad)
     keys = module.load_state_dict(
         {"w": None, "weight": weights["weight"]}, strict=False
@@ -387,7 +387,7 @@ def test_names_are_strict_unless_asked(name):
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU", "TimeDepthGridLSTM"])
 def test_what_carries_a_state_on_refuses_both_directions(kind):
     layer = getattr(xr, kind)(2, 3, bidirectional=True)
-    message = "truncated_bptt: expected a layer with bidirectional=False"
+    message = "layer: expected a layer with bidirectional=False"
     with pytest.raises(ValueError, match=message):
         truncated_bptt(layer, draw(6, 1, 2), length=2)
 
@@ -436,6 +436,6 @@ def test_places_outside_the_alphabet_are_refused():
         with pytest.raises(ValueError, match="index: expected integers from 0 to 2"):
             model.decode(bad)
     text = "".join(chr(0x4E00 + k) for k in range(20_000))
-    with pytest.raises(ValueError, match="and 19970 more") as caught:
+    with pytest.raises(ValueError, match="unknown to the model") as caught:
         model.encode(text)
     assert len(str(caught.value)) < 200
