@@ -21,6 +21,7 @@ from exactrnn._checks import (
     check_flag,
     check_integer,
     check_positive,
+    check_size,
     describe,
 )
 from exactrnn._limits import quote
@@ -233,7 +234,7 @@ def check_proj_size(value: object) -> int:
     size = check_integer("proj_size", value)
     if size < 0:
         raise ValueError(f"proj_size: expected 0 (none) or more, got {size}")
-    return size
+    return check_size("proj_size", size) if size else 0
 
 
 def check_reverse(value: object, bidirectional: bool) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -21,6 +20,7 @@ from exactrnn._checks import (
 )
 from exactrnn._config import Config
 from exactrnn._limits import check_weights, quote
+from exactrnn._locks import cached_property
 from exactrnn._naming import check_names
 from exactrnn.layers import GRU, LSTM, RNN
 from exactrnn.train._checks import FloatArray, check_shape
