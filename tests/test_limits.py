@@ -205,6 +205,7 @@ HOSTILE = {
     "list": ["x" * 100] * 10**4,
     "nested": [[[[["x" * 100] * 9] * 9] * 9] * 9] * 9,
     "tuple": ("x",) * 10**6,
+    "claim": range(10**12),
     "dict": {str(k): k for k in range(10**5)},
     "set": set(range(10**5)),
     "array": np.arange(10**5),

@@ -37,6 +37,10 @@ FloatType: TypeAlias = np.dtype[np.floating[Any]]
 DTYPES = ("float32", "float64")
 MAX_CLOCK = 2**62
 """Largest number of steps that a clock may have counted: far from int64's end."""
+MAX_ITEMS = 2**20
+"""Items of an argument that is a sequence, such as the leak of each unit."""
+PLAIN = frozenset({int, float, str, bool, type(None)})
+"""Types whose objects never change."""
 MOST_COPIED = 2**16
 """Numbers that are copied before it is clear that there are too many of them."""
 OVERLAP_EFFORT = 10_000
@@ -109,17 +113,22 @@ def as_float(name: str, value: float | np.number[Any], expected: str) -> float:
         raise ValueError(f"{name}: expected {expected}, got {quote(value)}") from None
 
 
-def settle(value: object) -> object:
+def settle(name: str, value: object) -> object:
     """Return an argument of a constructor in a form that does not change any more.
 
     Checks read arguments more than once, and sizes that differ in between would be no
     layer. So what gives an integer is asked for it here, and sequences and arrays are
-    copied; all else is left to the checks.
+    copied; all else is left to the checks. More items than a layer may have units for
+    are refused before they are listed: a range may claim any number.
     """
     if isinstance(value, np.ndarray) and value.ndim > 0:
         return np.array(value)
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        items = [settle(item) for item in value]
+        if len(value) > MAX_ITEMS:
+            raise ValueError(f"{name}: expected at most {MAX_ITEMS} items, got more")
+        items = [*value]
+        if not PLAIN.issuperset(map(type, items)):
+            items = [settle(f"{name}[{k}]", item) for k, item in enumerate(items)]
         return items if isinstance(value, list) else tuple(items)
     if isinstance(value, bool | np.bool_ | np.number) or not hasattr(
         value, "__index__"
@@ -245,6 +254,9 @@ def own_array(name: str, value: object, expected: str, most: int) -> NDArray[Any
     """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected {expected}, got MaskedArray")
+    limit = max(most, MOST_COPIED)
+    if isinstance(value, Sequence) and len(value) > limit:
+        raise ValueError(f"{name}: expected {expected}, got more than {limit} items")
     try:
         exports = not hasattr(value, "__array__") and hasattr(value, "__dlpack__")
         given = np.from_dlpack(cast(Any, value)) if exports else np.asarray(value)
@@ -254,7 +266,7 @@ def own_array(name: str, value: object, expected: str, most: int) -> NDArray[Any
         raise TypeError(
             f"{name}: expected {expected}, got {describe(value)} ({shorten(error)})"
         ) from error
-    if given.size > max(most, MOST_COPIED):
+    if given.size > limit:
         raise ValueError(f"{name}: expected {expected}, got {shorten(given.shape)}")
     return np.array(given)
 

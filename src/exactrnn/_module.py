@@ -214,7 +214,7 @@ class Module(Generic[S]):
 
     def __init__(self, arguments: Mapping[str, object], seed: object) -> None:
         own = _random.Seed(_checks.check_seed(seed), _random.kind_of(type(self)))
-        arguments = {n: _checks.settle(value) for n, value in arguments.items()}
+        arguments = {n: _checks.settle(n, value) for n, value in arguments.items()}
         with ieee_mode():
             config = self._configure(arguments)
             _warn_unused_dropout(config)
@@ -251,7 +251,7 @@ class Module(Generic[S]):
         known = [name for name in inspect.signature(cls).parameters if name != "seed"]
         given = {**cls._defaults(), **arguments}
         _naming.check_names("arguments", given, known)
-        arguments = {name: _checks.settle(value) for name, value in given.items()}
+        arguments = {name: _checks.settle(name, value) for name, value in given.items()}
         config = cls._configure(arguments)
         weights = _naming.take_named("weights", weights)
         if len(weights) != config.num_arrays:  # before they are listed

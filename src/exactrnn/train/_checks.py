@@ -7,14 +7,14 @@ training needs.  None of them changes or silently converts a floating-point type
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exactrnn._checks import DTYPES, describe
-from exactrnn._limits import shorten
+from exactrnn._limits import check_memory, shorten
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 IndexArray: TypeAlias = NDArray[np.int64]
@@ -41,6 +41,8 @@ def as_given(name: str, value: object) -> NDArray[Any]:
     """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name}: expected an array without a mask, got MaskedArray")
+    if isinstance(value, Sequence):  # a range may claim any number
+        check_memory(name, "numbers", len(value) * FLOAT64.itemsize)
     try:
         if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
             return np.from_dlpack(value).view()
