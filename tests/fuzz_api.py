@@ -148,6 +148,8 @@ def equal(first, second):
     if isinstance(first, dict):
         pairs = ((first[key], second.get(key)) for key in first)
         return first.keys() == second.keys() and all(equal(a, b) for a, b in pairs)
+    if isinstance(first, float | np.floating):
+        first, second = np.asarray(first), np.asarray(second)
     if isinstance(first, np.ndarray) and first.dtype.kind == "f":
         both = np.isnan(first) & np.isnan(second) if first.shape == second.shape else 0
         return same_bits(np.where(both, 0, first), np.where(both, 0, second))

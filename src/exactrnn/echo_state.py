@@ -15,6 +15,7 @@ import numpy as np
 from exactrnn import _checks, _naming, _reservoir
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths
 from exactrnn._echo_stream import EchoStream
+from exactrnn._limits import check_memory
 from exactrnn._mode import ieee_mode
 from exactrnn._readout import Samples, apply_readout, fit_readout
 from exactrnn._stack import Stack
@@ -434,6 +435,8 @@ class EchoState:
         x = None if x0 is None else _checks.as_array("x0", x0, dtype)
         rows, batched = _rows_of(h, x)
         lead = {"B": rows} if batched else {}
+        name = "state" if x is None else "x0"
+        check_memory(f"{name}: B={rows}", "states", rows * self.hidden_size * 8)
         stream = self.stream(rows)
         if h is not None:
             _checks.check_shape("state", h, L=1, **lead, H=self.hidden_size)
