@@ -151,8 +151,11 @@ def equal(first, second):
     if isinstance(first, float | np.floating):
         first, second = np.asarray(first), np.asarray(second)
     if isinstance(first, np.ndarray) and first.dtype.kind == "f":
-        both = np.isnan(first) & np.isnan(second) if first.shape == second.shape else 0
-        return same_bits(np.where(both, 0, first), np.where(both, 0, second))
+        if not isinstance(second, np.ndarray) or first.shape != second.shape:
+            return False
+        both = np.isnan(first) & np.isnan(second)
+        pair = [np.where(both, 0, array) for array in (first, second)]
+        return first.dtype == second.dtype and same_bits(*pair)
     return first is second or bool(np.all(first == second))
 
 
