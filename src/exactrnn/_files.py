@@ -142,7 +142,8 @@ def _old_file(path: Path) -> os.stat_result | None:
     except FileNotFoundError:
         return None
     check_regular(path, old.st_mode)
-    if not os.access(path, os.W_OK):
+    effective = os.access in os.supports_effective_ids  # as opening would judge
+    if not os.access(path, os.W_OK, effective_ids=effective):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     return old
 
