@@ -52,7 +52,7 @@ def parameters():
     ]
 
 
-def refused(make, *, seconds=5.0, kinds=(ValueError, TypeError)):
+def refused(make, *, seconds=2.0, kinds=(ValueError, TypeError)):
     """Return the message with which a call is refused, quickly, or None."""
     begin = time.monotonic()
     try:

@@ -364,6 +364,30 @@ def test_claims_are_compared_before_they_are_copied(name):
     assert same_bits(module.state_dict(), before)
 
 
+def calls_with_a_gradient(huge):
+    """Return calls that take an array of the shape of another one, by its name."""
+    linear, embedding = Linear(2, 3, seed=0), Embedding(5, 2, seed=0)
+    _, of_linear = linear.forward(draw(4, 2))
+    _, of_embedding = embedding.forward([1, 2])
+    layer = xr.GRU(2, 3, seed=0)
+    chunk = next(truncated_bptt(layer, draw(4, 1, 2), length=2))
+    return {
+        "linear": ("dy", lambda: linear.backward(of_linear, huge)),
+        "embedding": ("dy", lambda: embedding.backward(of_embedding, huge)),
+        "chunk": ("dy", lambda: chunk.backward(huge)),
+        "squared error": ("target", lambda: mean_squared_error(draw(2, 3), huge)),
+    }
+
+
+@pytest.mark.parametrize("call", calls_with_a_gradient(None))
+def test_gradients_are_compared_before_they_are_copied(call):
+    # Backwards, so that it has to be copied; not a byte of it is there.
+    huge = np.broadcast_to(np.float32(0), (2**20, 2**31))[::-1]
+    name, make = calls_with_a_gradient(huge)[call]
+    with pytest.raises(ValueError, match=f"{name}: expected shape"):
+        make()
+
+
 @of_every_module
 def test_names_are_strict_unless_asked(name):
     module = MODULES[name]()

@@ -24,7 +24,6 @@ from exactrnn.train._checks import (
     FloatArray,
     as_given,
     check_float_array,
-    check_shape,
 )
 
 __all__ = ["Chunk", "StreamChunk", "stream_batches", "truncated_bptt"]
@@ -143,10 +142,9 @@ class Chunk:
             If `dy` has another dtype or shape than `y`, or if the layer's weights have
             been changed since this chunk was yielded.
         """
-        checked = check_float_array("dy", dy, self._layer.dtype)
         shape = list(self._shape)
         shape[self._axis] -= self._skipped
-        check_shape("dy", checked, tuple(shape))
+        checked = check_float_array("dy", dy, self._layer.dtype, tuple(shape))
         if self._skipped:
             whole: FloatArray = np.zeros(self._shape, checked.dtype)
             whole[self._newest()] = checked

@@ -20,7 +20,6 @@ from exactrnn.train._checks import (
     IndexArray,
     check_float_array,
     check_index,
-    check_shape,
 )
 
 __all__ = ["mean_squared_error", "softmax_cross_entropy"]
@@ -158,8 +157,7 @@ def mean_squared_error(y: ArrayLike, target: ArrayLike) -> tuple[float, FloatArr
     (2.0, array([ 0., -2.]))
     """
     output = check_float_array("y", y)
-    wanted = check_float_array("target", target, output.dtype)
-    check_shape("target", wanted, output.shape)
+    wanted = check_float_array("target", target, output.dtype, output.shape)
     difference: FloatArray = np.asarray(output - wanted)
     if difference.size == 0:
         return 0.0, difference

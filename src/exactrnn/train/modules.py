@@ -41,7 +41,6 @@ from exactrnn.train._checks import (
     check_float_array,
     check_index,
     check_last_axis,
-    check_shape,
     take_parameter,
 )
 
@@ -350,8 +349,8 @@ class Embedding(_Module):
         """
         values, weights = self._kept(cache)
         index: IndexArray = values
-        checked = check_float_array("dy", dy, self.dtype)
-        check_shape("dy", checked, (*index.shape, self.embedding_dim))
+        shape = (*index.shape, self.embedding_dim)
+        checked = check_float_array("dy", dy, self.dtype, shape)
         dw: FloatArray = np.zeros_like(weights["weight"])
         _core.embedding_backward(
             index.reshape(-1),
@@ -496,8 +495,8 @@ class Linear(_Module):
         """
         values, weights = self._kept(cache)
         x: FloatArray = values
-        checked = check_float_array("dy", dy, self.dtype)
-        check_shape("dy", checked, (*x.shape[:-1], self.out_features))
+        shape = (*x.shape[:-1], self.out_features)
+        checked = check_float_array("dy", dy, self.dtype, shape)
         dx: FloatArray = np.empty_like(x)
         found = {name: np.zeros_like(array) for name, array in weights.items()}
         _core.linear_backward(
