@@ -483,7 +483,7 @@ def constructor(name, source):
         made = kind(**{**needed, **strange})
         return {key: array.shape for key, array in made.state_dict().items()}
 
-    return Case(given, make)
+    return Case(given, make, words=tuple(needed))
 
 
 def every_layer(build):
