@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from bits import assert_same_bits, assert_same_results, every_thread_used, random_array
 from grids import run_twin
+from strange import LAYOUTS
 
 import exactrnn as xr
 from exactrnn import _dense_reference as dense
@@ -200,6 +201,15 @@ def test_lengths_of_a_row_are_a_smaller_grid():
         for name, gate in cache.gates.items():
             assert_same_bits(name, gate[:n0, :n1, b : b + 1], kept.gates[name])
             assert not gate[n0:, :, b].any()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.__name__)
+def test_layout_of_lengths_does_not_matter(layout):
+    layer = xr.GridLSTM(3, 4, sizes=(None, 3), seed=1)
+    x = random_layer_input(layer, (4, 4, 3))
+    lengths = np.array([[4, 3], [2, 3], [1, 1], [0, 2]])
+    ends = [layer(x, lengths=form) for form in (lengths, layout(lengths))]
+    assert_same_bits("h", ends[1][0][0], ends[0][0][0])
 
 
 def test_padding_of_the_input_is_never_read():

@@ -326,7 +326,7 @@ def check_grid_lengths(
         )
     if given.shape != (batch, len(sizes)):
         raise _checks.shape_error("lengths", expected, given.shape)
-    checked = given.astype(np.int64)
+    checked = given.astype(np.int64, order="C")
     outside = np.argwhere((checked < 0) | (checked > np.array(sizes)))
     if len(outside):
         b, k = outside[0]
