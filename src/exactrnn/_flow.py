@@ -11,10 +11,11 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from exactrnn import _checks, _states
+from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._layer import RecurrentLayer
 from exactrnn._mode import ieee_mode
+from exactrnn._run.call import plain_state
 
 
 @ieee_mode()
@@ -85,9 +86,7 @@ def gradient_norms(
     given = _checks.as_array("x", x, layer.dtype)
     if given.ndim != 2 or given.shape[1] != layer.input_size or len(given) == 0:
         raise _checks.shape_error("x", f"T>=1, I={layer.input_size}", given.shape)
-    call = layer._begin(given, state)
-    if call.state is not None:
-        state = _states.pack_state(call.state, call.clock, batched=False)
+    state = plain_state(layer._stack.config, given, state)
     steps, width = len(given), layer._stack.config.output_size
     directions, runs_back = 1 + layer.bidirectional, layer._stack.config.runs_back
     if dy is not None and step is not None:

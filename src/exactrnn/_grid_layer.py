@@ -55,6 +55,11 @@ class TimeDepthConfig(GridConfig):
             raise ValueError(f"num_layers: expected at most {MAX_ARRAYS}, {got}")
 
     @property
+    def input_size(self) -> int:
+        """I."""
+        return cast(int, self.input_sizes[DEPTH])
+
+    @property
     def num_layers(self) -> int:
         """L."""
         return cast(int, self.sizes[DEPTH])
@@ -157,7 +162,7 @@ class TimeDepthStack(GridStack):
     ) -> tuple[Array, tuple[Array, ...], dict[str, Array]]:
         """Return the gradients of input, initial states and weights."""
         H, D = self.config.hidden_size, self.config.directions
-        call = Call(run.inputs[0], None, run.lengths, batched=True)
+        call = Call(run.inputs[0], None, run.lengths)
         dstate_out, weights, dinputs = self._new_states(call), self.new_gradients(), []
         for direction, parts in enumerate(run.runs):
             own = None if dy is None else dy[:, :, direction * H : (direction + 1) * H]
@@ -307,7 +312,7 @@ class TimeDepthStack(GridStack):
 
         L is 1 in the run of one layer.
         """
-        call = Call(run.inputs[0], None, run.lengths, batched=True)
+        call = Call(run.inputs[0], None, run.lengths)
         for letter, array in arrays.items():
             own = array[layer if part.layer is None else 0]
             if part.call.lengths is not None:

@@ -1,7 +1,7 @@
 """Layers of grids in NumPy: what they add to the grid of ``_grid_reference.py``.
 
-That is inputs at sides, which are linear layers, and in time and depth the directions,
-dropout and the caller's layouts.  The door is ``reference.py``.
+That is inputs at sides, which are linear layers, and in time and depth the directions
+and dropout.  The door is ``reference.py``.
 
 With dropout a grid of time and depth is run layer by layer: the mask multiplies the h
 that goes up, not m.  Back, the last layer comes first and each adds a long sum of its
@@ -20,22 +20,16 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 
 from exactrnn import _grid_checks
-from exactrnn._checks import (
-    Array,
-    Lengths,
-    as_array,
-    check_gradient_given,
-    check_lengths,
-    check_sequence,
-    check_shape,
-    make_readable,
-)
+from exactrnn._checks import Array, Lengths, check_gradient_given
 from exactrnn._dense_reference import linear_backward, linear_forward
 from exactrnn._grid import GridCall, Pair
 from exactrnn._grid_config import OUTPUTS
 from exactrnn._grid_reference import Grid, grid_backward, grid_forward, line_of
 from exactrnn._grid_reference import GridCache as TwinCache
-from exactrnn._states import pack_state, take_gradient, take_state
+from exactrnn._run.call import begin
+from exactrnn._run.call import take_gradient as output_gradient
+from exactrnn._run.layout import Layout
+from exactrnn._states import pack_state, take_gradient
 
 DEPTH, TIME = 0, 1
 
@@ -70,14 +64,14 @@ class TimeDepthCache:
         The masks between the layers; empty where there was no dropout.
     lengths : NDArray or None
         Integers [B].
-    batched : bool
-        Whether the input had a batch axis.
+    layout : exactrnn._run.layout.Layout
+        The caller's.
     """
 
     runs: tuple[tuple[GridCache, ...], ...]
     dropout_masks: tuple[Array, ...]
     lengths: Lengths | None
-    batched: bool
+    layout: Layout
 
 
 # One grid with its sides
@@ -220,12 +214,9 @@ def forward_layer(
 ) -> tuple[Array, Any, TimeDepthCache]:
     """Compute what `TimeDepthGridLSTM.forward` does; `masks` as in `reference`."""
     config, weights = layer._stack.config, layer.state_dict()
-    given = check_sequence(x, layer.input_size, config.dtype, config.batch_first)
-    batched = given.ndim == 3
-    read = layer._to_engine(make_readable(given), batched)
+    call = begin(config, x, state, lengths)
+    read, states, ends = call.x, call.state, call.lengths
     T, B, _ = read.shape
-    ends = None if lengths is None else check_lengths(lengths, T, B, batched)
-    states, _ = take_state(config, state, B, batched)
     points = None
     if ends is not None:
         points = np.stack([np.full(B, config.num_layers), ends], axis=1)
@@ -234,15 +225,15 @@ def forward_layer(
         back = config.runs_back(d)
         inputs = (in_order(without_padding(read, ends), ends, back),)
         borders = ((None, None), of_direction(config, states, d))
-        call = GridCall(inputs, borders, (config.num_layers, T), B, points)
+        whole = GridCall(inputs, borders, (config.num_layers, T), B, points)
         own = [in_order(columns(config, mask, d), ends, back) for mask in masks]
-        y, final, kept = run_layers(Runner(config, weights, d), call, own)
+        y, final, kept = run_layers(Runner(config, weights, d), whole, own)
         outputs.append(in_order(y, ends, back))
         finals.append(final)
         runs.append(kept)
-    y = layer._to_user(np.concatenate(outputs, axis=2), batched)
-    cache = TimeDepthCache(tuple(runs), tuple(masks), ends, batched)
-    return y, pack_state(of_both(finals), None, batched), cache
+    y = call.layout.outward(np.concatenate(outputs, axis=2))
+    cache = TimeDepthCache(tuple(runs), tuple(masks), ends, call.layout)
+    return y, pack_state(of_both(finals), None, call.layout), cache
 
 
 def backward_layer(
@@ -251,14 +242,9 @@ def backward_layer(
     """Compute what `TimeDepthGridLSTM.backward` does."""
     check_gradient_given(dy, dstate)
     config, ends = layer._stack.config, cache.lengths
-    x = cache.runs[0][0].inputs[0]
-    dout = None
-    if dy is not None:
-        given = make_readable(as_array("dy", dy, config.dtype))
-        T, B, _ = x.shape
-        check_shape("dy", given, **layer._y_sizes(T, B, cache.batched))
-        dout = layer._to_engine(given, cache.batched)
-    dstates = take_gradient(config, dstate, x.shape[1], cache.batched)
+    T, B, _ = cache.runs[0][0].inputs[0].shape
+    dout = output_gradient(config, cache.layout, dy, T, B)
+    dstates = take_gradient(config, dstate, B, cache.layout)
     weights, dweights = layer.state_dict(), new_gradients(config)
     dinputs, dinitial = [], []
     for d in range(config.directions):
@@ -271,8 +257,8 @@ def backward_layer(
         dinputs.append(in_order(dx, ends, back))
         dinitial.append(initial)
     dx = dinputs[0] if len(dinputs) == 1 else dinputs[0] + dinputs[1]
-    dx = layer._to_user(without_padding(dx, ends), cache.batched)
-    return dx, pack_state(of_both(dinitial), None, cache.batched), dweights
+    dx = cache.layout.outward(without_padding(dx, ends))
+    return dx, pack_state(of_both(dinitial), None, cache.layout), dweights
 
 
 def run_layers(

@@ -22,6 +22,7 @@ from exactrnn._checks import Array, ArrayLike, FloatType, Lengths
 from exactrnn._config import Config, Init
 from exactrnn._limits import list_names, shorten
 from exactrnn._mode import ieee_mode
+from exactrnn._run.layout import Layout
 from exactrnn._stack import Run, Stack
 from exactrnn._weights import ParameterStore, marked
 
@@ -94,21 +95,21 @@ class Cache:
         dropout.
     """
 
-    __slots__ = ("_batched", "_gates", "_owner", "_run")
+    __slots__ = ("_gates", "_layout", "_owner", "_run")
 
-    def __init__(self, owner: Module[Any], run: Run, batched: bool, gates: bool):
+    def __init__(self, owner: Module[Any], run: Run, layout: Layout, gates: bool):
         self._owner = owner
         self._run = run
-        self._batched = batched
+        self._layout = layout
         self._gates = gates
 
     def __reduce__(self) -> tuple[Any, ...]:
         described = _episodes.describe_run(self._owner._stack, self._run)
-        flags = (self._batched, self._gates)
-        return restore_cache, (type(self), self._owner, described, *flags)
+        shown = (self._layout, self._gates)
+        return restore_cache, (type(self), self._owner, described, *shown)
 
     def __copy__(self) -> Cache:
-        return type(self)(self._owner, self._run, self._batched, self._gates)
+        return type(self)(self._owner, self._run, self._layout, self._gates)
 
     def __repr__(self) -> str:
         steps, rows = self._run.shape
@@ -160,16 +161,16 @@ class Cache:
     def _shown(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
         """Return time-major arrays in the caller's layout, read-only."""
         return {
-            name: _read_only(self._owner._to_user(array, self._batched))
+            name: _read_only(self._layout.outward(array))
             for name, array in arrays.items()
         }
 
 
 def restore_cache(
-    kind: type[Any], owner: Any, described: Mapping[str, Any], *flags: bool
+    kind: type[Any], owner: Any, described: Mapping[str, Any], *shown: Any
 ) -> Any:
     """Make a cache for a copy or a pickle, of the copy of its owner."""
-    return kind(owner, _episodes.restore_run(owner._stack, described), *flags)
+    return kind(owner, _episodes.restore_run(owner._stack, described), *shown)
 
 
 def _read_only(array: NDArray[N]) -> NDArray[N]:
@@ -441,10 +442,6 @@ class Module(Generic[S]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-
-    def _to_user(self, array: Array, batched: bool) -> Array:
-        """Return a time-major array in the layout that the caller uses."""
-        raise NotImplementedError
 
 
 def _restore(

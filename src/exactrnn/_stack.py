@@ -1,8 +1,8 @@
 """One stack of layers and directions: what calls the kernels.
 
-`Stack` knows nothing of the caller's layouts: it works on time-major arrays that
-`_checks` has let through. `layers.py` and `cell_layers.py` put the public calls around
-it. Dropout between the layers happens here, in `run_keeping` and `run_back`.
+`Stack` knows nothing of the caller's layouts: it works on the time-major arrays of a
+checked call (`_run/call.py`). Dropout between the layers happens here, in
+`run_keeping` and `run_back`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from exactrnn._checks import Array, Lengths
 from exactrnn._config import LEAK_ROLE, Config
 from exactrnn._dropout import Masks, drop
 from exactrnn._episodes import Episodes
+from exactrnn._run.layout import TIME_MAJOR, Layout
 from exactrnn._weights import STALE, Packs, ParameterStore
 
 
@@ -26,14 +27,15 @@ class Call(NamedTuple):
 
     `clock` [B] is None for cells that do not count steps, `episodes` for a call without
     holes and resets; a stack is asked for the runs of a call's episodes one by one.
+    `layout` is the caller's own, to which results go back.
     """
 
     x: Array
     state: tuple[Array, ...] | None
-    lengths: Lengths | None
-    batched: bool
+    lengths: Lengths | None = None
     clock: Lengths | None = None
     episodes: Episodes | None = None
+    layout: Layout = TIME_MAJOR
 
     @property
     def empty(self) -> bool:
@@ -175,7 +177,7 @@ class Stack:
             name: np.zeros(shape, config.dtype)
             for name, shape in config.weight_shapes.items()
         }
-        call = Call(run.inputs[0], dstate, run.lengths, batched=True)
+        call = Call(run.inputs[0], dstate, run.lengths)
         dstate_out = self._new_states(call)
         if not run.kept:
             return np.zeros_like(call.x), dstate_out, weights

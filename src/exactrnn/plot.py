@@ -278,9 +278,7 @@ def _collect(
 
     def one_row(array: Array) -> Array:
         """Return [length, units] of an array in the caller's layout."""
-        if array.ndim == 3 and cache._batched and getattr(owner, "batch_first", False):
-            array = array.swapaxes(0, 1)
-        array = array.reshape(steps, rows, -1)[:length, index]
+        array = cache._layout.inward(array)[:length, index]
         return array[:, check_units(units, array.shape[1])]
 
     panels: dict[str, Panel] = {}

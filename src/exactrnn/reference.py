@@ -1,13 +1,13 @@
 """The executable definition of the layers, forward and back, in NumPy.
 
 The kernels must give these bits (``NUMERICS_VERSION``).  Here is what a layer adds to
-its directions: layers on top of each other, dropout between them, the caller's
-layouts.  One layer in one direction, the time loop, is in ``_sequence.py`` and
-``_sequence_backward.py``, over the blocks of ``_direction.py``; the elementwise
-mathematics of a step in ``cells/<name>.py``; sums of products and elementary functions
-in ``_arith.py``.  Grids are in ``_grid_reference.py`` and ``_grid_layer_reference.py``.
-Masks and resets cut a call into groups of episodes (``_episodes.py``), and each group
-is run as a call of its own.
+its directions: layers on top of each other and dropout between them.  One layer in one
+direction, the time loop, is in ``_sequence.py`` and ``_sequence_backward.py``, over the
+blocks of ``_direction.py``; the elementwise mathematics of a step in
+``cells/<name>.py``; sums of products and elementary functions in ``_arith.py``.  Grids
+are in ``_grid_reference.py`` and ``_grid_layer_reference.py``.  Masks and resets cut a
+call into groups of episodes (``_episodes.py``), and each group is run as a call of its
+own.
 
 Letters: T time, B batch, I input, H hidden, O output, which is H but for cells that
 project, G gates, D directions; x [T,B,I], h [T,B,O], W [G*H,I], R [G*H,O]; d in front:
@@ -22,15 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, overload
 
 import numpy as np
 
-from exactrnn._checks import (
-    as_array,
-    check_gradient_given,
-    check_lengths,
-    check_sequence,
-    check_shape,
-    describe,
-    make_readable,
-)
+from exactrnn._checks import check_gradient_given, describe
 from exactrnn._config import Config
 from exactrnn._direction import Direction, Weights
 from exactrnn._episodes import (
@@ -50,9 +42,12 @@ from exactrnn._grid_layer_reference import (
     forward_layer,
 )
 from exactrnn._mode import ieee_mode
+from exactrnn._run.call import begin, final_state
+from exactrnn._run.call import take_gradient as output_gradient
+from exactrnn._run.layout import Layout, of_sequence
 from exactrnn._sequence import DirectionCache, direction_forward
 from exactrnn._sequence_backward import DirectionGradients, direction_backward
-from exactrnn._states import moved_clock, pack_state, take_gradient, take_state
+from exactrnn._states import pack_state, take_gradient
 from exactrnn.cells import CELLS
 from exactrnn.cells._cell import Array, Arrays
 from exactrnn.grid import GridGradients
@@ -102,13 +97,13 @@ class Cache:
         By layer, then by direction, forward first; time-major, batched.
     dropout_masks : tuple of Array
         The masks between the layers; empty where there was no dropout.
-    batched : bool
-        Whether the input had a batch axis.
+    layout : exactrnn._run.layout.Layout
+        The caller's.
     """
 
     directions: tuple[tuple[DirectionCache, ...], ...]
     dropout_masks: tuple[Array, ...]
-    batched: bool
+    layout: Layout
 
 
 @dataclass(frozen=True)
@@ -121,13 +116,13 @@ class EpisodesCache:
         One of each group of episodes.
     episodes : exactrnn._episodes.Episodes
         Which steps are whose.
-    batched : bool
-        Whether the input had a batch axis.
+    layout : exactrnn._run.layout.Layout
+        The caller's.
     """
 
     runs: tuple[Any, ...]
     episodes: Episodes
-    batched: bool
+    layout: Layout
 
 
 @dataclass(frozen=True)
@@ -267,7 +262,7 @@ def forward(
         refuse(name, value, in_time)
     refuse("dropout_masks", dropout_masks, in_time)
     if mask is not None or resets is not None:
-        call = layer._begin(x, state, lengths, mask, resets)
+        call = begin(config, x, state, lengths, mask, resets)
         if call.episodes is not None:
             return forward_episodes(layer, call, dropout_masks)
         lengths = call.lengths
@@ -275,12 +270,8 @@ def forward(
         return forward_layer(layer, x, state, lengths, dropout_masks or ())
     if is_grid:
         return forward_grid(layer, x, state, sizes, lengths)
-    given = check_sequence(x, config.input_size, config.dtype, config.batch_first)
-    batched = given.ndim == 3
-    y = time_major(config, make_readable(given), batched)
-    T, B, _ = y.shape
-    ends = None if lengths is None else check_lengths(lengths, T, B, batched)
-    states, clock = take_state(config, state, B, batched)
+    call = begin(config, x, state, lengths)
+    y, states, ends, clock = call.x, call.state, call.lengths, call.clock
 
     last: list[tuple[Array, ...]] = []
     caches: list[tuple[DirectionCache, ...]] = []
@@ -297,11 +288,8 @@ def forward(
         y = np.concatenate([run[0] for run in runs], axis=2)
         last += [run[1] for run in runs]
         caches.append(tuple(run[2] for run in runs))
-    if clock is not None:
-        clock = moved_clock(clock, T, ends)
-    final = pack_state(stacked(last), clock, batched)
-    cache = Cache(tuple(caches), tuple(dropout_masks or ()), batched)
-    return caller_major(config, y, batched), final, cache
+    cache = Cache(tuple(caches), tuple(dropout_masks or ()), call.layout)
+    return call.layout.outward(y), final_state(config, call, stacked(last)), cache
 
 
 @overload
@@ -382,12 +370,8 @@ def backward(
     config, weights = layer._stack.config, layer.state_dict()
     D, O = config.directions, config.output_size
     T, B, _ = cache.directions[0][0].x.shape
-    dout = None
-    if dy is not None:
-        given = make_readable(as_array("dy", dy, config.dtype))
-        check_shape("dy", given, **output_sizes(config, T, B, cache.batched))
-        dout = time_major(config, given, cache.batched)
-    dstates = take_gradient(config, dstate, B, cache.batched)
+    dout = output_gradient(config, cache.layout, dy, T, B)
+    dstates = take_gradient(config, dstate, B, cache.layout)
 
     dinitial: list[tuple[Array, ...]] = []
     dweights: Arrays = {}
@@ -413,8 +397,8 @@ def backward(
         dcells = [run.lower for run in runs]
         dout = dx
     return Gradients(
-        caller_major(config, dx, cache.batched),
-        cast(State, pack_state(stacked(dinitial), None, cache.batched)),
+        cache.layout.outward(dx),
+        cast(State, pack_state(stacked(dinitial), None, cache.layout)),
         {name: dweights[name] for name in weights},
     )
 
@@ -424,37 +408,30 @@ def forward_episodes(
 ) -> tuple[Array, State, EpisodesCache]:
     """Compute what a layer does with the episodes of a call, one group by another."""
     config, episodes = layer._stack.config, cast(Episodes, call.episodes)
-    back = directions_back(config)
+    back, whole = directions_back(config), of_sequence(3, config.batch_first)
     clocks: Any = [None] * len(episodes.groups)
     if call.clock is not None:
         clocks = episodes.clocks(call.clock, config.phase, back)
     final = new_states(config, episodes.rows)
     runs, outputs = [], []
     for group, clock in zip(episodes.groups, clocks, strict=True):
-        begin = group.take(call.state, group.enters(back))
-        if begin is None:
-            begin = new_states(config, len(group.rows))
+        initial = group.take(call.state, group.enters(back))
+        if initial is None:
+            initial = new_states(config, len(group.rows))
         y, end, cache = forward(
             layer,
-            caller_major(config, group.gather(call.x), True),
-            pack_state(begin, clock, True),
+            whole.outward(group.gather(call.x)),
+            pack_state(initial, clock, whole),
             lengths=group.lengths,
             dropout_masks=masks and [group.gather(mask) for mask in masks],
         )
-        outputs.append(time_major(config, y, True))
+        outputs.append(whole.inward(y))
         runs.append(cache)
         ends = end if isinstance(end, tuple) else (end,)
         group.give(ends[: len(final)], group.leaves(back), final)
-    y = episodes.collect(outputs)
-    moved = call.clock
-    if moved is not None:
-        moved = episodes.moved_clock(moved, config.phase, back)
-    kept = EpisodesCache(tuple(runs), episodes, call.batched)
-    return (
-        caller_major(config, y, call.batched),
-        cast(State, pack_state(final, moved, call.batched)),
-        kept,
-    )
+    y = call.layout.outward(episodes.collect(outputs))
+    kept = EpisodesCache(tuple(runs), episodes, call.layout)
+    return y, final_state(config, call, final), kept
 
 
 def backward_episodes(
@@ -462,29 +439,23 @@ def backward_episodes(
 ) -> Gradients:
     """Compute what a layer's `backward` does, one group by another."""
     check_gradient_given(dy, dstate)
-    config, episodes, batched = layer._stack.config, cache.episodes, cache.batched
-    dout = None
-    if dy is not None:
-        given = make_readable(as_array("dy", dy, config.dtype))
-        sizes = output_sizes(config, episodes.steps, episodes.rows, batched)
-        check_shape("dy", given, **sizes)
-        dout = time_major(config, given, batched)
+    config, episodes, layout = layer._stack.config, cache.episodes, cache.layout
+    whole = of_sequence(3, config.batch_first)
+    dout = output_gradient(config, layout, dy, episodes.steps, episodes.rows)
 
     def run_part(part: Any, group: Group, dends: tuple[Array, ...] | None) -> Any:
-        own = None
-        if dout is not None:
-            own = caller_major(config, group.gather(dout), True)
-        ends = None if dends is None else pack_state(dends, None, True)
+        own = None if dout is None else whole.outward(group.gather(dout))
+        ends = None if dends is None else pack_state(dends, None, whole)
         found = backward(layer, part, own, ends, truncated=truncated)
         state = found.state
         begins = state if isinstance(state, tuple) else (state,)
-        return time_major(config, found.x, True), begins, found.weights
+        return whole.inward(found.x), begins, found.weights
 
-    dends = take_gradient(config, dstate, episodes.rows, batched)
+    dends = take_gradient(config, dstate, episodes.rows, layout)
     dx, dinitial, dweights = back_parts(config, cache, dends, run_part)
     return Gradients(
-        caller_major(config, dx, batched),
-        cast(State, pack_state(dinitial, None, batched)),
+        layout.outward(dx),
+        cast(State, pack_state(dinitial, None, layout)),
         dweights,
     )
 
@@ -509,29 +480,6 @@ def layer_direction(
         config.clip,
         options,
     )
-
-
-def output_sizes(config: Config, T: int, B: int, batched: bool) -> dict[str, int]:
-    """Return the shape of the output in the caller's layout, by letter."""
-    letter = f"D_{config.output_letter}"
-    columns = {letter: config.directions * config.output_size}
-    if not batched:
-        return {"T": T} | columns
-    return ({"B": B, "T": T} if config.batch_first else {"T": T, "B": B}) | columns
-
-
-def time_major(config: Config, array: Array, batched: bool) -> Array:
-    """From the caller's layout to [T, B, ...]."""
-    if not batched:
-        return array[:, None]
-    return array.swapaxes(0, 1) if config.batch_first else array
-
-
-def caller_major(config: Config, array: Array, batched: bool) -> Array:
-    """From [T, B, ...] to the caller's layout."""
-    if not batched:
-        return array[:, 0]
-    return array.swapaxes(0, 1) if config.batch_first else array
 
 
 def stacked(runs: list[tuple[Array, ...]]) -> tuple[Array, ...]:

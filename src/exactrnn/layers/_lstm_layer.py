@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
-from exactrnn._layer import RecurrentLayer
+from exactrnn._layer import RecurrentLayer, go_back
 from exactrnn._module import Cache, Gradients
 
 
@@ -62,4 +62,4 @@ class LSTMLayer(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):
         [[[1.0, 1.0, 1.0, 1.0]]]
         """
         truncated = _checks.check_flag("truncated", truncated)
-        return self._go_back(cache, dy, dstate, truncated)
+        return go_back(self, cache, dy, dstate, truncated)
