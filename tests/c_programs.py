@@ -17,8 +17,9 @@ import numpy as np
 from bits import assert_same_bits
 from variants import CELLS, CSRC, DTYPES, ROOT, make_layer
 
-from exactrnn._activations import with_parameters
-from exactrnn.reference import direction_backward, direction_forward, layer_direction
+from exactrnn._spec.activations import with_parameters
+from exactrnn.reference import direction_backward, direction_forward
+from exactrnn.reference.layers import layer_direction
 
 SOURCES = Path(__file__).parent / "c"
 FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno")

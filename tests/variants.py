@@ -10,9 +10,9 @@ import re
 from pathlib import Path
 
 import exactrnn as xr
-from exactrnn._activations import PARAMETERS
-from exactrnn.cells import CELLS as TWINS
+from exactrnn._spec.activations import PARAMETERS
 from exactrnn.layers import RecurrentLayer, _layer_config
+from exactrnn.reference.cells import CELLS as TWINS
 
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"

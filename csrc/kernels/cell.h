@@ -12,8 +12,8 @@
  * has H units in stage 0 and O in stage 1. Where a unit is a block of several cells,
  * each has its sum and its states, in vectors of their own.
  *
- * The twin of a cell file foo.c is src/exactrnn/cells/foo.py: same functions, same
- * order.
+ * The twin of a cell file foo.c is src/exactrnn/reference/cells/foo.py: same functions,
+ * same order.
  */
 #ifndef XR_CELL_H
 #define XR_CELL_H

@@ -26,7 +26,7 @@
  * |x| + |x|^3 Q(x^2), where a step of |x| outweighs the roundings of the second term.
  *
  * Coefficients: Sollya 8.0, fpminimax, for the relative error given at each table.
- * Twin: src/exactrnn/_arith.py, line by line. */
+ * Twin: src/exactrnn/reference/arith.py, line by line. */
 #ifndef XR_ELEMENTARY_H
 #define XR_ELEMENTARY_H
 

@@ -7,7 +7,7 @@
  *
  * dstates[k][b] holds the gradient of row b's state k: after the step while dh is
  * formed, before the step when its turn is over. Rows come alive at their own last
- * step. Twin: direction_backward in src/exactrnn/_sequence.py.
+ * step. Twin: direction_backward in src/exactrnn/reference/sequence.py.
  */
 #ifndef XR_SEQUENCE_BACKWARD_H
 #define XR_SEQUENCE_BACKWARD_H

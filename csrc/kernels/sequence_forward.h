@@ -5,7 +5,7 @@
  * with the recurrent product and goes to the cell's point function while it is in the
  * nearest cache. Panels are walked back and forth, so that the last ones of a step,
  * still cached, are the first ones of the next.
- * Twin: direction_forward in src/exactrnn/_sequence.py.
+ * Twin: direction_forward in src/exactrnn/reference/sequence.py.
  */
 #ifndef XR_SEQUENCE_FORWARD_H
 #define XR_SEQUENCE_FORWARD_H
