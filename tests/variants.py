@@ -25,7 +25,7 @@ def read_def(path):
 
 CELLS = read_def(CSRC / "kernels" / "cells.def")
 NETWORKS = (*CELLS, "clockwork")  # which has no cell of its own, but modules
-KNOWN_ISAS = read_def(CSRC / "isas.def")
+KNOWN_ISAS = read_def(CSRC / "kernels" / "isas.def")
 ISAS = xr.isas()
 DTYPES = {"f32": "float32", "f64": "float64"}
 THREADS = (1, 2, 3, 7)

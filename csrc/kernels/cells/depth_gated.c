@@ -13,8 +13,8 @@
  * w_ld. The cache holds i f g o d in the places of their sums, c and h; tanh(c) is
  * computed again. Twin: src/exactrnn/reference/cells/depth_gated.py.
  */
-#include "../cell.h"
-#include "../elementary.h"
+#include "kernels/cells/cell.h"
+#include "kernels/math/elementary.h"
 
 enum { I, F, G, O, D, SUMS };
 enum { P_I, P_F, P_O, W_CD, W_LD, VECTORS };

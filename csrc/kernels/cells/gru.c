@@ -11,7 +11,7 @@
  * starting at its own bias, so there are four sums. The cache holds r z n v and h.
  * Twin: src/exactrnn/reference/cells/gru.py.
  */
-#include "../activations.h"
+#include "kernels/math/activations.h"
 
 enum { R, Z, N, V, SUMS };
 

@@ -10,7 +10,7 @@
  * holds act(a) in the place of a, s, which is the same flushed, and y.
  * Twin: src/exactrnn/reference/cells/jordan.py.
  */
-#include "../activations.h"
+#include "kernels/math/activations.h"
 
 enum { A, Y, SUMS };
 

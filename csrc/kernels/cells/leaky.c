@@ -12,7 +12,7 @@
  * where the gradient of alpha, which its row of per-unit weights has, is gathered.
  * Twin: src/exactrnn/reference/cells/leaky.py.
  */
-#include "../activations.h"
+#include "kernels/math/activations.h"
 
 enum { A, L, SUMS };
 

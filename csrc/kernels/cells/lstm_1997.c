@@ -17,8 +17,8 @@
  * places of their sums, and the states.
  * Twin: src/exactrnn/reference/cells/lstm_1997.py.
  */
-#include "../cell.h"
-#include "../elementary.h"
+#include "kernels/cells/cell.h"
+#include "kernels/math/elementary.h"
 
 enum { I, O, G };
 

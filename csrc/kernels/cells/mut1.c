@@ -12,8 +12,8 @@
  * has no bias. The cache holds r z n, tanh(W_n x) in the place of X, s and h.
  * Twin: src/exactrnn/reference/cells/mut1.py.
  */
-#include "../cell.h"
-#include "../elementary.h"
+#include "kernels/cells/cell.h"
+#include "kernels/math/elementary.h"
 
 enum { R, Z, X, N, SUMS };
 

@@ -9,8 +9,8 @@
  * Gate order: r z n. Two stages: s and q are the operands of the second products. The
  * cache holds r z n, s, q and h. Twin: src/exactrnn/reference/cells/mut3.py.
  */
-#include "../cell.h"
-#include "../elementary.h"
+#include "kernels/cells/cell.h"
+#include "kernels/math/elementary.h"
 
 enum { R, Z, N, SUMS };
 enum { S, Q, OPERANDS };

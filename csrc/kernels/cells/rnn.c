@@ -11,7 +11,7 @@
  * Gate order: a alone. The cache holds h, as every cell's; the sums are not kept.
  * Twin: src/exactrnn/reference/cells/rnn.py.
  */
-#include "../activations.h"
+#include "kernels/math/activations.h"
 
 enum { A, SUMS };
 

@@ -1,10 +1,10 @@
 """The mode in which NumPy computes for the library: never the caller's.
 
-Kernels put the floating-point environment right themselves (csrc/parallel.c). NumPy
-computes in what the caller's thread has set, and any library may set a rounding mode or
-flush-to-zero behind the user's back; `np.errstate(all="raise")` would stop an operation
-half-way. Both would show in results, so arithmetic outside of kernels runs inside
-`ieee_mode`. No mode is kept across a `yield` to the caller.
+Kernels put the floating-point environment right themselves (csrc/base/parallel.c).
+NumPy computes in what the caller's thread has set, and any library may set a rounding
+mode or flush-to-zero behind the user's back; `np.errstate(all="raise")` would stop an
+operation half-way. Both would show in results, so arithmetic outside of kernels runs
+inside `ieee_mode`. No mode is kept across a `yield` to the caller.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ Sources: hard_sigmoid as in Keras 2 and ONNX; softsign: J. Turian, J. Bergstra,
 Y. Bengio, "Quadratic Features and Deep Architectures for Chunking", NAACL 2009; from
 leaky_relu on as ONNX defines them for its recurrent operators.
 
-Twin: ``csrc/kernels/activations.h``, and ``activations.c`` there.
+Twin: ``csrc/kernels/math/activations.h``, and ``activations.c`` there.
 """
 
 from __future__ import annotations

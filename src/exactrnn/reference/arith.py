@@ -1,10 +1,10 @@
 """Arithmetic of the numerics contract in NumPy: the same bits as the kernels.
 
-The twin of ``csrc/kernels/vec.h`` (the vocabulary), of ``csrc/kernels/elementary.h``
-(`exp`, `expm1`, `log`, `softplus`, `tanh`, `sigmoid`, `flush`) and of the sums of
-products, line by line and in the same letters; one file, because each part leans on the
-one before.  The dtype, float32 or float64, is that of the arrays given; Python numbers
-take it on.  No function warns, whatever it is given.
+The twin of ``csrc/kernels/vec.h`` (the vocabulary), of `exp`, `expm1`, `log`,
+`softplus`, `tanh`, `sigmoid`, `flush` (``csrc/kernels/math/elementary.h``) and of the
+sums of products, line by line and in the same letters; one file, because each part
+leans on the one before.  The dtype, float32 or float64, is that of the arrays given;
+Python numbers take it on.  No function warns, whatever it is given.
 
 Only what NumPy itself reproduces everywhere is used: elementwise ``+ - * /``, ``sqrt``,
 ``rint`` and ``abs``, comparisons, ``where``, casts and integer views.  There is no fma

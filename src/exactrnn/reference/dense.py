@@ -5,8 +5,8 @@ the rules of optimisers.
 Every function has the name and the arguments of its fellow in ``_core``, less the
 instruction set and the number of threads, and returns its outputs.
 
-Twins: ``csrc/kernels/dense.c``, ``update.c``.  Letters: N rows, K inputs, O outputs, V
-classes or symbols, E width of an embedding.
+Twins: ``csrc/kernels/math/dense.c``, ``update.c``.  Letters: N rows, K inputs, O
+outputs, V classes or symbols, E width of an embedding.
 """
 
 from __future__ import annotations

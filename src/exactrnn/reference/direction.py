@@ -14,7 +14,7 @@ one for each pair of modules that is connected.
 Letters: H units, O the width of the output state, which is H but for cells that
 project; n gates that are linked.
 
-Twin: ``csrc/kernels/products.h``.
+Twin: ``csrc/kernels/math/products.h``.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ of the batch has the points whose coordinates all lie below its lengths; along a
 keeps the state of its last one, and lines that it does not have are +0.0 at the far
 border.
 
-Twin: ``csrc/kernels/grid.c`` and its headers.
+Twin: ``csrc/kernels/grid/grid.c`` and its headers.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ into the sums over time and batch it brings +0.0 * +0.0.
 In a clockwork layer the units of an active row take part when their module ticks;
 those that do not keep their state too, which is their output.
 
-Twin: ``csrc/kernels/sequence.h`` with ``products.h``.
+Twin: ``csrc/kernels/layer/sequence.h`` with ``products.h``.
 """
 
 from __future__ import annotations

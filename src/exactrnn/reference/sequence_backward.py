@@ -4,7 +4,7 @@ The steps run in the opposite order of forward's, and each from its last stage t
 first; what the cell's point functions leave is then spread over the matrices, block by
 block (``direction.py``).  Gradients of weights are long sums after the loop.
 
-Twin: ``csrc/kernels/sequence.h`` with ``products.h``.
+Twin: ``csrc/kernels/layer/sequence.h`` with ``products.h``.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Each rule is a sequence of operations whose result is fixed by IEEE-754, without fma, so
 the bits depend on neither the machine nor the blocks in which the arrays are walked.
 Hyperparameters are Python floats, rounded once to the parameters' dtype where they meet
-an array.  The kernels are ``csrc/kernels/update.c``, the twin ``reference/dense.py``.
+an array.  The kernels are ``csrc/kernels/math/update.c``, the twin
+``reference/dense.py``.
 
 A step is whole or not at all.  What can fail comes first; then one call changes all
 parameters and the state, while the stores of all layers concerned are held, so that a

@@ -13,7 +13,7 @@ gradients of weights) is in ``reference.py`` and its parts and the same for all 
 
 Sizes: H units; O, the width of the output state, is H but for cells that project.
 
-Twin: ``csrc/kernels/cell.h``.
+Twin: ``csrc/kernels/cells/cell.h``.
 """
 
 from __future__ import annotations
