@@ -14,7 +14,9 @@ from exactrnn._activations import PARAMETERS
 from exactrnn.cells import CELLS as TWINS
 from exactrnn.layers import RecurrentLayer, _layer_config
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = ROOT / "tests"
+HELPERS = TESTS / "helpers"
 CSRC = ROOT / "csrc"
 
 
