@@ -14,7 +14,9 @@ from exactrnn._spec.activations import PARAMETERS
 from exactrnn.layers import RecurrentLayer, _layer_config
 from exactrnn.reference.cells import CELLS as TWINS
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = ROOT / "tests"
+HELPERS = TESTS / "helpers"
 CSRC = ROOT / "csrc"
 
 
