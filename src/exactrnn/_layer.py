@@ -13,7 +13,7 @@ from exactrnn import _checks, _episodes, _option_checks, _states
 from exactrnn._activations import Activation
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._config import Config
-from exactrnn._module import Cache, D, Gradients, Module, S
+from exactrnn._module import Cache, D, Gradients, RecurrentModule, S
 from exactrnn._stack import Call
 from exactrnn.stream import Stream
 
@@ -46,7 +46,7 @@ def layer_config(
     )
 
 
-class RecurrentLayer(Module[S], Generic[S, D]):
+class RecurrentLayer(RecurrentModule[S], Generic[S, D]):
     """What all layers do: run, keep, go back, stream.
 
     A call with checked arguments changes nothing but its results. One layer may be

@@ -13,14 +13,14 @@ from exactrnn import _checks, _option_checks
 from exactrnn._activations import Activation
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._config import Config, Init
-from exactrnn._module import Cache, Gradients, Module, S
+from exactrnn._module import Cache, Gradients, RecurrentModule, S
 from exactrnn._options import gru_fields, lstm_fields, simple_fields
 from exactrnn._stack import Call
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell", "RecurrentCell"]
 
 
-class RecurrentCell(Module[S]):
+class RecurrentCell(RecurrentModule[S]):
     """What all single cells do: one step forward and back."""
 
     def __call__(self, x: ArrayLike, state: S | None = None) -> S:

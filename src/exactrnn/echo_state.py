@@ -236,8 +236,12 @@ class EchoState:
 
     @property
     def _stack(self) -> Stack:
-        """What runs the reservoir, for saving as layers are saved."""
+        """What runs the reservoir."""
         return self._layer._stack
+
+    def _generator_state(self) -> dict[str, Any]:
+        """Return what stands in a file, as that of layers: it draws nothing more."""
+        return self._layer._generator_state()
 
     # States and readout
 
