@@ -17,7 +17,7 @@ from exactrnn._run.stack import Call
 from exactrnn._spec import option_checks
 from exactrnn._spec.activations import Activation
 from exactrnn._spec.recurrent import Config
-from exactrnn.layers._module import Cache, D, Gradients, Module, S
+from exactrnn.layers._module import Cache, D, Gradients, RecurrentModule, S
 from exactrnn.layers._stream import Stream
 
 
@@ -49,7 +49,7 @@ def layer_config(
     )
 
 
-class RecurrentLayer(Module[S], Generic[S, D]):
+class RecurrentLayer(RecurrentModule[S], Generic[S, D]):
     """What all layers do: run, keep, go back, stream.
 
     A call with checked arguments changes nothing but its results. One layer may be

@@ -20,7 +20,7 @@ from exactrnn._spec.activations import Activation
 from exactrnn._spec.grid import GridConfig
 from exactrnn._spec.recurrent import Init
 from exactrnn._weights import first
-from exactrnn.layers._module import Module, restore_cache
+from exactrnn.layers._module import RecurrentModule, restore_cache
 
 __all__ = ["GridCache", "GridGradients", "GridLSTM"]
 
@@ -47,31 +47,28 @@ class GridGradients(NamedTuple):
     weights: dict[str, Array]
 
 
-class GridModule(Module[Any]):
-    """What layers of grids have in common: their own stack under `Module`."""
+class GridModule(RecurrentModule[Any]):
+    """What layers of grids have in common: a stack of their own."""
 
     _stack: Any
 
     @classmethod
-    def _draw_weights(cls, config: Any, seed: Seed) -> dict[str, Array]:
-        return first.draw_weights(config, seed)
+    def _draw_weights(cls, spec: Any, seed: Seed) -> dict[str, Array]:
+        return first.draw_weights(spec, seed)
 
     def _assemble(
         self,
-        config: Any,
+        spec: Any,
         arguments: Mapping[str, object],
         weights: Mapping[str, Array],
         generator: np.random.PCG64,
     ) -> None:
-        options = {**self._plain(config), "dtype": config.dtype}
-        self.__dict__.update(options)
-        self.__dict__.update(
-            _stack=self._make_stack(config, weights, generator),
-            _options=options,
-            _arguments={
-                name: self._shortest(name, options[name]) for name in arguments
-            },
-        )
+        options = {**self._plain(spec), "dtype": spec.dtype}
+        self.__dict__.update(options)  # which `_shortest` reads
+        stack = self._make_stack(spec, weights, generator)
+        self.__dict__["_stack"] = stack
+        given = {name: self._shortest(name, options[name]) for name in arguments}
+        self._become(spec, stack.store, options, given)
 
     @classmethod
     def _make_stack(

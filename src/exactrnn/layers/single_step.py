@@ -16,12 +16,12 @@ from exactrnn._spec import option_checks
 from exactrnn._spec.activations import Activation
 from exactrnn._spec.options import gru_fields, lstm_fields, simple_fields
 from exactrnn._spec.recurrent import Config, Init
-from exactrnn.layers._module import Cache, Gradients, Module, S
+from exactrnn.layers._module import Cache, Gradients, RecurrentModule, S
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell", "RecurrentCell"]
 
 
-class RecurrentCell(Module[S]):
+class RecurrentCell(RecurrentModule[S]):
     """What all single cells do: one step forward and back."""
 
     def __call__(self, x: ArrayLike, state: S | None = None) -> S:
