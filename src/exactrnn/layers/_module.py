@@ -2,8 +2,8 @@
 
 `Module` knows a specification and the owner of the weights, or several owners, each
 behind a prefix; `RecurrentModule` adds what runs a recurrent network, the stack of
-`_run/stack.py`, and the random numbers of dropout. The classes that a user gets back from
-calls, `Cache` and `Gradients`, are here too.
+`_run/stack.py`, and the random numbers of dropout. The classes that a user gets back
+from calls, `Cache` and `Gradients`, are here too.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Echo state networks: a fixed random reservoir, and a readout fitted in one go.
 
 The reservoir is a layer of leaky units, run by the kernels; what is random in it and
-how its spectral radius is set is in `layers/_reservoir.py`, the fit in `layers/_readout.py`. The file
+how its spectral radius is set is in `_reservoir.py`, the fit in `_readout.py`. The file
 is long because of its docstrings.
 """
 
