@@ -1,1 +1,1 @@
-"""A checked call on the kernels: from the caller's layout to time-major and back."""
+"""A checked call on the kernels: layouts, stacks of layers, grids, episodes."""

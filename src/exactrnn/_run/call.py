@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
-from exactrnn import _checks, _episodes, _states
+from exactrnn import _checks
 from exactrnn._checks import Array, Lengths
-from exactrnn._episodes import Bools
+from exactrnn._run import episodes, states
 from exactrnn._run import layout as layouts
+from exactrnn._run.episodes import Bools
 from exactrnn._run.layout import Layout
-from exactrnn._stack import Call
+from exactrnn._run.stack import Call
 
 Back: TypeAlias = tuple[Array, Any, dict[str, Array]]
 """Gradients in the caller's layout: of the input, the initial state and the weights."""
@@ -30,7 +31,7 @@ def run(
     config = stack.config
     call = begin(config, x, state, lengths, mask, resets)
     y = new_output(config, call)
-    final = _episodes.run(stack, call, call.layout.inward(y))
+    final = episodes.run(stack, call, call.layout.inward(y))
     return y, final_state(config, call, final)
 
 
@@ -53,7 +54,7 @@ def run_into(
     y = _checks.check_out(out, config.dtype, sizes, inputs)
     direct = _checks.make_readable(y) is y
     result = y if direct else new_output(config, call)
-    final = _episodes.run(stack, call, call.layout.inward(result))
+    final = episodes.run(stack, call, call.layout.inward(result))
     if not direct:
         y[...] = result
     return _checks.as_given(out, y), final_state(config, call, final)
@@ -68,7 +69,7 @@ def run_keeping(
     if call.episodes is None:  # which gather what they read
         call = call._replace(x=call.x.copy())
     y = new_output(config, call)
-    final, kept = _episodes.run_keeping(stack, call, call.layout.inward(y))
+    final, kept = episodes.run_keeping(stack, call, call.layout.inward(y))
     return y, final_state(config, call, final), kept, call.layout
 
 
@@ -85,9 +86,9 @@ def run_back(
     _checks.check_gradient_given(dy, dstate)
     steps, rows = kept.shape
     dout = take_gradient(config, layout, dy, steps, rows)
-    dfinal = _states.take_gradient(config, dstate, rows, layout)
-    dx, dinitial, dweights = _episodes.run_back(stack, kept, dout, dfinal, truncated)
-    dbegin = _states.pack_state(dinitial, None, layout)
+    dfinal = states.take_gradient(config, dstate, rows, layout)
+    dx, dinitial, dweights = episodes.run_back(stack, kept, dout, dfinal, truncated)
+    dbegin = states.pack_state(dinitial, None, layout)
     return layout.outward(dx), dbegin, dweights
 
 
@@ -108,10 +109,10 @@ def begin(
     ends = None
     if lengths is not None:
         ends = _checks.check_lengths(lengths, steps, rows, layout.batched)
-    episodes = None
+    found = None
     if mask is not None or resets is not None:
         sizes = layout.sizes(steps, rows)
-        ends, episodes = _episodes.arrange(
+        ends, found = episodes.arrange(
             (steps, rows),
             ends,
             _take_steps("mask", mask, layout, sizes),
@@ -119,8 +120,8 @@ def begin(
         )
     parts, clock = None, None
     if state is not None or config.counts_steps:
-        parts, clock = _states.take_state(config, state, rows, layout)
-    return Call(inward, parts, ends, clock, episodes, layout)
+        parts, clock = states.take_state(config, state, rows, layout)
+    return Call(inward, parts, ends, clock, found, layout)
 
 
 def plain_state(config: Any, x: object, state: object) -> Any:
@@ -128,7 +129,7 @@ def plain_state(config: Any, x: object, state: object) -> Any:
     if state is None:
         return None
     call = begin(config, x, state)
-    return _states.pack_state(call.state or (), call.clock, call.layout)
+    return states.pack_state(call.state or (), call.clock, call.layout)
 
 
 def _take_steps(
@@ -170,13 +171,13 @@ def new_output(config: Any, call: Call) -> Array:
 def final_state(config: Any, call: Call, parts: tuple[Array, ...]) -> Any:
     """Return final states as the caller has them, the clock moved on."""
     clock = None if call.clock is None else _moved_clock(config, call, call.clock)
-    return _states.pack_state(parts, clock, call.layout)
+    return states.pack_state(parts, clock, call.layout)
 
 
 def _moved_clock(config: Any, call: Call, clock: Lengths) -> Lengths:
     if call.episodes is None:
-        return _states.moved_clock(clock, call.x.shape[0], call.lengths)
-    back = _episodes.directions_back(config)
+        return states.moved_clock(clock, call.x.shape[0], call.lengths)
+    back = episodes.directions_back(config)
     return call.episodes.moved_clock(clock, config.phase, back)
 
 
@@ -187,7 +188,7 @@ def step(stack: Any, x: object, state: object) -> Any:
     """Return the next state of a cell."""
     call = begin_step(stack.config, x, state)
     final = stack.run(call, stack.new_output(call))
-    return _states.pack_state(final, None, call.layout)
+    return states.pack_state(final, None, call.layout)
 
 
 def step_keeping(stack: Any, x: object, state: object) -> tuple[Any, Any, Layout]:
@@ -195,7 +196,7 @@ def step_keeping(stack: Any, x: object, state: object) -> tuple[Any, Any, Layout
     call = begin_step(stack.config, x, state)
     call = call._replace(x=call.x.copy())
     final, kept = stack.run_keeping(call, stack.new_output(call))
-    return _states.pack_state(final, None, call.layout), kept, call.layout
+    return states.pack_state(final, None, call.layout), kept, call.layout
 
 
 def step_back(stack: Any, kept: Any, layout: Layout, dstate: object) -> Back:
@@ -203,9 +204,9 @@ def step_back(stack: Any, kept: Any, layout: Layout, dstate: object) -> Back:
     if isinstance(dstate, tuple | list) and not _checks.has_parts(dstate):
         raise ValueError("dstate: expected at least one array, got only None")
     _, rows = kept.shape
-    taken = _states.take_parts("dstate", stack.config, dstate, rows, layout, fill=True)
+    taken = states.take_parts("dstate", stack.config, dstate, rows, layout, fill=True)
     dx, dbegin, dweights = stack.run_back(kept, None, taken)
-    return layout.outward(dx), _states.pack_state(dbegin, None, layout), dweights
+    return layout.outward(dx), states.pack_state(dbegin, None, layout), dweights
 
 
 def begin_step(config: Any, x: object, state: object) -> Call:
@@ -216,5 +217,5 @@ def begin_step(config: Any, x: object, state: object) -> Call:
     taken = None
     if state is not None:
         rows = inward.shape[1]
-        taken = _states.take_parts("state", config, state, rows, layout)
+        taken = states.take_parts("state", config, state, rows, layout)
     return Call(_checks.make_readable(inward), taken, layout=layout)
