@@ -37,7 +37,7 @@ from exactrnn.layers import (
     LeakyRNN,
     greff_variant,
 )
-from exactrnn.layers._module import Cache, Gradients
+from exactrnn.layers._results import Cache, Gradients
 from exactrnn.layers._stream import Stream
 from exactrnn.layers.echo_state import EchoState, EchoStream
 from exactrnn.layers.grid import GridCache, GridGradients, GridLSTM

@@ -31,7 +31,7 @@ def layer():
     layer = xr.GRU(I, H, seed=1)
     layer(X)
     layer.forward(X)
-    assert layer._stack.store.clean
+    assert layer._store.clean
     return layer
 
 
@@ -130,7 +130,7 @@ def write_part_of_state_dict(layer):
 
 
 def write_edit(layer):
-    with layer._stack.store.edit() as weights:
+    with layer._store.edit() as weights:
         weights[NAME][...] = NEW
 
 
@@ -161,7 +161,7 @@ def test_what_is_written_acts_in_the_next_call(layer, write):
     write(layer)
     gc.collect()
     assert_in_force(layer)
-    assert layer._stack.store.clean
+    assert layer._store.clean
 
 
 @pytest.mark.parametrize("write", WAYS, ids=lambda way: way.__name__[6:])
@@ -212,10 +212,10 @@ def test_a_held_array_may_be_written_between_any_two_calls(layer, holder):
         state = stream.state
         expected = with_weights(layer.state_dict())(X[:1], state)[0][0]
         assert same_bits(stream.step(X[0]), expected)
-        assert not layer._stack.store.clean
+        assert not layer._store.clean
     del held
     layer(X)
-    assert layer._stack.store.clean
+    assert layer._store.clean
 
 
 @pytest.mark.parametrize("last", [True, False])
@@ -234,7 +234,7 @@ def test_a_lease_lives_longer_than_its_layer(layer):
     gone = weakref.ref(layer)
     del layer
     gc.collect()
-    assert gone() is None or gone()._stack is not None
+    assert gone() is None or gone()._store is not None
     assert same_bits(weight, kept)
     weight[...] = 1
 
@@ -320,7 +320,7 @@ def test_backward_takes_weights_that_were_only_looked_at(layer):
 
 
 def test_clean_weights_are_packed_once(layer):
-    store = layer._stack.store
+    store = layer._store
     packs = store.packs(xr.isa())
     layer(X)
     layer.forward(X)
@@ -334,7 +334,7 @@ def test_clean_weights_are_packed_once(layer):
 def test_panels_for_backward_are_packed_when_first_needed():
     layer = xr.GRU(I, H, seed=1)
     layer(X)
-    store = layer._stack.store
+    store = layer._store
     assert not store.packs(xr.isa()).has_backward
     y, _, cache = layer.forward(X)
     assert store.packs(xr.isa()).has_backward

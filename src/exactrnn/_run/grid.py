@@ -6,7 +6,7 @@ What a grid is stands in `_spec/grid.py`; the public classes are in `grid.py` an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
 
@@ -17,6 +17,7 @@ from exactrnn._checks import Array, Lengths
 from exactrnn._run.dropout import Masks
 from exactrnn._spec.activations import with_parameters
 from exactrnn._spec.grid import OUTPUTS, GridConfig
+from exactrnn._spec.sequence import SequenceSpec
 from exactrnn._weights.store import STALE, Packs, ParameterStore
 
 S = TypeVar("S")
@@ -104,11 +105,67 @@ class GridRun:
     `layer` is the one position along dimension 0 that was run, or None for all.
     """
 
+    stack: GridStack
     version: int
     direction: int
     call: GridCall
     kept: _core.GridCache
     layer: int | None = None
+
+    def back(
+        self, dends: tuple[Pair, ...], dweights: Mapping[str, Array]
+    ) -> tuple[tuple[Array, ...], tuple[Pair, ...]]:
+        """Add to `dweights`; return the gradients of the inputs and of the borders."""
+        return self.stack.run_back(self, dends, dweights)
+
+    def gates(self) -> dict[str, Array]:
+        """Return copies [sizes, B, H] of the gates by letter and label, as `i_d0`."""
+        return {
+            f"{letter}_{label}": self._copy(gate)
+            for k, label in enumerate(self.stack.config.labels)
+            for letter, gate in self.kept.gates(k).items()
+        }
+
+    def states(self) -> dict[str, Array]:
+        """Return copies of what each point hands on likewise, as `h_d0`, `m_d0`."""
+        return {
+            f"{letter}_{label}": self._copy(np.moveaxis(part[1:], 0, k))
+            for k, label in enumerate(self.stack.config.labels)
+            for letter, part in zip("hm", self.kept.states(k), strict=True)
+            if part is not None
+        }
+
+    def _copy(self, array: Array) -> Array:
+        """Return a copy with zeros where a row has no point."""
+        if self.call.lengths is None:
+            return array.copy()
+        mask = line_mask(self.call.sizes, self.call.lengths)
+        return np.where(mask[..., None], array, array.dtype.type(0))
+
+    def reduce(self) -> tuple[Callable[..., GridRun], Mapping[str, Any]]:
+        """Return what makes an equal run of an equal stack."""
+        return restore_run, {
+            "current": self.stack.store.is_current(self.version),
+            "direction": self.direction,
+            "call": self.call,
+            "kept": self.kept.content(),
+            "layer": self.layer,
+        }
+
+
+def restore_run(stack: GridStack, described: Mapping[str, Any]) -> GridRun:
+    """Return the run that has been reduced, as one of this stack."""
+    packs = stack.store.packs(engine.isa(), backward=True)
+    direction, layer = described["direction"], described["layer"]
+    sets, _ = stack.of_direction(packs, direction, layer)
+    return GridRun(
+        stack,
+        packs.version if described["current"] else STALE,
+        direction,
+        described["call"],
+        _core.restore_grid_cache(sets, described["kept"]),
+        layer,
+    )
 
 
 class GridStack:
@@ -122,6 +179,8 @@ class GridStack:
         As for `ParameterStore`; taken over.
     generator : numpy.random.PCG64
         Taken over; after the first weights only dropout draws from it.
+    spec : SequenceSpec, optional
+        What the layer is in time, which may drop something.
     """
 
     def __init__(
@@ -129,14 +188,25 @@ class GridStack:
         config: GridConfig,
         weights: Mapping[str, Array],
         generator: np.random.PCG64,
+        *,
+        spec: SequenceSpec | None = None,
     ) -> None:
         self.config = config
         self.store = GridStore(cast(Any, config), weights)
-        self.masks = Masks(config, generator)
+        self.masks = Masks(spec, generator)
 
-    def run(self, call: GridCall, direction: int, ends: tuple[Pair, ...]) -> None:
-        """Compute the far borders into `ends`."""
-        packs = self.store.packs(engine.isa())
+    def run(
+        self,
+        call: GridCall,
+        direction: int,
+        ends: tuple[Pair, ...],
+        packs: Packs | None = None,
+    ) -> None:
+        """Compute the far borders into `ends`.
+
+        `packs` are the weights, if the caller has fetched them for several runs.
+        """
+        packs = packs or self.store.packs(engine.isa())
         self._run(packs, call, direction, ends, keep=False)
 
     def run_keeping(
@@ -150,13 +220,12 @@ class GridStack:
         """Compute the far borders into `ends` and keep what `run_back` needs.
 
         With `layer` the call is of this position along dimension 0 alone; an input is
-        then at side 0 and read by the first layer. `packs` are the weights, if the
-        caller has fetched them for several runs.
+        then at side 0 and read by the first layer. `packs` are as for `run`.
         """
         packs = packs or self.store.packs(engine.isa(), backward=True)
         kept = self._run(packs, call, direction, ends, keep=True, layer=layer)
         kept = cast(_core.GridCache, kept)
-        return GridRun(packs.version, direction, call, kept, layer)
+        return GridRun(self, packs.version, direction, call, kept, layer)
 
     def _run(
         self,
@@ -264,29 +333,6 @@ class GridStack:
             )
             dinputs.append(dx.reshape(x.shape))
         return tuple(dinputs), dborders
-
-    def describe_run(self, run: GridRun) -> dict[str, Any]:
-        """Return a run as plain values, for `restore_run` of an equal stack."""
-        return {
-            "current": self.store.is_current(run.version),
-            "direction": run.direction,
-            "call": run.call,
-            "kept": run.kept.content(),
-            "layer": run.layer,
-        }
-
-    def restore_run(self, described: Mapping[str, Any]) -> GridRun:
-        """Return the run that has been described, as one of this stack."""
-        packs = self.store.packs(engine.isa(), backward=True)
-        direction, layer = described["direction"], described["layer"]
-        sets, _ = self.of_direction(packs, direction, layer)
-        return GridRun(
-            packs.version if described["current"] else STALE,
-            direction,
-            described["call"],
-            _core.restore_grid_cache(sets, described["kept"]),
-            layer,
-        )
 
 
 def line_mask(

@@ -79,6 +79,8 @@ class Layout:
             return steps, rows, width
         if self.axes == "BT":
             return rows, steps, width
+        if self.axes == "T":
+            return steps, width
         return tuple(self.sizes(steps, rows, width=width).values())
 
     def sizes(self, steps: int, rows: int, **last: int) -> dict[str, int]:
@@ -95,6 +97,8 @@ class Layout:
         `planes` are all layers and directions, L*D.
         """
         both = {"L_D": planes, "B": rows}
+        if self.add is ALL:
+            return both
         return {letter: both[letter] for letter in self.state_axes}
 
 

@@ -16,28 +16,29 @@ import numpy as np
 from exactrnn import _checks
 from exactrnn._checks import Array, Lengths
 from exactrnn._run.layout import ALL, Layout
+from exactrnn._spec.sequence import SequenceSpec
 
 
 def take_state(
-    config: Any, state: object, rows: int, layout: Layout
+    spec: SequenceSpec, state: object, rows: int, layout: Layout
 ) -> tuple[tuple[Array, ...] | None, Lengths | None]:
     """Return the arrays of an initial state, None for zeros, and the clock [B].
 
     The clock is None for cells that do not count steps.
     """
-    if not config.counts_steps:
+    if not spec.counts_steps:
         if state is None:
             return None, None
-        return take_parts("state", config, state, rows, layout), None
+        return take_parts("state", spec, state, rows, layout), None
     if state is None:
-        return None, np.full(rows, config.phase, np.int64)
+        return None, np.full(rows, spec.phase, np.int64)
     h, clock = _checks.check_parts("state", state, ("h", "clock"))
-    parts = take_parts("state[0]", config, h, rows, layout)
+    parts = take_parts("state[0]", spec, h, rows, layout)
     return parts, _checks.check_clock("state[1]", clock, rows, layout.batched)
 
 
 def take_gradient(
-    config: Any, dstate: object, rows: int, layout: Layout
+    spec: SequenceSpec, dstate: object, rows: int, layout: Layout
 ) -> tuple[Array, ...] | None:
     """Return the arrays of the gradient of a final state, None for zeros.
 
@@ -45,12 +46,12 @@ def take_gradient(
     """
     if dstate is None:
         return None
-    return take_parts("dstate", config, dstate, rows, layout, fill=True)
+    return take_parts("dstate", spec, dstate, rows, layout, fill=True)
 
 
 def take_parts(
     name: str,
-    config: Any,
+    spec: SequenceSpec,
     state: object,
     rows: int,
     layout: Layout,
@@ -61,9 +62,9 @@ def take_parts(
 
     With `fill` one of several may be None, for zeros.
     """
-    lead = layout.state_sizes(config.num_layers * config.directions, rows)
+    lead = layout.state_sizes(spec.num_layers * spec.directions, rows)
     parts = _checks.check_state(
-        name, state, config.state_parts, config.dtype, lead, fill=fill
+        name, state, spec.state_parts, spec.dtype, lead, fill=fill
     )
     if layout.add is ALL:
         return parts

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
-from exactrnn.layers._module import Cache, Gradients
 from exactrnn.layers._recurrent import RecurrentLayer, go_back
+from exactrnn.layers._results import Cache, Gradients
 
 
 class LSTMLayer(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):

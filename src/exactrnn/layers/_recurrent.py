@@ -14,7 +14,8 @@ from exactrnn._run import call as _call
 from exactrnn._spec import option_checks
 from exactrnn._spec.activations import Activation
 from exactrnn._spec.recurrent import Config
-from exactrnn.layers._module import Cache, D, Gradients, RecurrentModule, S
+from exactrnn.layers._module import RecurrentModule, S
+from exactrnn.layers._results import Cache, D, Gradients
 from exactrnn.layers._stream import Stream
 
 
@@ -251,4 +252,6 @@ def go_back(
     """Do what `layer.backward` says; `truncated` as in `LSTM.backward`."""
     _checks.check_owner(cache, layer)
     run, layout = cache._run, cache._layout
-    return Gradients(*_call.run_back(layer._stack, run, layout, dy, dstate, truncated))
+    return Gradients(
+        *_call.run_back(layer._stack.config, run, layout, dy, dstate, truncated)
+    )

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrnn import _checks, _core, engine
+from exactrnn import _checks, engine
 from exactrnn._checks import Array, ArrayLike, Lengths
 from exactrnn._checks.limits import check_memory
 
 if TYPE_CHECKING:
-    from exactrnn._weights.store import Packs
+    from exactrnn._run.protocol import Stepper
     from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["Stream"]
@@ -73,6 +73,7 @@ class Stream(Generic[S]):
         "_dtype",
         "_layer",
         "_packs",
+        "_runner",
         "_shapes",
         "_stepper",
         "_store",
@@ -82,6 +83,7 @@ class Stream(Generic[S]):
         _checks.check_one_way("stream", layer)
         rows = _checks.check_size("batch_size", batch_size)
         self._layer: RecurrentLayer[S, Any] = layer
+        self._runner = layer._stack
         self._config = config = layer._stack.config
         width = sum(size for _, _, size in config.state_parts)
         values = rows * config.num_layers * width
@@ -97,7 +99,7 @@ class Stream(Generic[S]):
         if rows == 1:
             self._shapes[layer.input_size,] = (layer.output_size,)
         self._packs = self._store.packs(engine.isa())
-        self._stepper = self._new_stepper(self._packs)
+        self._stepper = self._runner.stepper(self._packs, rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
         parts = (type(self), self._layer, self.batch_size)
@@ -204,15 +206,12 @@ class Stream(Generic[S]):
             if stepper.clock is not None:
                 stepper.clock[which] = self._config.phase
 
-    def _new_stepper(self, packs: Packs) -> _core.Stepper:
-        return _core.Stepper(packs.panels, self._batch[0], self._config.phase)
-
     def _renew(self) -> None:
         """Take over changed weights, or another instruction set, with the state."""
         packs = self._store.packs(engine.isa())
         if packs is self._packs:
             return
-        before, stepper = self._stepper, self._new_stepper(packs)
+        before, stepper = self._stepper, self._runner.stepper(packs, self._batch[0])
         before.take()  # and keep: a thread that still holds it must not step it
         try:
             _set_state(stepper, before.state, before.clock)
@@ -252,9 +251,7 @@ def _restore_stream(
     return stream
 
 
-def _set_state(
-    stepper: _core.Stepper, parts: Sequence[Array], clock: Lengths | None
-) -> None:
+def _set_state(stepper: Stepper, parts: Sequence[Array], clock: Lengths | None) -> None:
     """Copy a state, and the clocks of all rows where there are some."""
     for own, part in zip(stepper.state, parts, strict=True):
         own[...] = part

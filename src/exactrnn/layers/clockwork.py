@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 from exactrnn import _checks
 from exactrnn._checks import Array, Lengths
@@ -151,8 +152,8 @@ class ClockworkRNN(RecurrentLayer[tuple[Array, Lengths], Array]):
     @property
     def module_sizes(self) -> tuple[int, ...]:
         """Units of each module, in the order of `periods`."""
-        modules: tuple[tuple[int, int], ...] = self._stack.config.options["modules"]
-        return tuple(size for size, _ in modules)
+        spec = cast(Config, self._spec)
+        return tuple(size for size, _ in spec.options["modules"])
 
     @classmethod
     def _configure(cls, arguments: Mapping[str, object]) -> Config:

@@ -15,25 +15,20 @@ import numpy as np
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths, naming
 from exactrnn._checks.limits import check_memory
-from exactrnn._run.layout import (
-    STEP,
-    STEPS,
-    TIME_MAJOR,
-    UNBATCHED,
-    Layout,
-    of_sequence,
-)
-from exactrnn._run.stack import Stack
+from exactrnn._run import layout as layouts
+from exactrnn._run.layout import Layout
+from exactrnn._spec.sequence import SequenceSpec
 from exactrnn._system.mode import ieee_mode
 from exactrnn._weights.store import marked
 from exactrnn.layers import _reservoir
 from exactrnn.layers._echo_stream import EchoStream
+from exactrnn.layers._facts import SequenceFacts
 from exactrnn.layers._readout import Samples, apply_readout, fit_readout
 
 __all__ = ["EchoState", "EchoStream"]
 
 
-class EchoState:
+class EchoState(SequenceFacts):
     """Echo state network: leaky units with fixed weights, and a linear readout.
 
     For each time step::
@@ -244,9 +239,8 @@ class EchoState:
         return None if self._readout is None else len(self._readout[1])
 
     @property
-    def _stack(self) -> Stack:
-        """What runs the reservoir."""
-        return self._layer._stack
+    def _spec(self) -> SequenceSpec:
+        return self._layer._spec
 
     def _generator_state(self) -> dict[str, Any]:
         """Return what stands in a file, as that of layers: it draws nothing more."""
@@ -344,7 +338,7 @@ class EchoState:
         targets = _checks.as_array("y", y, self.dtype)
         _check_targets(targets, given)
         h = self._run(given, None, steps)[0]
-        inward = of_sequence(given.ndim).inward
+        inward = layouts.of_sequence(given.ndim).inward
         parts = tuple(inward(part) for part in (given, h, targets))
         used = np.arange(len(h))[:, None] < steps
         used[: self.washout] = False
@@ -397,7 +391,7 @@ class EchoState:
         y = apply_readout(z.reshape(-1, z.shape[-1]), W, b)
         y = y.reshape(*z.shape[:-1], len(b))
         padding = np.arange(len(h))[:, None] >= steps
-        of_sequence(y.ndim).inward(y)[padding] = 0
+        layouts.of_sequence(y.ndim).inward(y)[padding] = 0
         return y, final
 
     @ieee_mode()
@@ -448,7 +442,7 @@ class EchoState:
         h = None if state is None else _checks.as_array("state", state, dtype)
         x = None if x0 is None else _checks.as_array("x0", x0, dtype)
         layout, rows = _layout_of(h, x)
-        lead = (STEPS if layout.batched else STEP).sizes(1, rows)
+        lead = (layouts.STEPS if layout.batched else layouts.STEP).sizes(1, rows)
         name = "state" if x is None else "x0"
         check_memory(f"{name}: B={rows}", "states", rows * self.hidden_size * 8)
         stream = self.stream(rows)
@@ -591,8 +585,8 @@ def _layout_of(state: Array | None, x0: Array | None) -> tuple[Layout, int]:
     """Return the layout of what `run` makes, and B; shapes are checked later."""
     for array, batched_axes in ((x0, 2), (state, 3)):
         if array is not None and array.ndim == batched_axes:
-            return TIME_MAJOR, max(array.shape[-2], 1)
-    return UNBATCHED, 1
+            return layouts.TIME_MAJOR, max(array.shape[-2], 1)
+    return layouts.UNBATCHED, 1
 
 
 def _check_targets(y: Array, x: Array) -> None:

@@ -16,7 +16,8 @@ from exactrnn._spec import option_checks
 from exactrnn._spec.activations import Activation
 from exactrnn._spec.options import gru_fields, lstm_fields, simple_fields
 from exactrnn._spec.recurrent import Config, Init
-from exactrnn.layers._module import Cache, Gradients, RecurrentModule, S
+from exactrnn.layers._module import RecurrentModule, S
+from exactrnn.layers._results import Cache, Gradients
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell", "RecurrentCell"]
 
@@ -104,7 +105,7 @@ class RecurrentCell(RecurrentModule[S]):
         """
         _checks.check_owner(cache, self)
         run, layout = cache._run, cache._layout
-        return Gradients(*_call.step_back(self._stack, run, layout, dstate))
+        return Gradients(*_call.step_back(self._stack.config, run, layout, dstate))
 
 
 def _cell_config(

@@ -9,28 +9,17 @@ import numpy as np
 
 from exactrnn import _checks
 from exactrnn._checks import Array
-from exactrnn._run.time_depth import TimeDepthConfig, TimeDepthStack, TimeDepthStepper
+from exactrnn._run.time_depth import TimeDepthStack
 from exactrnn._spec import grid_checks, option_checks
 from exactrnn._spec.activations import Activation
 from exactrnn._spec.recurrent import Init
-from exactrnn._weights.store import Packs
+from exactrnn._spec.time_depth import TimeDepthConfig
 from exactrnn.layers._recurrent import RecurrentLayer
-from exactrnn.layers._stream import Stream
 from exactrnn.layers.grid import GridModule
 
 __all__ = ["TimeDepthGridLSTM"]
 
 PRIORITIES = {"depth": (0,), "time": (1,), "none": ()}
-
-
-class _TimeDepthStream(Stream[Any]):
-    """A stream whose steps are grids of one point in time."""
-
-    __slots__ = ()
-
-    def _new_stepper(self, packs: Packs) -> Any:
-        stack: Any = self._layer._stack
-        return TimeDepthStepper(stack, packs, self.batch_size)
 
 
 class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
@@ -121,6 +110,8 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
     output: str
     shared: bool
     tied: bool
+
+    _stack: TimeDepthStack
 
     def __init__(
         self,
@@ -225,27 +216,6 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
 
     @classmethod
     def _make_stack(
-        cls, config: Any, weights: Mapping[str, Array], generator: np.random.PCG64
-    ) -> Any:
-        return TimeDepthStack(config, weights, generator)
-
-    def stream(self, batch_size: int = 1) -> Stream[Any]:
-        """Make a stream: one time step at a time, with the state kept inside.
-
-        Parameters
-        ----------
-        batch_size : int
-            Number of rows that go on side by side.
-
-        Returns
-        -------
-        Stream
-            With state zero; it follows later changes of the weights.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If the layer reads rows from their ends, or `batch_size` is not an integer
-            of at least 1.
-        """
-        return _TimeDepthStream(self, batch_size)
+        cls, spec: Any, weights: Mapping[str, Array], generator: np.random.PCG64
+    ) -> TimeDepthStack:
+        return TimeDepthStack(spec, weights, generator)

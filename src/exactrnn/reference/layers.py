@@ -24,17 +24,21 @@ import numpy as np
 from exactrnn._checks import check_gradient_given, describe
 from exactrnn._run.call import begin, final_state
 from exactrnn._run.call import take_gradient as output_gradient
-from exactrnn._run.episodes import (
-    Episodes,
-    Group,
+from exactrnn._run.episode_runs import (
     back_parts,
+    clocked,
     directions_back,
     new_states,
 )
-from exactrnn._run.layout import Layout, of_sequence
+from exactrnn._run.episodes import Episodes, Group
+from exactrnn._run.layout import Layout
+from exactrnn._run.protocol import Call, States
+from exactrnn._run.protocol import Gradients as Triple
 from exactrnn._run.states import pack_state, take_gradient
 from exactrnn._spec.grid import GridConfig
 from exactrnn._spec.recurrent import Config
+from exactrnn._spec.sequence import SequenceSpec
+from exactrnn._spec.time_depth import TimeDepthConfig
 from exactrnn._system.mode import ieee_mode
 from exactrnn.layers.grid import GridGradients
 from exactrnn.reference.cells import CELLS
@@ -43,16 +47,14 @@ from exactrnn.reference.direction import Direction, Weights
 from exactrnn.reference.grid_layers import (
     GridCache,
     TimeDepthCache,
+    TimeDepthTwin,
     backward_grid,
-    backward_layer,
     forward_grid,
-    forward_layer,
 )
 from exactrnn.reference.sequence import DirectionCache, direction_forward
 from exactrnn.reference.sequence_backward import direction_backward
 
 if TYPE_CHECKING:
-    from exactrnn._run.stack import Call, Stack
     from exactrnn.layers.grid import Border, GridLSTM
     from exactrnn.layers.time_depth import TimeDepthGridLSTM
 
@@ -60,10 +62,10 @@ State: TypeAlias = Array | tuple[Array, ...]
 
 
 class Layer(Protocol):
-    """What the reference asks of a layer: its configuration and copies of weights."""
+    """What the reference asks of a layer: what it is, and copies of its weights."""
 
     @property
-    def _stack(self) -> Stack: ...
+    def _spec(self) -> Any: ...
 
     def state_dict(self) -> Mapping[str, Array]:
         """Weights by name, copied."""
@@ -88,6 +90,12 @@ class Cache:
     dropout_masks: tuple[Array, ...]
     layout: Layout
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """T and B."""
+        T, B, _ = self.directions[0][0].x.shape
+        return T, B
+
 
 @dataclass(frozen=True)
 class EpisodesCache:
@@ -106,6 +114,11 @@ class EpisodesCache:
     runs: tuple[Any, ...]
     episodes: Episodes
     layout: Layout
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """T and B."""
+        return self.episodes.steps, self.episodes.rows
 
 
 @dataclass(frozen=True)
@@ -237,42 +250,21 @@ def forward(
     >>> h.tobytes() == depth_h.tobytes()
     True
     """
-    config, weights = layer._stack.config, layer.state_dict()
-    is_grid = isinstance(config, GridConfig)
-    in_time = hasattr(config, "num_layers")
-    refuse("sizes", sizes, is_grid and not in_time)
+    spec = layer._spec
+    in_time = is_in_time(spec)
+    refuse("sizes", sizes, not in_time)
     for name, value in (("mask", mask), ("resets", resets)):
         refuse(name, value, in_time)
     refuse("dropout_masks", dropout_masks, in_time)
-    if mask is not None or resets is not None:
-        call = begin(config, x, state, lengths, mask, resets)
-        if call.episodes is not None:
-            return forward_episodes(layer, call, dropout_masks)
-        lengths = call.lengths
-    if is_grid and in_time:
-        return forward_layer(layer, x, state, lengths, dropout_masks or ())
-    if is_grid:
+    if not in_time:
         return forward_grid(layer, x, state, sizes, lengths)
-    call = begin(config, x, state, lengths)
-    y, states, ends, clock = call.x, call.state, call.lengths, call.clock
-
-    last: list[tuple[Array, ...]] = []
-    caches: list[tuple[DirectionCache, ...]] = []
-    for depth in range(config.num_layers):
-        if depth > 0 and dropout_masks is not None:
-            y = y * dropout_masks[depth - 1]
-        runs = []
-        for d in range(config.directions):
-            direction = layer_direction(config, weights, depth, d)
-            row = depth * config.directions + d
-            initial = states and tuple(part[row] for part in states)
-            lower = caches[-1][d].state["c"] if direction.cell.takes_lower else None
-            runs.append(direction_forward(direction, y, initial, ends, clock, lower))
-        y = np.concatenate([run[0] for run in runs], axis=2)
-        last += [run[1] for run in runs]
-        caches.append(tuple(run[2] for run in runs))
-    cache = Cache(tuple(caches), tuple(dropout_masks or ()), call.layout)
-    return call.layout.outward(y), final_state(config, call, stacked(last)), cache
+    call = begin(spec, x, state, lengths, mask, resets)
+    twin, masks = twin_of(layer), tuple(dropout_masks or ())
+    if call.episodes is not None:
+        y, final, cache = run_episodes(twin, call, call.episodes, masks)
+    else:
+        y, final, cache = twin.run(call, masks)
+    return call.layout.outward(y), final_state(spec, call, final), cache
 
 
 @overload
@@ -339,108 +331,168 @@ def backward(
     >>> grads.weights["weight_hh_l0"].shape
     (12, 4)
     """
-    config = layer._stack.config
-    if isinstance(cache, EpisodesCache):
-        return backward_episodes(layer, cache, dy, dstate, truncated)
-    if isinstance(config, GridConfig):
-        in_time = hasattr(config, "num_layers")
-        refuse("dstate", dstate, in_time)
-        refuse("truncated", truncated or None, False)
-        if in_time:
-            return Gradients(*backward_layer(layer, cache, dy, dstate))
+    spec = layer._spec
+    refuse("dstate", dstate, is_in_time(spec))
+    refuse("truncated", truncated or None, not isinstance(spec, GridConfig))
+    if not is_in_time(spec):
         return GridGradients(*backward_grid(layer, cache, dy))
     check_gradient_given(dy, dstate)
-    config, weights = layer._stack.config, layer.state_dict()
-    D, O = config.directions, config.output_size
-    T, B, _ = cache.directions[0][0].x.shape
-    dout = output_gradient(config, cache.layout, dy, T, B)
-    dstates = take_gradient(config, dstate, B, cache.layout)
-
-    dinitial: list[tuple[Array, ...]] = []
-    dweights: Arrays = {}
-    dcells: list[Array | None] = [None] * D
-    for depth in reversed(range(config.num_layers)):
-        runs = []
-        for d in range(D):
-            dy_d = None if dout is None else dout[:, :, d * O : (d + 1) * O]
-            final = dstates and tuple(part[depth * D + d] for part in dstates)
-            run = direction_backward(
-                cache.directions[depth][d],
-                dy_d,
-                final,
-                dcells=dcells[d],
-                truncated=truncated,
-            )
-            dweights |= config.user_gradients(weights, run.weights, depth, d)
-            runs.append(run)
-        dx = runs[0].x if D == 1 else runs[0].x + runs[1].x
-        if depth > 0 and cache.dropout_masks:
-            dx = dx * cache.dropout_masks[depth - 1]
-        dinitial = [run.state for run in runs] + dinitial
-        dcells = [run.lower for run in runs]
-        dout = dx
+    (T, B), twin = cache.shape, twin_of(layer)
+    dout = output_gradient(spec, cache.layout, dy, T, B)
+    dstates = take_gradient(spec, dstate, B, cache.layout)
+    back = back_episodes if isinstance(cache, EpisodesCache) else type(twin).back
+    dx, dinitial, dweights = back(twin, cache, dout, dstates, truncated)
     return Gradients(
         cache.layout.outward(dx),
-        cast(State, pack_state(stacked(dinitial), None, cache.layout)),
-        {name: dweights[name] for name in weights},
+        cast(State, pack_state(dinitial, None, cache.layout)),
+        {name: dweights[name] for name in spec.weight_shapes},
     )
 
 
-def forward_episodes(
-    layer: Any, call: Call, masks: Sequence[Array] | None
-) -> tuple[Array, State, EpisodesCache]:
-    """Compute what a layer does with the episodes of a call, one group by another."""
-    config, episodes = layer._stack.config, cast(Episodes, call.episodes)
-    back, whole = directions_back(config), of_sequence(3, config.batch_first)
-    clocks: Any = [None] * len(episodes.groups)
-    if call.clock is not None:
-        clocks = episodes.clocks(call.clock, config.phase, back)
-    final = new_states(config, episodes.rows)
-    runs, outputs = [], []
-    for group, clock in zip(episodes.groups, clocks, strict=True):
-        initial = group.take(call.state, group.enters(back))
-        if initial is None:
-            initial = new_states(config, len(group.rows))
-        y, end, cache = forward(
-            layer,
-            whole.outward(group.gather(call.x)),
-            pack_state(initial, clock, whole),
-            lengths=group.lengths,
-            dropout_masks=masks and [group.gather(mask) for mask in masks],
+# What runs a layer in time
+
+
+class Twin(Protocol):
+    """What runs a layer, by the definition: time-major, without episodes."""
+
+    @property
+    def spec(self) -> SequenceSpec:
+        """What the layer is."""
+
+    def run(self, call: Call, masks: Sequence[Array]) -> tuple[Array, States, Any]:
+        """Return the output [T, B, D*O], the final states and what `back` needs."""
+
+    def back(
+        self, cache: Any, dy: Array | None, dstates: States | None, truncated: bool
+    ) -> Triple:
+        """Return all gradients, from those of output and final states."""
+
+
+def twin_of(layer: Any) -> Twin:
+    """Return what runs a layer with its weights as they are."""
+    spec, weights = layer._spec, layer.state_dict()
+    if isinstance(spec, TimeDepthConfig):
+        return TimeDepthTwin(spec, weights)
+    return StackTwin(spec, weights)
+
+
+def is_in_time(spec: object) -> bool:
+    """Tell whether a layer reads sequences: all do but grids of N dimensions."""
+    return isinstance(spec, TimeDepthConfig) or not isinstance(spec, GridConfig)
+
+
+@dataclass(frozen=True)
+class StackTwin:
+    """What runs layers on top of each other, by the definition."""
+
+    spec: Config
+    weights: Arrays
+
+    def run(self, call: Call, masks: Sequence[Array]) -> tuple[Array, States, Cache]:
+        """Return the output [T, B, D*O], the final states and what `back` needs."""
+        spec, y, states = self.spec, call.x, call.state
+        last: list[States] = []
+        caches: list[tuple[DirectionCache, ...]] = []
+        for depth in range(spec.num_layers):
+            if depth > 0 and masks:
+                y = y * masks[depth - 1]
+            runs = []
+            for d in range(spec.directions):
+                direction = self._direction(depth, d)
+                row = depth * spec.directions + d
+                initial = states and tuple(part[row] for part in states)
+                lower = caches[-1][d].state["c"] if direction.cell.takes_lower else None
+                runs.append(
+                    direction_forward(
+                        direction, y, initial, call.lengths, call.clock, lower
+                    )
+                )
+            y = np.concatenate([run[0] for run in runs], axis=2)
+            last += [run[1] for run in runs]
+            caches.append(tuple(run[2] for run in runs))
+        return y, stacked(last), Cache(tuple(caches), tuple(masks), call.layout)
+
+    def back(
+        self, cache: Cache, dy: Array | None, dstates: States | None, truncated: bool
+    ) -> Triple:
+        """Return all gradients, from those of output and final states."""
+        spec, D, O = self.spec, self.spec.directions, self.spec.output_size
+        dout, dinitial, dweights = dy, list[States](), Arrays()
+        dcells: list[Array | None] = [None] * D
+        for depth in reversed(range(spec.num_layers)):
+            runs = []
+            for d in range(D):
+                dy_d = None if dout is None else dout[:, :, d * O : (d + 1) * O]
+                final = dstates and tuple(part[depth * D + d] for part in dstates)
+                run = direction_backward(
+                    cache.directions[depth][d],
+                    dy_d,
+                    final,
+                    dcells=dcells[d],
+                    truncated=truncated,
+                )
+                dweights |= spec.user_gradients(self.weights, run.weights, depth, d)
+                runs.append(run)
+            dx = runs[0].x if D == 1 else runs[0].x + runs[1].x
+            if depth > 0 and cache.dropout_masks:
+                dx = dx * cache.dropout_masks[depth - 1]
+            dinitial = [run.state for run in runs] + dinitial
+            dcells = [run.lower for run in runs]
+            dout = dx
+        return dx, stacked(dinitial), dweights
+
+    def _direction(self, depth: int, d: int) -> Direction:
+        """Return layer number `depth` in direction `d`: 0 forward, 1 reverse."""
+        spec, options = self.spec, self.spec.options_of(depth)
+        return Direction(
+            CELLS[spec.cell_of(depth)].adapted(options),
+            Weights.of(spec.engine_weights(self.weights, depth, d)),
+            spec.activations_of(d),
+            spec.runs_back(d),
+            spec.clip,
+            options,
         )
-        outputs.append(whole.inward(y))
+
+
+def stacked(runs: list[States]) -> States:
+    """Join the states of all layers and directions: [num_layers * D, B, ...] each."""
+    return tuple(np.stack(parts) for parts in zip(*runs, strict=True))
+
+
+# Episodes
+
+
+def run_episodes(
+    twin: Twin, call: Call, episodes: Episodes, masks: Sequence[Array]
+) -> tuple[Array, States, EpisodesCache]:
+    """Do what `Twin.run` does with the episodes of a call, one group by another."""
+    back, final = directions_back(twin.spec), new_states(twin.spec, episodes.rows)
+    runs, outputs = [], []
+    for group, clock in clocked(twin.spec, episodes, call.clock):
+        state = group.take(call.state, group.enters(back))
+        part = Call(group.gather(call.x), state, group.lengths, clock)
+        y, ends, cache = twin.run(part, [group.gather(mask) for mask in masks])
+        outputs.append(y)
         runs.append(cache)
-        ends = end if isinstance(end, tuple) else (end,)
-        group.give(ends[: len(final)], group.leaves(back), final)
-    y = call.layout.outward(episodes.collect(outputs))
+        group.give(ends, group.leaves(back), final)
     kept = EpisodesCache(tuple(runs), episodes, call.layout)
-    return y, final_state(config, call, final), kept
+    return episodes.collect(outputs), final, kept
 
 
-def backward_episodes(
-    layer: Any, cache: EpisodesCache, dy: object, dstate: object, truncated: bool
-) -> Gradients:
-    """Compute what a layer's `backward` does, one group by another."""
-    check_gradient_given(dy, dstate)
-    config, episodes, layout = layer._stack.config, cache.episodes, cache.layout
-    whole = of_sequence(3, config.batch_first)
-    dout = output_gradient(config, layout, dy, episodes.steps, episodes.rows)
+def back_episodes(
+    twin: Twin,
+    cache: EpisodesCache,
+    dy: Array | None,
+    dstates: States | None,
+    truncated: bool,
+) -> Triple:
+    """Do what `Twin.back` does, one group by another."""
 
-    def run_part(part: Any, group: Group, dends: tuple[Array, ...] | None) -> Any:
-        own = None if dout is None else whole.outward(group.gather(dout))
-        ends = None if dends is None else pack_state(dends, None, whole)
-        found = backward(layer, part, own, ends, truncated=truncated)
-        state = found.state
-        begins = state if isinstance(state, tuple) else (state,)
-        return whole.inward(found.x), begins, found.weights
+    def run_part(part: Any, group: Group, dends: States | None) -> Triple:
+        own = None if dy is None else group.gather(dy)
+        return twin.back(part, own, dends, truncated)
 
-    dends = take_gradient(config, dstate, episodes.rows, layout)
-    dx, dinitial, dweights = back_parts(config, cache, dends, run_part)
-    return Gradients(
-        layout.outward(dx),
-        cast(State, pack_state(dinitial, None, layout)),
-        dweights,
-    )
+    return back_parts(twin.spec, cache.episodes, cache.runs, dstates, run_part)
 
 
 def refuse(name: str, value: object, known: bool) -> None:
@@ -448,23 +500,3 @@ def refuse(name: str, value: object, known: bool) -> None:
     if value is not None and not known:
         got = describe(value)
         raise TypeError(f"{name}: expected None, as this layer has none, got {got}")
-
-
-def layer_direction(
-    config: Config, weights: Mapping[str, Array], depth: int, d: int
-) -> Direction:
-    """Return layer number `depth` in direction `d`: 0 forward, 1 reverse."""
-    options = config.options_of(depth)
-    return Direction(
-        CELLS[config.cell_of(depth)].adapted(options),
-        Weights.of(config.engine_weights(weights, depth, d)),
-        config.activations_of(d),
-        config.runs_back(d),
-        config.clip,
-        options,
-    )
-
-
-def stacked(runs: list[tuple[Array, ...]]) -> tuple[Array, ...]:
-    """Join the states of all layers and directions: [num_layers * D, B, ...] each."""
-    return tuple(np.stack(parts) for parts in zip(*runs, strict=True))
