@@ -31,7 +31,7 @@
  *            vec_exponent(v), vec_mantissa(v)   e and 1 <= m < 2 of a normal v = m*2^e,
  *                               v > 0 (all others: some value)
  *
- * The NumPy twin of this file is src/exactrnn/_arith.py. */
+ * The NumPy twin of this file is src/exactrnn/reference/arith.py. */
 #ifndef XR_VEC_H
 #define XR_VEC_H
 

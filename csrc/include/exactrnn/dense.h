@@ -1,7 +1,7 @@
 /* What training needs around the cells: linear layers, the softmax cross-entropy, the
  * gradient of an embedding, long sums. Declarations and the table that each
  * (instruction set, dtype) fills; kernels/math/dense.c has the code,
- * base/dispatch.c the look-up, and src/exactrnn/_dense_reference.py is the twin.
+ * base/dispatch.c the look-up, and src/exactrnn/reference/dense.py is the twin.
  *
  * As in exactrnn.h nothing allocates: `scratch` is as many bytes as the function's
  * companion says, aligned to XR_ALIGNMENT, and arrays are contiguous in storage order.

@@ -1,6 +1,6 @@
 /* What an optimiser does to one array: scaling, gradient descent, Adam. Declarations
  * and the table that each (instruction set, dtype) fills; kernels/math/update.c
- * has the code, base/dispatch.c the look-up, src/exactrnn/_dense_reference.py is the
+ * has the code, base/dispatch.c the look-up, src/exactrnn/reference/dense.py is the
  * twin.
  *
  * Here and not in Python so that an update cannot be stopped half-way: nothing

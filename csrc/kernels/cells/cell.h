@@ -38,8 +38,8 @@
  * nothing unit by unit, so stage 1 leaves dstate of h as it is to be in the end: +0.0.
  * mut1.c and gru_before.c are cells of two stages, jordan.c is one that projects.
  *
- * The twin of a cell file foo.c is src/exactrnn/cells/foo.py: same functions, same
- * order.
+ * The twin of a cell file foo.c is src/exactrnn/reference/cells/foo.py: same functions,
+ * same order.
  */
 #ifndef XR_CELL_H
 #define XR_CELL_H

@@ -19,7 +19,7 @@
  *
  * One body serves all forms: the compiler sees it once with everything constant, once
  * with the usual activations and once with nothing known.
- * Twin: src/exactrnn/cells/lstm.py.
+ * Twin: src/exactrnn/reference/cells/lstm.py.
  */
 #include "kernels/cells/cell.h"
 #include "kernels/math/activations.h"

@@ -9,7 +9,7 @@
  *
  * Options: other activations; a clip of a.
  * Gate order: a alone. The cache holds h, as every cell's; the sums are not kept.
- * Twin: src/exactrnn/cells/rnn.py.
+ * Twin: src/exactrnn/reference/cells/rnn.py.
  */
 #include "kernels/cells/cell.h"
 #include "kernels/math/activations.h"

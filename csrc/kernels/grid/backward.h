@@ -12,7 +12,7 @@
  * Each of these sums is one chain over the gate rows of the dimensions that read, one
  * after the other in storage order; it starts at what the next point or the far border
  * has left in dh'_k, or at +0.0, and is flushed at its end (contract N3, N6).
- * Twin: grid_backward in src/exactrnn/_grid_reference.py.
+ * Twin: grid_backward in src/exactrnn/reference/grid.py.
  */
 #ifndef XR_GRID_BACKWARD_H
 #define XR_GRID_BACKWARD_H

@@ -3,7 +3,7 @@
  * The chain of a dimension starts at its bias and runs over h_1, ..., h_N, each as the
  * phase finds it. A panel of units goes through all of this and its point function
  * while it is in the nearest cache.
- * Twin: grid_forward in src/exactrnn/_grid_reference.py.
+ * Twin: grid_forward in src/exactrnn/reference/grid.py.
  */
 #ifndef XR_GRID_FORWARD_H
 #define XR_GRID_FORWARD_H

@@ -5,7 +5,7 @@
  * +0.0 * +0.0, as padding does in layer/gradients.h. Where dimensions or sets have one
  * gradient together, their long sums follow one another in it, sets first to last, in a
  * set dimensions first to last.
- * Twin: weight_gradients in src/exactrnn/_grid_reference.py.
+ * Twin: weight_gradients in src/exactrnn/reference/grid.py.
  */
 #ifndef XR_GRID_GRADIENTS_H
 #define XR_GRID_GRADIENTS_H

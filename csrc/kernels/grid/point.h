@@ -4,7 +4,7 @@
  * vectors, each row a pointer. The sums of a dimension with memory lie i f g o in a row
  * [4, Hp], its gates are kept in their places; without memory the sum lies where h'
  * will.
- * Twin: src/exactrnn/_grid_reference.py, point_forward and point_backward.
+ * Twin: src/exactrnn/reference/grid.py, point_forward and point_backward.
  */
 #ifndef XR_GRID_POINT_H
 #define XR_GRID_POINT_H

@@ -15,7 +15,7 @@
  * pass; the bias gradients, long sums with w = 1, are taken along while da is packed.
  * Padded steps count as +0.0 * +0.0, whose only effect is to turn a -0.0 into +0.0, so
  * that one row of zeros stands for a whole gap and ragged batches cost what they hold.
- * Twin: long_sum in src/exactrnn/_arith.py.
+ * Twin: long_sum in src/exactrnn/reference/arith.py.
  */
 #ifndef XR_GRADIENTS_H
 #define XR_GRADIENTS_H

@@ -10,7 +10,7 @@
  * step.
  *
  * Over 400 lines, as sequence_forward.h is: the two are read side by side.
- * Twin: direction_backward in src/exactrnn/_sequence_backward.py.
+ * Twin: direction_backward in src/exactrnn/reference/sequence_backward.py.
  */
 #ifndef XR_SEQUENCE_BACKWARD_H
 #define XR_SEQUENCE_BACKWARD_H

@@ -7,7 +7,7 @@
  * still cached, are the first ones of the next.
  *
  * Over 400 lines, as a step is one thread of thought from the rows to the states.
- * Twin: direction_forward in src/exactrnn/_sequence.py.
+ * Twin: direction_forward in src/exactrnn/reference/sequence.py.
  */
 #ifndef XR_SEQUENCE_FORWARD_H
 #define XR_SEQUENCE_FORWARD_H

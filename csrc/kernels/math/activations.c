@@ -2,7 +2,7 @@
  * vector, while those that many ask for are inlined (activations.h, which defines them
  * all). Compiled once for each instruction set and element type.
  *
- * Twin: seldom_value and seldom_slope in src/exactrnn/_activations.py. */
+ * Twin: seldom_value and seldom_slope in src/exactrnn/reference/activations.py. */
 #include "kernels/math/activations.h"
 
 vec XR_NAME(xr_seldom_value)(enum xr_activation kind, vec a, elem alpha, elem beta)

@@ -26,7 +26,7 @@
  * the same way. From leaky_relu on they are functions of their own (activations.c),
  * called for each vector: there are a dozen places where they would be inlined.
  *
- * Twin: src/exactrnn/_activations.py. */
+ * Twin: src/exactrnn/reference/activations.py. */
 #ifndef XR_ACTIVATIONS_H
 #define XR_ACTIVATIONS_H
 

@@ -1,5 +1,5 @@
 /* Linear layers, softmax cross-entropy, the gradient of an embedding, long sums: the
- * parts of training that are not a cell. Twin: src/exactrnn/_dense_reference.py.
+ * parts of training that are not a cell. Twin: src/exactrnn/reference/dense.py.
  *
  * Vectors run along independent outputs, threads split outputs, every output has one
  * accumulator (contract N3). A sum of bare values is a chain with w = 1, and

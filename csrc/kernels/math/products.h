@@ -15,7 +15,7 @@
  * Measured on AVX-512 (LSTM, T, B, H = 50, 64, 512, forward and back): panels without
  * strips, of which a tile reads 3 vectors of 8, took 14 % longer. A single row is bound
  * by the L2 from H = 128 on; fetching ahead by hand changed nothing there.
- * Twin: chain in src/exactrnn/_arith.py.
+ * Twin: chain in src/exactrnn/reference/arith.py.
  */
 #ifndef XR_PRODUCTS_H
 #define XR_PRODUCTS_H

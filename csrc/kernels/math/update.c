@@ -1,5 +1,5 @@
 /* Scaling, gradient descent and Adam on one array, each in one pass. Twin:
- * src/exactrnn/_dense_reference.py.
+ * src/exactrnn/reference/dense.py.
  *
  * Elementwise, so vectors cannot show in the bits; no fma, as contract N9 writes these
  * rules in + - * / sqrt:
