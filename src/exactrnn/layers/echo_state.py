@@ -1,7 +1,7 @@
 """Echo state networks: a fixed random reservoir, and a readout fitted in one go.
 
-The reservoir is a layer of leaky units, made and scaled in `layers/_reservoir.py`; the fit is
-in `layers/_readout.py`. The file is long because of its docstrings.
+The reservoir is a layer of leaky units, made and scaled in `_reservoir.py`; the fit is
+in `_readout.py`. The file is long because of its docstrings.
 """
 
 from __future__ import annotations
