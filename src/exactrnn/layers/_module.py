@@ -21,13 +21,13 @@ from numpy.typing import NDArray
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths, naming
 from exactrnn._checks.limits import list_names, shorten
-from exactrnn._numeric import random
+from exactrnn._numeric import leak, random
 from exactrnn._run import episodes
 from exactrnn._run.stack import Run, Stack
 from exactrnn._spec.activations import Activation
 from exactrnn._spec.recurrent import Config, Init
 from exactrnn._system.mode import ieee_mode
-from exactrnn._weights import first, leak
+from exactrnn._weights import first
 from exactrnn._weights.store import ParameterStore, edit_together, marked
 
 OPTIONS = (

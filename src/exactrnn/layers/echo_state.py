@@ -1,8 +1,7 @@
 """Echo state networks: a fixed random reservoir, and a readout fitted in one go.
 
-The reservoir is a layer of leaky units, run by the kernels; what is random in it and
-how its spectral radius is set is in `_reservoir.py`, the fit in `_readout.py`. The file
-is long because of its docstrings.
+The reservoir is a layer of leaky units, made and scaled in `_reservoir.py`; the fit is
+in `_readout.py`. The file is long because of its docstrings.
 """
 
 from __future__ import annotations
