@@ -259,15 +259,13 @@ class Module:
     def _become(
         self,
         spec: Spec,
-        store: ParameterStore,
         options: Mapping[str, object],
         arguments: Mapping[str, object],
+        **parts: object,
     ) -> None:
-        """Take the parts of a module; options can be read as attributes."""
+        """Take what makes a module: options as attributes, and parts by name."""
         self.__dict__.update(options)
-        self.__dict__.update(
-            _spec=spec, _store=store, _options=options, _arguments=arguments
-        )
+        self.__dict__.update(parts, _spec=spec, _options=options, _arguments=arguments)
 
     @classmethod
     @ieee_mode()
@@ -350,7 +348,7 @@ class Module:
                 continue  # also what is needed but no argument of ours
             if parameter.default is inspect.Parameter.empty:
                 keyword = parameter.kind is inspect.Parameter.KEYWORD_ONLY
-                parts.append(f"{name}={value!r}" if keyword else str(value))
+                parts.append(f"{name}={value!r}" if keyword else repr(value))
             elif value != parameter.default:
                 parts.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(parts)})"
@@ -536,11 +534,11 @@ class RecurrentModule(Module, Generic[S]):
         """Become a layer of these parts, of which `spec` has what was checked."""
         checked = {name: getattr(spec, name) for name in OPTIONS}
         plain = {**arguments, **checked, **spec.given}
-        self.__dict__["_stack"] = stack = Stack(spec, weights, generator)
+        stack = Stack(spec, weights, generator)
         # An argument may leave open what an attribute says: output_size=None.
         options = {**plain, **checked}
         given = {name: plain[name] for name in arguments}
-        self._become(spec, stack.store, options, given)
+        self._become(spec, options, given, _stack=stack, _store=stack.store)
 
     def _generator_state(self) -> dict[str, Any]:
         return self._stack.masks.generator_state()

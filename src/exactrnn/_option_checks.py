@@ -44,6 +44,25 @@ def check_number(name: str, value: object, expected: str) -> float:
     return as_float(name, value, expected)
 
 
+def check_real(
+    name: str,
+    value: object,
+    lowest: float,
+    highest: float = math.inf,
+    *,
+    open_below: bool = False,
+) -> float:
+    """Return `value` as a finite float in the range, or raise."""
+    bound = "above" if open_below else "at least"
+    limit = "" if highest == math.inf else f" and at most {highest:g}"
+    expected = f"a finite number {bound} {lowest:g}{limit}"
+    number = check_number(name, value, expected)
+    below = number <= lowest if open_below else number < lowest
+    if not math.isfinite(number) or below or number > highest:
+        raise ValueError(f"{name}: expected {expected}, got {number}")
+    return number
+
+
 def rounded_leak(
     leak: float | tuple[float, ...], dtype: FloatType
 ) -> float | tuple[float, ...]:

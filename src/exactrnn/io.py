@@ -36,6 +36,8 @@ from exactrnn._limits import quote, quote_names, shorten
 from exactrnn._module import Module
 from exactrnn.echo_state import EchoState
 from exactrnn.engine import NUMERICS_VERSION
+from exactrnn.layers._embedding import Embedding
+from exactrnn.layers._linear import Linear
 
 __all__ = ["bad_content", "load", "read_file", "save", "write_file"]
 
@@ -69,6 +71,8 @@ CLASSES: Mapping[str, Any] = {
         cell_layers.RNNCell,
         cell_layers.LSTMCell,
         cell_layers.GRUCell,
+        Embedding,
+        Linear,
     )
 }
 BAD_CONTENT: tuple[type[Exception], ...] = (
