@@ -30,14 +30,16 @@ from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 
-from exactrnn import _files, cell_layers, grid, grid_layer, layers
+from exactrnn import layers
 from exactrnn._checks import Array, describe
-from exactrnn._limits import quote, quote_names, shorten
-from exactrnn._module import Module
-from exactrnn.echo_state import EchoState
+from exactrnn._checks.limits import quote, quote_names, shorten
+from exactrnn._system import files
 from exactrnn.engine import NUMERICS_VERSION
+from exactrnn.layers import grid, single_step, time_depth
 from exactrnn.layers._embedding import Embedding
 from exactrnn.layers._linear import Linear
+from exactrnn.layers._module import Module
+from exactrnn.layers.echo_state import EchoState
 
 __all__ = ["bad_content", "load", "read_file", "save", "write_file"]
 
@@ -67,10 +69,10 @@ CLASSES: Mapping[str, Any] = {
         layers.DepthGatedLSTM,
         EchoState,
         grid.GridLSTM,
-        grid_layer.TimeDepthGridLSTM,
-        cell_layers.RNNCell,
-        cell_layers.LSTMCell,
-        cell_layers.GRUCell,
+        time_depth.TimeDepthGridLSTM,
+        single_step.RNNCell,
+        single_step.LSTMCell,
+        single_step.GRUCell,
         Embedding,
         Linear,
     )
@@ -89,7 +91,7 @@ def save(layer: Module | EchoState, path: Target) -> None:
 
     Parameters
     ----------
-    layer : RNN, LSTM, ..., EchoState, RNNCell, LSTMCell or GRUCell
+    layer : RNN, LSTM, ..., EchoState, RNNCell, ..., Embedding or Linear
         What to write: weights, options, and where dropout's random numbers stand.
     path : str, path-like or binary file
         Where it goes. An old file is replaced only when the new one is complete and on
@@ -141,7 +143,7 @@ def load(path: Source) -> Any:
 
     Returns
     -------
-    RNN, LSTM, ..., EchoState, RNNCell, LSTMCell or GRUCell
+    RNN, LSTM, ..., EchoState, RNNCell, ..., Embedding or Linear
         Equal to the one written, to the bit.
 
     Raises
@@ -206,7 +208,7 @@ def write_file(
     checked = {**description, CHECKSUM: _digest(arrays, description)}
     content = save(dict(arrays), metadata={ENTRY: _as_text(checked)})
     if isinstance(path, str | os.PathLike) or not hasattr(path, "write"):
-        _files.replace_file(cast(Any, path), content)
+        files.replace_file(cast(Any, path), content)
     else:
         path.write(content)
 
@@ -253,7 +255,7 @@ def _content_of(path: Source) -> bytes:
     if isinstance(path, bytes | bytearray | memoryview):
         return bytes(path)
     if isinstance(path, str | os.PathLike) or not hasattr(path, "read"):
-        return _files.read_whole(cast(Any, path))
+        return files.read_whole(cast(Any, path))
     content = cast(object, path.read())
     if not isinstance(content, bytes):
         got = type(content).__name__

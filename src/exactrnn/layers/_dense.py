@@ -1,102 +1,26 @@
 """What the layers around a recurrent one, `Embedding` and `Linear`, have in common.
 
 Like the recurrent layers they keep no gradients: `forward` returns what `backward`
-needs, `backward` returns new arrays. Their weights live in a store: a call computes
-with a copy that nobody else can write to, taken anew when the weights may have changed,
-and a cache knows the version it was made with. The twins are in `_dense_reference.py`.
+needs, `backward` returns new arrays, and a cache knows the version of the weights that
+it was made with. The twins are in `reference/dense.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from exactrnn import _checks
-from exactrnn._checks import Array, FloatType
-from exactrnn._locks import cached_property
-from exactrnn._module import Module
-from exactrnn._random import Seed, symmetric
-from exactrnn._weights import STALE, Packs, ParameterStore
+from exactrnn._checks import Array
+from exactrnn._spec.dense import DenseSpec
+from exactrnn._weights.dense import DenseStore
+from exactrnn._weights.store import STALE
+from exactrnn.layers._module import Module
 
 __all__ = ["ModuleCache", "ModuleGradients"]
-
-
-@dataclass(frozen=True)
-class DenseSpec:
-    """What a dense layer is: a matrix `weight`, and `bias`, one number for each row.
-
-    `letters` and `shape` are those of the matrix.
-    """
-
-    letters: tuple[str, str]
-    shape: tuple[int, int]
-    bias: bool
-    dtype: FloatType
-
-    @cached_property
-    def weight_shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Shape of each weight by name, in the order of `state_dict`."""
-        own: dict[str, tuple[int, ...]] = {"weight": self.shape}
-        return own | {"bias": self.shape[:1]} if self.bias else own
-
-    @property
-    def num_arrays(self) -> int:
-        """Number of weights as arrays."""
-        return 1 + self.bias
-
-    @property
-    def num_parameters(self) -> int:
-        """Number of weights, all arrays together."""
-        rows, columns = self.shape
-        return rows * (columns + self.bias)
-
-    def take_weight(self, name: str, value: object) -> Array:
-        """Return `value` as an array of its own for the weight of this name."""
-        shape = self.weight_shapes[name]
-        letters = self.letters[: len(shape)]
-        return _checks.check_weight(name, value, letters, shape, self.dtype)
-
-    def draw(self, bound: float, seed: Seed) -> dict[str, Array]:
-        """Return weights uniform within ±`bound`, by name."""
-        return {
-            name: symmetric(shape, bound, self.dtype, seed.stream(name))
-            for name, shape in self.weight_shapes.items()
-        }
-
-
-class _Copied:
-    """A copy of one weight, as kernels read it; immutable."""
-
-    def __init__(self, weight: Array) -> None:
-        self.weight = weight.copy()
-
-    def equals(self, other: _Copied) -> bool:
-        """Tell whether both are of the same bytes."""
-        size = f"u{self.weight.itemsize}"
-        return np.array_equal(self.weight.view(size), other.weight.view(size))
-
-
-class DenseStore(ParameterStore):
-    """Owner of the weights of a dense layer: its packed copies are plain ones.
-
-    They are the same for every instruction set.
-    """
-
-    _config: Any
-
-    def _pack(self, isa: str, backward: bool) -> Packs:
-        copies: Any = tuple(_Copied(weight) for weight in self._weights.values())
-        return Packs(isa, self._version, backward, (copies,))
-
-    def now(self) -> tuple[int, dict[str, Array]]:
-        """Return the version of the weights and arrays by name, to be read alone."""
-        packs: Any = self.packs("any", backward=True)
-        copies = (copy.weight for copy in packs.panels[0])
-        return packs.version, dict(zip(self.names, copies, strict=True))
 
 
 class ModuleGradients(NamedTuple):

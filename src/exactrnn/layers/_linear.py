@@ -1,6 +1,6 @@
 """Linear: the readout over the last axis; `exactrnn.train` has it.
 
-Its twins are in `_dense_reference.py`.
+Its twins are in `reference/dense.py`.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from exactrnn import _checks, _core
-from exactrnn._array_checks import check_floats, check_last_axis
 from exactrnn._checks import Array
-from exactrnn._limits import check_weights
-from exactrnn._random import Seed
+from exactrnn._checks.arrays import check_floats, check_last_axis
+from exactrnn._checks.limits import check_weights
+from exactrnn._numeric.random import Seed
+from exactrnn._spec.dense import DenseSpec
 from exactrnn.engine import isa, threads_for_calls
-from exactrnn.layers._dense import DenseModule, DenseSpec, ModuleCache, ModuleGradients
+from exactrnn.layers._dense import DenseModule, ModuleCache, ModuleGradients
 
 __all__ = ["Linear"]
 

@@ -21,12 +21,12 @@ from exactrnn._checks import (
     check_size,
     describe,
 )
-from exactrnn._limits import check_weights, quote
-from exactrnn._locks import cached_property
-from exactrnn._module import Module, Spec
+from exactrnn._checks.limits import check_weights, quote
+from exactrnn._system.locks import cached_property
 from exactrnn.layers import GRU, LSTM, RNN
 from exactrnn.layers._embedding import Embedding
 from exactrnn.layers._linear import Linear
+from exactrnn.layers._module import Module, Spec
 
 CELLS: Mapping[str, type[Module]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 SIZES = ("cell", "num_layers", "hidden_size", "embedding_size")

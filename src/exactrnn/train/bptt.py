@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from exactrnn._array_checks import check_floats
 from exactrnn._checks import Array, as_any_array, check_one_way, check_size
+from exactrnn._checks.arrays import check_floats
 
 __all__ = ["Chunk", "StreamChunk", "stream_batches", "truncated_bptt"]
 

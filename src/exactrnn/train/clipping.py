@@ -13,8 +13,8 @@ import numpy as np
 
 from exactrnn import _core
 from exactrnn._checks import Array
-from exactrnn._mode import ieee_mode
-from exactrnn._option_checks import check_real
+from exactrnn._checks.numbers import check_real
+from exactrnn._system.mode import ieee_mode
 from exactrnn.engine import isa
 from exactrnn.train._gradients import GradientsLike, as_gradient, weights_of
 

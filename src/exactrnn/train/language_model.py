@@ -22,7 +22,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from exactrnn._array_checks import Index, check_index
 from exactrnn._checks import (
     Array,
     check_one_way,
@@ -30,17 +29,18 @@ from exactrnn._checks import (
     check_size,
     describe,
 )
-from exactrnn._limits import quote
-from exactrnn._mode import ieee_mode
-from exactrnn._module import Module
-from exactrnn._naming import check_names
-from exactrnn._option_checks import check_real
-from exactrnn._random import Seed, kind_of, make_generator
-from exactrnn._weights import ParameterStore
+from exactrnn._checks.arrays import Index, check_index
+from exactrnn._checks.limits import quote
+from exactrnn._checks.naming import check_names
+from exactrnn._checks.numbers import check_real
+from exactrnn._numeric.random import Seed, kind_of, make_generator
+from exactrnn._system.mode import ieee_mode
+from exactrnn._weights.store import ParameterStore
 from exactrnn.engine import NUMERICS_VERSION
 from exactrnn.io import Source, Target, bad_content, read_file, write_file
 from exactrnn.layers._embedding import Embedding
 from exactrnn.layers._linear import Linear
+from exactrnn.layers._module import Module
 from exactrnn.train._model_spec import SIZES, ModelSpec, check_model
 from exactrnn.train.bptt import StreamChunk, stream_batches
 from exactrnn.train.clipping import clip_global_norm

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from exactrnn import _core
-from exactrnn._array_checks import Index, check_floats, check_index
 from exactrnn._checks import Array
-from exactrnn._mode import ieee_mode
+from exactrnn._checks.arrays import Index, check_floats, check_index
+from exactrnn._system.mode import ieee_mode
 from exactrnn.engine import isa, threads_for_calls
 
 __all__ = ["mean_squared_error", "softmax_cross_entropy"]

@@ -6,7 +6,7 @@ import numpy as np
 
 from exactrnn import _core
 from exactrnn._checks import Array
-from exactrnn._mode import ieee_mode
+from exactrnn._system.mode import ieee_mode
 from exactrnn.engine import isa
 
 __all__ = ["pick"]
