@@ -66,9 +66,8 @@ class GridModule(RecurrentModule[Any]):
         options = {**self._plain(spec), "dtype": spec.dtype}
         self.__dict__.update(options)  # which `_shortest` reads
         stack = self._make_stack(spec, weights, generator)
-        self.__dict__["_stack"] = stack
         given = {name: self._shortest(name, options[name]) for name in arguments}
-        self._become(spec, stack.store, options, given)
+        self._become(spec, options, given, _stack=stack, _store=stack.store)
 
     @classmethod
     def _make_stack(
