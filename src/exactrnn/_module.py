@@ -10,6 +10,7 @@ import inspect
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from types import FrameType
 from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 
@@ -23,7 +24,7 @@ from exactrnn._config import Config, Init
 from exactrnn._limits import list_names, shorten
 from exactrnn._mode import ieee_mode
 from exactrnn._stack import Run, Stack
-from exactrnn._weights import ParameterStore, marked
+from exactrnn._weights import Leases, ParameterStore, editing, marked
 
 OPTIONS = (
     *("cell", "activations", "input_size", "hidden_size", "output_size", "bias"),
@@ -181,8 +182,11 @@ def _read_only(array: NDArray[N]) -> NDArray[N]:
 class Module(Generic[S]):
     """Base of layers and cells: options as read-only attributes, weights by name.
 
-    `layer.weight_hh_l0` gives an array that views the weight; writing into it changes
-    the layer. `layer.weight_hh_l0 = array` copies the array's values.
+    `layer.weight_hh_l0` is the weight as it is at any time, and reading it costs
+    nothing. `layer.weight_hh_l0 = array` copies the array's values; `layer.weight_hh_l0
+    [:8] = 0` and `layer.weight_hh_l0 *= 2` change the layer too. Its memory is
+    read-only: whoever wants to write to that, as torch, numba or C code does, takes
+    `editing` or `parameters(writable=True)`.
 
     Parameters
     ----------
@@ -299,13 +303,13 @@ class Module(Generic[S]):
     # Weights as attributes; options cannot be set
 
     def __getattr__(self, name: str) -> Array:
-        """Return an array that views the weight of this name."""
+        """Return a view of the weight of this name."""
         # Through __dict__: an object under construction has no stack yet.
         stack: Stack | None = self.__dict__.get("_stack")
         if stack is None or name not in stack.store:
             kind = type(self).__name__
             raise AttributeError(f"{kind!r} object has no attribute {name!r}")
-        return stack.store.lease(name)
+        return stack.store.show(name)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Copy `value` into the weight of this name."""
@@ -354,17 +358,65 @@ class Module(Generic[S]):
         """Number of weights, all arrays together, but for absent connections."""
         return self._stack.config.num_parameters
 
-    def parameters(self) -> dict[str, Array]:
-        """Return the weights themselves: writing into the arrays changes the layer.
+    def parameters(self, *, writable: bool = False) -> dict[str, Array]:
+        """Return the weights themselves, as they are at any time.
+
+        Parameters
+        ----------
+        writable : bool
+            Whether anything may write to the arrays' memory: `np.copyto`, buffers,
+            pointers, torch. A write acts in the next call, however it was done.
 
         Returns
         -------
         dict of str to ndarray
-            A view of each weight by name, in the order of `state_dict`. While such
-            an array is held anywhere, every call packs the weights anew to see whether
-            they have changed: let go of it when done.
+            A view of each weight by name, in the order of `state_dict`. Without
+            `writable` it costs nothing to hold; index assignment, in-place operators
+            and `out=` of NumPy's functions change the layer, and what else would write
+            is refused by NumPy as for any read-only array. Two libraries' ways to take
+            arrays know no read-only ones and must not be used to write:
+            `torch.from_numpy`, which warns, and pointers.
+
+            With `writable`, every call and every step of a stream compares the weights
+            with a copy of them as long as such an array, or anything made from its
+            memory, lives: 0.1 to 0.2 ms per MB, a seventh of what packing takes. Let go
+            of them when done.
+
+        Examples
+        --------
+        >>> import exactrnn as xr
+        >>> layer = xr.LSTM(3, 4, seed=1)
+        >>> for name, weight in layer.parameters().items():
+        ...     if name.startswith("bias"):
+        ...         weight[...] = 0
+        >>> float(layer.bias_ih_l0.sum())
+        0.0
         """
-        return {name: self._stack.store.lease(name) for name in self._stack.store.names}
+        return self._stack.store.give(writable)
+
+    def editing(self) -> AbstractContextManager[Leases]:
+        """Lend the weights for a block in which anything may write to them.
+
+        Returns
+        -------
+        context manager of a mapping of str to ndarray
+            Within the block each weight by name, as of `parameters(writable=True)`; an
+            item that is set is copied in, with the errors of `load_state_dict`. Calls
+            within the block compute with what was written so far. The mapping is empty
+            after the block; an array that was taken from it and is held still writes,
+            and costs what is said there.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import exactrnn as xr
+        >>> layer = xr.LSTM(3, 4, seed=1)
+        >>> with layer.editing() as weights:
+        ...     np.copyto(weights["bias_ih_l0"], 1)
+        >>> float(layer.bias_ih_l0.sum())
+        16.0
+        """
+        return editing(self._stack.store, lambda name, v: self._assign({name: v}))
 
     def _stores(self) -> dict[str, ParameterStore]:
         """Return what owns the weights that `parameters` hands out."""

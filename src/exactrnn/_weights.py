@@ -5,6 +5,8 @@ them (`_core.Packed`, immutable). A stale copy is impossible because every way t
 is seen:
 
 * `assign` and `edit` write inside the store and declare all packed copies doubtful.
+* `show` gives a view to read: nobody can write to its memory, so it costs nothing. Its
+  own index assignment and in-place operators write through a lease.
 * `lease` lends an array that views the store's memory. Its base is a small exporter
   object, which NumPy, torch.from_numpy, DLPack and memoryviews all keep alive as long
   as anything can still write there; the exporter keeps a token alive. While the token
@@ -21,7 +23,9 @@ that `state_dict` gave, so that it can refuse to train what no layer uses.
 
 What is doubtful is packed anew before use and compared, byte by byte, with what was
 there: equal copies leave the version as it is, others raise it. `backward` compares
-versions, so gradients never mix two sets of weights.
+versions, so gradients never mix two sets of weights. While a lease lives, `_seen` keeps
+what the copies were packed from: comparing it with the weights takes a seventh of
+the time of packing (LSTM 512, 8 MB: 1.3 ms instead of 9).
 
 `fresh` holds the packed copies that are beyond doubt, by instruction set: one lookup
 without the lock answers the usual call. Whoever makes copies doubtful empties it first.
@@ -30,7 +34,7 @@ without the lock answers the usual call. Whoever makes copies doubtful empties i
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -54,18 +58,34 @@ class _Token:
 
 
 class _Exporter:
-    """The base of a lease: keeps the owned array and the store's token alive."""
+    """The base of a lease: keeps the owned array and the store's token alive.
+
+    Without a token, that of an array to read: NumPy makes no writable one of it.
+    """
 
     __slots__ = ("_array", "_token", "store")
 
-    def __init__(self, array: Array, token: _Token, store: ParameterStore) -> None:
+    def __init__(
+        self, array: Array, token: _Token | None, store: ParameterStore
+    ) -> None:
         self._array = array
         self._token = token
         self.store = store
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
-        return self._array.__array_interface__
+        interface = self._array.__array_interface__
+        address, _ = interface["data"]
+        return {**interface, "data": (address, not self.is_lent)}
+
+    @property
+    def is_lent(self) -> bool:
+        """Whether what has this base may be written to."""
+        return self._token is not None
+
+    def lease(self) -> Array:
+        """Return a lease of the same weight."""
+        return self.store.lend(self._array)
 
 
 class _Copy:
@@ -86,6 +106,93 @@ def root_of(array: object) -> object:
     while isinstance(array, np.ndarray | memoryview):
         array = array.base if isinstance(array, np.ndarray) else array.obj
     return array
+
+
+class WeightView(np.ndarray[Any, Any]):
+    """A weight as it is at any time, in memory that is read-only.
+
+    What is assigned to an index, an in-place operator and `out=` of a ufunc go through
+    a lease that ends with them. Whoever wants the memory itself (buffers, pointers,
+    DLPack, `np.copyto`) finds it read-only. Results and copies are plain arrays
+    wherever NumPy lets us say so.
+    """
+
+    __slots__ = ()
+    __array_priority__ = -1.0  # `np.concatenate` makes a plain array
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        opened(self)[_plain(key)] = value
+
+    def fill(self, value: Any) -> None:
+        """Set every element to `value`."""
+        opened(self).fill(value)
+
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any
+    ) -> Any:
+        arrays = [_plain(array) for array in inputs]
+        if method == "at":
+            arrays[0] = opened(inputs[0])
+        targets = options.get("out", ())
+        if targets:
+            options["out"] = tuple(map(opened, targets))
+        if "where" in options:
+            options["where"] = _plain(options["where"])
+        result = getattr(ufunc, method)(*arrays, **options)
+        if len(targets) == 1:
+            return targets[0]
+        made = zip(targets, result, strict=True) if targets else ()
+        return tuple(new if old is None else old for old, new in made) or result
+
+    def __array_wrap__(
+        self, array: Any, context: Any = None, return_scalar: bool = False
+    ) -> Any:
+        return array[()] if return_scalar else array
+
+    def copy(self, order: Any = "C") -> Any:
+        """Return a plain array of the values."""
+        return np.array(self, order=order)
+
+    def __copy__(self) -> Any:
+        return np.array(self)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return np.array(self)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return np.array(self).__reduce_ex__(protocol)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        if options.get("copy"):
+            return np.array(self).__dlpack__(**options)
+        raise BufferError(
+            "weight: expected a copy, or an array of editing() or of "
+            "parameters(writable=True), for DLPack: not every library that takes "
+            "arrays by it knows read-only ones"
+        )
+
+
+def _plain(value: Any) -> Any:
+    """Return a view to read as a plain array, everything else as it is."""
+    return value.view(np.ndarray) if isinstance(value, WeightView) else value
+
+
+def opened(array: Any) -> Any:
+    """Return an array that writes to the memory of a view to read, by a lease.
+
+    Every other array, and what is none, is returned as it is.
+    """
+    root = root_of(array)
+    if not isinstance(root, _Exporter) or root.is_lent:
+        return _plain(array)
+    whole = root.lease()
+    offset = _address(array) - _address(whole)
+    return np.ndarray(array.shape, array.dtype, whole, offset, array.strides)
+
+
+def _address(array: Array) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 def store_of(array: Array) -> ParameterStore | None:
@@ -152,6 +259,7 @@ class ParameterStore:
         self._config = config
         self._weights = dict(weights)
         self._known: Mapping[str, Packs] = {}
+        self._seen: Mapping[str, Array] = {}
         self._version = 0
         self._token: weakref.ref[_Token] | None = None
         self._lock = make_lock()
@@ -177,15 +285,28 @@ class ParameterStore:
     def copies(self) -> dict[str, Array]:
         """Return a copy of each weight by name."""
         with self._lock:
-            return {name: weight.copy() for name, weight in self._weights.items()}
+            return _copied(self._weights)
+
+    def show(self, name: str) -> Array:
+        """Return a view of one weight to read."""
+        return np.asarray(_Exporter(self._weights[name], None, self)).view(WeightView)
 
     def lease(self, name: str) -> Array:
         """Return an array that views one weight; writing into it changes the layer."""
+        return self.lend(self._weights[name])
+
+    def lend(self, weight: Array) -> Array:
+        """Return a lease of one of the owned arrays."""
         with self._lock:
             token = self._living_token() or _Token()
             self._token = weakref.ref(token)
             self.fresh = {}
-            return np.asarray(_Exporter(self._weights[name], token, self))
+            return np.asarray(_Exporter(weight, token, self))
+
+    def give(self, writable: bool) -> dict[str, Array]:
+        """Return every weight by name, as `lease` or as `show` gives it."""
+        give = self.lease if writable else self.show
+        return {name: give(name) for name in self._weights}
 
     def assign(self, values: Mapping[str, Array]) -> None:
         """Copy `values`, of the right names, shapes and dtype, into the weights."""
@@ -216,10 +337,10 @@ class ParameterStore:
             # still be written to while they are packed.
             leased = self._living_token() is not None
             if not self.fresh:
-                self._settle(isa)
+                self._settle(isa, leased)
             found = self._known.get(isa)
             if found is None or (backward and not found.has_backward):
-                found = self._pack(isa, backward)
+                found = self._pack(isa, self._seen or self._weights, backward)
                 self._known = {**self._known, isa: found}
             if not leased:
                 self.fresh = self._known
@@ -232,41 +353,60 @@ class ParameterStore:
     def _living_token(self) -> _Token | None:
         return None if self._token is None else self._token()
 
-    def _settle(self, isa: str) -> None:
-        """Keep the known copies if the weights are still theirs, else drop them."""
+    def _settle(self, isa: str, leased: bool) -> None:
+        """Keep the known copies if the weights are still theirs, else drop them.
+
+        Nothing is known of what was seen until all of it is done: if an exception ends
+        this in the middle, the next call packs anew.
+        """
+        seen, self._seen = self._seen, {}
+        if not _equal(seen, self._weights):
+            # Of one moment: a lease may be written to while they are packed.
+            seen = _copied(self._weights) if leased else {}
+            self._compare(isa, seen or self._weights)
+        if leased:
+            self._seen = seen
+
+    def _compare(self, isa: str, weights: Mapping[str, Array]) -> None:
+        """Pack anew and drop the known copies unless they are the same."""
         if not self._known:
             return
         known = self._known.get(isa) or next(iter(self._known.values()))
-        now = self._pack(known.isa, known.has_backward)
+        now = self._pack(known.isa, weights, known.has_backward)
         if not now.equals(known):
             self._version += 1
             self._known = {now.isa: replace(now, version=self._version)}
 
-    def _pack(self, isa: str, backward: bool) -> Packs:
+    def _pack(self, isa: str, weights: Mapping[str, Array], backward: bool) -> Packs:
         config = self._config
         panels = tuple(
             tuple(
-                self._pack_one(isa, layer, direction, backward)
+                _core.pack(
+                    isa,
+                    config.dtype.name,
+                    config.cell_of(layer),
+                    config.engine_weights(weights, layer, direction),
+                    tuple(map(with_parameters, config.activations_of(direction))),
+                    config.clip,
+                    dict(config.options_of(layer)),
+                    backward,
+                )
                 for direction in range(config.directions)
             )
             for layer in range(config.num_layers)
         )
         return Packs(isa, self._version, backward, panels)
 
-    def _pack_one(
-        self, isa: str, layer: int, direction: int, backward: bool
-    ) -> _core.Packed:
-        config = self._config
-        return _core.pack(
-            isa,
-            config.dtype.name,
-            config.cell_of(layer),
-            config.engine_weights(self._weights, layer, direction),
-            tuple(map(with_parameters, config.activations_of(direction))),
-            config.clip,
-            dict(config.options_of(layer)),
-            backward,
-        )
+
+def _copied(weights: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: weight.copy() for name, weight in weights.items()}
+
+
+def _equal(seen: Mapping[str, Array], weights: Mapping[str, Array]) -> bool:
+    """Tell whether the weights are byte by byte what was seen, if anything was."""
+    return bool(seen) and all(
+        _core.same_bytes(seen[name], weight) for name, weight in weights.items()
+    )
 
 
 @contextmanager
@@ -279,3 +419,41 @@ def edit_together(stores: Iterable[ParameterStore]) -> Iterator[None]:
         for store in sorted(set(stores), key=id):
             held.enter_context(store.edit())
         yield
+
+
+class Leases(Mapping[str, Array]):
+    """Leases by name for the time of a block: an item that is set is copied in."""
+
+    def __init__(
+        self, leases: dict[str, Array], assign: Callable[[str, object], None]
+    ) -> None:
+        self._leases = leases
+        self._assign = assign
+
+    def __getitem__(self, name: str) -> Array:
+        return self._leases[name]
+
+    def __setitem__(self, name: str, value: object) -> None:
+        if value is not self._leases[name]:  # it is after an in-place operator
+            self._assign(name, value)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._leases)
+
+    def __len__(self) -> int:
+        return len(self._leases)
+
+    def __repr__(self) -> str:
+        return f"<weights to edit: {', '.join(self) or 'the block has ended'}>"
+
+
+@contextmanager
+def editing(
+    store: ParameterStore, assign: Callable[[str, object], None]
+) -> Iterator[Leases]:
+    """Lend all weights of a store for a block; `assign` checks and copies one in."""
+    leases = store.give(writable=True)
+    try:
+        yield Leases(leases, assign)
+    finally:
+        leases.clear()

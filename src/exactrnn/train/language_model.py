@@ -176,9 +176,10 @@ class LanguageModel:
         """Number of trained values."""
         return sum(getattr(self, part).num_parameters for part in PARTS)
 
-    def parameters(self) -> dict[str, FloatArray]:
-        """Return the arrays that training changes; let go of them after writing.
+    def parameters(self, *, writable: bool = False) -> dict[str, FloatArray]:
+        """Return the arrays that training changes: views to read, or leases.
 
+        They are those of `parameters` of the three parts, `writable` as there.
         An optimiser's step changes all of them at once for each of the three parts: a
         pass of another thread that is between two parts may see one as it was and the
         next as it is.
@@ -186,7 +187,7 @@ class LanguageModel:
         return {
             f"{part}.{name}": array
             for part in PARTS
-            for name, array in getattr(self, part).parameters().items()
+            for name, array in getattr(self, part).parameters(writable=writable).items()
         }
 
     def _stores(self) -> dict[str, ParameterStore]:

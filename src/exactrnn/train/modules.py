@@ -4,14 +4,16 @@ Like the recurrent layers they keep no gradients: ``forward`` returns what ``bac
 needs, ``backward`` returns new arrays.  The twins are in ``_dense_reference.py``.
 
 And like theirs their weights live in a store (``exactrnn/_weights.py``): what is handed
-out are leases, a call computes with a copy that nobody else can write to, taken anew
-when the weights may have changed, and a cache knows the version it was made with.
+out are views to read, or leases; a call computes with a copy that nobody else can write
+to, taken anew when the weights may have changed, and a cache knows the version it was
+made with.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -19,6 +21,7 @@ from numpy.typing import ArrayLike
 
 from exactrnn import _core
 from exactrnn._checks import (
+    Array,
     FloatType,
     allocate,
     check_dtype,
@@ -33,7 +36,7 @@ from exactrnn._mode import ieee_mode
 from exactrnn._module import IncompatibleKeys
 from exactrnn._naming import check_weight_names, take_named
 from exactrnn._random import Seed, kind_of, symmetric
-from exactrnn._weights import Packs, ParameterStore, marked
+from exactrnn._weights import Leases, Packs, ParameterStore, editing, marked
 from exactrnn.engine import isa, threads_for_calls
 from exactrnn.train._checks import (
     FloatArray,
@@ -85,8 +88,8 @@ class _Store(ParameterStore):
         super().__init__(cast(Any, None), weights)
         self._version = version
 
-    def _pack(self, isa: str, backward: bool) -> Packs:
-        copies: Any = tuple(_Copied(weight) for weight in self._weights.values())
+    def _pack(self, isa: str, weights: Mapping[str, Array], backward: bool) -> Packs:
+        copies: Any = tuple(_Copied(weight) for weight in weights.values())
         return Packs(isa, self._version, backward, (copies,))
 
     def now(self) -> tuple[int, dict[str, FloatArray]]:
@@ -142,13 +145,18 @@ class _Module:
         with self._store.read() as own:
             return sum(array.size for array in own.values())
 
-    def parameters(self) -> dict[str, FloatArray]:
-        """Return the parameters themselves, by name: writing into them trains.
+    def parameters(self, *, writable: bool = False) -> dict[str, FloatArray]:
+        """Return the parameters themselves, by name: views to read, or leases.
 
-        While such an array is held anywhere, every call compares the parameters with
-        its copy of them: let go of it when done.
+        As in the recurrent layers: reading costs nothing, what is assigned to an index
+        or by an in-place operator trains, and with `writable` so does all else, at the
+        price that every call compares the parameters as long as such an array lives.
         """
-        return {name: self._store.lease(name) for name in self._store.names}
+        return self._store.give(writable)
+
+    def editing(self) -> AbstractContextManager[Leases]:
+        """Lend the parameters for a block in which anything may write to them."""
+        return editing(self._store, self._assign)
 
     def _stores(self) -> dict[str, ParameterStore]:
         """Return what owns the weights that `parameters` hands out."""
@@ -294,7 +302,7 @@ class Embedding(_Module):
     @property
     def weight(self) -> FloatArray:
         """The rows, ``[V, E]``, writable in place."""
-        return self._store.lease("weight")
+        return self._store.show("weight")
 
     @weight.setter
     def weight(self, value: ArrayLike) -> None:
@@ -417,7 +425,7 @@ class Linear(_Module):
     @property
     def weight(self) -> FloatArray:
         """The weights, ``[O, K]``, writable in place."""
-        return self._store.lease("weight")
+        return self._store.show("weight")
 
     @weight.setter
     def weight(self, value: ArrayLike) -> None:
@@ -426,7 +434,7 @@ class Linear(_Module):
     @property
     def bias(self) -> FloatArray | None:
         """The bias, ``[O]``, writable in place, or None."""
-        return self._store.lease("bias") if "bias" in self._store else None
+        return self._store.show("bias") if "bias" in self._store else None
 
     @bias.setter
     def bias(self, value: ArrayLike) -> None:
