@@ -215,12 +215,10 @@ class Spec(Protocol):
 class Module:
     """Base of all with weights: options as read-only attributes, weights by name.
 
-    `layer.weight_hh_l0` is the weight as it is at any time, and reading it costs
-    nothing. `layer.weight_hh_l0 = array` copies the array's values, and what is
-    assigned to its items (`layer.weight_hh_l0[:8] = 0`) or by an in-place operator
-    (`layer.weight_hh_l0 *= 2`) changes the layer too. Its memory is read-only: for
-    whoever writes to that, as torch, numba or C code do, are `editing` and
-    `parameters(writable=True)`.
+    `layer.weight_hh_l0` is the weight as it is at any time; reading and holding it is
+    free. `layer.weight_hh_l0 = array` copies the array's values, `[...] =` and in-place
+    operators change the layer too. The memory is read-only: for torch, buffers and
+    pointers that write there are `editing` and `parameters(writable=True)`.
 
     Parameters
     ----------
@@ -385,33 +383,15 @@ class Module:
         Parameters
         ----------
         writable : bool
-            Whether anything may write to the arrays' memory: `np.copyto`, buffers,
-            pointers, torch. A write acts in the next call, however it was done.
+            Whether anything may write to the arrays' memory. As long as one of them
+            lives, or what was made of its memory, every call and step compares the
+            weights with a copy: 0.1 to 0.2 ms per MB, a seventh of packing them.
 
         Returns
         -------
         dict of str to ndarray
-            A view of each weight by name, in the order of `state_dict`.
-
-            Without `writable` it costs nothing to hold. Index assignment, in-place
-            operators and `out=` of NumPy's functions change the layer; what else would
-            write is refused, as for any read-only array. Two ways do not ask, and must
-            not be used to write: pointers, and torch, which warns.
-
-            With `writable`, every call and every step of a stream compares the weights
-            with a copy of them as long as such an array, or anything made of its
-            memory, lives: 0.1 to 0.2 ms per MB, a seventh of what packing takes. Let go
-            of them when done.
-
-        Examples
-        --------
-        >>> import exactrnn as xr
-        >>> layer = xr.LSTM(3, 4, seed=1)
-        >>> for name, weight in layer.parameters().items():
-        ...     if name.startswith("bias"):
-        ...         weight[...] = 0
-        >>> float(layer.bias_ih_l0.sum())
-        0.0
+            By name, in the order of `state_dict`, what the attributes give and cost,
+            which is nothing; with `writable`, leases.
         """
         return {
             prefix + name: array
@@ -425,11 +405,9 @@ class Module:
         Returns
         -------
         context manager of a mapping of str to ndarray
-            Within the block each weight by name, as of `parameters(writable=True)`; an
-            item that is set is copied in, with the errors of `load_state_dict`. Calls
-            within the block compute with what was written so far. The mapping is empty
-            after the block; an array that was taken from it and is held still writes,
-            and costs what is said there.
+            The weights by name; an item that is set is copied in. Calls within the
+            block compute with what was written so far. An array that is held after the
+            block still writes, and costs what `parameters` says.
 
         Examples
         --------
@@ -438,8 +416,6 @@ class Module:
         >>> layer = xr.LSTM(3, 4, seed=1)
         >>> with layer.editing() as weights:
         ...     np.copyto(weights["bias_ih_l0"], 1)
-        >>> float(layer.bias_ih_l0.sum())
-        16.0
         """
         lent = self.parameters(writable=True)
         return editing(lent, lambda name, value: self._assign({name: value}))
