@@ -9,11 +9,8 @@ from calls, `Cache` and `Gradients`, are here too.
 from __future__ import annotations
 
 import inspect
-import sys
-import warnings
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
-from types import FrameType
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar, cast
 
 import numpy as np
@@ -24,6 +21,7 @@ from exactrnn._checks import Array, ArrayLike, FloatType, Lengths, naming
 from exactrnn._checks.limits import list_names, shorten
 from exactrnn._numeric import random
 from exactrnn._run import episodes
+from exactrnn._run.dropout import warn_unused
 from exactrnn._run.stack import Run, Stack
 from exactrnn._spec.activations import Activation
 from exactrnn._spec.recurrent import Config, Init
@@ -549,7 +547,7 @@ class RecurrentModule(Module, Generic[S]):
 
     def __init__(self, arguments: Mapping[str, object], seed: object) -> None:
         super().__init__(arguments, seed)
-        _warn_unused_dropout(self._stack.config)
+        warn_unused(self._stack.config)
 
     @classmethod
     def _draw_weights(cls, spec: Config, seed: random.Seed) -> dict[str, Array]:
@@ -582,29 +580,3 @@ class RecurrentModule(Module, Generic[S]):
     def _to_user(self, array: Array, batched: bool) -> Array:
         """Return a time-major array in the layout that the caller uses."""
         raise NotImplementedError
-
-
-def _warn_unused_dropout(config: Any) -> None:
-    """Warn of dropout in a layer that has no place for it, in the words of torch."""
-    share = getattr(config, "dropout", 0.0)
-    if share and config.num_layers == 1:
-        warnings.warn(
-            "dropout option adds dropout after all but last recurrent layer, so "
-            "non-zero dropout expects num_layers greater than 1, but got "
-            f"dropout={share} and num_layers=1",
-            stacklevel=_caller_level(),
-        )
-
-
-def _caller_level() -> int:
-    """Return the `stacklevel` of the first caller that is not of this package."""
-    package, level = __name__.partition(".")[0], 1
-    frame = sys._getframe(1)
-    while frame.f_back and _package_of(frame) == package:
-        frame, level = frame.f_back, level + 1
-    return level
-
-
-def _package_of(frame: FrameType) -> str:
-    name: str = frame.f_globals.get("__name__", "")
-    return name.partition(".")[0]
