@@ -49,7 +49,7 @@ class GridStore(ParameterStore):
 
     _config: Any
 
-    def _pack(self, isa: str, backward: bool) -> Packs:
+    def _pack(self, isa: str, weights: Mapping[str, Array], backward: bool) -> Packs:
         config: GridConfig = self._config
         block = _core.GridBlock(
             isa,
@@ -69,16 +69,17 @@ class GridStore(ParameterStore):
                 for k, (weight, bias) in enumerate(dimensions):
                     if weight not in made:
                         made[weight] = _core.grid_pack(
-                            block, k, self._weights[weight], self._bias(bias), backward
+                            block, k, weights[weight], _bias(weights, bias), backward
                         )
                 panels.append(tuple(made[weight] for weight, _ in dimensions))
             names = config.side_names(direction)
-            sides = [SidePack(self._weights[w], self._bias(b)) for w, b in names]
+            sides = [SidePack(weights[w], _bias(weights, b)) for w, b in names]
             panels.append(tuple(sides))
         return Packs(isa, self._version, backward, tuple(panels))
 
-    def _bias(self, name: str | None) -> Array | None:
-        return None if name is None else self._weights[name]
+
+def _bias(weights: Mapping[str, Array], name: str | None) -> Array | None:
+    return None if name is None else weights[name]
 
 
 class GridCall(NamedTuple):
