@@ -24,8 +24,9 @@ import numpy as np
 from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, Lengths
 from exactrnn._run.dropout import drop
-from exactrnn._run.grid import GridCall, GridRun, GridStack, Pair, line_mask
+from exactrnn._run.grid import GridCall, GridRun, GridStack, line_mask
 from exactrnn._run.protocol import Call, Gradients, Reduced, States
+from exactrnn._spec.grid import Pair
 from exactrnn._spec.time_depth import DEPTH, TIME, TimeDepthConfig
 from exactrnn._weights.store import Packs
 

@@ -1,8 +1,7 @@
 """Echo state networks: a fixed random reservoir, and a readout fitted in one go.
 
-The reservoir is a layer of leaky units, run by the kernels; what is random in it and
-how its spectral radius is set is in `_reservoir.py`, the fit in `_readout.py`. The file
-is long because of its docstrings.
+The reservoir is a layer of leaky units, made and scaled in `_reservoir.py`; the fit is
+in `_readout.py`. The file is long because of its docstrings.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from exactrnn._run import layout as layouts
 from exactrnn._run.layout import Layout
 from exactrnn._spec.sequence import SequenceSpec
 from exactrnn._system.mode import ieee_mode
-from exactrnn._weights.store import marked
+from exactrnn._weights.views import marked
 from exactrnn.layers import _reservoir
 from exactrnn.layers._echo_stream import EchoStream
 from exactrnn.layers._facts import SequenceFacts

@@ -20,11 +20,11 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 
 from exactrnn._checks import Array, Lengths
-from exactrnn._run.grid import GridCall, Pair
+from exactrnn._run.grid import GridCall
 from exactrnn._run.layout import Layout
 from exactrnn._run.protocol import Call, Gradients, States
 from exactrnn._spec import grid_checks
-from exactrnn._spec.grid import OUTPUTS, GridConfig
+from exactrnn._spec.grid import OUTPUTS, GridConfig, Pair
 from exactrnn._spec.time_depth import TimeDepthConfig
 from exactrnn.reference.dense import linear_backward, linear_forward
 from exactrnn.reference.grid import Grid, grid_backward, grid_forward, line_of
