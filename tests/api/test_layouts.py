@@ -79,3 +79,11 @@ def test_layouts_go_in_and_out_as_views(layout):
 def test_copies_of_a_layout_are_the_one(layout):
     assert copy.deepcopy(layout) is layout
     assert pickle.loads(pickle.dumps(layout)) is layout
+
+
+def test_a_call_enters_a_grid_of_any_dimensions_once():
+    grid, x = xr.GridLSTM(I, H, seed=0), draw(T, B, I)
+    ends, cache = grid.forward(x, sizes=(T, 2))
+    assert frames_of(grid, lambda: grid(x, sizes=(T, 2))) == ["__call__"]
+    assert frames_of(grid, lambda: grid.forward(x, sizes=(T, 2))) == ["forward"]
+    assert frames_of(grid, lambda: grid.backward(cache, ends)) == ["backward"]

@@ -86,10 +86,10 @@ def drop(values: Array, mask: Array) -> Array:
         return values * mask
 
 
-def warn_unused(config: Any) -> None:
+def warn_unused(spec: SequenceSpec) -> None:
     """Warn of dropout in a layer that has no place for it, in the words of torch."""
-    share = getattr(config, "dropout", 0.0)
-    if share and config.num_layers == 1:
+    share = spec.dropout
+    if share and spec.num_layers == 1:
         warnings.warn(
             "dropout option adds dropout after all but last recurrent layer, so "
             "non-zero dropout expects num_layers greater than 1, but got "

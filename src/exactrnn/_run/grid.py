@@ -6,15 +6,16 @@ What a grid is stands in `_spec/grid.py`; the public classes are in `grid.py` an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from exactrnn import _checks, _core, engine
-from exactrnn._checks import Array, Lengths
+from exactrnn._checks import Array
 from exactrnn._run.dropout import Masks
+from exactrnn._run.grid_call import GridCall, line_mask
 from exactrnn._spec.activations import with_parameters
 from exactrnn._spec.grid import OUTPUTS, GridConfig, Pair
 from exactrnn._spec.sequence import SequenceSpec
@@ -48,10 +49,12 @@ class GridStore(ParameterStore):
     sides with input.
     """
 
-    _config: Any
+    def __init__(self, config: GridConfig, weights: Mapping[str, Array]) -> None:
+        super().__init__(weights)
+        self._config = config
 
     def _pack(self, isa: str, weights: Mapping[str, Array], backward: bool) -> Packs:
-        config: GridConfig = self._config
+        config = self._config
         block = _core.GridBlock(
             isa,
             config.dtype.name,
@@ -81,20 +84,6 @@ class GridStore(ParameterStore):
 
 def _bias(weights: Mapping[str, Array], name: str | None) -> Array | None:
     return None if name is None else weights[name]
-
-
-class GridCall(NamedTuple):
-    """A checked call of one direction.
-
-    `inputs` [..., B, I] by side with input, zero where a row has no line; `borders` by
-    dimension, those with input ignored; `lengths` [B, N].
-    """
-
-    inputs: tuple[Array, ...]
-    borders: tuple[Pair, ...]
-    sizes: tuple[int, ...]
-    batch: int
-    lengths: Lengths | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +180,7 @@ class GridStack:
         spec: SequenceSpec | None = None,
     ) -> None:
         self.config = config
-        self.store = GridStore(cast(Any, config), weights)
+        self.store = GridStore(config, weights)
         self.masks = Masks(spec, generator)
 
     def run(
@@ -332,17 +321,3 @@ class GridStack:
             )
             dinputs.append(dx.reshape(x.shape))
         return tuple(dinputs), dborders
-
-
-def line_mask(
-    sizes: Sequence[int], lengths: Lengths, but: int = -1
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Tell which points each row has: [sizes, B], without dimension `but`."""
-    kept = [k for k in range(len(sizes)) if k != but]
-    mask = np.ones((*(sizes[k] for k in kept), len(lengths)), np.bool_)
-    for axis, k in enumerate(kept):
-        places = np.arange(sizes[k])[:, None] < lengths[:, k]
-        mask &= places.reshape(
-            (1,) * axis + (sizes[k],) + (1,) * (len(kept) - axis - 1) + (len(lengths),)
-        )
-    return mask

@@ -151,5 +151,5 @@ class Runner(Owner, Protocol):
     ) -> tuple[States, SequenceRun]:
         """Do what `run_keeping` does, with masks that are drawn already."""
 
-    def stepper(self, packs: Packs, batch_size: int) -> Stepper:
+    def new_stepper(self, packs: Packs, batch_size: int) -> Stepper:
         """Return what steps that many rows, from a state of zeros."""

@@ -18,7 +18,8 @@ from exactrnn._checks import Array, Lengths
 from exactrnn._run.dropout import Masks, drop
 from exactrnn._run.protocol import Call, Gradients, Reduced, States
 from exactrnn._spec.recurrent import LEAK_ROLE, Config
-from exactrnn._weights.store import STALE, Packs, ParameterStore
+from exactrnn._weights.packs import LayerStore
+from exactrnn._weights.store import STALE, Packs
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ class Stack:
         generator: np.random.PCG64,
     ) -> None:
         self.config = config
-        self.store = ParameterStore(config, weights)
+        self.store = LayerStore(config, weights)
         self.masks = Masks(config, generator)
 
     def run(self, call: Call, y: Array, packs: Packs | None = None) -> States:
@@ -222,7 +223,7 @@ class Stack:
             dy, dcells = dx, dlower
         return dx, dstate_out, weights
 
-    def stepper(self, packs: Packs, batch_size: int) -> _core.Stepper:
+    def new_stepper(self, packs: Packs, batch_size: int) -> _core.Stepper:
         """Return what steps that many rows, from a state of zeros."""
         return _core.Stepper(packs.panels, batch_size, self.config.phase)
 

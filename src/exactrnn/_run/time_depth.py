@@ -24,7 +24,8 @@ import numpy as np
 from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, Lengths
 from exactrnn._run.dropout import drop
-from exactrnn._run.grid import GridCall, GridRun, GridStack, line_mask
+from exactrnn._run.grid import GridRun, GridStack
+from exactrnn._run.grid_call import GridCall, line_mask
 from exactrnn._run.protocol import Call, Gradients, Reduced, States
 from exactrnn._spec.grid import Pair
 from exactrnn._spec.time_depth import DEPTH, TIME, TimeDepthConfig
@@ -187,7 +188,7 @@ class TimeDepthStack:
             dx = np.where(mask[..., None], dx, dx.dtype.type(0))
         return dx, dstate_out, weights
 
-    def stepper(self, packs: Packs, batch_size: int) -> TimeDepthStepper:
+    def new_stepper(self, packs: Packs, batch_size: int) -> TimeDepthStepper:
         """Return what steps that many rows, from a state of zeros."""
         return TimeDepthStepper(self, packs, batch_size)
 

@@ -104,7 +104,7 @@ class DenseModule(Module):
             for name, value in given.items()
             if name not in weights
         }
-        self._become(spec, options, given, _store=DenseStore(spec, weights))
+        self._become(spec, options, given, _store=DenseStore(weights))
 
     @classmethod
     def _plain(cls, spec: DenseSpec) -> dict[str, object]:

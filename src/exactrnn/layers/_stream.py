@@ -24,6 +24,7 @@ from exactrnn._checks.limits import check_memory
 
 if TYPE_CHECKING:
     from exactrnn._run.protocol import Stepper
+    from exactrnn._weights.store import Packs
     from exactrnn.layers._module import RecurrentModule
 
 __all__ = ["Stream"]
@@ -73,7 +74,6 @@ class Stream(Generic[S]):
         "_dtype",
         "_layer",
         "_packs",
-        "_runner",
         "_shapes",
         "_stepper",
         "_store",
@@ -83,7 +83,6 @@ class Stream(Generic[S]):
         _checks.check_one_way("stream", layer)
         rows = _checks.check_size("batch_size", batch_size)
         self._layer: RecurrentModule[S] = layer
-        self._runner = layer._stack
         self._config = config = layer._stack.config
         width = sum(size for _, _, size in config.state_parts)
         values = rows * config.num_layers * width
@@ -99,7 +98,7 @@ class Stream(Generic[S]):
         if rows == 1:
             self._shapes[layer.input_size,] = (layer.output_size,)
         self._packs = self._store.packs(engine.isa())
-        self._stepper = self._runner.stepper(self._packs, rows)
+        self._stepper = self._new_stepper(self._packs)
 
     def __reduce__(self) -> tuple[Any, ...]:
         parts = (type(self), self._layer, self.batch_size)
@@ -206,12 +205,15 @@ class Stream(Generic[S]):
             if stepper.clock is not None:
                 stepper.clock[which] = self._config.phase
 
+    def _new_stepper(self, packs: Packs) -> Stepper:
+        return self._layer._stack.new_stepper(packs, self._batch[0])
+
     def _renew(self) -> None:
         """Take over changed weights, or another instruction set, with the state."""
         packs = self._store.packs(engine.isa())
         if packs is self._packs:
             return
-        before, stepper = self._stepper, self._runner.stepper(packs, self._batch[0])
+        before, stepper = self._stepper, self._new_stepper(packs)
         before.take()  # and keep: a thread that still holds it must not step it
         try:
             _set_state(stepper, before.state, before.clock)

@@ -14,7 +14,8 @@ import numpy as np
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike, Lengths
 from exactrnn._numeric.random import Seed
-from exactrnn._run.grid import GridCall, GridRun, GridStack, line_mask
+from exactrnn._run.grid import GridRun, GridStack
+from exactrnn._run.grid_call import begin_grid, check_gradients
 from exactrnn._run.protocol import Owner
 from exactrnn._spec import grid_checks
 from exactrnn._spec.activations import Activation
@@ -429,7 +430,7 @@ class GridLSTM(GridModule):
         TypeError
             If something is not an array or not of the layer's dtype.
         """
-        call = self._begin(x, borders, sizes, lengths)
+        call = begin_grid(self._spec, x, borders, sizes, lengths)
         ends = self._stack.new_borders(call)
         self._stack.run(call, 0, ends)
         return tuple(_to_user(pair) for pair in ends)
@@ -474,7 +475,7 @@ class GridLSTM(GridModule):
         >>> grads.x.shape, grads.weights["weight_hh_d0_p1"].shape
         ((5, 2, 3), (16, 8))
         """
-        call = self._begin(x, borders, sizes, lengths)
+        call = begin_grid(self._spec, x, borders, sizes, lengths)
         # Inputs were copied unless they were contiguous as they came.
         call = call._replace(inputs=tuple(np.array(part) for part in call.inputs))
         ends = self._stack.new_borders(call)
@@ -509,7 +510,7 @@ class GridLSTM(GridModule):
         run = cache._run
         config = self._stack.config
         call = run.call
-        taken = grid_checks.check_gradients(config, dends, call.sizes, call.batch)
+        taken = check_gradients(config, dends, call.sizes, call.batch)
         weights = self._stack.new_gradients()
         dinputs, dborders = run.back(taken, weights)
         borders = tuple(
@@ -517,52 +518,6 @@ class GridLSTM(GridModule):
             for k, pair in enumerate(dborders)
         )
         return GridGradients(_one_or_all(dinputs), borders, weights)
-
-    def _begin(
-        self, x: object, borders: object, sizes: object, lengths: object
-    ) -> GridCall:
-        """Check the arguments of a call."""
-        config = self._stack.config
-        inputs = grid_checks.take_inputs(config, x)
-        pairs = grid_checks.take_borders("borders", config, borders)
-        arrays = grid_checks.border_arrays("borders", config, pairs)
-        for name, k, _ in arrays:
-            if k in config.sides:
-                raise ValueError(
-                    f"{name}: expected None, because the input of side {k} stands at "
-                    "this border, got an array"
-                )
-        for index, k in enumerate(config.sides):
-            name = "x" if len(inputs) == 1 else f"x[{index}]"
-            arrays.append((name, k, inputs[index]))
-        given = grid_checks.check_sizes(sizes, config.dims)
-        found, batch = grid_checks.find_sizes(config, given, arrays)
-        taken = grid_checks.check_grid_lengths(lengths, found, batch)
-        return GridCall(
-            tuple(
-                _padded(config, index, part, found, taken)
-                for index, part in enumerate(inputs)
-            ),
-            pairs,
-            found,
-            batch,
-            taken,
-        )
-
-
-def _padded(
-    config: GridConfig,
-    index: int,
-    array: Array,
-    sizes: tuple[int, ...],
-    lengths: Any,
-) -> Array:
-    """Return an input, contiguous, with zeros on lines that a row does not have."""
-    array = np.ascontiguousarray(_checks.make_readable(array))
-    if lengths is None:
-        return array
-    mask = line_mask(sizes, lengths, but=config.sides[index])
-    return np.where(mask[..., None], array, array.dtype.type(0))
 
 
 def _one_or_all(parts: Sequence[Array]) -> Array | tuple[Array, ...] | None:

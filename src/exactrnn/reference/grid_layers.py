@@ -20,10 +20,9 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 
 from exactrnn._checks import Array, Lengths
-from exactrnn._run.grid import GridCall
+from exactrnn._run.grid_call import GridCall, begin_grid, check_gradients
 from exactrnn._run.layout import Layout
 from exactrnn._run.protocol import Call, Gradients, States
-from exactrnn._spec import grid_checks
 from exactrnn._spec.grid import OUTPUTS, GridConfig, Pair
 from exactrnn._spec.time_depth import TimeDepthConfig
 from exactrnn.reference.dense import linear_backward, linear_forward
@@ -180,7 +179,7 @@ def forward_grid(
     layer: Any, x: object, borders: object, sizes: object, lengths: object
 ) -> tuple[Any, GridCache]:
     """Compute what `GridLSTM.forward` does."""
-    call = layer._begin(x, borders, sizes, lengths)
+    call = begin_grid(layer._spec, x, borders, sizes, lengths)
     ends, cache = GridTwin(layer._spec, layer.state_dict()).forward(call)
     return tuple(as_border(pair) for pair in ends), cache
 
@@ -191,7 +190,7 @@ def backward_grid(
     """Compute what `GridLSTM.backward` does: gradients of x, borders and weights."""
     config, sizes = layer._spec, cache.kept.grid.sizes
     batch, dweights = cache.kept.h[0].shape[-2], new_gradients(config)
-    taken = grid_checks.check_gradients(config, dends, sizes, batch)
+    taken = check_gradients(config, dends, sizes, batch)
     twin = GridTwin(config, layer.state_dict())
     dinputs, dborders = twin.backward(cache, taken, dweights)
     borders = tuple(
