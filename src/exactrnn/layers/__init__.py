@@ -1,7 +1,7 @@
 """Recurrent layers over whole sequences: the public classes, by family.
 
 Each class gives its constructor, its equations, and the name of its cell in the
-kernels. What they do with a sequence is in `_layer.RecurrentLayer`.
+kernels. What they do with a sequence is in `_recurrent.RecurrentLayer`.
 """
 
 from __future__ import annotations
