@@ -6,6 +6,7 @@ may have changed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,8 @@ class DenseStore(ParameterStore):
 
     _config: Any
 
-    def _pack(self, isa: str, backward: bool) -> Packs:
-        copies: Any = tuple(_Copied(weight) for weight in self._weights.values())
+    def _pack(self, isa: str, weights: Mapping[str, Array], backward: bool) -> Packs:
+        copies: Any = tuple(_Copied(weight) for weight in weights.values())
         return Packs(isa, self._version, backward, (copies,))
 
     def now(self) -> tuple[int, dict[str, Array]]:

@@ -1,8 +1,7 @@
 """Echo state networks: a fixed random reservoir, and a readout fitted in one go.
 
-The reservoir is a layer of leaky units, run by the kernels; what is random in it and
-how its spectral radius is set is in `_reservoir.py`, the fit in `_readout.py`. The file
-is long because of its docstrings.
+The reservoir is a layer of leaky units, made and scaled in `_reservoir.py`; the fit is
+in `_readout.py`. The file is long because of its docstrings.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths, naming
 from exactrnn._checks.limits import check_memory
 from exactrnn._system.mode import ieee_mode
-from exactrnn._weights.store import marked
+from exactrnn._weights.views import marked
 from exactrnn.layers import _reservoir
 from exactrnn.layers._echo_stream import EchoStream
 from exactrnn.layers._readout import Samples, apply_readout, fit_readout

@@ -14,10 +14,10 @@ import numpy as np
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._numeric.random import Seed
-from exactrnn._run.grid import GridCall, GridRun, GridStack, Pair, line_mask
+from exactrnn._run.grid import GridCall, GridRun, GridStack, line_mask
 from exactrnn._spec import grid_checks
 from exactrnn._spec.activations import Activation
-from exactrnn._spec.grid import GridConfig
+from exactrnn._spec.grid import GridConfig, Pair
 from exactrnn._spec.recurrent import Init
 from exactrnn._weights import first
 from exactrnn.layers._module import RecurrentModule, restore_cache

@@ -10,8 +10,8 @@ A step is whole or not at all.  What can fail comes first; then one call changes
 parameters and the state, while the stores of all layers concerned are held, so that a
 call in another thread sees either the old weights or the new ones.
 
-A layer's packed weights are renewed when its arrays were lent out, so an optimiser asks
-its model for the arrays at every step and lets go of them at the end.
+Views that a layer gave to read are enough: an optimiser opens them while it holds the
+layer's store.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from exactrnn._checks.limits import list_names
 from exactrnn._checks.numbers import check_real
 from exactrnn._system.locks import make_lock
 from exactrnn._system.mode import ieee_mode
-from exactrnn._weights.store import edit_together, is_copy, root_of, store_of, stores_in
+from exactrnn._weights.store import edit_together, store_of, stores_in
+from exactrnn._weights.views import is_copy, opened, root_of
 from exactrnn.engine import isa
 from exactrnn.train._gradients import GradientsLike, as_gradient, weights_of
 
@@ -38,7 +39,7 @@ __all__ = ["SGD", "Adam", "Optimizer"]
 
 
 class HasParameters(Protocol):
-    """A model or layer: hands out its writable arrays by name."""
+    """A model or layer: hands out its arrays by name."""
 
     def parameters(self) -> Mapping[str, Array]:
         """Return the arrays that training changes, by name."""
@@ -163,7 +164,7 @@ class Optimizer:
         """Give the parameters by name while no call can read them."""
         own = stores_in(self._source)
         if own is None:
-            parameters = self._fetch()
+            parameters = {name: opened(array) for name, array in self._fetch().items()}
             self._check_parameters(parameters)
             found = {store_of(array) for array in parameters.values()}
             with edit_together(store for store in found if store is not None):
