@@ -10,26 +10,18 @@ import pickle
 import numpy as np
 import pytest
 from arrays import draw, same_bits
-from layer_kinds import KINDS, make_kind
-from modules import GRIDS
+from modules import WEIGHTED
 from writing import NAME, NEW, H
 
 import exactrnn as xr
 from exactrnn import _core
 from exactrnn._weights import store as weight_store
-from exactrnn.train import SGD, Embedding, LanguageModel, Linear
+from exactrnn.train import SGD
 
 T, B, I = 4, 2, 3
 X = draw(T, B, I)
 
-SOURCES = {
-    **{kind: lambda kind=kind: make_kind(kind, I, 6) for kind in KINDS},
-    **GRIDS,
-    "cell": lambda: xr.GRUCell(I, H, seed=1),
-    "linear": lambda: Linear(I, H, seed=1),
-    "embedding": lambda: Embedding(I, H, seed=1),
-    "language model": lambda: LanguageModel("abc", hidden_size=H, seed=1),
-}
+SOURCES = {name: make for name, make in WEIGHTED.items() if name != "echo-state"}
 of_every_source = pytest.mark.parametrize("name", SOURCES)
 
 
@@ -220,7 +212,7 @@ def test_an_array_that_outlives_its_block_is_seen_writing(layer):
     assert layer._stack.store.clean
 
 
-@pytest.mark.parametrize("name", ["cell", "linear", "embedding", "grid", "gru"])
+@pytest.mark.parametrize("name", ["gru cell", "linear", "embedding", "grid", "gru"])
 def test_an_item_of_a_block_is_checked_and_copied_in(name):
     source = SOURCES[name]()
     (place, value), *_ = source.state_dict().items()

@@ -174,14 +174,15 @@ def layer_weights(kind, source):
         given.pop(name, None)
     given = {**own, **given}
 
-    def make(state_dict, strict):
+    def make(state_dict, strict, dtype):
         try:
-            layer.load_state_dict(state_dict, strict)
+            layer.load_state_dict(state_dict, strict, dtype=dtype)
             return layer.state_dict()
         finally:
             layer.load_state_dict(own)
 
-    return Case({"state_dict": given, "strict": True}, make, words=tuple(own))
+    arguments = {"state_dict": given, "strict": True, "dtype": layer.dtype.name}
+    return Case(arguments, make, words=tuple(own))
 
 
 def layer_attribute(kind, source):
