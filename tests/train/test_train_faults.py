@@ -354,12 +354,12 @@ def test_claims_are_compared_before_they_are_copied(name):
     huge = np.broadcast_to(np.float32(0), (2**31,))
     before = module.state_dict()
     for key in before:
-        with pytest.raises(ValueError, match=f"{key}: expected shape"):
+        with pytest.raises(ValueError, match=rf"{key}: expected \["):
             module.load_state_dict({**before, key: huge})
-        with pytest.raises(ValueError, match=f"{key}: expected shape"):
+        with pytest.raises(ValueError, match=rf"{key}: expected \["):
             setattr(module, key, huge)
     for key, array in model.state_dict().items():
-        with pytest.raises(ValueError, match="expected shape"):
+        with pytest.raises(ValueError, match=rf"^{key}: expected \["):
             model.load_state_dict({**model.state_dict(), key: huge})
         assert same_bits(model.state_dict()[key], array)
     with pytest.raises(ValueError, match="targets: expected shape"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -16,12 +16,10 @@ from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, Lengths
 from exactrnn._run.dropout import Masks
 from exactrnn._spec.activations import with_parameters
-from exactrnn._spec.grid import OUTPUTS, GridConfig
+from exactrnn._spec.grid import OUTPUTS, GridConfig, Pair
 from exactrnn._weights.store import STALE, Packs, ParameterStore
 
 S = TypeVar("S")
-Pair: TypeAlias = tuple[Array | None, Array | None]
-"""h and m of one dimension, contiguous; None for zeros, or without memory."""
 
 
 class SidePack:

@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths, naming
 from exactrnn._checks.limits import list_names, shorten
-from exactrnn._numeric import random
+from exactrnn._numeric import leak, random
+from exactrnn._numeric.rounding import check_target, round_weight
 from exactrnn._run import episodes
 from exactrnn._run.dropout import warn_unused
 from exactrnn._run.stack import Run, Stack
 from exactrnn._spec.activations import Activation
 from exactrnn._spec.recurrent import Config, Init
 from exactrnn._system.mode import ieee_mode
-from exactrnn._weights import first, leak
+from exactrnn._weights import first
 from exactrnn._weights.store import ParameterStore, edit_together
 from exactrnn._weights.views import Leases, editing, marked
 
@@ -264,15 +265,13 @@ class Module:
     def _become(
         self,
         spec: Spec,
-        store: ParameterStore,
         options: Mapping[str, object],
         arguments: Mapping[str, object],
+        **parts: object,
     ) -> None:
-        """Take the parts of a module; options can be read as attributes."""
+        """Take what makes a module: options as attributes, and parts by name."""
         self.__dict__.update(options)
-        self.__dict__.update(
-            _spec=spec, _store=store, _options=options, _arguments=arguments
-        )
+        self.__dict__.update(parts, _spec=spec, _options=options, _arguments=arguments)
 
     @classmethod
     @ieee_mode()
@@ -355,7 +354,7 @@ class Module:
                 continue  # also what is needed but no argument of ours
             if parameter.default is inspect.Parameter.empty:
                 keyword = parameter.kind is inspect.Parameter.KEYWORD_ONLY
-                parts.append(f"{name}={value!r}" if keyword else str(value))
+                parts.append(f"{name}={value!r}" if keyword else repr(value))
             elif value != parameter.default:
                 parts.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(parts)})"
@@ -443,6 +442,7 @@ class Module:
         strict: bool = True,
         *,
         prefix: str = "",
+        dtype: object = None,
     ) -> IncompatibleKeys:
         """Copy weights into the layer.
 
@@ -456,6 +456,10 @@ class Module:
         prefix : str
             What stands before the layer's own names, as `"rnn."` in the state_dict of a
             model that has it as `rnn`; other names are another layer's, and are left.
+        dtype : {"float32", "float64"}, optional
+            Asks for rounding: the layer's own dtype. Weights of float16, float32 and
+            float64 are then taken, rounded to the nearest number of it. Without it no
+            weight of another dtype is.
 
         Returns
         -------
@@ -465,9 +469,18 @@ class Module:
         Raises
         ------
         ValueError
-            If a shape is wrong, or with `strict` a name; nothing is changed then.
+            If a shape is wrong, or with `strict` a name, or if a number is too large
+            for the dtype that it is rounded to; nothing is changed then.
         TypeError
             If a dtype is not the layer's; nothing is changed then.
+
+        Examples
+        --------
+        >>> import exactrnn as xr
+        >>> exact = xr.GRU(3, 4, dtype="float64", seed=1)
+        >>> layer = xr.GRU(3, 4)
+        >>> layer.load_state_dict(exact.state_dict(), dtype=layer.dtype)
+        IncompatibleKeys(missing_keys=[], unexpected_keys=[])
         """
         names = self._spec.weight_shapes
         given = naming.take_named("state_dict", state_dict, prefix)
@@ -475,7 +488,11 @@ class Module:
             naming.check_weight_names("state_dict", given, tuple(names))
         missing = [name for name in names if name not in given]
         unexpected = [name for name in given if name not in names]
-        self._assign({n: v for n, v in given.items() if n in names})
+        own = {n: v for n, v in given.items() if n in names}
+        if dtype is not None:
+            check_target(dtype, self.dtype)
+            own = {n: round_weight(n, v, self.dtype, names[n]) for n, v in own.items()}
+        self._assign(own)
         return IncompatibleKeys(missing, unexpected)
 
     def _assign(self, values: Mapping[str, object]) -> None:
@@ -568,11 +585,11 @@ class RecurrentModule(Module, Generic[S]):
         """Become a layer of these parts, of which `spec` has what was checked."""
         checked = {name: getattr(spec, name) for name in OPTIONS}
         plain = {**arguments, **checked, **spec.given}
-        self.__dict__["_stack"] = stack = Stack(spec, weights, generator)
+        stack = Stack(spec, weights, generator)
         # An argument may leave open what an attribute says: output_size=None.
         options = {**plain, **checked}
         given = {name: plain[name] for name in arguments}
-        self._become(spec, stack.store, options, given)
+        self._become(spec, options, given, _stack=stack, _store=stack.store)
 
     def _generator_state(self) -> dict[str, Any]:
         return self._stack.masks.generator_state()
