@@ -297,19 +297,27 @@ def test_weights_that_could_not_be_packed_are_packed_by_the_next_call(
     assert same_bits(layer(X)[0], twin(X)[0])
 
 
+@pytest.mark.parametrize("undone", [False, True])
+@pytest.mark.parametrize("forward", [False, True])
 def test_what_is_written_while_weights_are_packed_is_seen_by_the_next_call(
-    layer, monkeypatch
+    undone, forward, monkeypatch
 ):
+    layer = xr.GRU(I, H, seed=1)
+    layer(X)
     held, pack = layer.parameters(writable=True)[NAME], _core.pack
 
-    def write_then_pack(*arguments):
+    def pack_what_another_thread_writes(*arguments):
+        before = held.copy()
         held[...] = NEW
-        return pack(*arguments)
+        packs = pack(*arguments)
+        if undone:
+            held[...] = before
+        return packs
 
     held[0] += 1
     with monkeypatch.context() as patch:
-        patch.setattr(weight_store._core, "pack", write_then_pack)
-        layer(X)
+        patch.setattr(weight_store._core, "pack", pack_what_another_thread_writes)
+        (layer.forward if forward else layer)(X)
     twin = xr.GRU(I, H, seed=2)
     twin.load_state_dict(layer.state_dict())
     assert same_bits(layer(X)[0], twin(X)[0])
