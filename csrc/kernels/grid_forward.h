@@ -10,6 +10,7 @@
 
 #include "grid_point.h"
 #include "grid_run.h"
+#include "grid_sides.h"
 
 enum {
     GRID_ROWS_AT_ONCE = 24,       /* through product and point function: whole tiles */
@@ -159,6 +160,9 @@ static void grid_forward_thread(void *context, int rank, int size,
     if (lane.group >= lane.groups) {
         return;
     }
+    if (grid_make_borders(&lane)) {
+        return;
+    }
     const ptrdiff_t at_once = run->any_ahead ? run->ahead_waves : run->waves;
     for (ptrdiff_t w0 = 0; w0 < run->waves;) {
         const ptrdiff_t plane_end = (w0 / run->plane_waves + 1) * run->plane_waves;
@@ -175,12 +179,13 @@ static void grid_forward_thread(void *context, int rank, int size,
     }
 }
 
-/* The near borders, from the caller; `m` likewise where there is memory. */
+/* The near borders that come from the caller; `m` likewise where there is memory. */
 static void grid_take_borders(const struct grid_run *run)
 {
     const struct xr_grid_problem *problem = run->problem;
     for (int k = 0; k < run->N; k++) {
-        for (ptrdiff_t row = 0; row < run->lines[k] * run->B; row++) {
+        const ptrdiff_t rows = problem->side[k].x ? 0 : run->lines[k] * run->B;
+        for (ptrdiff_t row = 0; row < rows; row++) {
             const ptrdiff_t line = row / run->B, b = row % run->B;
             elem *h = grid_state_row(run, run->h[k], k, line, 0, b);
             grid_to_row(run, problem->h[k], row, h);
@@ -192,7 +197,8 @@ static void grid_take_borders(const struct grid_run *run)
     }
 }
 
-/* Each row's last h and m of every line; zeros on lines that it does not have. */
+/* Each row's last h and m of every line, to the caller where he wants them; zeros on
+ * lines that it does not have. */
 static void grid_give_borders(const struct grid_run *run)
 {
     const struct xr_grid_problem *problem = run->problem;
@@ -202,8 +208,10 @@ static void grid_give_borders(const struct grid_run *run)
             const ptrdiff_t s = grid_length(run, b, k);
             const int has = grid_row_has_line(run, b, k, line);
             const elem *h = grid_state_row(run, run->h[k], k, line, s, b);
-            grid_from_row(run, has ? h : NULL, row, problem->h_out[k]);
-            if (grid_has_memory(run, k)) {
+            if (problem->h_out[k] != NULL) {
+                grid_from_row(run, has ? h : NULL, row, problem->h_out[k]);
+            }
+            if (problem->m_out[k] != NULL) {
                 const elem *m = grid_state_row(run, run->m[k], k, line, s, b);
                 grid_from_row(run, has ? m : NULL, row, problem->m_out[k]);
             }

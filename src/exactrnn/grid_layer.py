@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from exactrnn import _checks, _grid_checks, _option_checks
+from exactrnn import _checks, _core, _grid_checks, _option_checks
 from exactrnn._activations import Activation
 from exactrnn._checks import Array
 from exactrnn._config import Init
-from exactrnn._grid_layer import TimeDepthConfig, TimeDepthStack, TimeDepthStepper
+from exactrnn._grid_layer import TimeDepthConfig, TimeDepthStack
 from exactrnn._layer import RecurrentLayer
 from exactrnn._weights import Packs
 from exactrnn.grid import GridModule
@@ -27,9 +27,9 @@ class _TimeDepthStream(Stream[Any]):
 
     __slots__ = ()
 
-    def _new_stepper(self, packs: Packs) -> Any:
+    def _new_stepper(self, packs: Packs) -> _core.AnyStepper:
         stack: Any = self._layer._stack
-        return TimeDepthStepper(stack, packs, self.batch_size)
+        return stack.new_stepper(packs, self.batch_size)
 
 
 class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
