@@ -7,7 +7,7 @@ documentation.
 import typing
 
 # First, because it says what to do where the compiled module cannot be loaded.
-from exactrnn import _loading  # noqa: F401
+from exactrnn._system import loading  # noqa: F401
 
 # isort: split
 from exactrnn.engine import (
@@ -22,11 +22,6 @@ from exactrnn.engine import (
 )
 
 # isort: split
-from exactrnn._module import Cache, Gradients
-from exactrnn.cell_layers import GRUCell, LSTMCell, RNNCell
-from exactrnn.echo_state import EchoState, EchoStream
-from exactrnn.grid import GridCache, GridGradients, GridLSTM
-from exactrnn.grid_layer import TimeDepthGridLSTM
 from exactrnn.io import load, save
 from exactrnn.layers import (
     GRU,
@@ -42,7 +37,12 @@ from exactrnn.layers import (
     LeakyRNN,
     greff_variant,
 )
-from exactrnn.stream import Stream
+from exactrnn.layers._module import Cache, Gradients
+from exactrnn.layers._stream import Stream
+from exactrnn.layers.echo_state import EchoState, EchoStream
+from exactrnn.layers.grid import GridCache, GridGradients, GridLSTM
+from exactrnn.layers.single_step import GRUCell, LSTMCell, RNNCell
+from exactrnn.layers.time_depth import TimeDepthGridLSTM
 
 if typing.TYPE_CHECKING:
     from exactrnn import plot, reference, train

@@ -1,4 +1,4 @@
-# Grids (csrc/kernels/grid.h), a part of _core.pyx: arrays to problem structs.
+# Grids (csrc/include/exactrnn/grid.h), a part of _core.pyx: arrays to problem structs.
 #
 # Borders are a pair (h, m) of arrays for each dimension, None for zeros or where there
 # is no memory; packed weights of `sets` are by set, then by dimension, those of `sides`

@@ -30,12 +30,14 @@ from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 
-from exactrnn import _files, cell_layers, grid, grid_layer, layers
+from exactrnn import layers
 from exactrnn._checks import Array, describe
-from exactrnn._limits import quote, quote_names, shorten
-from exactrnn._module import Module
-from exactrnn.echo_state import EchoState
+from exactrnn._checks.limits import quote, quote_names, shorten
+from exactrnn._system import files
 from exactrnn.engine import NUMERICS_VERSION
+from exactrnn.layers import grid, single_step, time_depth
+from exactrnn.layers._module import Module
+from exactrnn.layers.echo_state import EchoState
 
 __all__ = ["bad_content", "load", "read_file", "save", "write_file"]
 
@@ -65,10 +67,10 @@ CLASSES: Mapping[str, Any] = {
         layers.DepthGatedLSTM,
         EchoState,
         grid.GridLSTM,
-        grid_layer.TimeDepthGridLSTM,
-        cell_layers.RNNCell,
-        cell_layers.LSTMCell,
-        cell_layers.GRUCell,
+        time_depth.TimeDepthGridLSTM,
+        single_step.RNNCell,
+        single_step.LSTMCell,
+        single_step.GRUCell,
     )
 }
 BAD_CONTENT: tuple[type[Exception], ...] = (
@@ -80,7 +82,7 @@ BAD_CONTENT: tuple[type[Exception], ...] = (
 _ADVICE = "reading and writing models needs safetensors: pip install 'exactrnn[lm]'"
 
 
-def save(layer: Module[Any] | EchoState, path: Target) -> None:
+def save(layer: Module | EchoState, path: Target) -> None:
     """Write a layer or cell to a safetensors file.
 
     Parameters
@@ -120,8 +122,10 @@ def save(layer: Module[Any] | EchoState, path: Target) -> None:
         "class": type(layer).__name__,
         "arguments": layer.arguments(),
         "numerics": NUMERICS_VERSION,
-        "generator": layer._stack.masks.generator_state(),
     }
+    generator = layer._generator_state()
+    if generator is not None:
+        description["generator"] = generator
     write_file(path, layer.state_dict(), description)
 
 
@@ -200,7 +204,7 @@ def write_file(
     checked = {**description, CHECKSUM: _digest(arrays, description)}
     content = save(dict(arrays), metadata={ENTRY: _as_text(checked)})
     if isinstance(path, str | os.PathLike) or not hasattr(path, "write"):
-        _files.replace_file(cast(Any, path), content)
+        files.replace_file(cast(Any, path), content)
     else:
         path.write(content)
 
@@ -247,7 +251,7 @@ def _content_of(path: Source) -> bytes:
     if isinstance(path, bytes | bytearray | memoryview):
         return bytes(path)
     if isinstance(path, str | os.PathLike) or not hasattr(path, "read"):
-        return _files.read_whole(cast(Any, path))
+        return files.read_whole(cast(Any, path))
     content = cast(object, path.read())
     if not isinstance(content, bytes):
         got = type(content).__name__

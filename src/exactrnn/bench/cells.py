@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import exactrnn as xr
-from exactrnn.grid_layer import TimeDepthGridLSTM
+from exactrnn.layers.time_depth import TimeDepthGridLSTM
 
 CLOCK_PERIODS = (1, 2, 4, 8, 16, 32, 64, 128)
 

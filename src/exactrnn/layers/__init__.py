@@ -6,8 +6,8 @@ kernels. What they do with a sequence is in `_layer.RecurrentLayer`.
 
 from __future__ import annotations
 
-from exactrnn._layer import RecurrentLayer
-from exactrnn._layer import layer_config as _layer_config
+from exactrnn.layers._recurrent import RecurrentLayer
+from exactrnn.layers._recurrent import layer_config as _layer_config
 from exactrnn.layers.clockwork import ClockworkRNN
 from exactrnn.layers.depth_gated import DepthGatedLSTM
 from exactrnn.layers.gru import GRU

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from exactrnn import _checks, _option_checks
-from exactrnn._activations import Activation
+from exactrnn import _checks
 from exactrnn._checks import Array, Lengths
-from exactrnn._config import Config, Init
-from exactrnn._layer import RecurrentLayer, layer_config
-from exactrnn._options import simple_fields
+from exactrnn._spec import option_checks
+from exactrnn._spec.activations import Activation
+from exactrnn._spec.options import simple_fields
+from exactrnn._spec.recurrent import Config, Init
+from exactrnn.layers._recurrent import RecurrentLayer, layer_config
 
 __all__ = ["ClockworkRNN"]
 
@@ -156,10 +157,10 @@ class ClockworkRNN(RecurrentLayer[tuple[Array, Lengths], Array]):
     @classmethod
     def _configure(cls, arguments: Mapping[str, object]) -> Config:
         hidden_size = _checks.check_size("hidden_size", arguments["hidden_size"])
-        periods = _option_checks.check_periods(arguments["periods"])
+        periods = option_checks.check_periods(arguments["periods"])
         sizes = arguments["module_sizes"]
-        modules = _option_checks.check_modules(sizes, periods, hidden_size)
-        phase = _option_checks.check_phase(arguments["phase"])
+        modules = option_checks.check_modules(sizes, periods, hidden_size)
+        phase = option_checks.check_phase(arguments["phase"])
         found = None if sizes is None else tuple(size for size, _ in modules)
         fields = simple_fields(arguments)
         fields["given"] |= {"periods": periods, "module_sizes": found, "phase": phase}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from exactrnn._checks import Array
-from exactrnn._config import Config, Init
-from exactrnn._layer import RecurrentLayer, layer_config
-from exactrnn._options import forget_bias as checked_forget_bias
+from exactrnn._spec.options import forget_bias as checked_forget_bias
+from exactrnn._spec.recurrent import Config, Init
+from exactrnn.layers._recurrent import RecurrentLayer, layer_config
 
 __all__ = ["DepthGatedLSTM"]
 

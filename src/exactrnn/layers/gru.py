@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from exactrnn._activations import Activation
 from exactrnn._checks import Array
-from exactrnn._config import Config, Init
-from exactrnn._layer import RecurrentLayer, layer_config
-from exactrnn._options import gru_fields
+from exactrnn._spec.activations import Activation
+from exactrnn._spec.options import gru_fields
+from exactrnn._spec.recurrent import Config, Init
+from exactrnn.layers._recurrent import RecurrentLayer, layer_config
 
 __all__ = ["GRU"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from exactrnn import _checks
-from exactrnn._activations import Activation
 from exactrnn._checks import Array
-from exactrnn._config import Config, Init
-from exactrnn._layer import RecurrentLayer, layer_config
-from exactrnn._options import simple_fields
+from exactrnn._spec.activations import Activation
+from exactrnn._spec.options import simple_fields
+from exactrnn._spec.recurrent import Config, Init
+from exactrnn.layers._recurrent import RecurrentLayer, layer_config
 
 __all__ = ["JordanRNN"]
 

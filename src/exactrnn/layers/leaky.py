@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrnn import _checks, _option_checks
-from exactrnn._activations import Activation
+from exactrnn import _checks
 from exactrnn._checks import Array
-from exactrnn._config import Config, Init
-from exactrnn._layer import RecurrentLayer, layer_config
-from exactrnn._options import simple_fields
+from exactrnn._spec import option_checks
+from exactrnn._spec.activations import Activation
+from exactrnn._spec.options import simple_fields
+from exactrnn._spec.recurrent import Config, Init
+from exactrnn.layers._recurrent import RecurrentLayer, layer_config
 
 __all__ = ["LeakyRNN"]
 
@@ -132,13 +133,13 @@ class LeakyRNN(RecurrentLayer[Array, Array]):
         learned = _checks.check_flag("learn_leak", arguments["learn_leak"])
         hidden_size = _checks.check_size("hidden_size", arguments["hidden_size"])
         dtype = _checks.check_dtype(arguments["dtype"])
-        leak = _option_checks.check_leak(arguments["leak"], hidden_size, dtype, learned)
+        leak = option_checks.check_leak(arguments["leak"], hidden_size, dtype, learned)
         fields = simple_fields(arguments)
         fields["given"] |= {"leak": leak, "learn_leak": learned}
         return layer_config(
             "leaky",
             arguments=arguments,
-            leak=_option_checks.rounded_leak(leak, dtype),
+            leak=option_checks.rounded_leak(leak, dtype),
             learn_leak=learned,
             **fields,
         )

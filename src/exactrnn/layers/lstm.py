@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from exactrnn import _checks
-from exactrnn._activations import Activation
-from exactrnn._config import Config, Init
-from exactrnn._layer import layer_config
-from exactrnn._limits import quote
-from exactrnn._options import lstm_fields
+from exactrnn._checks.limits import quote
+from exactrnn._spec.activations import Activation
+from exactrnn._spec.options import lstm_fields
+from exactrnn._spec.recurrent import Config, Init
 from exactrnn.layers._lstm_layer import LSTMLayer
+from exactrnn.layers._recurrent import layer_config
 
 __all__ = ["LSTM", "greff_variant"]
 

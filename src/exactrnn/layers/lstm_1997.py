@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from exactrnn import _checks, _option_checks
-from exactrnn._config import Config, Init
-from exactrnn._layer import layer_config
+from exactrnn import _checks
+from exactrnn._spec import option_checks
+from exactrnn._spec.recurrent import Config, Init
 from exactrnn.layers._lstm_layer import LSTMLayer
+from exactrnn.layers._recurrent import layer_config
 
 __all__ = ["LSTM1997"]
 
@@ -128,7 +129,7 @@ class LSTM1997(LSTMLayer):
     @classmethod
     def _configure(cls, arguments: Mapping[str, object]) -> Config:
         hidden_size = _checks.check_size("hidden_size", arguments["hidden_size"])
-        size = _option_checks.check_block_size(arguments["block_size"], hidden_size)
+        size = option_checks.check_block_size(arguments["block_size"], hidden_size)
         return layer_config(
             "lstm_1997",
             (),

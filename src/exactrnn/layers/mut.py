@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from exactrnn._checks import Array
-from exactrnn._config import Config, Init
-from exactrnn._layer import RecurrentLayer, layer_config
+from exactrnn._spec.recurrent import Config, Init
+from exactrnn.layers._recurrent import RecurrentLayer, layer_config
 
 __all__ = ["MUT1", "MUT2", "MUT3"]
 

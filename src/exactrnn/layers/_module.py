@@ -1,0 +1,579 @@
+"""What everything with weights shares: options, weights by name, copies of the whole.
+
+`Module` knows a specification and the owner of the weights, or several owners, each
+behind a prefix; `RecurrentModule` adds what runs a recurrent network, the stack of
+`_run/stack.py`, and the random numbers of dropout. The classes that a user gets back
+from calls, `Cache` and `Gradients`, are here too.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import warnings
+from collections.abc import Collection, Mapping
+from types import FrameType
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exactrnn import _checks
+from exactrnn._checks import Array, ArrayLike, FloatType, Lengths, naming
+from exactrnn._checks.limits import list_names, shorten
+from exactrnn._numeric import random
+from exactrnn._run import episodes
+from exactrnn._run.stack import Run, Stack
+from exactrnn._spec.activations import Activation
+from exactrnn._spec.recurrent import Config, Init
+from exactrnn._system.mode import ieee_mode
+from exactrnn._weights import first, leak
+from exactrnn._weights.store import ParameterStore, edit_together, marked
+
+OPTIONS = (
+    *("cell", "activations", "input_size", "hidden_size", "output_size", "bias"),
+    *("dtype", "clip", "num_layers", "bidirectional", "reverse", "batch_first"),
+    *("dropout", "init", "forget_bias"),
+)
+"""Options of every layer that can be read as its attributes."""
+PARTS = frozenset({"_spec", "_store", "_stack", "_options", "_arguments"})
+"""Attributes that a copy makes anew."""
+
+S = TypeVar("S", bound=Array | tuple[NDArray[Any], ...])
+"""A state: `h` for cells with one, `(h, c)` and so on for cells with more."""
+N = TypeVar("N", bound=np.generic)
+D = TypeVar("D", bound=Array | tuple[Array, ...])
+"""The gradient of a state: of the same form, but for parts that have no gradient."""
+
+
+class Gradients(NamedTuple, Generic[D]):
+    """What `backward` returns.
+
+    Attributes
+    ----------
+    x : ndarray
+        Gradient of the input, in the input's shape.
+    state : ndarray or tuple of ndarrays
+        Gradient of the initial state, in its shape; of a clockwork layer's that of `h`
+        alone.
+    weights : dict of str to ndarray
+        Gradient of each weight by name.
+    """
+
+    x: Array
+    state: D
+    weights: dict[str, Array]
+
+
+class IncompatibleKeys(NamedTuple):
+    """Names that `load_state_dict(..., strict=False)` passed over.
+
+    Attributes
+    ----------
+    missing_keys : list of str
+        Weights that were not given and stay as they are.
+    unexpected_keys : list of str
+        Names given that the layer does not have.
+    """
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Cache:
+    """What `forward` keeps for `backward`; it stays valid until the weights change.
+
+    It owns a copy of the input and of the states: changing the caller's arrays after
+    `forward` cannot change a gradient. `backward` leaves it as it is and may be called
+    again. A deep copy or a pickle takes its layer along: it belongs to that copy of the
+    layer, which is the one to call `backward` of.
+
+    Attributes
+    ----------
+    gates : dict of str to ndarray
+        The gate activations, if `forward` was called with `gates=True`.
+    states : dict of str to ndarray
+        The states after each step.
+    lengths : ndarray or None
+        The lengths that `forward` was given, as such or as a mask of first steps.
+    masks : tuple of ndarray
+        The dropout masks [T, B, D*O] between the layers, 0 or 1/(1-p); empty without
+        dropout.
+    """
+
+    __slots__ = ("_batched", "_gates", "_owner", "_run")
+
+    def __init__(
+        self, owner: RecurrentModule[Any], run: Run, batched: bool, gates: bool
+    ):
+        self._owner = owner
+        self._run = run
+        self._batched = batched
+        self._gates = gates
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        described = episodes.describe_run(self._owner._stack, self._run)
+        flags = (self._batched, self._gates)
+        return restore_cache, (type(self), self._owner, described, *flags)
+
+    def __copy__(self) -> Cache:
+        return type(self)(self._owner, self._run, self._batched, self._gates)
+
+    def __repr__(self) -> str:
+        steps, rows = self._run.shape
+        return f"<cache of {self._owner!r}, T={steps}, B={rows}>"
+
+    @property
+    def masks(self) -> tuple[Array, ...]:
+        """The dropout masks between the layers, time-major, read-only copies."""
+        return tuple(_read_only(mask.copy()) for mask in self._run.masks)
+
+    @property
+    def gates(self) -> dict[str, Array]:
+        """The gate activations as read-only arrays, by name with the weights' suffix.
+
+        Each is [T, B, H], [B, T, H] with `batch_first`, [T, H] unbatched. Values past
+        a row's length, or of masked steps, have no meaning.
+
+        Raises
+        ------
+        ValueError
+            If `forward` was called without `gates=True`.
+        """
+        if not self._gates:
+            raise ValueError(
+                "gates: expected forward(..., gates=True), got gates=False"
+            )
+        return self._shown(episodes.shown(self._owner._stack.gates, self._run))
+
+    @property
+    def states(self) -> dict[str, Array]:
+        """The states after each step as read-only arrays, by name: `h_l0`, `c_l0`, ...
+
+        Shaped as the gates, but `h` is as wide as the output. In the reverse direction
+        the one at step t is that after reading x_t, so the last one is at t = 0. Values
+        past a row's length, or of masked steps, have no meaning. A clock is not among
+        them.
+        """
+        return self._shown(episodes.shown(self._owner._stack.states, self._run))
+
+    @property
+    def lengths(self) -> Lengths | None:
+        """The lengths [B] that `forward` was given, read-only, or None.
+
+        A mask of the first steps of each row is given as lengths.
+        """
+        lengths = self._run.lengths
+        return None if lengths is None else _read_only(lengths.copy())
+
+    def _shown(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """Return time-major arrays in the caller's layout, read-only."""
+        return {
+            name: _read_only(self._owner._to_user(array, self._batched))
+            for name, array in arrays.items()
+        }
+
+
+def restore_cache(
+    kind: type[Any], owner: Any, described: Mapping[str, Any], *flags: bool
+) -> Any:
+    """Make a cache for a copy or a pickle, of the copy of its owner."""
+    return kind(owner, episodes.restore_run(owner._stack, described), *flags)
+
+
+def _read_only(array: NDArray[N]) -> NDArray[N]:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+class Spec(Protocol):
+    """What a module is, without its weights."""
+
+    @property
+    def dtype(self) -> FloatType:
+        """Of the weights."""
+
+    @property
+    def num_arrays(self) -> int:
+        """Number of weights as arrays, without listing them."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights that exist, all arrays together."""
+
+    @property
+    def weight_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of each weight by name, in the order of `state_dict`."""
+
+    def take_weight(self, name: str, value: object) -> Array:
+        """Return `value` as an array of its own for the weight of this name."""
+
+
+class Module:
+    """Base of all with weights: options as read-only attributes, weights by name.
+
+    `layer.weight_hh_l0` gives an array that views the weight; writing into it changes
+    the layer. `layer.weight_hh_l0 = array` copies the array's values.
+
+    Parameters
+    ----------
+    arguments : mapping of str to object
+        The constructor's arguments by name, but for the seed.
+    seed : int or None
+        Seed of the first weights, and of what is drawn later.
+    """
+
+    dtype: FloatType
+
+    _spec: Spec
+    _store: ParameterStore
+    _options: Mapping[str, object]
+    _arguments: Mapping[str, object]
+
+    def __init__(self, arguments: Mapping[str, object], seed: object) -> None:
+        own = random.Seed(_checks.check_seed(seed), random.kind_of(type(self)))
+        arguments = {n: _checks.settle(n, value) for n, value in arguments.items()}
+        with ieee_mode():
+            spec = self._configure(arguments)
+            weights = self._draw_weights(spec, own)
+            self._assemble(spec, arguments, weights, own.stream("dropout"))
+
+    @classmethod
+    def _configure(cls, arguments: Mapping[str, object]) -> Any:
+        """Check the constructor's arguments and return the specification."""
+        raise NotImplementedError
+
+    @classmethod
+    def _draw_weights(cls, spec: Any, seed: random.Seed) -> dict[str, Array]:
+        """Return the first weights by name."""
+        raise NotImplementedError
+
+    def _assemble(
+        self,
+        spec: Any,
+        arguments: Mapping[str, object],
+        weights: Mapping[str, Array],
+        generator: np.random.PCG64,
+    ) -> None:
+        """Become a module of these parts; later calls may draw from `generator`."""
+        raise NotImplementedError
+
+    def _become(
+        self,
+        spec: Spec,
+        store: ParameterStore,
+        options: Mapping[str, object],
+        arguments: Mapping[str, object],
+    ) -> None:
+        """Take the parts of a module; options can be read as attributes."""
+        self.__dict__.update(options)
+        self.__dict__.update(
+            _spec=spec, _store=store, _options=options, _arguments=arguments
+        )
+
+    @classmethod
+    @ieee_mode()
+    def restore(
+        cls,
+        arguments: Mapping[str, object],
+        weights: Mapping[str, object],
+        generator_state: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Build a module from its parts, drawing nothing; all is checked as given.
+
+        An argument that is missing has its default: a file may be older than it.
+        """
+        known = [name for name in inspect.signature(cls).parameters if name != "seed"]
+        given = {**cls._defaults(), **arguments}
+        naming.check_names("arguments", given, known)
+        arguments = {name: _checks.settle(name, value) for name, value in given.items()}
+        spec = cls._configure(arguments)
+        weights = naming.take_named("weights", weights)
+        if len(weights) != spec.num_arrays:  # before they are listed
+            expected = f"{spec.num_arrays} arrays, for these arguments"
+            raise ValueError(f"weights: expected {expected}, got {len(weights)}")
+        naming.check_names("weights", weights, spec.weight_shapes)
+        shapes = spec.weight_shapes
+        taken = {name: spec.take_weight(name, weights[name]) for name in shapes}
+        generator = random.make_generator(None)
+        if generator_state is not None:
+            generator.state = cast(Any, generator_state)
+        module = cls.__new__(cls)
+        module._assemble(spec, arguments, taken, generator)
+        return module
+
+    @classmethod
+    def _defaults(cls) -> dict[str, object]:
+        """Return the defaults of the constructor's arguments, but for the seed."""
+        parameters = inspect.signature(cls).parameters.values()
+        return {
+            p.name: p.default
+            for p in parameters
+            if p.default is not p.empty and p.name != "seed"
+        }
+
+    # Weights as attributes; options cannot be set
+
+    def __getattr__(self, name: str) -> Array:
+        """Return an array that views the weight of this name."""
+        # Through __dict__: an object under construction has no store yet.
+        store: ParameterStore | None = self.__dict__.get("_store")
+        if store is None or name not in store:
+            kind = type(self).__name__
+            raise AttributeError(f"{kind!r} object has no attribute {name!r}")
+        return store.lease(name)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        """Copy `value` into the weight of this name."""
+        names = self._names()
+        if name in names:
+            self._assign({name: value})
+        elif name in self.__dict__.get("_options", ()):
+            kind = type(self).__name__
+            raise AttributeError(f"{name} cannot change: make a new {kind}")
+        elif names and name.startswith(("weight_", "bias_")):
+            listed = list_names(names)
+            raise AttributeError(f"{shorten(name)}: expected one of {listed}")
+        else:
+            super().__setattr__(name, value)
+
+    def _names(self) -> Collection[str]:
+        """Return the weights that are attributes; none yet under construction."""
+        return self._spec.weight_shapes if "_store" in self.__dict__ else ()
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._names()})
+
+    def __repr__(self) -> str:
+        arguments, parts = self.arguments(), []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            value = arguments.get(name, parameter.default)
+            if value is parameter.default:
+                continue  # also what is needed but no argument of ours
+            if parameter.default is inspect.Parameter.empty:
+                keyword = parameter.kind is inspect.Parameter.KEYWORD_ONLY
+                parts.append(f"{name}={value!r}" if keyword else str(value))
+            elif value != parameter.default:
+                parts.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the constructor's arguments, but for the seed, as plain values.
+
+        Returns
+        -------
+        dict of str to object
+            Sizes, options and the name of the dtype.
+        """
+        return {**self._arguments, "dtype": self.dtype.name}
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights, all arrays together, but for absent connections."""
+        return self._spec.num_parameters
+
+    def parameters(self) -> dict[str, Array]:
+        """Return the weights themselves: writing into the arrays changes the layer.
+
+        Returns
+        -------
+        dict of str to ndarray
+            A view of each weight by name, in the order of `state_dict`. While such
+            an array is held anywhere, every call packs the weights anew to see whether
+            they have changed: let go of it when done.
+        """
+        return {
+            prefix + name: store.lease(name)
+            for prefix, store in self._stores().items()
+            for name in store.names
+        }
+
+    def _stores(self) -> dict[str, ParameterStore]:
+        """Return what owns the weights, by what goes before their names."""
+        return {"": self._store}
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return a copy of the weights.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Names and shapes as in `torch.nn`.
+        """
+        copies = {
+            prefix + name: array
+            for prefix, store in self._stores().items()
+            for name, array in store.copies().items()
+        }
+        return marked(copies)
+
+    def load_state_dict(
+        self,
+        state_dict: Mapping[str, ArrayLike],
+        strict: bool = True,
+        *,
+        prefix: str = "",
+    ) -> IncompatibleKeys:
+        """Copy weights into the layer.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array_like
+            Names and shapes as in `state_dict`, of the layer's dtype; torch tensors
+            are taken.
+        strict : bool
+            Whether every name must be there and no other; False passes them over.
+        prefix : str
+            What stands before the layer's own names, as `"rnn."` in the state_dict of a
+            model that has it as `rnn`; other names are another layer's, and are left.
+
+        Returns
+        -------
+        IncompatibleKeys
+            The names passed over, as in torch, without the prefix.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, or with `strict` a name; nothing is changed then.
+        TypeError
+            If a dtype is not the layer's; nothing is changed then.
+        """
+        names = self._spec.weight_shapes
+        given = naming.take_named("state_dict", state_dict, prefix)
+        if strict:
+            naming.check_weight_names("state_dict", given, tuple(names))
+        missing = [name for name in names if name not in given]
+        unexpected = [name for name in given if name not in names]
+        self._assign({n: v for n, v in given.items() if n in names})
+        return IncompatibleKeys(missing, unexpected)
+
+    def _assign(self, values: Mapping[str, object]) -> None:
+        """Copy checked values into the weights, all of them or none."""
+        take = self._spec.take_weight
+        taken = {name: take(name, value) for name, value in values.items()}
+        stores = self._stores()
+        with edit_together(stores.values()):
+            for prefix, store in stores.items():
+                own = [name for name in store.names if prefix + name in taken]
+                store.assign({name: taken[prefix + name] for name in own})
+
+    # Copies of the whole
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A whole module first, then what the user has added, which may refer to it.
+        parts = (self.arguments(), self._store.copies(), self._generator_state())
+        return _restore, (type(self), *parts), self.__getstate__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes that the library does not know."""
+        own = {*PARTS, *self._options}
+        return {n: v for n, v in self.__dict__.items() if n not in own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    def _generator_state(self) -> dict[str, Any] | None:
+        """Return where the random numbers stand; None if no call draws any."""
+        return None
+
+
+def _restore(
+    kind: type[Module],
+    arguments: Mapping[str, object],
+    weights: Mapping[str, Array],
+    generator_state: Mapping[str, Any] | None,
+) -> Module:
+    """Make a module for a copy or a pickle, without what the user has added."""
+    spec = kind._configure(arguments)
+    taken = {name: spec.take_weight(name, weights[name]) for name in weights}
+    generator = random.make_generator(0)
+    if generator_state is not None:
+        generator.state = cast(Any, generator_state)
+    module = kind.__new__(kind)
+    module._assemble(spec, arguments, taken, generator)
+    return module
+
+
+class RecurrentModule(Module, Generic[S]):
+    """What recurrent layers and cells add: the stack that runs them, and dropout."""
+
+    cell: str
+    activations: tuple[Activation, ...]
+    input_size: int
+    hidden_size: int
+    output_size: int
+    num_layers: int
+    bias: bool
+    bidirectional: bool
+    reverse: bool
+    batch_first: bool
+    dropout: float
+    clip: float | None
+    init: Init
+    forget_bias: float | None
+
+    _stack: Stack
+
+    def __init__(self, arguments: Mapping[str, object], seed: object) -> None:
+        super().__init__(arguments, seed)
+        _warn_unused_dropout(self._stack.config)
+
+    @classmethod
+    def _draw_weights(cls, spec: Config, seed: random.Seed) -> dict[str, Array]:
+        weights = first.draw_weights(spec, seed)
+        for weight in spec.weights:
+            if weight.kind == "leak_logit" and spec.leak is not None:
+                weights[weight.name] = leak.first_logit(spec.leak, spec.dtype)
+            spec.clear_absent(weight, weights[weight.name])
+        return weights
+
+    def _assemble(
+        self,
+        spec: Config,
+        arguments: Mapping[str, object],
+        weights: Mapping[str, Array],
+        generator: np.random.PCG64,
+    ) -> None:
+        """Become a layer of these parts, of which `spec` has what was checked."""
+        checked = {name: getattr(spec, name) for name in OPTIONS}
+        plain = {**arguments, **checked, **spec.given}
+        self.__dict__["_stack"] = stack = Stack(spec, weights, generator)
+        # An argument may leave open what an attribute says: output_size=None.
+        options = {**plain, **checked}
+        given = {name: plain[name] for name in arguments}
+        self._become(spec, stack.store, options, given)
+
+    def _generator_state(self) -> dict[str, Any]:
+        return self._stack.masks.generator_state()
+
+    def _to_user(self, array: Array, batched: bool) -> Array:
+        """Return a time-major array in the layout that the caller uses."""
+        raise NotImplementedError
+
+
+def _warn_unused_dropout(config: Any) -> None:
+    """Warn of dropout in a layer that has no place for it, in the words of torch."""
+    share = getattr(config, "dropout", 0.0)
+    if share and config.num_layers == 1:
+        warnings.warn(
+            "dropout option adds dropout after all but last recurrent layer, so "
+            "non-zero dropout expects num_layers greater than 1, but got "
+            f"dropout={share} and num_layers=1",
+            stacklevel=_caller_level(),
+        )
+
+
+def _caller_level() -> int:
+    """Return the `stacklevel` of the first caller that is not of this package."""
+    package, level = __name__.partition(".")[0], 1
+    frame = sys._getframe(1)
+    while frame.f_back and _package_of(frame) == package:
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _package_of(frame: FrameType) -> str:
+    name: str = frame.f_globals.get("__name__", "")
+    return name.partition(".")[0]
