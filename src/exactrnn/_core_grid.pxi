@@ -234,8 +234,9 @@ cdef class _GridCall:
             self.problem.dm[k] = self.data(dends[k][1], False)
             self.problem.dh_out[k] = self.data(wanted.dborders[k][0], True)
             self.problem.dm_out[k] = self.data(wanted.dborders[k][1], True)
-        for side, dx, (dw, db) in zip(sides, wanted.dinputs, wanted.dsides, strict=True):
+        for side, dx in zip(sides, wanted.dinputs, strict=True):
             self.problem.side[side.k].dx = self.data(dx, True)
+        for side, (dw, db) in zip(sides, wanted.dsides, strict=True):
             self.problem.side[side.k].dw = self.data(dw, True)
             self.problem.side[side.k].db = self.data(db, True)
         for index in range(count):

@@ -2,7 +2,7 @@
 
 @cython.final
 cdef class Sweep:
-    """How the kernels go through the rows of a batch: the same for all layers of a call.
+    """How the kernels go through the rows of a batch, for all layers of a call.
 
     `lengths` and `clock` are int64 [B] or None, `reverse` says whether rows are read
     from their ends, `keep` whether backward is to follow.

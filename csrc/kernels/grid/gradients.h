@@ -6,7 +6,7 @@
  * gradient together, their long sums follow one another in it, sets first to last, in a
  * set dimensions first to last.
  *
- * dW of a side is a long sum over k = lines of its dimension, then batch rows, likewise.
+ * dW of a side is likewise a long sum over k = lines of its dimension, then rows.
  * Twins: weight_gradients in src/exactrnn/reference/grid.py, linear_backward in
  * dense.py.
  */

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -29,7 +29,7 @@ class _TimeDepthStream(Stream[Any]):
     __slots__ = ()
 
     def _new_stepper(self, packs: Packs) -> _core.AnyStepper:
-        stack: Any = self._layer._stack
+        stack: TimeDepthStack = cast(Any, self._layer._stack)
         return stack.new_stepper(packs, self.batch_size)
 
 
