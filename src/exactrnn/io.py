@@ -36,6 +36,8 @@ from exactrnn._checks.limits import quote, quote_names, shorten
 from exactrnn._system import files
 from exactrnn.engine import NUMERICS_VERSION
 from exactrnn.layers import grid, single_step, time_depth
+from exactrnn.layers._embedding import Embedding
+from exactrnn.layers._linear import Linear
 from exactrnn.layers._module import Module
 from exactrnn.layers.echo_state import EchoState
 
@@ -71,6 +73,8 @@ CLASSES: Mapping[str, Any] = {
         single_step.RNNCell,
         single_step.LSTMCell,
         single_step.GRUCell,
+        Embedding,
+        Linear,
     )
 }
 BAD_CONTENT: tuple[type[Exception], ...] = (
@@ -87,7 +91,7 @@ def save(layer: Module | EchoState, path: Target) -> None:
 
     Parameters
     ----------
-    layer : RNN, LSTM, ..., EchoState, RNNCell, LSTMCell or GRUCell
+    layer : RNN, LSTM, ..., EchoState, RNNCell, ..., Embedding or Linear
         What to write: weights, options, and where dropout's random numbers stand.
     path : str, path-like or binary file
         Where it goes. An old file is replaced only when the new one is complete and on
@@ -139,7 +143,7 @@ def load(path: Source) -> Any:
 
     Returns
     -------
-    RNN, LSTM, ..., EchoState, RNNCell, LSTMCell or GRUCell
+    RNN, LSTM, ..., EchoState, RNNCell, ..., Embedding or Linear
         Equal to the one written, to the bit.
 
     Raises

@@ -9,14 +9,12 @@
 #include "kernels/grid/gradients.h"
 #include "kernels/grid/sides.h"
 
-static ptrdiff_t grid_larger(ptrdiff_t a, ptrdiff_t b) { return a > b ? a : b; }
-
 static struct grid_run grid_backward_run(const struct xr_grid_problem *problem,
                                          struct arena *arena)
 {
     struct grid_run run = grid_make_run(problem, arena);
     const ptrdiff_t inputs = grid_widest_input(&run);
-    const ptrdiff_t widest = grid_larger(GRID_GATES * run.Hp, inputs);
+    const ptrdiff_t widest = max_of(GRID_GATES * run.Hp, inputs);
     for (int k = 0; k < run.N; k++) {
         const ptrdiff_t row = grid_gates(run.block, k) * run.Hp;
         const ptrdiff_t ends = run.lines[k] * run.B * run.Hp;
@@ -26,7 +24,7 @@ static struct grid_run grid_backward_run(const struct xr_grid_problem *problem,
             run.dm[k] = arena_take(arena, ends, sizeof(elem));
         }
     }
-    run.thread_buffer_size = grid_larger(grid_buffer_size(&run), GRID_ROWS * inputs);
+    run.thread_buffer_size = max_of(grid_buffer_size(&run), GRID_ROWS * inputs);
     run.thread_buffers =
         arena_take(arena, run.threads * run.thread_buffer_size, sizeof(elem));
     run.zeros = arena_take(arena, widest, sizeof(elem));

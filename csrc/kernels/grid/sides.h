@@ -40,7 +40,7 @@ static struct grid_pack grid_side_layout(const struct xr_grid_block *block, int 
         .sums = 1,
     };
     const ptrdiff_t biases = backward ? 0 : S * pack.Hp;
-    grid_place_slices(&pack, S, GRID_BACKWARD_VECTORS, pack.bias + biases);
+    grid_place_slices(&pack, S, BACKWARD_VECTORS, pack.bias + biases);
     return pack;
 }
 
@@ -61,13 +61,13 @@ static void grid_pack_side(const struct xr_grid_block *block, int k, const void 
     memset(pack + at.bias, 0, (size_t)(at.gates * at.Hp) * sizeof(elem));
     for (int s = 0; s < at.gates; s++) {
         const struct panels panels = grid_slice(&at, s);
-        const struct grid_source from = {
-            .w = (const elem *)w + s * H * I,
-            .unit_step = I,
-            .k_step = 1,
-            .units = H,
+        const struct matrix_part part = {
+            .first = (const elem *)w + s * H * I,
+            .step = I,
+            .rows = H,
+            .columns = I,
         };
-        grid_pack_block(pack, &panels, 0, &from, &watch);
+        pack_units(pack, &panels, 0, 0, &part, &watch);
         if (b != NULL) {
             memcpy(pack + at.bias + s * at.Hp, (const elem *)b + s * H,
                    (size_t)H * sizeof(elem));
@@ -85,13 +85,13 @@ static void grid_pack_side_backward(const struct xr_grid_block *block, int k,
     memcpy(packed, &at, sizeof at);
     for (int s = 0; s < at.gates; s++) {
         const struct panels panels = grid_slice(&at, s);
-        const struct grid_source from = {
-            .w = (const elem *)w + s * block->H * I,
-            .unit_step = 1,
-            .k_step = I,
-            .units = I,
+        const struct matrix_part part = {
+            .first = (const elem *)w + s * block->H * I,
+            .step = I,
+            .rows = block->H,
+            .columns = I,
         };
-        grid_pack_block(packed, &panels, 0, &from, &watch);
+        pack_columns(packed, &panels, 0, &part, &watch);
     }
 }
 
@@ -103,14 +103,14 @@ struct side_rows {
     elem *to[2][GRID_ROWS];
 };
 
-/* All panels of state s. */
+/* Multiplies with all panels of state s. */
 static void grid_side_product(const struct product *product,
                               const struct side_rows *rows, int s,
                               struct xr_watch *watch)
 {
     const struct panels *panels = product->panels;
     for (ptrdiff_t p = 0; p < panels->count; p++) {
-        if (xr_leaves(watch, rows->rows * grid_panel_work(panels))) {
+        if (xr_leaves(watch, rows->rows * panel_work(panels))) {
             return;
         }
         product_panel(product, p, min_of(p + 1, panels->count - 1), rows->rows,
@@ -118,6 +118,7 @@ static void grid_side_product(const struct product *product,
     }
 }
 
+/* Makes some rows of the near border of dimension k. */
 static void grid_border_rows(const struct grid_lane *lane, int k,
                              const struct side_rows *rows)
 {
@@ -136,8 +137,8 @@ static void grid_border_rows(const struct grid_lane *lane, int k,
     }
 }
 
-/* The near border of dimension k from its input, for this lane's rows; zeros on lines
- * that a row does not have. */
+/* Makes the near border of dimension k from its input, for this lane's rows; zeros on
+ * lines that a row does not have. */
 static void grid_make_border(const struct grid_lane *lane, int k)
 {
     const struct grid_run *run = lane->run;
@@ -172,7 +173,7 @@ static void grid_make_border(const struct grid_lane *lane, int k)
     }
 }
 
-/* The near borders of all dimensions with input. Returns whether to leave. */
+/* Makes the near borders of all dimensions with input. Returns whether to leave. */
 static int grid_make_borders(const struct grid_lane *lane)
 {
     int any = 0;
@@ -185,18 +186,19 @@ static int grid_make_borders(const struct grid_lane *lane)
     return any && xr_barrier_wait(lane->barrier, lane->members, lane->watch);
 }
 
-/* The length of a padded row of dx, at most. */
+/* Returns the length of the longest padded row of dx. */
 static ptrdiff_t grid_widest_input(const struct grid_run *run)
 {
     ptrdiff_t widest = 0;
     for (int k = 0; k < run->N; k++) {
-        const ptrdiff_t Ip = pad_units(run->block->inputs[k]);
-        widest = run->problem->side[k].x != NULL && Ip > widest ? Ip : widest;
+        if (run->problem->side[k].x != NULL) {
+            widest = max_of(widest, pad_units(run->block->inputs[k]));
+        }
     }
     return widest;
 }
 
-/* dx of some rows of dimension k, padded. */
+/* Writes dx of some rows of dimension k, padded. */
 static void grid_input_rows(const struct grid_run *run, int k,
                             const struct side_rows *rows, struct xr_watch *watch)
 {
@@ -214,7 +216,8 @@ static void grid_input_rows(const struct grid_run *run, int k,
     }
 }
 
-/* dx of dimension k for rows begin ... end-1, at most GRID_ROWS of them. */
+/* Writes dx of dimension k for the rows from bounds[0] on and before bounds[1], at most
+ * GRID_ROWS of them. */
 static void grid_input_block(const struct grid_run *run, int k,
                              const ptrdiff_t bounds[2], elem *buffer,
                              struct xr_watch *watch)
@@ -242,7 +245,7 @@ static void grid_input_block(const struct grid_run *run, int k,
     }
 }
 
-/* This thread's share of the gradients of all inputs. */
+/* Does this thread's share of the gradients of all inputs. */
 static void grid_input_gradients(const struct grid_run *run, int rank, int size,
                                  struct xr_watch *watch)
 {

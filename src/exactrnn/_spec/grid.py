@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from exactrnn import _checks
 from exactrnn._checks import Array, FloatType
@@ -23,6 +23,9 @@ from exactrnn._system.locks import cached_property
 
 OUTPUTS = ("tanh(o*m)", "o*tanh(m)")
 GATES = ("i", "f", "g", "o")
+
+Pair: TypeAlias = tuple[Array | None, Array | None]
+"""h and m of one dimension, contiguous; None for zeros, or without memory."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,16 +7,23 @@ one comparison.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from exactrnn import _checks, _core
 from exactrnn._checks import Array, ArrayLike
+from exactrnn._weights.store import Packs
+from exactrnn.layers._reservoir import Reservoir
 from exactrnn.layers._stream import Stream
 
-if TYPE_CHECKING:
-    from exactrnn._weights.store import Packs
-    from exactrnn.layers._reservoir import Reservoir
-    from exactrnn.layers.echo_state import EchoState
+
+class Fitted(Protocol):
+    """What a stream needs of its network."""
+
+    _layer: Reservoir
+    _readout: tuple[Array, Array] | None
+
+    def _fitted(self, what: str) -> tuple[Array, Array]:
+        """Return the weights of the readout; `what` needs them."""
 
 
 class EchoStream(Stream[Array]):
@@ -49,10 +56,10 @@ class EchoStream(Stream[Array]):
 
     _stepper: _core.EchoStepper
 
-    def __init__(self, network: EchoState, batch_size: int = 1) -> None:
+    def __init__(self, network: Fitted, batch_size: int = 1) -> None:
         self._begin(network, network._layer, batch_size)
 
-    def _begin(self, network: EchoState, layer: Reservoir, batch_size: int) -> None:
+    def _begin(self, network: Fitted, layer: Reservoir, batch_size: int) -> None:
         self._network = network
         super().__init__(layer, batch_size)
         self._set_output(self.batch_size, "O", len(self._stepper.readout[1]))
@@ -110,7 +117,7 @@ class EchoStream(Stream[Array]):
 
 
 def _restore_stream(
-    kind: type[EchoStream], network: EchoState, layer: Reservoir, batch_size: int
+    kind: type[EchoStream], network: Fitted, layer: Reservoir, batch_size: int
 ) -> EchoStream:
     """Make a stream for a copy or a pickle; its state is set afterwards."""
     stream = kind.__new__(kind)

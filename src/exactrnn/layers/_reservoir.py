@@ -25,9 +25,9 @@ import numpy as np
 from exactrnn import _checks, layers
 from exactrnn._checks import Array, FloatType, naming
 from exactrnn._checks.limits import check_weights
+from exactrnn._checks.numbers import check_number
 from exactrnn._numeric.algebra import spectral_radius
 from exactrnn._numeric.random import FLOAT64, Seed, symmetric
-from exactrnn._spec.option_checks import check_number
 from exactrnn._system.mode import ieee_mode
 
 Reservoir: TypeAlias = layers.RNN | layers.LeakyRNN

@@ -14,10 +14,10 @@ import numpy as np
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._numeric.random import Seed
-from exactrnn._run.grid import GridCall, GridRun, GridStack, Pair, line_mask
+from exactrnn._run.grid import GridCall, GridRun, GridStack, line_mask
 from exactrnn._spec import grid_checks
 from exactrnn._spec.activations import Activation
-from exactrnn._spec.grid import GridConfig
+from exactrnn._spec.grid import GridConfig, Pair
 from exactrnn._spec.recurrent import Init
 from exactrnn._weights import first
 from exactrnn.layers._module import RecurrentModule, restore_cache
@@ -66,9 +66,8 @@ class GridModule(RecurrentModule[Any]):
         options = {**self._plain(spec), "dtype": spec.dtype}
         self.__dict__.update(options)  # which `_shortest` reads
         stack = self._make_stack(spec, weights, generator)
-        self.__dict__["_stack"] = stack
         given = {name: self._shortest(name, options[name]) for name in arguments}
-        self._become(spec, stack.store, options, given)
+        self._become(spec, options, given, _stack=stack, _store=stack.store)
 
     @classmethod
     def _make_stack(
