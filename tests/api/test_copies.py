@@ -322,12 +322,13 @@ def test_caches_and_gradients_of_the_reference_are_copied(make_copy):
 def test_a_pickled_cache_of_another_size_is_refused():
     layer = LAYERS["lstm"]()
     cache, _ = keep(layer)
-    *sizes, kept = cache._run.kept[0].content()
+    content = cache._run.kept[0].content()
+    kept = content["memory"]
     packs = layer._stack.store.packs(xr.isa(), backward=True).panels[0]
-    assert type(_core.restore_cache(packs, (*sizes, kept))) is _core.LayerCache
+    assert type(_core.restore_cache(packs, content)) is _core.LayerCache
     for wrong in (kept[:-1], kept + b"x", b""):
         with pytest.raises(ValueError, match=r"cache: expected \d+ bytes for this"):
-            _core.restore_cache(packs, (*sizes, wrong))
+            _core.restore_cache(packs, {**content, "memory": wrong})
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -352,7 +353,12 @@ def core_objects():
     sets = grid._stack.store.packs(xr.isa(), backward=True).panels[0]
     stream = LAYERS["time-depth"]().stream()
     yield from (packs[0][0], sets[0], _core.Turn(), layer.stream()._stepper)
-    yield from (stream._stepper, stream._stepper._grid)
+    yield from (stream._stepper, fitted().stream()._stepper)
+    yield _core.Sweep(None, None, False, 1, keep=False)
+    yield _core.GridSweep((2, 1), 1, (0, 0), None, 1, keep=False)
+    yield _core.GradientsIn(None, None, None)
+    yield _core.GradientsOut(None, (), None, ())
+    yield _core.GridGradients((), (), (), ())
     yield keep(layer)[0]._run.kept[0]
     yield keep(grid)[0]._run.kept
     yield _core.GridBlock(xr.isa(), "float32", H, ("lstm",), (0,), True)

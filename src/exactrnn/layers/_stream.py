@@ -72,6 +72,7 @@ class Stream(Generic[S]):
         "_config",
         "_dtype",
         "_layer",
+        "_letter",
         "_packs",
         "_shapes",
         "_stepper",
@@ -89,13 +90,7 @@ class Stream(Generic[S]):
         check_memory(f"batch_size={rows}", "states", values * itemsize)
         self._store = layer._stack.store
         self._dtype = layer.dtype
-        self._batch = (rows, layer.output_size)
-        # Shape of the output by shape of the input.
-        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {
-            (rows, layer.input_size): self._batch
-        }
-        if rows == 1:
-            self._shapes[layer.input_size,] = (layer.output_size,)
+        self._set_output(rows, config.output_letter, layer.output_size)
         self._packs = self._store.packs(engine.isa())
         self._stepper = self._new_stepper(self._packs)
 
@@ -110,6 +105,16 @@ class Stream(Generic[S]):
 
     def __repr__(self) -> str:
         return f"<stream of {self._layer!r}, B={self.batch_size}>"
+
+    def _set_output(self, rows: int, letter: str, width: int) -> None:
+        """Note the output's shape, and the letter of its width in messages."""
+        inputs = self._layer.input_size
+        self._letter, self._batch = letter, (rows, width)
+        # Shape of the output by shape of the input.
+        shapes: dict[tuple[int, ...], tuple[int, ...]] = {(rows, inputs): self._batch}
+        if rows == 1:
+            shapes[inputs,] = (width,)
+        self._shapes = shapes
 
     @property
     def batch_size(self) -> int:
@@ -204,14 +209,17 @@ class Stream(Generic[S]):
             if stepper.clock is not None:
                 stepper.clock[which] = self._config.phase
 
-    def _new_stepper(self, packs: Packs) -> _core.Stepper:
+    def _new_stepper(self, packs: Packs) -> _core.AnyStepper:
         return _core.Stepper(packs.panels, self._batch[0], self._config.phase)
 
     def _renew(self) -> None:
         """Take over changed weights, or another instruction set, with the state."""
         packs = self._store.packs(engine.isa())
-        if packs is self._packs:
-            return
+        if packs is not self._packs:
+            self._replace_stepper(packs)
+
+    def _replace_stepper(self, packs: Packs) -> None:
+        """Go on with a new stepper, from the state of the one before."""
         before, stepper = self._stepper, self._new_stepper(packs)
         before.take()  # and keep: a thread that still holds it must not step it
         try:
@@ -230,7 +238,7 @@ class Stream(Generic[S]):
             _checks.check_shape("x", given, I=width)
         else:
             _checks.check_shape("x", given, B=self._batch[0], I=width)
-        sizes = {"B": self._batch[0], self._config.output_letter: self._batch[1]}
+        sizes = {"B": self._batch[0], self._letter: self._batch[1]}
         if one_row:
             del sizes["B"]
         result = np.empty(tuple(sizes.values()), self._dtype)
@@ -253,7 +261,7 @@ def _restore_stream(
 
 
 def _set_state(
-    stepper: _core.Stepper, parts: Sequence[Array], clock: Lengths | None
+    stepper: _core.AnyStepper, parts: Sequence[Array], clock: Lengths | None
 ) -> None:
     """Copy a state, and the clocks of all rows where there are some."""
     for own, part in zip(stepper.state, parts, strict=True):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from exactrnn import _checks
+from exactrnn import _checks, _core
 from exactrnn._checks import Array
-from exactrnn._run.time_depth import TimeDepthConfig, TimeDepthStack, TimeDepthStepper
+from exactrnn._run.time_depth import TimeDepthConfig, TimeDepthStack
 from exactrnn._spec import grid_checks, option_checks
 from exactrnn._spec.activations import Activation
 from exactrnn._spec.recurrent import Init
@@ -28,9 +28,9 @@ class _TimeDepthStream(Stream[Any]):
 
     __slots__ = ()
 
-    def _new_stepper(self, packs: Packs) -> Any:
-        stack: Any = self._layer._stack
-        return TimeDepthStepper(stack, packs, self.batch_size)
+    def _new_stepper(self, packs: Packs) -> _core.AnyStepper:
+        stack: TimeDepthStack = cast(Any, self._layer._stack)
+        return stack.new_stepper(packs, self.batch_size)
 
 
 class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
