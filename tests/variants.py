@@ -11,8 +11,6 @@ from pathlib import Path
 
 import exactrnn as xr
 from exactrnn._activations import PARAMETERS
-from exactrnn.cells import CELLS as TWINS
-from exactrnn.layers import RecurrentLayer, _layer_config
 
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
@@ -185,19 +183,6 @@ VARIANTS = {
 """Cells with options; every option of a public class by itself, and some together."""
 
 
-class CellLayer(RecurrentLayer):
-    """A layer of any cell of cells.def, also of one that has no public class."""
-
-    @classmethod
-    def _configure(cls, arguments):
-        cell = arguments["cell"]
-        return _layer_config(cell, TWINS[cell].default_activations, arguments)
-
-
-COMMON = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0}
-COMMON |= {"bidirectional": False, "reverse": False, "dtype": "float32"}
-
-
 def options_of(name, hidden_size):
     """Return the class of a cell or variant, and its options at a size."""
     layer_class, options = (PUBLIC | VARIANTS)[name]
@@ -212,9 +197,6 @@ def make_layer(name, input_size, hidden_size, *, seed=0, **options):
 
     A depth-gated cell is that of upper layers: there are at least two.
     """
-    if name not in PUBLIC and name not in VARIANTS:
-        sizes = {"cell": name, "input_size": input_size, "hidden_size": hidden_size}
-        return CellLayer(sizes | COMMON | options, seed)
     layer_class, own = options_of(name, hidden_size)
     if name == "depth_gated":
         options["num_layers"] = max(2, options.get("num_layers", 1))

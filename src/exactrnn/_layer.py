@@ -6,44 +6,16 @@ and `_stack.Stack` runs them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Generic, cast
 
-from exactrnn import _checks, _episodes, _option_checks, _states
-from exactrnn._activations import Activation
+from exactrnn import _checks, _episodes, _states
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._config import Config
 from exactrnn._module import Cache, D, Gradients, Module, S
+from exactrnn._options import shared_fields
+from exactrnn._spec.arguments import Arguments
 from exactrnn._stack import Call
 from exactrnn.stream import Stream
-
-
-def layer_config(
-    cell: str,
-    activations: tuple[Activation, ...],
-    arguments: Mapping[str, object],
-    **own: Any,
-) -> Config:
-    """Check the arguments that all layers share; `own` are fields of one class."""
-    bias = _checks.check_flag("bias", arguments["bias"])
-    wanted = arguments.get("init", "uniform")
-    bidirectional = _checks.check_flag("bidirectional", arguments["bidirectional"])
-    reverse = arguments.get("reverse", False)
-    return Config(
-        cell=cell,
-        activations=activations,
-        input_size=_checks.check_size("input_size", arguments["input_size"]),
-        hidden_size=_checks.check_size("hidden_size", arguments["hidden_size"]),
-        num_layers=_checks.check_size("num_layers", arguments["num_layers"]),
-        bias=bias,
-        batch_first=_checks.check_flag("batch_first", arguments["batch_first"]),
-        dropout=_checks.check_dropout(arguments["dropout"]),
-        bidirectional=bidirectional,
-        reverse=_option_checks.check_reverse(reverse, bidirectional),
-        dtype=_checks.check_dtype(arguments["dtype"]),
-        init=_option_checks.check_init(wanted, cell, bias),
-        **own,
-    )
 
 
 class RecurrentLayer(Module[S], Generic[S, D]):
@@ -52,6 +24,16 @@ class RecurrentLayer(Module[S], Generic[S, D]):
     A call with checked arguments changes nothing but its results. One layer may be
     called from several Python threads at once.
     """
+
+    @classmethod
+    def _configure(cls, given: Arguments) -> Any:
+        fields = {"cell": cls.record.name, "activations": cls.record.activations}
+        return Config(**fields | cls._own_fields(given) | shared_fields(given))
+
+    @classmethod
+    def _own_fields(cls, given: Arguments) -> dict[str, Any]:  # noqa: ARG003
+        """Return what only layers of this class have of a config."""
+        return {}
 
     def __call__(
         self,

@@ -11,17 +11,20 @@ import sys
 import warnings
 from collections.abc import Mapping
 from types import FrameType
-from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrnn import _checks, _episodes, _init, _leak, _naming, _random
+from exactrnn import _checks, _episodes, _init, _naming, _random
 from exactrnn._activations import Activation
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths
-from exactrnn._config import Config, Init
+from exactrnn._config import Config
 from exactrnn._limits import list_names, shorten
 from exactrnn._mode import ieee_mode
+from exactrnn._spec.arguments import Arguments
+from exactrnn._spec.record import Record
+from exactrnn._spec.rules import Init
 from exactrnn._stack import Run, Stack
 from exactrnn._weights import ParameterStore, marked
 
@@ -31,6 +34,8 @@ OPTIONS = (
     *("dropout", "init", "forget_bias"),
 )
 """Options of every layer that can be read as its attributes."""
+NOT_ARGUMENTS = ("self", "__class__", "seed")
+"""Local names of a constructor that are none of the arguments a layer remembers."""
 
 S = TypeVar("S", bound=Array | tuple[NDArray[Any], ...])
 """A state: `h` for cells with one, `(h, c)` and so on for cells with more."""
@@ -184,13 +189,16 @@ class Module(Generic[S]):
     `layer.weight_hh_l0` gives an array that views the weight; writing into it changes
     the layer. `layer.weight_hh_l0 = array` copies the array's values.
 
+    A class of the library has a `record`, and its constructor is its signature: the
+    body hands on all arguments, `super().__init__(locals())`.
+
     Parameters
     ----------
     arguments : mapping of str to object
-        The constructor's arguments by name, but for the seed.
-    seed : int or None
-        Seed of the first weights and of dropout.
+        The local names of the constructor: itself, the seed and all other arguments.
     """
+
+    record: ClassVar[Record]
 
     cell: str
     activations: tuple[Activation, ...]
@@ -212,29 +220,26 @@ class Module(Generic[S]):
     _options: Mapping[str, object]
     _arguments: Mapping[str, object]
 
-    def __init__(self, arguments: Mapping[str, object], seed: object) -> None:
-        own = _random.Seed(_checks.check_seed(seed), _random.kind_of(type(self)))
-        arguments = {n: _checks.settle(n, value) for n, value in arguments.items()}
+    def __init__(self, arguments: Mapping[str, object]) -> None:
+        named = {n: v for n, v in arguments.items() if n not in NOT_ARGUMENTS}
+        seed = _checks.check_seed(arguments["seed"])
+        own = _random.Seed(seed, _random.kind_of(type(self)))
+        given = Arguments(named, self.record)
         with ieee_mode():
-            config = self._configure(arguments)
+            config = self._configure(given)
             _warn_unused_dropout(config)
-            weights = self._draw_weights(config, own)
-            self._assemble(config, arguments, weights, own.stream("dropout"))
+            weights = _init.draw_weights(config, own)
+            self._assemble(config, given, weights, own.stream("dropout"))
 
     @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        """Check the constructor's arguments."""
+    def _configure(cls, given: Arguments) -> Any:
+        """Return what a layer with these arguments is, without its weights."""
         raise NotImplementedError
 
     @classmethod
-    def _draw_weights(cls, config: Config, seed: _random.Seed) -> dict[str, Array]:
-        """Return the first weights by name."""
-        weights = _init.draw_weights(config, seed)
-        for weight in config.weights:
-            if weight.kind == "leak_logit" and config.leak is not None:
-                weights[weight.name] = _leak.first_logit(config.leak, config.dtype)
-            config.clear_absent(weight, weights[weight.name])
-        return weights
+    def _configured(cls, arguments: Mapping[str, object]) -> Any:
+        """Return what a layer with these arguments is; those missing have defaults."""
+        return cls._configure(Arguments({**cls._defaults(), **arguments}, cls.record))
 
     @classmethod
     @ieee_mode()
@@ -251,8 +256,8 @@ class Module(Generic[S]):
         known = [name for name in inspect.signature(cls).parameters if name != "seed"]
         given = {**cls._defaults(), **arguments}
         _naming.check_names("arguments", given, known)
-        arguments = {name: _checks.settle(name, value) for name, value in given.items()}
-        config = cls._configure(arguments)
+        taken_arguments = Arguments(given, cls.record)
+        config = cls._configure(taken_arguments)
         weights = _naming.take_named("weights", weights)
         if len(weights) != config.num_arrays:  # before they are listed
             expected = f"{config.num_arrays} arrays, for these arguments"
@@ -264,7 +269,7 @@ class Module(Generic[S]):
         if generator_state is not None:
             generator.state = cast(Any, generator_state)
         module = cls.__new__(cls)
-        module._assemble(config, arguments, taken, generator)
+        module._assemble(config, taken_arguments, taken, generator)
         return module
 
     @classmethod
@@ -280,20 +285,18 @@ class Module(Generic[S]):
     def _assemble(
         self,
         config: Config,
-        arguments: Mapping[str, object],
+        given: Arguments,
         weights: Mapping[str, Array],
         generator: np.random.PCG64,
     ) -> None:
-        """Become a layer of these parts, of which `config` has what was checked."""
-        checked = {name: getattr(config, name) for name in OPTIONS}
-        plain = {**arguments, **checked, **config.given}
+        """Become a layer of these parts."""
         # An argument may leave open what an attribute says: output_size=None.
-        options = {**plain, **checked}
+        options = {**given, **{name: getattr(config, name) for name in OPTIONS}}
         self.__dict__.update(options)
         self.__dict__.update(
             _stack=Stack(config, weights, generator),
             _options=options,
-            _arguments={name: plain[name] for name in arguments},
+            _arguments=dict(given),
         )
 
     # Weights as attributes; options cannot be set
@@ -454,12 +457,13 @@ def _restore(
     generator_state: Mapping[str, Any],
 ) -> Module[S]:
     """Make a layer for a copy or a pickle, without what the user has added."""
-    config = kind._configure(arguments)
+    given = Arguments(arguments, kind.record)
+    config = kind._configure(given)
     taken = {name: config.take_weight(name, weights[name]) for name in weights}
     generator = _random.make_generator(0)
     generator.state = cast(Any, generator_state)
     module = kind.__new__(kind)
-    module._assemble(config, arguments, taken, generator)
+    module._assemble(config, given, taken, generator)
     return module
 
 

@@ -7,7 +7,6 @@ kernels. What they do with a sequence is in `_layer.RecurrentLayer`.
 from __future__ import annotations
 
 from exactrnn._layer import RecurrentLayer
-from exactrnn._layer import layer_config as _layer_config
 from exactrnn.layers.clockwork import ClockworkRNN
 from exactrnn.layers.depth_gated import DepthGatedLSTM
 from exactrnn.layers.gru import GRU
@@ -31,6 +30,5 @@ __all__ = [
     "JordanRNN",
     "LeakyRNN",
     "RecurrentLayer",
-    "_layer_config",
     "greff_variant",
 ]

@@ -46,8 +46,8 @@ class Sizes:
         kind = CELLS[self.cell]
         sizes = ("num_layers", "hidden_size", "dtype")
         own = {name: getattr(self, name) for name in sizes}
-        arguments = {**kind._defaults(), **own, "input_size": self.embedding_size}
-        return cast(Config, kind._configure(arguments))
+        arguments = {**own, "input_size": self.embedding_size}
+        return cast(Config, kind._configured(arguments))
 
     def check(self, letters: int) -> None:
         """Raise if a model of this alphabet is absurdly large, listing nothing."""

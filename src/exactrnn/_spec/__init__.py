@@ -1,0 +1,1 @@
+"""What a layer is, without its weights: sizes, options, names and shapes."""
