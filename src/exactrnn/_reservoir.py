@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from exactrnn import _checks, _naming, layers
+from exactrnn import _checks, _naming
 from exactrnn._algebra import spectral_radius
 from exactrnn._checks import Array, FloatType
 from exactrnn._limits import check_weights
@@ -31,8 +31,10 @@ from exactrnn._option_checks import check_number
 from exactrnn._random import FLOAT64, Seed, symmetric
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.record import Record
+from exactrnn.layers.leaky import LeakyRNN
+from exactrnn.layers.rnn import RNN
 
-Reservoir: TypeAlias = layers.RNN | layers.LeakyRNN
+Reservoir: TypeAlias = RNN | LeakyRNN
 """The layer that runs the units; an RNN is a layer of leaky ones with α = 1."""
 READOUT = ("weight_out", "bias_out")
 
@@ -195,9 +197,9 @@ def make_layer(arguments: Mapping[str, Any], weights: Mapping[str, Array]) -> Re
     sizes = (arguments["input_size"], arguments["hidden_size"])
     dtype, leak = arguments["dtype"], arguments["leak"]
     if dtype.type(leak) == 1:
-        layer: Reservoir = layers.RNN(*sizes, dtype=dtype, seed=0)
+        layer: Reservoir = RNN(*sizes, dtype=dtype, seed=0)
     else:
-        layer = layers.LeakyRNN(*sizes, leak=leak, dtype=dtype, seed=0)
+        layer = LeakyRNN(*sizes, leak=leak, dtype=dtype, seed=0)
     # Two biases are one sum: the kernels add them before anything else.
     zeros = np.zeros_like(weights["bias_ih"])
     named = {f"{name}_l0": array for name, array in weights.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from exactrnn import _checks, layers
+from exactrnn import _checks
 from exactrnn._activations import Activation
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._config import Config
@@ -17,6 +17,9 @@ from exactrnn._options import gru_fields, lstm_fields, shared_fields, simple_fie
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.rules import Init
 from exactrnn._stack import Call
+from exactrnn.layers.gru import GRU
+from exactrnn.layers.lstm import LSTM
+from exactrnn.layers.rnn import RNN
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell", "RecurrentCell"]
 
@@ -205,7 +208,7 @@ class RNNCell(RecurrentCell[Array]):
     (2, 4)
     """
 
-    record = layers.RNN.record
+    record = RNN.record
 
     nonlinearity: Activation
 
@@ -271,7 +274,7 @@ class LSTMCell(RecurrentCell[tuple[Array, ...]]):
     ((2, 4), (2, 4))
     """
 
-    record = layers.LSTM.record
+    record = LSTM.record
 
     proj_size: int
     peepholes: str
@@ -347,7 +350,7 @@ class GRUCell(RecurrentCell[Array]):
     (12,)
     """
 
-    record = layers.GRU.record
+    record = GRU.record
 
     reset_after: bool
 

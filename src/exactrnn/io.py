@@ -30,12 +30,13 @@ from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 
-from exactrnn import _files, cell_layers, grid, grid_layer, layers
+from exactrnn import _files
 from exactrnn._checks import Array, describe
 from exactrnn._limits import quote, quote_names, shorten
 from exactrnn._module import Module
 from exactrnn.echo_state import EchoState
 from exactrnn.engine import NUMERICS_VERSION
+from exactrnn.layers import CLASSES
 
 __all__ = ["bad_content", "load", "read_file", "save", "write_file"]
 
@@ -49,28 +50,6 @@ CHECKSUM = "sha256"
 OLD_ENTRIES = {"class", "arguments", "numerics", "generator", "alphabet"}
 """What the descriptions of files without a checksum hold."""
 LONGEST_NAME = 300
-CLASSES: Mapping[str, Any] = {
-    kind.__name__: kind
-    for kind in (
-        layers.RNN,
-        layers.LSTM,
-        layers.GRU,
-        layers.MUT1,
-        layers.MUT2,
-        layers.MUT3,
-        layers.JordanRNN,
-        layers.LeakyRNN,
-        layers.ClockworkRNN,
-        layers.LSTM1997,
-        layers.DepthGatedLSTM,
-        EchoState,
-        grid.GridLSTM,
-        grid_layer.TimeDepthGridLSTM,
-        cell_layers.RNNCell,
-        cell_layers.LSTMCell,
-        cell_layers.GRUCell,
-    )
-}
 BAD_CONTENT: tuple[type[Exception], ...] = (
     *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError),
     *(RecursionError, MemoryError),

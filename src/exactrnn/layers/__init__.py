@@ -1,12 +1,22 @@
-"""Recurrent layers over whole sequences: the public classes, by family.
+"""The public networks, a file each, and the list of them that everything walks.
 
-Each class gives its constructor, its equations, and the name of its cell in the
-kernels. What they do with a sequence is in `_layer.RecurrentLayer`.
+A class that is imported and named here is public as `exactrnn.Foo`. Its record makes it
+known to files, benchmarks, pictures and the generic tests, which have no lists of their
+own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from exactrnn._layer import RecurrentLayer
+from exactrnn._module import Cache, Gradients
+from exactrnn._spec.record import Network
+from exactrnn.cell_layers import GRUCell, LSTMCell, RNNCell
+from exactrnn.echo_state import EchoState, EchoStream
+from exactrnn.grid import GridCache, GridGradients, GridLSTM
+from exactrnn.grid_layer import TimeDepthGridLSTM
 from exactrnn.layers.clockwork import ClockworkRNN
 from exactrnn.layers.depth_gated import DepthGatedLSTM
 from exactrnn.layers.gru import GRU
@@ -16,6 +26,7 @@ from exactrnn.layers.lstm import LSTM, greff_variant
 from exactrnn.layers.lstm_1997 import LSTM1997
 from exactrnn.layers.mut import MUT1, MUT2, MUT3
 from exactrnn.layers.rnn import RNN
+from exactrnn.stream import Stream
 
 __all__ = [
     "GRU",
@@ -25,10 +36,34 @@ __all__ = [
     "MUT2",
     "MUT3",
     "RNN",
+    "Cache",
     "ClockworkRNN",
     "DepthGatedLSTM",
+    "EchoState",
+    "EchoStream",
+    "GRUCell",
+    "Gradients",
+    "GridCache",
+    "GridGradients",
+    "GridLSTM",
     "JordanRNN",
+    "LSTMCell",
     "LeakyRNN",
-    "RecurrentLayer",
+    "RNNCell",
+    "Stream",
+    "TimeDepthGridLSTM",
     "greff_variant",
 ]
+
+CLASSES: Mapping[str, type[Any]] = {
+    name: globals()[name] for name in __all__ if hasattr(globals()[name], "record")
+}
+"""Every class with weights, by its name."""
+
+NETWORKS: Mapping[str, Network] = {
+    name: Network(kind, form)
+    for kind in CLASSES.values()
+    if issubclass(kind, RecurrentLayer)
+    for name, form in kind.record.forms.items()
+}
+"""Every network that reads sequences, in each of its forms, by `layer.cell`."""
