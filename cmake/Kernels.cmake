@@ -4,6 +4,9 @@
 
 set(EXACTRNN_KERNELS "")
 
+# Public headers are included as users include them, all others from csrc.
+set(EXACTRNN_INCLUDES csrc csrc/include)
+
 file(STRINGS csrc/kernels/cells.def cell_lines REGEX "^XR_CELL")
 set(EXACTRNN_CELL_SOURCES "")
 foreach(line IN LISTS cell_lines)
@@ -19,7 +22,7 @@ function(exactrnn_c_flags target)
     C_STANDARD 11 C_STANDARD_REQUIRED ON C_EXTENSIONS ON
     POSITION_INDEPENDENT_CODE ON C_VISIBILITY_PRESET hidden
     INTERPROCEDURAL_OPTIMIZATION OFF)
-  target_include_directories(${target} PRIVATE csrc)
+  target_include_directories(${target} PRIVATE ${EXACTRNN_INCLUDES})
   target_compile_options(${target} PRIVATE
     -O3 -ffp-contract=off -fno-math-errno
     -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla)
@@ -38,8 +41,9 @@ function(exactrnn_isa isa processors)
   foreach(dtype f32 f64)
     set(target kernels_${isa}_${dtype})
     add_library(${target} OBJECT
-      csrc/kernels/engine.c csrc/kernels/activations.c csrc/kernels/dense.c
-      csrc/kernels/grid.c csrc/kernels/machine.c csrc/kernels/update.c
+      csrc/kernels/grid/grid.c csrc/kernels/layer/engine.c
+      csrc/kernels/math/activations.c csrc/kernels/math/dense.c
+      csrc/kernels/math/machine.c csrc/kernels/math/update.c
       ${EXACTRNN_CELL_SOURCES})
     exactrnn_c_flags(${target})
     target_compile_options(${target} PRIVATE ${ARGN})

@@ -17,11 +17,13 @@ import numpy as np
 from bits import assert_same_bits
 from variants import CELLS, CSRC, DTYPES, ROOT, make_layer
 
-from exactrnn._activations import with_parameters
-from exactrnn.reference import direction_backward, direction_forward, layer_direction
+from exactrnn._spec.activations import with_parameters
+from exactrnn.reference import direction_backward, direction_forward
+from exactrnn.reference.layers import layer_direction
 
 SOURCES = Path(__file__).parent / "c"
 FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno")
+INCLUDES = (f"-I{CSRC}", f"-I{CSRC / 'include'}")
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 
 # The numbers that exactrnn.h gives these names.
@@ -60,7 +62,7 @@ def compile_file(build, source, folder, *flags):
     """Return the object file of one source; the folder keeps its variants apart."""
     output = folder / f"{source.stem}.o"
     folder.mkdir(parents=True, exist_ok=True)
-    command = [build.compiler, "-std=gnu11", "-fopenmp", f"-I{CSRC}"]
+    command = [build.compiler, "-std=gnu11", "-fopenmp", *INCLUDES]
     command += [*FLAGS, *WARNINGS, *build.flags, *flags]
     subprocess.run([*command, "-c", str(source), "-o", str(output)], check=True)
     return output
@@ -68,8 +70,8 @@ def compile_file(build, source, folder, *flags):
 
 def compile_library(build, folder):
     """Compile everything for a processor, as CMake does; return the object files."""
-    jobs = [(source, folder) for source in CSRC.glob("*.c")]
-    kernels = sorted((CSRC / "kernels").glob("*.c"))
+    jobs = [(source, folder) for source in (CSRC / "base").glob("*.c")]
+    kernels = [s for s in (CSRC / "kernels").glob("*/*.c") if s.parent.name != "cells"]
     cells = [CSRC / "kernels" / "cells" / f"{cell}.c" for cell in CELLS]
     for isa, dtype, *own in build.kernels:
         flags = [f"-DXR_ISA={isa}", f"-DXR_ISA_{isa}", *isa_flags(isa), *own]

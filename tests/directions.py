@@ -10,13 +10,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from bits import assert_same_bits
 
-from exactrnn.cells import CELLS
-from exactrnn.reference import (
-    Direction,
-    Weights,
-    direction_backward,
-    direction_forward,
-)
+from exactrnn.reference import Direction, Weights, direction_backward, direction_forward
+from exactrnn.reference.cells import CELLS
 
 I, H, T, B = 2, 3, 4, 3
 

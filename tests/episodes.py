@@ -1,7 +1,7 @@
 """Masks and resets in tests: random ones, and what they mean, by hand.
 
 `run_by_hand` cuts every row with plain loops, runs the episodes as batches with lengths
-and puts everything back, as src/exactrnn/_episodes.py says it.
+and puts everything back, as src/exactrnn/_run/episodes.py says it.
 """
 
 import numpy as np

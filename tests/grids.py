@@ -8,8 +8,8 @@ from bits import random_array
 from hypothesis import strategies as st
 
 from exactrnn import _core
-from exactrnn import _grid_reference as twin
-from exactrnn._activations import with_parameters
+from exactrnn._spec.activations import with_parameters
+from exactrnn.reference import grid as twin
 
 
 def set_steps(sizes, unshared):

@@ -9,7 +9,7 @@ from arrays import draw
 from variants import PUBLIC, options_of
 
 from exactrnn import layers
-from exactrnn.cell_layers import RecurrentCell
+from exactrnn.layers.single_step import RecurrentCell
 
 KINDS = (
     *PUBLIC,

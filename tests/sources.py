@@ -6,7 +6,7 @@ import re
 from variants import ROOT
 
 PACKAGE = ROOT / "src" / "exactrnn"
-GENERATED = ("golden", "_golden", "build", "__pycache__")
+GENERATED = ("golden", "build", "__pycache__")
 CYTHON_SUFFIXES = {".pyx", ".pxd", ".pxi"}
 TEXT_SUFFIXES = {".py", ".pyi", ".c", ".h", ".def", ".cmake", ".toml"} | CYTHON_SUFFIXES
 TEXT_SUFFIXES |= {".md", ".txt", ".yaml", ""}
@@ -42,11 +42,8 @@ def python_files():
 
 def twin_files():
     """Return the files that define the bits in NumPy (numerics.md, "The twin")."""
-    names = ("reference", "_sequence", "_sequence_backward", "_direction", "_arith")
-    names += ("_activations", "_leak", "_dense_reference", "_grid_reference")
-    names += ("_grid_layer_reference", "_fma")
-    cells = sorted((PACKAGE / "cells").glob("*.py"))
-    return [*(PACKAGE / f"{name}.py" for name in names), *cells]
+    twins = sorted((PACKAGE / "reference").rglob("*.py"))
+    return [*twins, PACKAGE / "_weights" / "leak.py"]
 
 
 def relative(path):

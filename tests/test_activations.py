@@ -1,4 +1,4 @@
-"""The activations of `_activations.py`: values, slopes, clips, special numbers.
+"""The activations of the reference: values, slopes, clips, special numbers.
 
 Kernels and twin are compared number by number, through a layer that does nothing else;
 what the layers make of them is seen in test_bits.py and test_nonlinearities.py.
@@ -13,15 +13,14 @@ from bits import assert_same_bits
 from variants import ACTIVATIONS
 
 import exactrnn as xr
-from exactrnn._activations import (
+from exactrnn._spec.activations import (
     PARAMETERS,
-    activate,
     default_first,
     name_of,
-    slope,
     with_parameters,
 )
-from exactrnn._arith import flush
+from exactrnn.reference.activations import activate, slope
+from exactrnn.reference.arith import flush
 
 DTYPES = [np.float32, np.float64]
 CLIP = 0.75

@@ -9,7 +9,7 @@ import pytest
 from sources import PACKAGE, ROOT
 from variants import CELLS, CSRC
 
-from exactrnn.cells import CELLS as TWINS
+from exactrnn.reference.cells import CELLS as TWINS
 
 
 def missing_places(cell, names_of_twins):
@@ -20,10 +20,10 @@ def missing_places(cell, names_of_twins):
         "its kernel csrc/kernels/cells/*.c": (
             CSRC / "kernels" / "cells" / f"{cell}.c"
         ).is_file(),
-        "its twin src/exactrnn/cells/*.py": (
-            PACKAGE / "cells" / f"{cell}.py"
+        "its twin src/exactrnn/reference/cells/*.py": (
+            PACKAGE / "reference" / "cells" / f"{cell}.py"
         ).is_file(),
-        "an entry in exactrnn.cells.CELLS": cell in names_of_twins,
+        "an entry in exactrnn.reference.cells.CELLS": cell in names_of_twins,
         "its own tests in tests/cells/test_*.py": test_file.is_file(),
     }
     return [place for place, present in places.items() if not present]
@@ -33,7 +33,7 @@ def cells_named_anywhere():
     kernels = {path.stem for path in (CSRC / "kernels" / "cells").glob("*.c")}
     twins = {
         path.stem
-        for path in (PACKAGE / "cells").glob("*.py")
+        for path in (PACKAGE / "reference" / "cells").glob("*.py")
         if not path.stem.startswith("_")
     }
     tests = {
@@ -57,15 +57,15 @@ def test_missing_places_are_named():
 @pytest.mark.parametrize("cell", CELLS)
 def test_kernel_and_twin_name_each_other(cell):
     kernel = (CSRC / "kernels" / "cells" / f"{cell}.c").read_text()
-    twin = (PACKAGE / "cells" / f"{cell}.py").read_text()
-    assert f"src/exactrnn/cells/{cell}.py" in kernel
+    twin = (PACKAGE / "reference" / "cells" / f"{cell}.py").read_text()
+    assert f"src/exactrnn/reference/cells/{cell}.py" in kernel
     assert f"csrc/kernels/cells/{cell}.c" in twin
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_kernel_and_twin_have_the_same_functions_in_the_same_order(cell):
     kernel = (CSRC / "kernels" / "cells" / f"{cell}.c").read_text()
-    twin = (PACKAGE / "cells" / f"{cell}.py").read_text()
+    twin = (PACKAGE / "reference" / "cells" / f"{cell}.py").read_text()
     in_c = re.findall(rf"^static void {cell}_(point_\w+)\(", kernel, re.MULTILINE)
     in_python = re.findall(r"^def (point_\w+)\(", twin, re.MULTILINE)
     assert in_c == in_python

@@ -23,7 +23,7 @@ from commands import (
 )
 
 import exactrnn as xr
-from exactrnn import _files
+from exactrnn._system import files
 from exactrnn.cli import _output, lm, main, verify
 from exactrnn.train import LanguageModel, Progress
 
@@ -231,7 +231,7 @@ class Full:
     def __init__(self, monkeypatch, *folders):
         self.folders = [str(folder) for folder in folders]
         self.write = os.write
-        monkeypatch.setattr(_files.os, "write", self)
+        monkeypatch.setattr(files.os, "write", self)
 
     def __call__(self, opened, data):
         name = str(Path(f"/proc/self/fd/{opened}").readlink())

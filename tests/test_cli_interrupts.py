@@ -9,7 +9,7 @@ import time
 import pytest
 from commands import EXACTRNN, SECONDS, SMALL, TEXT, make_training, only_line, timed
 
-from exactrnn import _files
+from exactrnn._system import files
 from exactrnn.cli import _interrupts, lm, main
 from exactrnn.train import LanguageModel, Optimizer
 
@@ -61,7 +61,7 @@ def test_ctrl_c_before_training_is_one_line(after, out, tmp_path):
 def test_ctrl_c_while_the_model_is_written_does_not_lose_it(
     training, out, monkeypatch, capsys
 ):
-    replace = _files.replace_file
+    replace = files.replace_file
 
     def interrupted(path, content):
         os.kill(os.getpid(), signal.SIGINT)

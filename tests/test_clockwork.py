@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 
-from exactrnn.cells import CELLS
-from exactrnn.reference import (
-    Direction,
-    Weights,
-    direction_backward,
-    direction_forward,
-)
+from exactrnn.reference import Direction, Weights, direction_backward, direction_forward
+from exactrnn.reference.cells import CELLS
 
 RNN = CELLS["rnn"]
 SLOW_AND_FAST = {"modules": ((1, 2), (1, 1))}

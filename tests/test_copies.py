@@ -29,7 +29,8 @@ from modules import (
 )
 
 import exactrnn as xr
-from exactrnn import _core, _stack
+from exactrnn import _core
+from exactrnn._run import stack
 
 
 def through_pickle(thing):
@@ -377,4 +378,4 @@ def test_copies_of_leases_are_apart(make_copy):
 
 
 def test_a_version_that_is_gone_is_never_current():
-    assert LAYERS["gru"]()._stack.store.packs(xr.isa()).version != _stack.STALE
+    assert LAYERS["gru"]()._stack.store.packs(xr.isa()).version != stack.STALE

@@ -12,7 +12,7 @@ from processes import TEAM, run_python
 
 import exactrnn as xr
 from exactrnn import _core
-from exactrnn._quota import quota_files
+from exactrnn._system.quota import quota_files
 
 SHOW = "import exactrnn as xr; print(xr.get_num_threads())"
 

@@ -8,7 +8,7 @@ import pytest
 from bits import assert_same_bits, every_thread_used
 
 from exactrnn import _core
-from exactrnn import _dense_reference as twin
+from exactrnn.reference import dense as twin
 
 LINEAR_SIZES = [(1, 1, 1), (5, 3, 17), (7, 33, 100), (600, 70, 37), (256, 1, 130)]
 LINEAR_SIZES += [(0, 3, 2)]

@@ -12,13 +12,14 @@ import pytest
 from arrays import draw, same_bits
 
 import exactrnn as xr
-from exactrnn import _random, _reservoir
+from exactrnn._numeric import random
+from exactrnn.layers import _reservoir
 
 T, B, I, H, O = 40, 3, 2, 30, 4
 
 
 def normal(*shape, seed=3):
-    return _random.normal(shape, _random.make_generator(seed))
+    return random.normal(shape, random.make_generator(seed))
 
 
 def network(**options):

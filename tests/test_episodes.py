@@ -32,7 +32,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import exactrnn as xr
-from exactrnn import _episodes
+from exactrnn._run import episodes as _episodes
 
 T, B, I, H = 9, 6, 3, 5
 WAYS = {

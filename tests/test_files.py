@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 import exactrnn as xr
-from exactrnn import _files
+from exactrnn._system import files as _files
 from exactrnn.train import LanguageModel
 
 pytest.importorskip("safetensors", reason="needs safetensors: extra lm")

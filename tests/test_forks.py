@@ -208,7 +208,7 @@ def test_fork_gets_all_locks_from_threads_that_never_hold_none():
         TEAM
         + """
 import time
-from exactrnn._locks import make_lock
+from exactrnn._system.locks import make_lock
 locks = [make_lock() for _ in range(20)]
 made = []
 
@@ -255,7 +255,7 @@ def test_fork_that_is_interrupted_while_it_waits_holds_nothing():
         TEAM
         + """
 import time
-from exactrnn._locks import make_lock
+from exactrnn._system.locks import make_lock
 locks = [make_lock() for _ in range(5)]
 entered, leave = threading.Event(), threading.Event()
 def hold():

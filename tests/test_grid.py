@@ -10,8 +10,8 @@ from grids import run_twin
 from strange import LAYOUTS
 
 import exactrnn as xr
-from exactrnn import _dense_reference as dense
-from exactrnn import _grid_reference as twin
+from exactrnn.reference import dense
+from exactrnn.reference import grid as twin
 
 
 @pytest.fixture(autouse=True)

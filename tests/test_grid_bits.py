@@ -11,7 +11,7 @@ from grids import any_grid, make_grid, random_borders, run_kernel, run_twin
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exactrnn import _grid_reference as twin
+from exactrnn.reference import grid as twin
 
 GRIDS = {
     "1d": {"sizes": (5,), "H": 5},

@@ -9,7 +9,7 @@ from grids import any_grid, make_grid, random_borders
 from hypothesis import given, settings
 
 import exactrnn as xr
-from exactrnn import _grid_reference as twin
+from exactrnn.reference import grid as twin
 
 STEP = 1e-5
 GRIDS = {

@@ -21,9 +21,9 @@ from directions import (
     weight_shapes,
 )
 
-from exactrnn._arith import CHUNK, long_sum
-from exactrnn._sequence import flat
-from exactrnn._sequence_backward import add_vector_gradients
+from exactrnn.reference.arith import CHUNK, long_sum
+from exactrnn.reference.sequence import flat
+from exactrnn.reference.sequence_backward import add_vector_gradients
 
 CLOSED, OPEN = -1000.0, 40.0
 """Pre-activations whose sigmoid is 0 (or next to nothing) and exactly 1."""

@@ -9,7 +9,7 @@ import pytest
 from arrays import same_bits, stream_of
 
 import exactrnn as xr
-from exactrnn import _random
+from exactrnn._numeric import random
 
 I, H, O = 7, 16, 5
 PERIODS = (4, 1, 2)
@@ -117,7 +117,7 @@ def digest(layer):
 
 @pytest.mark.parametrize("count", [1, 2, 7, 1000])
 def test_normal_numbers_are_marsaglias(count):
-    raw = iter(_random.make_generator(3).random_raw(4 * count + 100))
+    raw = iter(random.make_generator(3).random_raw(4 * count + 100))
 
     def draw():
         return 2 * ((int(next(raw)) >> 11) * 2.0**-53) - 1
@@ -129,18 +129,18 @@ def test_normal_numbers_are_marsaglias(count):
         if 0 < s < 1:
             factor = math.sqrt(-2 * math.log(s) / s)
             expected += [u * factor, v * factor]
-    drawn = _random.normal((count,), _random.make_generator(3))
+    drawn = random.normal((count,), random.make_generator(3))
     np.testing.assert_allclose(drawn, expected[:count], rtol=1e-14)
 
 
 def test_fewer_normal_numbers_are_the_first_ones():
-    many = _random.normal((50, 20), _random.make_generator(3)).reshape(-1)
-    few = _random.normal((37,), _random.make_generator(3))
+    many = random.normal((50, 20), random.make_generator(3)).reshape(-1)
+    few = random.normal((37,), random.make_generator(3))
     assert same_bits(few, many[:37])
 
 
 def test_normal_numbers_have_the_moments_of_the_normal_distribution():
-    z = _random.normal((400_000,), _random.make_generator(3))
+    z = random.normal((400_000,), random.make_generator(3))
     assert abs(z.mean()) < 0.01
     assert abs(z.var() - 1) < 0.01
     assert abs((z**3).mean()) < 0.03
@@ -378,14 +378,14 @@ def test_one_seed_never_gives_the_same_numbers_twice(seed):
 @pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
 def test_masks_are_not_drawn_from_the_numbers_of_a_weight(kind):
     layer = MODULES[kind](dropout=0.5)
-    masks = _random.unit((20,), _random.FLOAT64, stream_of(layer, "dropout"))
+    masks = random.unit((20,), random.FLOAT64, stream_of(layer, "dropout"))
     for name in layer.state_dict():
         assert not np.isin(
-            _random.unit((20,), _random.FLOAT64, stream_of(layer, name)), masks
+            random.unit((20,), random.FLOAT64, stream_of(layer, name)), masks
         ).any()
     x = np.ones((3, 2, I), "float32")
     (mask,) = layer.forward(x)[2].masks
-    again = _random.unit(mask.shape, _random.FLOAT64, stream_of(layer, "dropout"))
+    again = random.unit(mask.shape, random.FLOAT64, stream_of(layer, "dropout"))
     assert same_bits(mask != 0, again >= 0.5)
 
 

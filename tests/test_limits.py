@@ -13,7 +13,8 @@ from layer_kinds import CELL_KINDS, KINDS, class_of, make_cell, make_kind
 from variants import options_of
 
 import exactrnn as xr
-from exactrnn import _limits, io
+from exactrnn import io
+from exactrnn._checks import limits
 from exactrnn.train import Embedding, LanguageModel, Linear
 
 SCREENFUL = 24 * 80
@@ -84,7 +85,7 @@ def sizes():
 @pytest.mark.parametrize("absurd", ABSURD, ids=lambda n: f"{n.bit_length()}bits")
 @pytest.mark.parametrize(("kind", "options", "name"), sizes())
 def test_an_absurd_size_is_refused_at_once(kind, options, name, absurd, monkeypatch):
-    monkeypatch.setattr(_limits, "memory_size", lambda: 2**34)
+    monkeypatch.setattr(limits, "memory_size", lambda: 2**34)
     if kind is Linear or kind is Embedding:  # 10**9 by 1 may be wanted
         options = dict.fromkeys(options, 10**6)
     value = [absurd] * 3 if name == "module_sizes" else absurd
@@ -138,16 +139,16 @@ def test_streams_of_others_are_refused_too():
 def test_what_fits_the_memory_is_not_refused(monkeypatch):
     need = 4 * (4 * 6 * (3 + 6) + 2 * 4 * 6)
     with monkeypatch.context() as patch:
-        patch.setattr(_limits, "memory_size", lambda: need)
+        patch.setattr(limits, "memory_size", lambda: need)
         xr.LSTM(3, 6)
-        patch.setattr(_limits, "memory_size", lambda: need - 1)
+        patch.setattr(limits, "memory_size", lambda: need - 1)
         with pytest.raises(ValueError, match="input_size=3, hidden_size=6, num_layers"):
             xr.LSTM(3, 6)
 
 
 def test_the_memory_of_this_machine_is_known():
-    assert 2**28 < _limits.memory_size() < 2**47
-    assert _limits.spell_bytes(_limits.memory_size()).endswith(" GB")
+    assert 2**28 < limits.memory_size() < 2**47
+    assert limits.spell_bytes(limits.memory_size()).endswith(" GB")
 
 
 # What is counted without listing it
@@ -295,9 +296,9 @@ def test_a_weight_of_a_wrong_shape_is_refused_before_it_is_copied(module):
 
 def test_long_values_are_cut_and_short_ones_are_not():
     for value in (5, "text", None, (1, 2, 3), ["a"], 1.5, 10**20, b"bytes"):
-        assert _limits.quote(value) == repr(value)
-    assert _limits.quote("x" * 1000).startswith("'xxx")
-    assert _limits.quote(2**1000) == "an integer of 1001 bits"
-    assert _limits.list_names(["a", "b"]) == "a, b"
-    assert _limits.list_names(range(20)).endswith(", 11, ... (8 more)")
-    assert _limits.quote_names(["a", 5]) == "'a', 5"
+        assert limits.quote(value) == repr(value)
+    assert limits.quote("x" * 1000).startswith("'xxx")
+    assert limits.quote(2**1000) == "an integer of 1001 bits"
+    assert limits.list_names(["a", "b"]) == "a, b"
+    assert limits.list_names(range(20)).endswith(", 11, ... (8 more)")
+    assert limits.quote_names(["a", 5]) == "'a', 5"

@@ -29,8 +29,8 @@ from truth import (
 from variants import NETWORKS, VARIANTS, options_of
 
 from exactrnn.bench.rivals.torch_loop_rival import make_loop
-from exactrnn.grid_layer import TimeDepthGridLSTM
 from exactrnn.layers import LeakyRNN
+from exactrnn.layers.time_depth import TimeDepthGridLSTM
 
 NAMES = (*NETWORKS, *VARIANTS)
 

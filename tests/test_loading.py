@@ -9,7 +9,8 @@ import sys
 import pytest
 from processes import run_python, start_python
 
-from exactrnn import _core, _loading
+from exactrnn import _core
+from exactrnn._system import loading
 
 MESSAGES = {
     "libgomp.so.1: cannot open shared object file: No such file or directory": (
@@ -25,7 +26,7 @@ MESSAGES = {
 
 @pytest.mark.parametrize("text", MESSAGES)
 def test_import_error_names_the_cure(text):
-    message = _loading.explain_failure(ImportError(text))
+    message = loading.explain_failure(ImportError(text))
     assert text in message
     assert len(message) < 700
     for cure in MESSAGES[text]:
@@ -41,9 +42,9 @@ def test_import_error_of_a_missing_module_is_raised(monkeypatch):
             raise ImportError("libgomp.so.1: cannot open shared object file")
         return real(name)
 
-    monkeypatch.setattr(_loading.importlib, "import_module", fail)
+    monkeypatch.setattr(loading.importlib, "import_module", fail)
     with pytest.raises(ImportError, match="apt-get install libgomp1"):
-        _loading.load_core()
+        loading.load_core()
 
 
 HIDE = """

@@ -21,7 +21,7 @@ from truth import (
 from variants import ACTIVATIONS
 
 import exactrnn as xr
-from exactrnn._activations import PARAMETERS, with_parameters
+from exactrnn._spec.activations import PARAMETERS, with_parameters
 
 # ONNX Runtime's tanh and sigmoid are rational forms of 5 to 7 ulp, 4e-7 of a gate; they
 # pass through T = 7 steps, each of which may add that much again.

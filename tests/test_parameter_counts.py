@@ -5,7 +5,7 @@ import pytest
 from directions import make_direction, weight_shapes
 
 import exactrnn as xr
-from exactrnn.cells import CELLS
+from exactrnn.reference.cells import CELLS
 from exactrnn.train import Linear
 
 

@@ -20,7 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from exactrnn import plot
-from exactrnn._panels import MISSING
+from exactrnn.plot._panels import MISSING
 
 T, B, I, H = 7, 3, 5, 6
 LENGTHS = [7, 4, 0]
@@ -126,7 +126,7 @@ def test_layers_and_directions_stand_side_by_side(name):
 
 def plant_row(cache, monkeypatch):
     """The first row, whatever was asked for."""
-    monkeypatch.setattr(plot, "check_index", lambda *_: 0)
+    monkeypatch.setattr(plot.pictures, "check_index", lambda *_: 0)
     return plot.gates(cache, 1)
 
 

@@ -13,8 +13,11 @@ from arrays import draw, same_bits
 from test_echo_state import mackey_glass
 
 import exactrnn as xr
-from exactrnn import _algebra, _arith, _core, _readout
-from exactrnn._dense_reference import linear_forward, long_sum_squares
+from exactrnn import _core
+from exactrnn._numeric import algebra
+from exactrnn.layers import _readout
+from exactrnn.reference import arith
+from exactrnn.reference.dense import linear_forward, long_sum_squares
 
 RIDGES = [1e-14, 1e-12, 1e-10, 1e-6, 1.0]
 
@@ -155,14 +158,14 @@ def test_absorbed_rows_give_the_triangle_of_all(columns, rows):
     begin = np.zeros((columns, columns + 2))
     begin[np.arange(columns), np.arange(columns)] = 0.5
     R = begin.copy()
-    _algebra.absorb_rows(R, first.copy())
-    _algebra.absorb_rows(R, second.copy())
+    algebra.absorb_rows(R, first.copy())
+    algebra.absorb_rows(R, second.copy())
     assert not np.tril(R[:, :columns], -1).any()
     whole = np.concatenate([begin, first.T, second.T])
     products = whole.T @ whole
     scale = np.abs(products).max()
     assert np.abs(R.T @ R - products)[:columns].max() < 1e-13 * scale
-    x = _algebra.solve_triangle(R[:, :columns], R[:, columns:])
+    x = algebra.solve_triangle(R[:, :columns], R[:, columns:])
     expected = np.linalg.lstsq(whole[:, :columns], whole[:, columns:], rcond=None)[0]
     np.testing.assert_allclose(x, expected, rtol=1e-9, atol=1e-11)
 
@@ -172,11 +175,11 @@ def test_condition_is_that_of_the_inverse_and_blind_to_scale():
     scaled = R / np.linalg.norm(R, axis=0)
     expected = np.linalg.norm(scaled) * np.linalg.norm(np.linalg.inv(scaled))
     for scale in (1.0, 2.0 ** np.arange(70)):
-        found = _algebra.triangle_condition(R * scale)
+        found = algebra.triangle_condition(R * scale)
         np.testing.assert_allclose(found, expected, rtol=1e-9)
     R[30, 30] = 0
-    assert _algebra.triangle_condition(R) == np.inf
-    assert _algebra.triangle_condition(np.zeros((3, 3))) == np.inf
+    assert algebra.triangle_condition(R) == np.inf
+    assert algebra.triangle_condition(np.zeros((3, 3))) == np.inf
 
 
 # Bits
@@ -195,10 +198,10 @@ def test_bits_of_a_fit_are_those_of_the_reference(monkeypatch):
     found = fit(x, y, 1e-9)
 
     def add_products(total, a, b):
-        total[...] = _arith.long_sum(total, a, b)
+        total[...] = arith.long_sum(total, a, b)
 
-    monkeypatch.setattr(_algebra, "product", lambda a, b: linear_forward(a, b, None))
-    monkeypatch.setattr(_algebra, "add_products", add_products)
+    monkeypatch.setattr(algebra, "product", lambda a, b: linear_forward(a, b, None))
+    monkeypatch.setattr(algebra, "add_products", add_products)
     monkeypatch.setattr(
         _core, "long_sum_squares", lambda x, init, _: long_sum_squares(x, init)
     )

@@ -12,7 +12,7 @@ import pytest
 import variants
 
 import exactrnn as xr
-from exactrnn.cells import CELLS
+from exactrnn.reference.cells import CELLS
 
 TOLERANCE = 1e-12
 I, H, T, B = 3, 4, 6, 3

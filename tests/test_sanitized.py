@@ -17,7 +17,7 @@ from grids import make_grid, random_borders, run_twin
 from variants import DTYPES, NETWORKS, VARIANTS
 
 import exactrnn as xr
-from exactrnn import _dense_reference as dense_twin
+from exactrnn.reference import dense as dense_twin
 
 pytestmark = pytest.mark.slow
 

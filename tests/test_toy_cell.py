@@ -135,8 +135,8 @@ def test_page_has_every_step():
     assert steps == {
         ("file", "csrc/kernels/cells/toy.c"),
         ("change", "csrc/kernels/cells.def"),
-        ("file", "src/exactrnn/cells/toy.py"),
-        ("change", "src/exactrnn/cells/__init__.py"),
+        ("file", "src/exactrnn/reference/cells/toy.py"),
+        ("change", "src/exactrnn/reference/cells/__init__.py"),
         ("file", "tests/cells/test_toy.py"),
         ("change", "CHANGELOG.md"),
     }

@@ -16,9 +16,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from variants import ACTIVATIONS
 
-from exactrnn._activations import name_of
-from exactrnn.cells import CELLS
+from exactrnn._spec.activations import name_of
 from exactrnn.reference import direction_backward
+from exactrnn.reference.cells import CELLS
 
 STEP = 1e-5
 TOLERANCE = 1e-8

@@ -11,8 +11,9 @@ import pytest
 
 import exactrnn as xr
 from exactrnn import _core
-from exactrnn._golden import published
-from exactrnn._golden.cases import (
+from exactrnn.cli import main, verify
+from exactrnn.verify import published
+from exactrnn.verify.cases import (
     CASE_NAMES,
     LAYER_CASES,
     KernelSide,
@@ -20,7 +21,6 @@ from exactrnn._golden.cases import (
     hash_case,
     run_case,
 )
-from exactrnn.cli import main, verify
 
 
 @pytest.mark.parametrize("name", CASE_NAMES)
@@ -95,6 +95,6 @@ def test_verify_sees_one_different_bit(capsys, monkeypatch):
 
 
 def test_published_file_names_its_version():
-    path = verify.published.__globals__["files"]("exactrnn._golden") / "hashes.json"
+    path = verify.published.__globals__["files"]("exactrnn.verify") / "hashes.json"
     content = json.loads(path.read_text(encoding="utf-8"))
     assert content["numerics_version"] == xr.NUMERICS_VERSION

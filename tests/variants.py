@@ -2,8 +2,8 @@
 
 Cells and instruction sets come from the same `.def` files that C and CMake read,
 networks from the list of the public classes, so a new one enters every generic test by
-its own line there. A variant is a public class with options. Ids use the lists' words: a test of all of these reads
-`gru-avx2-f32-2threads`.
+its own line there. A variant is a public class with options. Ids use the lists'
+words: a test of all of these reads `gru-avx2-f32-2threads`.
 """
 
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import exactrnn as xr
 from exactrnn import layers
-from exactrnn._activations import PARAMETERS
+from exactrnn._spec.activations import PARAMETERS
 
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"

@@ -31,7 +31,7 @@
  *            vec_exponent(v), vec_mantissa(v)   e and 1 <= m < 2 of a normal v = m*2^e,
  *                               v > 0 (all others: some value)
  *
- * The NumPy twin of this file is src/exactrnn/_arith.py. */
+ * The NumPy twin of this file is src/exactrnn/reference/arith.py. */
 #ifndef XR_VEC_H
 #define XR_VEC_H
 
@@ -75,13 +75,13 @@ enum { ELEM_FRACTION_BITS = 52, ELEM_BIAS = 1023 };
 #define VEC_POW2_BIAS (ELEM_ROUNDER + (elem)ELEM_BIAS)
 
 #if defined XR_ISA_avx512
-#include "vec/avx512.h"
+#include "kernels/vec/avx512.h"
 #elif defined XR_ISA_avx2
-#include "vec/avx2.h"
+#include "kernels/vec/avx2.h"
 #elif defined XR_ISA_neon
-#include "vec/neon.h"
+#include "kernels/vec/neon.h"
 #elif defined XR_ISA_scalar
-#include "vec/scalar.h"
+#include "kernels/vec/scalar.h"
 #else
 #error "no instruction set: compile with -DXR_ISA=scalar -DXR_ISA_scalar, or another"
 #endif

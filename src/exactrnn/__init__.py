@@ -7,7 +7,7 @@ documentation.
 import typing
 
 # First, because it says what to do where the compiled module cannot be loaded.
-from exactrnn import _loading  # noqa: F401
+from exactrnn._system import loading  # noqa: F401
 
 # isort: split
 from exactrnn.engine import (

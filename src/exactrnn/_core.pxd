@@ -1,4 +1,4 @@
-# The C interface of csrc/exactrnn.h and of two headers in csrc/kernels, for Cython.
+# The C interface in csrc/include, for Cython.
 
 from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int64_t, uint64_t
@@ -165,7 +165,7 @@ cdef extern from "exactrnn.h" nogil:
     xr_stop_pace_of xr_stop_pace
 
 
-cdef extern from "kernels/dense.h" nogil:
+cdef extern from "exactrnn/dense.h" nogil:
     struct xr_linear:
         ptrdiff_t N, K, O
         const void *x
@@ -214,7 +214,7 @@ cdef extern from "kernels/dense.h" nogil:
     const xr_dense *xr_find_dense(const char *isa, xr_dtype dtype)
 
 
-cdef extern from "kernels/update.h" nogil:
+cdef extern from "exactrnn/update.h" nogil:
     struct xr_update:
         ptrdiff_t n
         void *p
@@ -234,7 +234,7 @@ cdef extern from "kernels/update.h" nogil:
     const xr_updates *xr_find_updates(const char *isa, xr_dtype dtype)
 
 
-cdef extern from "kernels/machine.h" nogil:
+cdef extern from "exactrnn/machine.h" nogil:
     struct xr_machine:
         ptrdiff_t (*fma_loop)(ptrdiff_t rounds, int threads) noexcept nogil
         ptrdiff_t (*read_loop)(const void *data, ptrdiff_t bytes, ptrdiff_t rounds,
@@ -243,7 +243,7 @@ cdef extern from "kernels/machine.h" nogil:
     const xr_machine *xr_find_machine(const char *isa, xr_dtype dtype)
 
 
-cdef extern from "kernels/grid.h" nogil:
+cdef extern from "exactrnn/grid.h" nogil:
     cdef enum: XR_GRID_DIMS
 
     struct xr_grid_block:

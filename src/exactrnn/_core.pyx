@@ -1,7 +1,7 @@
 # cython: language_level=3
 """Arrays to C problem structs: no arithmetic here, and no checks of shapes.
 
-Callers have validated every argument (`_checks.py`); what is verified again here is
+Callers have validated every argument (`_checks`); what is verified again here is
 what would crash otherwise: item sizes and contiguity, by the buffer protocol itself.
 Each call brings its own memory, so any number of threads may be inside at once; the GIL
 is released around every kernel that is worth it. A call that a signal handler has ended

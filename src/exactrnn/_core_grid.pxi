@@ -1,4 +1,4 @@
-# Grids (csrc/kernels/grid.h), a part of _core.pyx: arrays to problem structs.
+# Grids (csrc/include/exactrnn/grid.h), a part of _core.pyx: arrays to problem structs.
 #
 # A grid's `shape` is (sizes of its dimensions, batch rows, steps of the set of weights
 # along each dimension); borders are a pair (h, m) of arrays for each dimension, None

@@ -2,8 +2,9 @@
 # _core.pyx.
 #
 # A kernel asks `_signalled` now and then, in the thread that made the call, and leaves
-# if a handler has raised (csrc/stop.h). Handlers run in the main thread of the main
-# interpreter alone: calls of other threads are never asked, and never take the GIL.
+# if a handler has raised (csrc/base/stop.h). Handlers run in the main thread of the
+# main interpreter alone: calls of other threads are never asked, and never take the
+# GIL.
 
 cdef extern from "Python.h":
     ctypedef struct PyObject

@@ -19,7 +19,7 @@ import numpy as np
 
 import exactrnn._core as _core
 from exactrnn._checks import check_choice, check_integer
-from exactrnn._quota import quota_files
+from exactrnn._system.quota import quota_files
 
 __all__ = [
     "NUMERICS_VERSION",

@@ -30,13 +30,13 @@ from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 
-from exactrnn import _files
 from exactrnn._checks import Array, describe
-from exactrnn._limits import quote, quote_names, shorten
-from exactrnn._module import Module
-from exactrnn.echo_state import EchoState
+from exactrnn._checks.limits import quote, quote_names, shorten
+from exactrnn._system import files
 from exactrnn.engine import NUMERICS_VERSION
 from exactrnn.layers import CLASSES
+from exactrnn.layers._module import Module
+from exactrnn.layers.echo_state import EchoState
 
 __all__ = ["bad_content", "load", "read_file", "save", "write_file"]
 
@@ -179,7 +179,7 @@ def write_file(
     checked = {**description, CHECKSUM: _digest(arrays, description)}
     content = save(dict(arrays), metadata={ENTRY: _as_text(checked)})
     if isinstance(path, str | os.PathLike) or not hasattr(path, "write"):
-        _files.replace_file(cast(Any, path), content)
+        files.replace_file(cast(Any, path), content)
     else:
         path.write(content)
 
@@ -226,7 +226,7 @@ def _content_of(path: Source) -> bytes:
     if isinstance(path, bytes | bytearray | memoryview):
         return bytes(path)
     if isinstance(path, str | os.PathLike) or not hasattr(path, "read"):
-        return _files.read_whole(cast(Any, path))
+        return files.read_whole(cast(Any, path))
     content = cast(object, path.read())
     if not isinstance(content, bytes):
         got = type(content).__name__

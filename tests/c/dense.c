@@ -1,4 +1,4 @@
-/* The kernels around the cells, one after the other (see arrays.h, kernels/dense.h).
+/* The kernels around the cells, one after the other (see arrays.h, exactrnn/dense.h).
  *
  *     dense ISA f32|f64 N K O THREADS
  *
@@ -6,11 +6,11 @@
  * out   y [N, O], dx [N, K], dw [O, K] and db [O] of the linear layer; loss [N] and
  *       dlogits [N, O] of logits dy, scaled by 1/2; the gradient [O, K] of an embedding
  *       by rows x; the long sums of x and of its squares; p, m and v [N, K] that each
- *       rule of update.h makes of p = g = x and of m = v = 0
+ *       rule of exactrnn/update.h makes of p = g = x and of m = v = 0
  */
 #include "arrays.h"
-#include "kernels/dense.h"
-#include "kernels/update.h"
+#include "exactrnn/dense.h"
+#include "exactrnn/update.h"
 
 struct call {
     const struct xr_dense *kernels;

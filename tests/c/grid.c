@@ -1,4 +1,4 @@
-/* One grid, forward and back (see arrays.h and kernels/grid.h).
+/* One grid, forward and back (see arrays.h and exactrnn/grid.h).
  *
  *     grid ISA f32|f64 H B THREADS TANH_OUTSIDE TIED RAGGED SETS [DIMENSION]...
  *
@@ -14,7 +14,7 @@
  * after others of the same problem that were ended early.
  */
 #include "arrays.h"
-#include "kernels/grid.h"
+#include "exactrnn/grid.h"
 
 enum { FIRST_DIMENSION = 10, DIMENSION_WORDS = 5, MAX_SETS = 16 };
 

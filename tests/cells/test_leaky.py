@@ -5,13 +5,8 @@ from math import log
 import numpy as np
 import pytest
 
-from exactrnn.cells import CELLS
-from exactrnn.reference import (
-    Direction,
-    Weights,
-    direction_backward,
-    direction_forward,
-)
+from exactrnn.reference import Direction, Weights, direction_backward, direction_forward
+from exactrnn.reference.cells import CELLS
 
 LEAKY = CELLS["leaky"]
 

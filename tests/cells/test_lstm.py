@@ -6,15 +6,10 @@ import numpy as np
 import pytest
 
 from exactrnn import _core
-from exactrnn._arith import fma, sigmoid
-from exactrnn.cells import CELLS
-from exactrnn.cells._cell import Step
-from exactrnn.reference import (
-    Direction,
-    Weights,
-    direction_backward,
-    direction_forward,
-)
+from exactrnn.reference import Direction, Weights, direction_backward, direction_forward
+from exactrnn.reference.arith import fma, sigmoid
+from exactrnn.reference.cells import CELLS
+from exactrnn.reference.cells._cell import Step
 
 LSTM = CELLS["lstm"]
 ACTIVATIONS = ("sigmoid", "tanh", "tanh")

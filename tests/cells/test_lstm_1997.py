@@ -7,8 +7,8 @@ import pytest
 from directions import make_direction, make_problem
 
 import exactrnn as xr
-from exactrnn.cells import CELLS
 from exactrnn.reference import Direction, Weights, direction_backward, direction_forward
+from exactrnn.reference.cells import CELLS
 
 UNITS = 3
 

@@ -6,14 +6,9 @@ from math import log
 import numpy as np
 import pytest
 
-from exactrnn.cells import CELLS
-from exactrnn.cells._cell import Step
-from exactrnn.reference import (
-    Direction,
-    Weights,
-    direction_backward,
-    direction_forward,
-)
+from exactrnn.reference import Direction, Weights, direction_backward, direction_forward
+from exactrnn.reference.cells import CELLS
+from exactrnn.reference.cells._cell import Step
 
 RNN = CELLS["rnn"]
 

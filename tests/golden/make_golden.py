@@ -1,4 +1,4 @@
-"""Make src/exactrnn/_golden/hashes.json, the published bits, from the NumPy reference.
+"""Make src/exactrnn/verify/hashes.json, the published bits, from the NumPy reference.
 
     python tests/golden/make_golden.py           print what would be published
     python tests/golden/make_golden.py --write   publish it
@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 import exactrnn as xr
-from exactrnn._golden.cases import CASE_NAMES, KernelSide, ReferenceSide, hash_case
+from exactrnn.verify.cases import CASE_NAMES, KernelSide, ReferenceSide, hash_case
 
-TARGET = Path(__file__).resolve().parents[2] / "src/exactrnn/_golden/hashes.json"
+TARGET = Path(__file__).resolve().parents[2] / "src/exactrnn/verify/hashes.json"
 
 
 def make_hashes(side):

@@ -11,10 +11,10 @@
  *
  * Row blocks of W: i f g o d, of R: i f g o; rows of per-unit weights: p_i p_f p_o w_cd
  * w_ld. The cache holds i f g o d in the places of their sums, c and h; tanh(c) is
- * computed again. Twin: src/exactrnn/cells/depth_gated.py.
+ * computed again. Twin: src/exactrnn/reference/cells/depth_gated.py.
  */
-#include "../cell.h"
-#include "../elementary.h"
+#include "kernels/cells/cell.h"
+#include "kernels/math/elementary.h"
 
 enum { I, F, G, O, D, SUMS };
 enum { P_I, P_F, P_O, W_CD, W_LD, VECTORS };

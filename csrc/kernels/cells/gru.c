@@ -9,9 +9,9 @@
  * Options: other activations; a clip of what they are given.
  * Gate order: r z n, as torch. The candidate keeps its two products apart, each
  * starting at its own bias, so there are four sums. The cache holds r z n v and h.
- * Twin: src/exactrnn/cells/gru.py.
+ * Twin: src/exactrnn/reference/cells/gru.py.
  */
-#include "../activations.h"
+#include "kernels/math/activations.h"
 
 enum { R, Z, N, V, SUMS };
 

@@ -8,9 +8,9 @@
  *
  * Options: other activations; a clip of what they are given.
  * Gate order: r z n. Two stages: s is the operand of the second product. The cache
- * holds r z n, s and h. Twin: src/exactrnn/cells/gru_before.py.
+ * holds r z n, s and h. Twin: src/exactrnn/reference/cells/gru_before.py.
  */
-#include "../activations.h"
+#include "kernels/math/activations.h"
 
 enum { R, Z, N, SUMS };
 

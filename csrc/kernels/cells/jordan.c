@@ -8,9 +8,9 @@
  * Options: other activations; a clip of what act and out are given.
  * Gate order: a alone. Two stages: s is the operand of V. The state is y. The cache
  * holds act(a) in the place of a, s, which is the same flushed, and y.
- * Twin: src/exactrnn/cells/jordan.py.
+ * Twin: src/exactrnn/reference/cells/jordan.py.
  */
-#include "../activations.h"
+#include "kernels/math/activations.h"
 
 enum { A, Y, SUMS };
 

@@ -10,9 +10,9 @@
  * Options: other activations; a clip of a.
  * Gate order: a alone. The cache holds u in the place of a, and h. l is no sum: it is
  * where the gradient of alpha, which its row of per-unit weights has, is gathered.
- * Twin: src/exactrnn/cells/leaky.py.
+ * Twin: src/exactrnn/reference/cells/leaky.py.
  */
-#include "../activations.h"
+#include "kernels/math/activations.h"
 
 enum { A, L, SUMS };
 

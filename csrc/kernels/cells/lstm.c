@@ -19,9 +19,9 @@
  *
  * One body serves all forms: the compiler sees it once with everything constant, once
  * with the usual activations and once with nothing known.
- * Twin: src/exactrnn/cells/lstm.py.
+ * Twin: src/exactrnn/reference/cells/lstm.py.
  */
-#include "../activations.h"
+#include "kernels/math/activations.h"
 
 /* For each form a function of its own: as parts of one, with registers and code laid
  * out in common, they cost a plain layer 10 % of this file's time. */

@@ -15,10 +15,10 @@
  *
  * Gate order: i o g_0 g_1 …. States: all h, all c, i, o. The cache holds i o g in the
  * places of their sums, and the states.
- * Twin: src/exactrnn/cells/lstm_1997.py.
+ * Twin: src/exactrnn/reference/cells/lstm_1997.py.
  */
-#include "../cell.h"
-#include "../elementary.h"
+#include "kernels/cells/cell.h"
+#include "kernels/math/elementary.h"
 
 enum { I, O, G };
 

@@ -10,10 +10,10 @@
  * Row blocks of W: r z n, of R: r n. Two stages: s is the operand of the second
  * product. The candidate's two products are sums of their own: X is that of x, which
  * has no bias. The cache holds r z n, tanh(W_n x) in the place of X, s and h.
- * Twin: src/exactrnn/cells/mut1.py.
+ * Twin: src/exactrnn/reference/cells/mut1.py.
  */
-#include "../cell.h"
-#include "../elementary.h"
+#include "kernels/cells/cell.h"
+#include "kernels/math/elementary.h"
 
 enum { R, Z, X, N, SUMS };
 

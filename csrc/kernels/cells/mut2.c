@@ -8,10 +8,10 @@
  *     h = (1 - z) * h_prev + z * n           z writes: at z = 0, h is h_prev exactly
  *
  * Gate order: r z n. Two stages: s is the operand of the second product. The cache
- * holds r z n, s and h. Twin: src/exactrnn/cells/mut2.py.
+ * holds r z n, s and h. Twin: src/exactrnn/reference/cells/mut2.py.
  */
-#include "../cell.h"
-#include "../elementary.h"
+#include "kernels/cells/cell.h"
+#include "kernels/math/elementary.h"
 
 enum { R, Z, N, SUMS };
 

@@ -7,10 +7,10 @@
  *     h = (1 - z) * h_prev + z * n           z writes: at z = 0, h is h_prev exactly
  *
  * Gate order: r z n. Two stages: s and q are the operands of the second products. The
- * cache holds r z n, s, q and h. Twin: src/exactrnn/cells/mut3.py.
+ * cache holds r z n, s, q and h. Twin: src/exactrnn/reference/cells/mut3.py.
  */
-#include "../cell.h"
-#include "../elementary.h"
+#include "kernels/cells/cell.h"
+#include "kernels/math/elementary.h"
 
 enum { R, Z, N, SUMS };
 enum { S, Q, OPERANDS };

@@ -9,9 +9,9 @@
  *
  * Options: other activations; a clip of a.
  * Gate order: a alone. The cache holds h, as every cell's; the sums are not kept.
- * Twin: src/exactrnn/cells/rnn.py.
+ * Twin: src/exactrnn/reference/cells/rnn.py.
  */
-#include "../activations.h"
+#include "kernels/math/activations.h"
 
 enum { A, SUMS };
 

@@ -7,7 +7,7 @@
  * more, comes out as if it had been the only one.
  *
  * Compile with -fno-math-errno, else the square root may call the C library.
- * Contracts stand in vec.h; twin: src/exactrnn/_fma.py. */
+ * Contracts stand in vec.h; twin: src/exactrnn/reference/fma.py. */
 #ifndef XR_VEC_SCALAR_H
 #define XR_VEC_SCALAR_H
 

@@ -1,1 +1,1 @@
-"""What a layer is, without its weights: sizes, options, names and shapes."""
+"""What a layer is, without its weights: sizes, options, names and shapes of weights."""

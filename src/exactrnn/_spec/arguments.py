@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
-from exactrnn import _checks, _option_checks
+from exactrnn import _checks
+from exactrnn._spec import option_checks
 from exactrnn._spec.record import Record
 
 Check: TypeAlias = Callable[[str, object, "Arguments"], object]
@@ -62,7 +63,7 @@ def as_flag(name: str, value: object, _: Arguments) -> bool:
 def as_nonlinearity(name: str, value: object, given: Arguments) -> object:
     """Return an activation, or those of the two directions."""
     both = given.get("bidirectional", False)
-    found = _option_checks.check_nonlinearity(name, value, given["dtype"], both)
+    found = option_checks.check_nonlinearity(name, value, given["dtype"], both)
     return found[0] if len(found) == 1 else found
 
 
@@ -71,7 +72,7 @@ def as_activations(uses: tuple[str, ...]) -> Check:
 
     def check(_: str, value: object, given: Arguments) -> object:
         both = given.get("bidirectional", False)
-        return _option_checks.check_activations(value, uses, given["dtype"], both)
+        return option_checks.check_activations(value, uses, given["dtype"], both)
 
     return check
 
@@ -85,17 +86,17 @@ def _dropout(_: str, value: object, __: Arguments) -> float:
 
 
 def _reverse(_: str, value: object, given: Arguments) -> bool:
-    return _option_checks.check_reverse(value, given["bidirectional"])
+    return option_checks.check_reverse(value, given["bidirectional"])
 
 
 def _clip(_: str, value: object, given: Arguments) -> float | None:
-    return _option_checks.check_clip(value, given["dtype"])
+    return option_checks.check_clip(value, given["dtype"])
 
 
 def _init(_: str, value: object, given: Arguments) -> object:
     record = given.record
-    rules = _option_checks.init_rules(bool(record.paper), bool(record.keeps))
-    init = _option_checks.check_init(value, rules, given["bias"])
+    rules = option_checks.init_rules(bool(record.paper), bool(record.keeps))
+    init = option_checks.check_init(value, rules, given["bias"])
     _check_rule(init, given)
     return init
 
@@ -104,7 +105,7 @@ def _check_rule(init: object, given: Arguments) -> None:
     """Raise where other arguments take away what a rule of `init` is about."""
     without = None
     if init == "paper" and given.record.paper == "identity":
-        first, *more = _option_checks.each_direction(given["nonlinearity"])
+        first, *more = option_checks.each_direction(given["nonlinearity"])
         if {first, *more} != {"relu"}:
             without = f"with nonlinearity={first!r}"
     elif init == "paper" and not given["bias"]:
@@ -116,7 +117,7 @@ def _check_rule(init: object, given: Arguments) -> None:
 
 
 def _forget_bias(_: str, value: object, given: Arguments) -> float | None:
-    return _option_checks.check_forget_bias(
+    return option_checks.check_forget_bias(
         value,
         bias=given["bias"],
         has_forget="f" not in given.get("omit", ""),

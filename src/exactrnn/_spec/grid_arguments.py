@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from exactrnn import _checks, _grid_checks
-from exactrnn._activations import Activation
+from exactrnn import _checks
+from exactrnn._spec import grid_checks
+from exactrnn._spec.activations import Activation
 from exactrnn._spec.arguments import Arguments, Check, as_flag
 from exactrnn._spec.rules import Init
 
@@ -20,25 +21,25 @@ def kinds_of(given: Arguments) -> tuple[Activation, ...]:
 
 
 def _output(_: str, value: object, __: Arguments) -> str:
-    return _grid_checks.check_output(value)
+    return grid_checks.check_output(value)
 
 
 def _tied(_: str, value: object, given: Arguments) -> bool:
-    return _grid_checks.check_tied(value, kinds_of(given))
+    return grid_checks.check_tied(value, kinds_of(given))
 
 
 def _init(_: str, value: object, given: Arguments) -> Init:
-    return _grid_checks.check_init(value, kinds_of(given), given["bias"])
+    return grid_checks.check_init(value, kinds_of(given), given["bias"])
 
 
 def _forget_bias(_: str, value: object, given: Arguments) -> float | None:
-    return _grid_checks.check_forget_bias(
+    return grid_checks.check_forget_bias(
         value, kinds_of(given), given["init"], given["bias"]
     )
 
 
 def _depth(name: str, value: object, given: Arguments) -> Activation:
-    return _grid_checks.check_kind(name, value, given["dtype"])
+    return grid_checks.check_kind(name, value, given["dtype"])
 
 
 def _priority(name: str, value: object, _: Arguments) -> str:
@@ -46,34 +47,34 @@ def _priority(name: str, value: object, _: Arguments) -> str:
 
 
 def _dims(_: str, value: object, __: Arguments) -> int:
-    return _grid_checks.check_dims(value)
+    return grid_checks.check_dims(value)
 
 
 def _sides(name: str, value: object, given: Arguments) -> tuple[int, ...]:
     if value is None:
         return (given["dims"] - 1,)
-    found = _grid_checks.check_dimensions(name, value, given["dims"])
+    found = grid_checks.check_dimensions(name, value, given["dims"])
     return tuple(sorted(found))
 
 
 def _dimensions(name: str, value: object, given: Arguments) -> tuple[int, ...]:
-    return _grid_checks.check_dimensions(name, value, given["dims"])
+    return grid_checks.check_dimensions(name, value, given["dims"])
 
 
 def _kinds(_: str, value: object, given: Arguments) -> tuple[Activation, ...]:
-    return _grid_checks.check_kinds(value, given["dims"], given["dtype"])
+    return grid_checks.check_kinds(value, given["dims"], given["dtype"])
 
 
 def _input_size(_: str, value: object, given: Arguments) -> tuple[int, ...]:
-    return _grid_checks.check_input_sizes(value, given["sides"])
+    return grid_checks.check_input_sizes(value, given["sides"])
 
 
 def _sizes(_: str, value: object, given: Arguments) -> tuple[int | None, ...]:
-    return _grid_checks.check_sizes(value, given["dims"])
+    return grid_checks.check_sizes(value, given["dims"])
 
 
 def _shared(_: str, value: object, given: Arguments) -> tuple[bool, ...]:
-    return _grid_checks.check_shared(value, given["sizes"])
+    return grid_checks.check_shared(value, given["sizes"])
 
 
 BLOCK_CHECKS: Mapping[str, Check] = {

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from exactrnn._activations import Activation
+from exactrnn._spec.activations import Activation
 
 EXAMPLE_LAYERS = 1
 

@@ -7,8 +7,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
-from exactrnn import _files, engine
-from exactrnn._limits import shorten
+from exactrnn import engine
+from exactrnn._checks.limits import shorten
+from exactrnn._system import files
 
 if TYPE_CHECKING:
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -70,7 +71,7 @@ def natural_float(text: str) -> float:
 def check_writable(option: str, path: Path) -> None:
     """Raise if a file at `path` cannot be written, before time is spent on it."""
     try:
-        _files.check_target(path)
+        files.check_target(path)
     except OSError as error:
         raise CommandError(f"{option}: {path}: {error.strerror}") from None
     except ValueError as error:

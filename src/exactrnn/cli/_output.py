@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-from exactrnn._limits import shorten
+from exactrnn._checks.limits import shorten
 
 
 class _Output:

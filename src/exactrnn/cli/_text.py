@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import BinaryIO
 
-from exactrnn._files import kind_of
-from exactrnn._limits import memory_size, shorten, spell_bytes
+from exactrnn._checks.limits import memory_size, shorten, spell_bytes
+from exactrnn._system.files import kind_of
 from exactrnn.cli._arguments import CommandError
 
 STANDARD_INPUT = "-"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exactrnn import engine
-from exactrnn._limits import check_memory
+from exactrnn._checks.limits import check_memory
 from exactrnn.bench.cells import CELLS
 from exactrnn.bench.report import format_report, format_summary
 from exactrnn.bench.rivals import RIVALS

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from exactrnn import engine
-from exactrnn._files import replace_file
-from exactrnn._limits import shorten
+from exactrnn._checks.limits import shorten
+from exactrnn._system.files import replace_file
 from exactrnn.cli._arguments import (
     INTERRUPTED,
     CommandError,

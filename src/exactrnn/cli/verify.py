@@ -17,15 +17,9 @@ import numpy as np
 
 from exactrnn import _core, engine
 from exactrnn._checks import DTYPES
-from exactrnn._golden import published
-from exactrnn._golden.cases import (
-    CASE_NAMES,
-    KernelSide,
-    ReferenceSide,
-    Side,
-    hash_case,
-)
 from exactrnn.cli._output import say
+from exactrnn.verify import published
+from exactrnn.verify.cases import CASE_NAMES, KernelSide, ReferenceSide, Side, hash_case
 
 if TYPE_CHECKING:
     from exactrnn.cli._arguments import Subparsers

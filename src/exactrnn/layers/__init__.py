@@ -10,15 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from exactrnn._layer import RecurrentLayer
-from exactrnn._module import Cache, Gradients
 from exactrnn._spec.record import Network
-from exactrnn.cell_layers import GRUCell, LSTMCell, RNNCell
-from exactrnn.echo_state import EchoState, EchoStream
-from exactrnn.grid import GridCache, GridGradients, GridLSTM
-from exactrnn.grid_layer import TimeDepthGridLSTM
+from exactrnn.layers._module import Cache, Gradients
+from exactrnn.layers._recurrent import RecurrentLayer
+from exactrnn.layers._stream import Stream
 from exactrnn.layers.clockwork import ClockworkRNN
 from exactrnn.layers.depth_gated import DepthGatedLSTM
+from exactrnn.layers.echo_state import EchoState, EchoStream
+from exactrnn.layers.grid import GridCache, GridGradients, GridLSTM
 from exactrnn.layers.gru import GRU
 from exactrnn.layers.jordan import JordanRNN
 from exactrnn.layers.leaky import LeakyRNN
@@ -26,7 +25,8 @@ from exactrnn.layers.lstm import LSTM, greff_variant
 from exactrnn.layers.lstm_1997 import LSTM1997
 from exactrnn.layers.mut import MUT1, MUT2, MUT3
 from exactrnn.layers.rnn import RNN
-from exactrnn.stream import Stream
+from exactrnn.layers.single_step import GRUCell, LSTMCell, RNNCell
+from exactrnn.layers.time_depth import TimeDepthGridLSTM
 
 __all__ = [
     "GRU",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
-from exactrnn._layer import RecurrentLayer
-from exactrnn._module import Cache, Gradients
+from exactrnn.layers._module import Cache, Gradients
+from exactrnn.layers._recurrent import RecurrentLayer
 
 MEANINGS = {
     "i": "input gate: what is written",

@@ -5,29 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from exactrnn import _option_checks
-from exactrnn._activations import Activation
 from exactrnn._checks import Array, Lengths
-from exactrnn._layer import RecurrentLayer
-from exactrnn._options import simple_fields
+from exactrnn._spec import option_checks
+from exactrnn._spec.activations import Activation
 from exactrnn._spec.arguments import Arguments
+from exactrnn._spec.options import simple_fields
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import Init
+from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["ClockworkRNN"]
 
 
 def _check_periods(_: str, value: object, __: Arguments) -> tuple[int, ...]:
-    return _option_checks.check_periods(value)
+    return option_checks.check_periods(value)
 
 
 def _check_sizes(_: str, value: object, given: Arguments) -> tuple[int, ...] | None:
     periods, hidden_size = given["periods"], given["hidden_size"]
-    return _option_checks.check_module_sizes(value, periods, hidden_size)
+    return option_checks.check_module_sizes(value, periods, hidden_size)
 
 
 def _check_phase(_: str, value: object, __: Arguments) -> int:
-    return _option_checks.check_phase(value)
+    return option_checks.check_phase(value)
 
 
 def share_units(units: int, periods: tuple[int, ...]) -> tuple[int, ...]:

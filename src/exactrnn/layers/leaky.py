@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrnn import _option_checks
-from exactrnn._activations import Activation
 from exactrnn._checks import Array
-from exactrnn._layer import RecurrentLayer
-from exactrnn._options import simple_fields
+from exactrnn._spec import option_checks
+from exactrnn._spec.activations import Activation
 from exactrnn._spec.arguments import Arguments, as_flag
+from exactrnn._spec.options import simple_fields
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import Init
+from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["LeakyRNN"]
 
 
 def _check_leak(_: str, value: object, given: Arguments) -> object:
     H, dtype, learned = (given[n] for n in ("hidden_size", "dtype", "learn_leak"))
-    return _option_checks.check_leak(value, H, dtype, learned)
+    return option_checks.check_leak(value, H, dtype, learned)
 
 
 class LeakyRNN(RecurrentLayer[Array, Array]):
@@ -128,6 +128,6 @@ class LeakyRNN(RecurrentLayer[Array, Array]):
 
     @classmethod
     def _own_fields(cls, given: Arguments) -> dict[str, Any]:
-        leak = _option_checks.rounded_leak(given["leak"], given["dtype"])
+        leak = option_checks.rounded_leak(given["leak"], given["dtype"])
         own = {"leak": leak, "learn_leak": given["learn_leak"]}
         return own | simple_fields(given, "nonlinearity")

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from exactrnn import _checks
-from exactrnn._activations import Activation
-from exactrnn._limits import quote
-from exactrnn._options import LSTM_CHECKS, lstm_fields
+from exactrnn._checks.limits import quote
+from exactrnn._spec.activations import Activation
 from exactrnn._spec.arguments import Arguments
+from exactrnn._spec.options import LSTM_CHECKS, lstm_fields
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import Init
 from exactrnn.layers._lstm_layer import MEANINGS, LSTMLayer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from exactrnn import _option_checks
+from exactrnn._spec import option_checks
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import Init
@@ -14,7 +14,7 @@ __all__ = ["LSTM1997"]
 
 
 def _check_block_size(_: str, value: object, given: Arguments) -> int:
-    return _option_checks.check_block_size(value, given["hidden_size"])
+    return option_checks.check_block_size(value, given["hidden_size"])
 
 
 class LSTM1997(LSTMLayer):

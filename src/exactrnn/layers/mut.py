@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from exactrnn._checks import Array
-from exactrnn._layer import RecurrentLayer
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import Init
+from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["MUT1", "MUT2", "MUT3"]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from exactrnn._activations import Activation
 from exactrnn._checks import Array
-from exactrnn._layer import RecurrentLayer
-from exactrnn._options import simple_fields
+from exactrnn._spec.activations import Activation
 from exactrnn._spec.arguments import Arguments
+from exactrnn._spec.options import simple_fields
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import Init
+from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["RNN"]
 

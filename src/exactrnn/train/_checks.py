@@ -1,6 +1,6 @@
 """Argument checks of the training module: what was expected and what came.
 
-The checks of the layers are in ``exactrnn/_checks.py``; these are the ones that only
+The checks of the layers are in ``exactrnn/_checks``; these are the ones that only
 training needs.  None of them changes or silently converts a floating-point type.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrnn._checks import DTYPES, describe
-from exactrnn._limits import check_memory, shorten
+from exactrnn._checks.limits import check_memory, shorten
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 IndexArray: TypeAlias = NDArray[np.int64]

@@ -18,10 +18,10 @@ from exactrnn._checks import (
     check_size,
     describe,
 )
-from exactrnn._config import Config
-from exactrnn._limits import check_weights, quote
-from exactrnn._locks import cached_property
-from exactrnn._naming import check_names
+from exactrnn._checks.limits import check_weights, quote
+from exactrnn._checks.naming import check_names
+from exactrnn._spec.recurrent import Config
+from exactrnn._system.locks import cached_property
 from exactrnn.layers import GRU, LSTM, RNN
 from exactrnn.train._checks import FloatArray, check_shape
 

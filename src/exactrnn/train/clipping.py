@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from exactrnn import _core
-from exactrnn._mode import ieee_mode
+from exactrnn._system.mode import ieee_mode
 from exactrnn.engine import isa
 from exactrnn.train._checks import (
     FloatArray,

@@ -26,10 +26,10 @@ from exactrnn._checks import (
     check_size,
     describe,
 )
-from exactrnn._limits import quote
-from exactrnn._mode import ieee_mode
-from exactrnn._naming import check_names, check_weight_names, take_named
-from exactrnn._weights import ParameterStore, edit_together
+from exactrnn._checks.limits import quote
+from exactrnn._checks.naming import check_names, check_weight_names, take_named
+from exactrnn._system.mode import ieee_mode
+from exactrnn._weights.store import ParameterStore, edit_together
 from exactrnn.engine import NUMERICS_VERSION
 from exactrnn.io import Source, Target, bad_content, read_file, write_file
 from exactrnn.train._checks import (

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from exactrnn import _core
-from exactrnn._mode import ieee_mode
+from exactrnn._system.mode import ieee_mode
 from exactrnn.engine import isa, threads_for_calls
 from exactrnn.train._checks import (
     FloatArray,

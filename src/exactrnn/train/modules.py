@@ -1,9 +1,9 @@
 """The two layers around a recurrent one: embedding and linear readout.
 
 Like the recurrent layers they keep no gradients: ``forward`` returns what ``backward``
-needs, ``backward`` returns new arrays.  The twins are in ``_dense_reference.py``.
+needs, ``backward`` returns new arrays.  The twins are in ``reference/dense.py``.
 
-And like theirs their weights live in a store (``exactrnn/_weights.py``): what is handed
+And like theirs their weights live in a store (``_weights/store.py``): what is handed
 out are leases, a call computes with a copy that nobody else can write to, taken anew
 when the weights may have changed, and a cache knows the version it was made with.
 """
@@ -28,13 +28,13 @@ from exactrnn._checks import (
     check_version,
     describe,
 )
-from exactrnn._limits import check_weights
-from exactrnn._mode import ieee_mode
-from exactrnn._module import IncompatibleKeys
-from exactrnn._naming import check_weight_names, take_named
-from exactrnn._random import Seed, kind_of, symmetric
-from exactrnn._weights import Packs, ParameterStore, marked
+from exactrnn._checks.limits import check_weights
+from exactrnn._checks.naming import check_weight_names, take_named
+from exactrnn._numeric.random import Seed, kind_of, symmetric
+from exactrnn._system.mode import ieee_mode
+from exactrnn._weights.store import Packs, ParameterStore, marked
 from exactrnn.engine import isa, threads_for_calls
+from exactrnn.layers._module import IncompatibleKeys
 from exactrnn.train._checks import (
     FloatArray,
     IndexArray,

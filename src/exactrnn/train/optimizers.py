@@ -3,7 +3,8 @@
 Each rule is a sequence of operations whose result is fixed by IEEE-754, without fma, so
 the bits depend on neither the machine nor the blocks in which the arrays are walked.
 Hyperparameters are Python floats, rounded once to the parameters' dtype where they meet
-an array.  The kernels are ``csrc/kernels/update.c``, the twin ``_dense_reference.py``.
+an array.  The kernels are ``csrc/kernels/math/update.c``, the twin
+``reference/dense.py``.
 
 A step is whole or not at all.  What can fail comes first; then one call changes all
 parameters and the state, while the stores of all layers concerned are held, so that a
@@ -24,10 +25,10 @@ import numpy as np
 
 from exactrnn import _core
 from exactrnn._checks import describe
-from exactrnn._limits import list_names
-from exactrnn._locks import make_lock
-from exactrnn._mode import ieee_mode
-from exactrnn._weights import edit_together, is_copy, root_of, store_of, stores_in
+from exactrnn._checks.limits import list_names
+from exactrnn._system.locks import make_lock
+from exactrnn._system.mode import ieee_mode
+from exactrnn._weights.store import edit_together, is_copy, root_of, store_of, stores_in
 from exactrnn.engine import isa
 from exactrnn.train._checks import (
     FloatArray,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from exactrnn import _core
-from exactrnn._mode import ieee_mode
+from exactrnn._system.mode import ieee_mode
 from exactrnn.engine import isa
 from exactrnn.train._checks import FloatArray
 

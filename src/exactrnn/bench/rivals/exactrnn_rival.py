@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import exactrnn as xr
 from exactrnn._checks import Array
-from exactrnn._module import Gradients
 from exactrnn.bench.rivals import Outcome, Prepared
 from exactrnn.bench.rows import Problem, make_layer
+from exactrnn.layers._module import Gradients
 
 NAME = "exactrnn"
 

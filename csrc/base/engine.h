@@ -1,0 +1,35 @@
+/* The table that each (instruction set, dtype) fills, and the cells it brings. */
+#ifndef XR_ENGINE_H
+#define XR_ENGINE_H
+
+#include "exactrnn.h"
+
+struct xr_dense;
+struct xr_grid;
+struct xr_machine;
+struct xr_updates;
+
+struct xr_engine {
+    const char *isa;
+    size_t element_bytes;
+    void (*describe)(struct xr_layer *layer);
+    size_t (*packed_bytes)(const struct xr_layer *layer);
+    size_t (*packed_backward_bytes)(const struct xr_layer *layer);
+    void (*pack)(const struct xr_layer *layer, const struct xr_weights *weights,
+                 void *packed, struct xr_stop *stop);
+    void (*pack_backward)(const struct xr_layer *layer,
+                          const struct xr_weights *weights, void *packed,
+                          struct xr_stop *stop);
+    size_t (*scratch_bytes)(const struct xr_problem *problem, int backward);
+    void (*forward)(const struct xr_problem *problem);
+    void (*backward)(const struct xr_problem *problem);
+    void (*elementary)(enum xr_function function, const void *const in[3], void *out,
+                       ptrdiff_t n, struct xr_stop *stop);
+    const struct xr_cell_info *(*cell_info)(int index);
+    const struct xr_dense *dense;     /* exactrnn/dense.h */
+    const struct xr_grid *grid;       /* exactrnn/grid.h */
+    const struct xr_machine *machine; /* exactrnn/machine.h */
+    const struct xr_updates *updates; /* exactrnn/update.h */
+};
+
+#endif

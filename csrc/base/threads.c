@@ -1,0 +1,209 @@
+/* See threads.h. Threads that are waited for here sleep on semaphores, which glibc does
+ * without a system call while nobody sleeps; before that they give way to others for a
+ * while, because calls of a program come close together.
+ */
+#define _GNU_SOURCE
+#include "base/threads.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* About 50 µs where nothing else runs: Python between two calls takes less. */
+enum { YIELDS_BEFORE_SLEEP = 100 };
+
+static void take(sem_t *semaphore)
+{
+    for (int i = 0; i < YIELDS_BEFORE_SLEEP; i++) {
+        if (sem_trywait(semaphore) == 0) {
+            return;
+        }
+        sched_yield();
+    }
+    while (sem_wait(semaphore) != 0) {
+        /* a signal came in between */
+    }
+}
+
+/* Signals are for the threads of the program: theirs are the handlers. */
+static int start_silent(pthread_t *thread, const pthread_attr_t *attributes,
+                        void *(*run)(void *), void *argument)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int error = pthread_create(thread, attributes, run, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error == 0;
+}
+
+static _Thread_local int came_through_fork;
+
+static struct {
+    void (*errand)(void *argument);
+    void *argument;
+    sem_t called, done;
+    int exists, busy;
+} deputy;
+
+/* Held from a trial until the threads it has promised are there. */
+static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
+
+static void before_fork(void) { pthread_mutex_lock(&starting); }
+
+static void after_fork_in_parent(void) { pthread_mutex_unlock(&starting); }
+
+static void after_fork_in_child(void)
+{
+    pthread_mutex_unlock(&starting);
+    came_through_fork = 1;
+    deputy.exists = deputy.busy = 0; /* one of the parent is not here */
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+}
+
+int xr_came_through_fork(void) { return came_through_fork; }
+
+static void *run_deputy(void *unused)
+{
+    for (;;) {
+        take(&deputy.called);
+        deputy.errand(deputy.argument);
+        sem_post(&deputy.done);
+    }
+    return unused;
+}
+
+static int ensure_deputy(void)
+{
+    if (deputy.exists) {
+        return 1;
+    }
+    sem_init(&deputy.called, 0, 0);
+    sem_init(&deputy.done, 0, 0);
+    pthread_t thread;
+    pthread_mutex_lock(&starting);
+    deputy.exists = start_silent(&thread, NULL, run_deputy, NULL);
+    pthread_mutex_unlock(&starting);
+    if (deputy.exists) {
+        pthread_detach(thread);
+    }
+    return deputy.exists;
+}
+
+int xr_deputy_begin(void (*errand)(void *argument), void *argument)
+{
+    if (deputy.busy || !ensure_deputy()) {
+        return 0;
+    }
+    deputy.busy = 1;
+    deputy.errand = errand;
+    deputy.argument = argument;
+    sem_post(&deputy.called);
+    return 1;
+}
+
+void xr_deputy_wait(void)
+{
+    take(&deputy.done);
+    deputy.busy = 0;
+}
+
+/* A thread of the probe: it is there until the gate opens. */
+struct trial {
+    pthread_t thread;
+    pthread_mutex_t *gate;
+    long id; /* the system's */
+};
+
+static void *wait_at_gate(void *argument)
+{
+    struct trial *trial = argument;
+    trial->id = syscall(SYS_gettid);
+    pthread_mutex_lock(trial->gate);
+    pthread_mutex_unlock(trial->gate);
+    return NULL;
+}
+
+/* A thread that was joined still counts for a moment: the kernel tells the joiner first
+ * and gives back the place among the user's processes later. */
+static void wait_until_gone(long id)
+{
+    for (int i = 0; i < 100000 && syscall(SYS_tgkill, getpid(), id, 0) == 0; i++) {
+        sched_yield();
+    }
+}
+
+/* The stack of libgomp's threads: that of the process's default, or what the
+ * environment says, in KiB unless a unit follows. */
+static size_t stack_bytes(void)
+{
+    const char *text = getenv("OMP_STACKSIZE");
+    if (text == NULL) {
+        text = getenv("GOMP_STACKSIZE");
+    }
+    if (text == NULL) {
+        return 0;
+    }
+    char *end;
+    const unsigned long long number = strtoull(text, &end, 10);
+    const char *units = "bkmg";
+    const char *unit = *end ? strchr(units, *end | 0x20) : NULL;
+    const int shift = unit == NULL ? 10 : 10 * (int)(unit - units);
+    return number > SIZE_MAX >> shift ? SIZE_MAX : (size_t)number << shift;
+}
+
+/* Starts threads that are there all at once, and lets them end. */
+static int start_and_end(struct trial *trials, int wanted)
+{
+    pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+    pthread_attr_t attributes;
+    pthread_attr_init(&attributes);
+    const size_t stack = stack_bytes();
+    if (stack > 0) {
+        pthread_attr_setstacksize(&attributes, stack); /* refused: as libgomp's is */
+    }
+    int started = 0;
+    pthread_mutex_lock(&gate);
+    while (started < wanted) {
+        struct trial *trial = &trials[started];
+        trial->gate = &gate;
+        if (!start_silent(&trial->thread, &attributes, wait_at_gate, trial)) {
+            break;
+        }
+        started++;
+    }
+    pthread_mutex_unlock(&gate);
+    for (int i = 0; i < started; i++) {
+        pthread_join(trials[i].thread, NULL);
+    }
+    for (int i = 0; i < started; i++) {
+        wait_until_gone(trials[i].id);
+    }
+    pthread_attr_destroy(&attributes);
+    return started;
+}
+
+/* So many are left to others. */
+enum { SPARE_THREADS = 8 };
+
+int xr_startable(int wanted)
+{
+    pthread_mutex_lock(&starting);
+    const int tried = wanted + SPARE_THREADS;
+    struct trial *trials = malloc((size_t)tried * sizeof *trials);
+    const int started = trials == NULL ? 0 : start_and_end(trials, tried);
+    free(trials);
+    return started > SPARE_THREADS ? started - SPARE_THREADS : 0;
+}
+
+void xr_started(void) { pthread_mutex_unlock(&starting); }

@@ -1,0 +1,320 @@
+/* exactrnn: recurrent cells for the CPU, the same bits on every instruction set, thread
+ * count and batch size. The public C interface.
+ *
+ * One call works on one layer in one or two directions. Letters: T time steps, B batch
+ * rows, I inputs, H hidden units, O width of the output (H, but for cells that
+ * project), D directions (0 forward, 1 reverse). Arrays hold elements of the layer's
+ * dtype.
+ *
+ * Nothing here allocates: the caller asks for sizes and brings the memory, which need
+ * not be aligned beyond its element, but for `packed`, `cache` and `scratch` (64
+ * bytes). No pointer is kept after a call. Calls may run at once in several threads of
+ * the caller's as long as they do not share what they write.
+ */
+#ifndef EXACTRNN_H
+#define EXACTRNN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define XR_NUMERICS_VERSION 1
+#define XR_ALIGNMENT 64
+#define XR_UNIT_BLOCK 16 /* internal rows of units are padded to a multiple of this */
+
+enum {
+    XR_MAX_CELLS = 4,
+    XR_MAX_HEARD = 2,
+    XR_MAX_STATES = 2 * XR_MAX_CELLS + XR_MAX_HEARD,
+    XR_MAX_SUMS = 8,
+    XR_MAX_STAGES = 2,
+    XR_MAX_OPERANDS = 2,
+    XR_MAX_VECTORS = 5,
+    XR_MAX_LINKS = 3,
+    XR_MAX_DIRECTIONS = 2
+};
+
+enum xr_dtype { XR_F32, XR_F64, XR_DTYPES };
+
+enum xr_activation {
+    XR_TANH,
+    XR_RELU,
+    XR_SIGMOID,
+    XR_HARD_SIGMOID,
+    XR_SOFTSIGN,
+    XR_IDENTITY,
+    XR_LEAKY_RELU,
+    XR_ELU,
+    XR_SOFTPLUS,
+    XR_SCALED_TANH,
+    XR_THRESHOLDED_RELU,
+    XR_AFFINE,
+    XR_ACTIVATIONS
+};
+
+/* An activation with its parameters, as kernels/math/activations.h defines them: all
+ * those that the function has must be set. */
+struct xr_nonlinearity {
+    enum xr_activation kind;
+    double alpha, beta;
+};
+
+/* The recurrent matrix of a sum: R, or the second one of a cell that projects. */
+enum xr_matrix { XR_HH, XR_HR };
+
+/* Where a sum starts: at the biases of its row blocks, at zero, or at b_hh of its own
+ * block and b_ih of block `bias_w`, which is another sum's. */
+enum xr_bias { XR_OWN_BIAS, XR_NO_BIAS, XR_BIAS_OF_X };
+
+/* A pre-activation of a cell: which row block of W [.., I] and of its recurrent matrix
+ * it sums, -1 for none, and what the latter is multiplied with: h_prev (operand 0), or
+ * the operand (1, 2) that stage 0 has made. A sum without both is a place for values
+ * that backward needs. */
+struct xr_sum {
+    const char *name;
+    int w, r;
+    int stage, operand;
+    enum xr_matrix matrix;
+    enum xr_bias bias;
+    int bias_w;
+};
+
+/* What the gradient of a sum is multiplied with to give that of a per-unit weight. */
+enum xr_factor {
+    XR_ONE,
+    XR_LOWER,
+    XR_PREV_STATE,                                /* + k */
+    XR_NEXT_STATE = XR_PREV_STATE + XR_MAX_STATES /* + k */
+};
+
+/* A weight of every unit: a row of `vectors` [V, H]. */
+struct xr_vector {
+    int sum, factor;
+};
+
+/* Full gate recurrence: `sum` also sees the previous `state` of every link, through
+ * w_gates [n*H, n*H], whose row and column blocks are the links. */
+struct xr_link {
+    int sum, state;
+};
+
+/* What a cell is, the same on every instruction set. The order of `sum` is the order in
+ * which the values of a step lie in the cache. State 0 is h, the output.
+ *
+ * A unit may be a memory block of several cells that share its gates: it then has as
+ * many states h, from 0 on, followed by as many states c. R has a column block for each
+ * h, and for each of the last states that are `heard` besides. */
+struct xr_cell_info {
+    const char *name;
+    int w_blocks, r_blocks; /* row blocks of W and of R */
+    int states, sums, stages;
+    int cells;       /* of a unit; set by xr_describe */
+    int heard;       /* states that R sees besides h */
+    int operands;    /* made by stage 0 */
+    int keeps_sums;  /* backward needs the values that lie in the places of the sums */
+    int projects;    /* the sums of stage 1 have O units, by the matrix XR_HR */
+    int takes_lower; /* reads a state of the layer below, unit by unit */
+    int vectors, links;
+    struct xr_sum sum[XR_MAX_SUMS];
+    struct xr_vector vector[XR_MAX_VECTORS];
+    struct xr_link link[XR_MAX_LINKS];
+};
+
+enum { XR_GATE_I = 1, XR_GATE_F = 2, XR_GATE_O = 4 };
+enum xr_coupled { XR_NOT_COUPLED, XR_COUPLED_INPUT, XR_COUPLED_FORGET };
+
+/* What an LSTM may be asked for; zeros ask for nothing. */
+struct xr_options {
+    unsigned peepholes, omit; /* gates */
+    enum xr_coupled coupled;
+    int full_gate_recurrence;
+    int projects; /* also where O is H; another O does in any case */
+    int cells;    /* of a memory block */
+};
+
+/* Units that take part in steps whose number is a multiple of the period. */
+struct xr_module {
+    ptrdiff_t size;
+    int64_t period;
+};
+
+struct xr_engine;
+
+/* A layer in one direction, without its weights. `info` is set by xr_describe. */
+struct xr_layer {
+    const struct xr_engine *engine; /* instruction set and dtype: xr_find_engine */
+    int cell;                       /* index into xr_cell_at */
+    ptrdiff_t I, H, O;
+    struct xr_nonlinearity activation[3];
+    double clip; /* of pre-activations; 0: none */
+    struct xr_options options;
+    ptrdiff_t modules; /* 0: all units take part in every step */
+    const struct xr_module *module;
+    struct xr_cell_info info;
+};
+
+/* Weights of a layer in one direction or their gradients, each contiguous, NULL where
+ * the layer has none: W [w_blocks*H, I], R [r_blocks*H, O] (for memory blocks with as
+ * many columns O as it sees states), their biases, the matrix [O, H] and bias [O] of a
+ * cell that projects, per-unit weights [V, H], gates to gates [n*H, n*H]. */
+struct xr_weights {
+    const void *w_ih, *w_hh, *b_ih, *b_hh, *w_hr, *b_hr, *vectors, *w_gates;
+};
+
+struct xr_gradients {
+    void *w_ih, *w_hh, *b_ih, *b_hh, *w_hr, *b_hr, *vectors, *w_gates;
+};
+
+/* Time-major with any strides, counted in elements; the last axis is contiguous. */
+struct xr_sequence {
+    void *data;
+    ptrdiff_t step, row; /* from t to t+1, from b to b+1 */
+};
+
+/* A way to end a long call early. About every 20 ms the thread that made the call asks
+ * `wanted`; once the answer is not 0, all threads leave and `stopped` is set: states
+ * are as before, what else was to be written is undefined. The caller clears `stopped`
+ * before each call. */
+struct xr_stop {
+    int (*wanted)(void *context); /* NULL: never */
+    void *context;
+    int stopped;
+};
+
+/* One call. `forward` reads x and state, writes y, state_out and (if not NULL) cache;
+ * `backward` reads x, dy, dstate and cache, writes dx and dstate_out, and adds to dw.
+ * States are xr_state_arrays contiguous arrays [D, B, xr_state_width]; NULL stands for
+ * zeros. state_out may be state. The n cells of memory blocks lie side by side, n*O
+ * wide: first those that are number 0 of their block.
+ *
+ * Layers whose cell takes a state of the layer below get it, and give their own to the
+ * one above, as sequences [D, T, B, Hp] that are padded to xr_padded_units. */
+struct xr_problem {
+    const struct xr_layer *layer;
+    const struct xr_layer *second; /* that of direction 1, where its activations are
+                                    * others; NULL: `layer` for both */
+    int directions, threads;
+    int reverse; /* direction 0 too reads each row from its end; then the only one */
+    ptrdiff_t T, B;
+    const int64_t *lengths;                         /* [B], 0..T each, or NULL: all T */
+    const int64_t *clock;                           /* [B], steps before, or NULL: 0 */
+    const void *packed[XR_MAX_DIRECTIONS];          /* by xr_pack */
+    const void *packed_backward[XR_MAX_DIRECTIONS]; /* by xr_pack_backward */
+    struct xr_sequence x;                           /* [T, B, I] */
+
+    struct xr_sequence y; /* [T, B, D*n*O], of n cells in a unit */
+    const void *state[XR_MAX_STATES];
+    void *state_out[XR_MAX_STATES];
+    const void *lower; /* state 1 of the layer below */
+    void *upper;       /* state 1 of this layer, written for the one above */
+    void *cache;       /* xr_cache_layout().bytes; NULL: inference */
+
+    struct xr_sequence dy; /* as y; data NULL: zeros */
+    const void *dstate[XR_MAX_STATES];
+    struct xr_sequence dx; /* [T, B, I] */
+    void *dstate_out[XR_MAX_STATES];
+    struct xr_gradients dw[XR_MAX_DIRECTIONS];
+    const void *dupper; /* gradient of `upper`, or NULL */
+    void *dlower;       /* gradient of `lower`, written */
+    int truncated;      /* no gradient goes back through a recurrent matrix */
+
+    void *scratch;        /* xr_scratch_bytes */
+    struct xr_stop *stop; /* NULL: the call cannot be ended */
+};
+
+/* Where things lie in the cache of one direction, in elements; direction d starts at
+ * d * direction. Hp is xr_padded_units. */
+struct xr_cache_layout {
+    ptrdiff_t Hp;
+    ptrdiff_t sums;                     /* [T, B, S, Hp] if the cell keeps them */
+    ptrdiff_t state[XR_MAX_STATES];     /* [T + 1, B, Hp]; the initial ones are last */
+    ptrdiff_t operand[XR_MAX_OPERANDS]; /* [T, B, Hp] */
+    ptrdiff_t direction;
+    size_t bytes; /* of all directions */
+};
+
+/* Cells: NULL past the last. Instruction sets that this machine runs, best first. */
+const struct xr_cell_info *xr_cell_at(int index);
+const char *xr_isa_at(int index);
+/* NULL where the name is unknown or this machine cannot run it. */
+const struct xr_engine *xr_find_engine(const char *isa, enum xr_dtype dtype);
+
+/* Completes a layer whose other members are set: what its cell is with its options. */
+void xr_describe(struct xr_layer *layer);
+/* The length of internal rows of units: H and O padded; each module is padded too. */
+ptrdiff_t xr_padded_units(const struct xr_layer *layer);
+/* The caller's arrays of states: how many, and the width of each. The first is h. */
+int xr_state_arrays(const struct xr_layer *layer);
+ptrdiff_t xr_state_width(const struct xr_layer *layer, int array);
+
+size_t xr_packed_bytes(const struct xr_layer *layer);
+size_t xr_packed_backward_bytes(const struct xr_layer *layer);
+/* `stop` may be NULL; a pack whose call was ended is not to be used. */
+void xr_pack(const struct xr_layer *layer, const struct xr_weights *weights,
+             void *packed, struct xr_stop *stop);
+void xr_pack_backward(const struct xr_layer *layer, const struct xr_weights *weights,
+                      void *packed, struct xr_stop *stop);
+
+struct xr_cache_layout xr_cache_layout(const struct xr_problem *problem);
+size_t xr_scratch_bytes(const struct xr_problem *problem, int backward);
+void xr_forward(const struct xr_problem *problem);
+void xr_backward(const struct xr_problem *problem);
+
+/* n elements through one elementary function of the library, for tests and for building
+ * on. XR_FMA reads three arrays, the others the first. */
+enum xr_function {
+    XR_EXP,
+    XR_EXPM1,
+    XR_LOG,
+    XR_SOFTPLUS_OF,
+    XR_TANH_OF,
+    XR_SIGMOID_OF,
+    XR_FLUSH,
+    XR_FMA
+};
+void xr_elementary(const struct xr_engine *engine, enum xr_function function,
+                   const void *const in[3], void *out, ptrdiff_t n,
+                   struct xr_stop *stop);
+
+/* Threads: how many are in force for the calling thread. They were chosen for it (by
+ * xr_wish_threads, OpenMP's own functions, OMP_NUM_THREADS), or they are the CPUs that
+ * there were when the library was loaded, without those taken away since: by affinity
+ * or by quotas of control groups. The first may have noticed that some milliseconds
+ * ago, in order to cost nothing; the second asks the system. */
+enum { XR_MAX_THREADS = 1024 };
+int xr_max_threads(void);
+int xr_max_threads_now(void);
+
+/* A number of threads, 1 to XR_MAX_THREADS, and whether somebody has chosen it: what is
+ * in force for the calling thread, to be put back later, or is to be. */
+struct xr_thread_wish {
+    int threads, chosen;
+};
+struct xr_thread_wish xr_thread_wish(void);
+void xr_wish_threads(struct xr_thread_wish wish);
+
+/* Lets a number of threads that nobody has chosen follow a quota of CPU time:
+ * base/cpus.h. */
+int xr_watch_quota(const char *quota, const char *period);
+
+/* Puts the calling thread into the floating-point environment of the contract, for
+ * arithmetic outside of the kernels, and returns the one to come back to. */
+uint64_t xr_enter_ieee(void);
+void xr_leave_ieee(uint64_t caller);
+
+/* Multiplications that make another thread worth its cost: of a whole call, and of a
+ * step whose units are split, which then needs a barrier. The defaults were measured;
+ * tests set 0 to see every split. Not to be changed while a call runs. */
+struct xr_thread_work {
+    ptrdiff_t call, step;
+};
+extern struct xr_thread_work xr_thread_work;
+
+/* Multiplications before a call first looks whether it is to end, and nanoseconds
+ * between two questions; tests set 0 to have every chance taken. */
+struct xr_stop_pace {
+    ptrdiff_t work;
+    int64_t nanoseconds;
+};
+extern struct xr_stop_pace xr_stop_pace;
+
+#endif

@@ -1,0 +1,96 @@
+/* Grid LSTM: N. Kalchbrenner, I. Danihelka, A. Graves, Grid Long Short-Term Memory,
+ * ICLR 2016, arXiv 1507.01526. Declarations and the table that each (instruction set,
+ * dtype) fills; kernels/grid/grid.c has the code, base/dispatch.c the look-up, and
+ * src/exactrnn/reference/grid.py is the twin.
+ *
+ * A grid of N dimensions has a block at every point. Along each dimension k a block
+ * takes (h_k, m_k) from the point before, or from the border, and hands on h'_k, m'_k:
+ *
+ *     Hc = [h_1; ...; h_N]            a_ = W_k_ Hc + b_k_,   _ in i f g o
+ *     i = σ(ai)   f = σ(af)   g = tanh(ag)   o = σ(ao)
+ *     m'_k = f * m_k + i * g          h'_k = tanh(o * m'_k)  or  o * tanh(m'_k)
+ *
+ * (the paper's u is our i). A dimension without memory has h'_k = α(W_k Hc + b_k).
+ * Dimensions of phase 0 all read the h that came in; those of phase 1, 2, ..., the
+ * priority dimensions, come after them in this order, and read h'_j instead of h_j
+ * wherever phase j is less than their own.
+ *
+ * Letters: N dimensions, H units, B batch rows, P points in lexicographic order, the
+ * last coordinate fastest. A line of dimension k is the points that differ in
+ * coordinate k alone; lines are numbered as the points of the grid without dimension k.
+ * A set is the weights of a block, one set for all points or several: see `set_step`.
+ *
+ * As in exactrnn.h nothing allocates; arrays are contiguous in storage order.
+ */
+#ifndef XR_GRID_H
+#define XR_GRID_H
+
+#include "exactrnn.h"
+
+enum { XR_GRID_DIMS = 6 };
+
+struct xr_grid_block {
+    int N;
+    int memory[XR_GRID_DIMS];
+    struct xr_nonlinearity activation[XR_GRID_DIMS]; /* α, without memory */
+    int phase[XR_GRID_DIMS]; /* 0, or a number of its own from 1 on without gaps */
+    int tanh_outside;        /* h' = tanh(o * m') instead of o * tanh(m') */
+    ptrdiff_t H;
+};
+
+/* One call. `forward` reads h and m, writes h_out and m_out and (if not NULL) cache;
+ * `backward` reads dh, dm, cache, writes dh_out and dm_out, and adds to dw and db. */
+struct xr_grid_problem {
+    const struct xr_grid_block *block;
+    int threads;
+    ptrdiff_t size[XR_GRID_DIMS], B;
+    const int64_t *lengths; /* [B, N], 0..size each, or NULL: row b has the points whose
+                             * coordinates all lie below its lengths */
+
+    /* Point p has the weights of set sum over k of p_k * set_step[k]. */
+    ptrdiff_t sets, set_step[XR_GRID_DIMS];
+    const void *const *packed;          /* [sets, N], by pack; may be equal */
+    const void *const *packed_backward; /* [sets, N], by pack_backward */
+
+    /* [lines of dimension k, B, H]; NULL for zeros, and m where there is no memory */
+    const void *h[XR_GRID_DIMS], *m[XR_GRID_DIMS]; /* at the near borders */
+    void *h_out[XR_GRID_DIMS], *m_out[XR_GRID_DIMS];
+    void *cache; /* cache_layout().bytes; NULL: inference */
+
+    const void *dh[XR_GRID_DIMS], *dm[XR_GRID_DIMS]; /* of h_out and m_out */
+    void *dh_out[XR_GRID_DIMS], *dm_out[XR_GRID_DIMS];
+    void *const *dw; /* [sets, N], each as w of pack; may be equal: sets one after the
+                      * other, of a set dimension after dimension */
+    void *const *db; /* likewise as b, or NULL */
+
+    void *scratch;        /* scratch_bytes */
+    struct xr_stop *stop; /* NULL: the call cannot be ended */
+};
+
+/* Where things lie in the cache, in elements. Hp is H padded to XR_UNIT_BLOCK. */
+struct xr_grid_cache {
+    ptrdiff_t Hp;
+    ptrdiff_t h[XR_GRID_DIMS], m[XR_GRID_DIMS]; /* [size + 1, lines, B, Hp]: the near
+                                                 * border, then the points in turn */
+    ptrdiff_t gates[XR_GRID_DIMS]; /* [P, B, 4, Hp] where there is memory */
+    size_t bytes;
+};
+
+struct xr_grid {
+    /* One dimension of one set: w [G*H, N*H] and b [G*H] or NULL, rows i f g o (G = 4)
+     * or α's alone (G = 1), columns h_1 ... h_N. */
+    size_t (*packed_bytes)(const struct xr_grid_block *block, int k, int backward);
+    void (*pack)(const struct xr_grid_block *block, int k, const void *w, const void *b,
+                 void *packed, struct xr_stop *stop);
+    void (*pack_backward)(const struct xr_grid_block *block, int k, const void *w,
+                          void *packed, struct xr_stop *stop);
+    struct xr_grid_cache (*cache_layout)(const struct xr_grid_problem *problem);
+    size_t (*scratch_bytes)(const struct xr_grid_problem *problem, int backward);
+    void (*forward)(const struct xr_grid_problem *problem);
+    void (*backward)(const struct xr_grid_problem *problem);
+};
+
+/* NULL where the name is unknown or this machine cannot run it. */
+const struct xr_grid *xr_find_grid(const char *isa, enum xr_dtype dtype);
+
+#endif

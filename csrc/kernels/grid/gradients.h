@@ -1,0 +1,173 @@
+/* Weight gradients of a grid, after its wavefronts.
+ *
+ * dW of a dimension of a set is a long sum (contract N3) over k = points of the set in
+ * lexicographic order, then batch rows; a point that a row does not have counts as
+ * +0.0 * +0.0, as padding does in layer/gradients.h. Where dimensions or sets have one
+ * gradient together, their long sums follow one another in it, sets first to last, in a
+ * set dimensions first to last.
+ * Twin: weight_gradients in src/exactrnn/reference/grid.py.
+ */
+#ifndef XR_GRID_GRADIENTS_H
+#define XR_GRID_GRADIENTS_H
+
+#include "kernels/grid/backward.h"
+#include "kernels/math/long_sums.h"
+
+/* The gate rows of units begin ... end-1 of dimension k of a set. */
+struct grid_job {
+    int k, gates;
+    ptrdiff_t set, begin, units;
+    elem *dw, *db; /* of the whole dimension; db may be NULL */
+};
+
+/* A thread's buffers: one chunk of both sides, a row of gates and one of biases. */
+struct grid_buffer {
+    elem *row, *bias, *da, *operand;
+};
+
+static ptrdiff_t grid_gates_most(const struct grid_run *run)
+{
+    return ceil_div(GRID_GATES * run->H, TILE_GATES) * TILE_GATES;
+}
+
+static ptrdiff_t grid_buffer_size(const struct grid_run *run)
+{
+    const ptrdiff_t operand = ceil_div(run->H, OPERAND_WIDTH) * OPERAND_WIDTH;
+    return CHUNK * (operand + grid_gates_most(run)) + 2 * grid_gates_most(run);
+}
+
+static struct grid_buffer grid_buffer_of(const struct grid_run *run, int rank)
+{
+    struct grid_buffer buffer = {.row = run->thread_buffers +
+                                        rank * run->thread_buffer_size};
+    buffer.bias = buffer.row + grid_gates_most(run);
+    buffer.da = buffer.bias + grid_gates_most(run);
+    buffer.operand = buffer.da + CHUNK * grid_gates_most(run);
+    return buffer;
+}
+
+/* The rows of a chunk: da of the job's dimension, and the h_slice that it has read. */
+static void grid_gather_chunk(const struct grid_run *run, const struct grid_job *job,
+                              ptrdiff_t k0, int slice, struct chunk *chunk)
+{
+    const ptrdiff_t first = run->set[job->set];
+    const ptrdiff_t count = (run->set[job->set + 1] - first) * run->B;
+    const ptrdiff_t k1 = min_of(k0 + CHUNK, count);
+    const int new = grid_reads_new(run->block, job->k, slice);
+    struct grid_point point = {.number = -1};
+    int in_gap = 0;
+    chunk->rows = 0;
+    for (ptrdiff_t k = k0; k < k1; k++) {
+        const ptrdiff_t number = run->by_set[first + k / run->B], b = k % run->B;
+        if (number != point.number) {
+            point = grid_point_of(run, number);
+        }
+        const int padded = !grid_row_has(run, b, &point);
+        if (padded && in_gap) {
+            continue;
+        }
+        in_gap = padded;
+        const ptrdiff_t row = (number * run->B + b) * job->gates * run->Hp;
+        const elem *h = grid_state_row(run, run->h[slice], slice, point.line[slice],
+                                       point.at[slice] + new, b);
+        chunk->da[chunk->rows] = padded ? run->zeros : run->da[job->k] + row;
+        chunk->operand[chunk->rows++] = padded ? run->zeros : h;
+    }
+}
+
+/* The gate rows of a job in tiles, the last one filled up with zeros; bias[r] becomes
+ * the chain of the chunk. */
+static void grid_pack_gates(const struct grid_run *run, const struct grid_job *job,
+                            const struct chunk *chunk, const struct grid_buffer *to)
+{
+    const ptrdiff_t tiles = ceil_div(job->gates * job->units, TILE_GATES);
+    const size_t bytes = (size_t)(tiles * TILE_GATES) * sizeof(elem);
+    memset(to->row, 0, bytes);
+    memset(to->bias, 0, bytes);
+    for (ptrdiff_t k = 0; k < chunk->rows; k++) {
+        for (int g = 0; g < job->gates; g++) {
+            memcpy(to->row + g * job->units, chunk->da[k] + g * run->Hp + job->begin,
+                   (size_t)job->units * sizeof(elem));
+        }
+        for (ptrdiff_t r = 0; r < tiles * TILE_GATES; r++) {
+            to->bias[r] = to->row[r] + to->bias[r];
+        }
+        for (ptrdiff_t tile = 0; tile < tiles; tile++) {
+            memcpy(to->da + (tile * chunk->rows + k) * TILE_GATES,
+                   to->row + tile * TILE_GATES, TILE_GATES * sizeof(elem));
+        }
+    }
+}
+
+/* One chunk of a slice, both sides packed: each panel of h meets all tiles. */
+static void grid_weight_products(const struct grid_run *run, const struct grid_job *job,
+                                 ptrdiff_t rows, int slice,
+                                 const struct grid_buffer *from, struct xr_watch *watch)
+{
+    const ptrdiff_t gates = job->gates * job->units, columns = run->N * run->H;
+    for (ptrdiff_t first = 0; first < run->H; first += OPERAND_WIDTH) {
+        const ptrdiff_t inside = min_of(OPERAND_WIDTH, run->H - first);
+        if (xr_leaves(watch, gates * OPERAND_WIDTH * rows)) {
+            return;
+        }
+        for (ptrdiff_t r = 0; r < gates; r += TILE_GATES) {
+            elem *dw[TILE_GATES];
+            const ptrdiff_t m = min_of(TILE_GATES, gates - r);
+            for (ptrdiff_t i = 0; i < m; i++) {
+                const ptrdiff_t g = (r + i) / job->units, u = (r + i) % job->units;
+                const ptrdiff_t row = g * run->H + job->begin + u;
+                dw[i] = job->dw + row * columns + slice * run->H + first;
+            }
+            weight_tile(from->da + r * rows, from->operand + first * rows, rows, dw, m,
+                        inside);
+        }
+    }
+}
+
+static void grid_run_job(const struct grid_run *run, const struct grid_job *job,
+                         const struct grid_buffer *buffer, struct xr_watch *watch)
+{
+    const ptrdiff_t points = run->set[job->set + 1] - run->set[job->set];
+    struct chunk chunk;
+    for (ptrdiff_t k0 = 0; k0 < points * run->B; k0 += CHUNK) {
+        for (int slice = 0; slice < run->N; slice++) {
+            if (xr_leaves(watch, CHUNK)) {
+                return;
+            }
+            grid_gather_chunk(run, job, k0, slice, &chunk);
+            if (slice == 0) {
+                grid_pack_gates(run, job, &chunk, buffer);
+            }
+            pack_operand(&chunk, run->H, buffer->operand);
+            grid_weight_products(run, job, chunk.rows, slice, buffer, watch);
+        }
+        for (ptrdiff_t r = 0; job->db != NULL && r < job->gates * job->units; r++) {
+            const ptrdiff_t g = r / job->units, u = r % job->units;
+            job->db[g * run->H + job->begin + u] += buffer->bias[r];
+        }
+    }
+}
+
+/* This thread's share of all weight and bias gradients: the gate rows of some units. */
+static void grid_weight_gradients(const struct grid_run *run, int rank, int size,
+                                  struct xr_watch *watch)
+{
+    const struct grid_buffer buffer = grid_buffer_of(run, rank);
+    const ptrdiff_t begin = rank * run->H / size, end = (rank + 1) * run->H / size;
+    for (ptrdiff_t set = 0; set < run->problem->sets && begin < end; set++) {
+        for (int k = 0; k < run->N; k++) {
+            const struct grid_job job = {
+                .k = k,
+                .gates = grid_gates(run->block, k),
+                .set = set,
+                .begin = begin,
+                .units = end - begin,
+                .dw = run->problem->dw[set * run->N + k],
+                .db = run->problem->db[set * run->N + k],
+            };
+            grid_run_job(run, &job, &buffer, watch);
+        }
+    }
+}
+
+#endif

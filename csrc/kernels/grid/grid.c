@@ -1,0 +1,76 @@
+/* Grid LSTM in N dimensions: exactrnn/grid.h says what it is, geometry.h and run.h how
+ * its points are visited; pack.h, point.h, forward.h, backward.h and gradients.h are
+ * the parts. This file puts backward together and fills the table.
+ */
+#include "exactrnn/grid.h"
+
+#include "kernels/grid/backward.h"
+#include "kernels/grid/forward.h"
+#include "kernels/grid/gradients.h"
+
+static struct grid_run grid_backward_run(const struct xr_grid_problem *problem,
+                                         struct arena *arena)
+{
+    struct grid_run run = grid_make_run(problem, arena);
+    const ptrdiff_t widest = GRID_GATES * run.Hp;
+    for (int k = 0; k < run.N; k++) {
+        const ptrdiff_t row = grid_gates(run.block, k) * run.Hp;
+        const ptrdiff_t ends = run.lines[k] * run.B * run.Hp;
+        run.da[k] = arena_take(arena, run.points * run.B * row, sizeof(elem));
+        run.dh[k] = arena_take(arena, ends, sizeof(elem));
+        if (grid_has_memory(&run, k)) {
+            run.dm[k] = arena_take(arena, ends, sizeof(elem));
+        }
+    }
+    run.thread_buffer_size = grid_buffer_size(&run);
+    run.thread_buffers =
+        arena_take(arena, run.threads * run.thread_buffer_size, sizeof(elem));
+    run.zeros = arena_take(arena, widest, sizeof(elem));
+    if (arena->memory != NULL) {
+        memset(run.zeros, 0, (size_t)widest * sizeof(elem));
+    }
+    return run;
+}
+
+static void grid_backward_thread(void *context, int rank, int size,
+                                 struct xr_watch *watch)
+{
+    const struct grid_run *run = context;
+    grid_backward_waves(run, rank, size, watch);
+    if (!xr_barrier_wait(&run->barriers[run->threads], size, watch)) {
+        grid_weight_gradients(run, rank, size, watch);
+    }
+}
+
+static void grid_backward(const struct xr_grid_problem *problem)
+{
+    struct arena arena = {.memory = problem->scratch};
+    struct grid_run run = grid_backward_run(problem, &arena);
+    grid_take_gradients(&run);
+    if (!xr_run_watched(run.threads, grid_backward_thread, &run, problem->stop)) {
+        grid_give_gradients(&run);
+    }
+}
+
+static size_t grid_scratch_bytes(const struct xr_grid_problem *problem, int backward)
+{
+    struct arena arena = {0};
+    if (backward) {
+        grid_backward_run(problem, &arena);
+    } else {
+        grid_forward_run(problem, &arena);
+    }
+    return arena.used;
+}
+
+extern const struct xr_grid XR_NAME(xr_grid);
+
+const struct xr_grid XR_NAME(xr_grid) = {
+    .packed_bytes = grid_packed_bytes,
+    .pack = grid_pack_forward,
+    .pack_backward = grid_pack_backward,
+    .cache_layout = grid_cache_layout,
+    .scratch_bytes = grid_scratch_bytes,
+    .forward = grid_forward,
+    .backward = grid_backward,
+};

@@ -1,0 +1,261 @@
+/* One engine: all kernels of one instruction set and one element type, and the table by
+ * which the rest of the library reaches them. Compiled once for each of both.
+ */
+#include "base/engine.h"
+
+#include "kernels/layer/gradients.h"
+#include "kernels/layer/pack_backward.h"
+#include "kernels/layer/pack_forward.h"
+#include "kernels/layer/sequence_forward.h"
+
+#define XR_CELL(name) extern const struct xr_cell XR_NAME(xr_cell_##name);
+#include "kernels/cells.def"
+#undef XR_CELL
+
+static const struct xr_cell *const CELLS[] = {
+#define XR_CELL(name) &XR_NAME(xr_cell_##name),
+#include "kernels/cells.def"
+#undef XR_CELL
+};
+
+static const struct xr_cell *cell_of(const struct xr_layer *layer)
+{
+    return CELLS[layer->cell];
+}
+
+static const struct xr_cell_info *cell_info(int index)
+{
+    const int count = sizeof CELLS / sizeof CELLS[0];
+    return index >= 0 && index < count ? &CELLS[index]->info : NULL;
+}
+
+static struct run make_backward_run(const struct xr_problem *problem,
+                                    const struct xr_cell *cell, struct arena *arena)
+{
+    const struct xr_cell_info *info = &problem->layer->info;
+    const ptrdiff_t B = problem->B, D = problem->directions;
+    const ptrdiff_t pointers = (4 + 3 * info->states + info->operands) * B;
+    struct run run = make_run(problem, cell, arena, pointers);
+    const ptrdiff_t da_row_size = run.sums * run.Hp;
+    const ptrdiff_t widest =
+        da_row_size > pad_units(run.I) ? da_row_size : pad_units(run.I);
+    run.da = arena_take(arena, D * run.T * B * da_row_size, sizeof(elem));
+    run.dstates = arena_take(arena, D * run.states * B * run.Hp, sizeof(elem));
+    run.doperands = arena_take(arena, D * info->operands * B * run.Hp, sizeof(elem));
+    run.zeros = arena_take(arena, widest, sizeof(elem));
+    const ptrdiff_t weights = weight_buffer_size(&run),
+                    inputs = input_buffer_size(&run);
+    run.thread_buffer_size = weights > inputs ? weights : inputs;
+    run.thread_buffers =
+        arena_take(arena, run.threads * run.thread_buffer_size, sizeof(elem));
+    if (arena->memory != NULL) {
+        memset(run.zeros, 0, (size_t)widest * sizeof(elem));
+    }
+    return run;
+}
+
+static void backward_thread(void *context, int rank, int size, struct xr_watch *watch)
+{
+    const struct run *run = context;
+    const void *const *packs = run->problem->packed_backward;
+    const ptrdiff_t panels = ((const struct pack *)packs[0])->panels[H_UNITS];
+    const struct split split = split_team(run, size, panels);
+    for (int d = 0; d < run->directions; d++) {
+        const struct lane lane = make_lane(run, split, rank, d, packs, watch);
+        backward_lane(&lane);
+    }
+    if (xr_barrier_wait(&run->barriers[run->directions * run->threads], size, watch)) {
+        return;
+    }
+    elem *buffer = run->thread_buffers + rank * run->thread_buffer_size;
+    input_gradients(run, rank, size, buffer, watch);
+    weight_gradients(run, rank, size, buffer, watch);
+}
+
+static void run_backward(const struct xr_problem *problem, const struct xr_cell *cell)
+{
+    struct arena arena = {.memory = problem->scratch};
+    struct run run = make_backward_run(problem, cell, &arena);
+    for (int d = 0; d < run.directions; d++) {
+        for (int k = 0; k < run.states; k++) {
+            for (ptrdiff_t b = 0; b < run.B; b++) {
+                state_to_row(&run, problem->dstate, d, k, b, dstate_row(&run, d, k, b));
+            }
+        }
+    }
+    if (xr_run_watched(run.threads, backward_thread, &run, problem->stop)) {
+        return;
+    }
+    for (int d = 0; d < run.directions; d++) {
+        for (int k = 0; k < run.states; k++) {
+            for (ptrdiff_t b = 0; b < run.B; b++) {
+                row_to_state(&run, dstate_row(&run, d, k, b), d, k, b,
+                             problem->dstate_out);
+            }
+        }
+    }
+}
+
+static void describe(struct xr_layer *layer)
+{
+    const struct xr_cell *cell = cell_of(layer);
+    layer->info = cell->info;
+    layer->info.cells = 1;
+    if (cell->adapt != NULL) {
+        cell->adapt(layer, &layer->info);
+    }
+}
+
+static size_t packed_bytes(const struct xr_layer *layer)
+{
+    return pack_forward(layer, NULL, NULL, NULL);
+}
+
+static size_t packed_backward_bytes(const struct xr_layer *layer)
+{
+    return pack_backward(layer, NULL, NULL, NULL);
+}
+
+struct pack_call {
+    const struct xr_layer *layer;
+    const struct xr_weights *weights;
+    void *packed;
+    size_t (*pack)(const struct xr_layer *layer, const struct xr_weights *weights,
+                   void *memory, struct xr_watch *watch);
+};
+
+enum { ZEROS_AT_ONCE = 1 << 20 }; /* bytes: memory that is new takes 1 ns for 2 */
+
+static void clear_memory(char *memory, size_t bytes, struct xr_watch *watch)
+{
+    for (size_t at = 0; at < bytes && !xr_leaves(watch, ZEROS_AT_ONCE);
+         at += ZEROS_AT_ONCE) {
+        const size_t left = bytes - at;
+        memset(memory + at, 0, left < ZEROS_AT_ONCE ? left : ZEROS_AT_ONCE);
+    }
+}
+
+/* Packing adds biases, so it too runs in the environment of the contract. */
+static void pack_body(void *context, int rank, int size, struct xr_watch *watch)
+{
+    (void)rank, (void)size; /* a team of one */
+    const struct pack_call *call = context;
+    clear_memory(call->packed, call->pack(call->layer, NULL, NULL, NULL), watch);
+    if (!watch->leaving) {
+        call->pack(call->layer, call->weights, call->packed, watch);
+    }
+}
+
+static void engine_pack(const struct xr_layer *layer, const struct xr_weights *weights,
+                        void *packed, struct xr_stop *stop)
+{
+    struct pack_call call = {layer, weights, packed, pack_forward};
+    xr_run_watched(1, pack_body, &call, stop);
+}
+
+static void engine_pack_backward(const struct xr_layer *layer,
+                                 const struct xr_weights *weights, void *packed,
+                                 struct xr_stop *stop)
+{
+    struct pack_call call = {layer, weights, packed, pack_backward};
+    xr_run_watched(1, pack_body, &call, stop);
+}
+
+static size_t scratch_bytes(const struct xr_problem *problem, int backward)
+{
+    const struct xr_cell *cell = cell_of(problem->layer);
+    struct arena arena = {0};
+    if (backward) {
+        make_backward_run(problem, cell, &arena);
+    } else {
+        make_forward_run(problem, cell, &arena);
+    }
+    return arena.used;
+}
+
+static void forward(const struct xr_problem *problem)
+{
+    run_forward(problem, cell_of(problem->layer));
+}
+
+static void backward(const struct xr_problem *problem)
+{
+    run_backward(problem, cell_of(problem->layer));
+}
+
+static vec function_of(enum xr_function function, vec a, vec b, vec c)
+{
+    switch (function) {
+    case XR_EXP: return vec_exp(a);
+    case XR_EXPM1: return vec_expm1(a);
+    case XR_LOG: return vec_log(a);
+    case XR_SOFTPLUS_OF: return vec_softplus(a);
+    case XR_TANH_OF: return vec_tanh(a);
+    case XR_SIGMOID_OF: return vec_sigmoid(a);
+    case XR_FLUSH: return vec_flush(a);
+    case XR_FMA: return vec_fma(a, b, c);
+    }
+    return a;
+}
+
+struct elementary_call {
+    enum xr_function function;
+    const void *const *in;
+    elem *out;
+    ptrdiff_t n;
+};
+
+enum { ELEMENT_WORK = 32 }; /* of one element, in multiplications */
+
+static void elementary_body(void *context, int rank, int size, struct xr_watch *watch)
+{
+    (void)rank, (void)size; /* a team of one */
+    const struct elementary_call *call = context;
+    for (ptrdiff_t k = 0; k < call->n; k += VEC_LANES) {
+        if (xr_leaves(watch, VEC_LANES * ELEMENT_WORK)) {
+            return;
+        }
+        const ptrdiff_t inside = min_of(VEC_LANES, call->n - k);
+        vec in[3];
+        for (int i = 0; i < 3; i++) {
+            const elem *array = call->in[i];
+            in[i] = array ? vec_load_part(array + k, inside) : vec_zero();
+        }
+        vec_store_part(call->out + k, inside,
+                       function_of(call->function, in[0], in[1], in[2]));
+    }
+}
+
+static void elementary(enum xr_function function, const void *const in[3], void *out,
+                       ptrdiff_t n, struct xr_stop *stop)
+{
+    struct elementary_call call = {function, in, out, n};
+    xr_run_watched(1, elementary_body, &call, stop);
+}
+
+#define XR_STRING(name) XR_STRING_OF(name)
+#define XR_STRING_OF(name) #name
+
+extern const struct xr_dense XR_NAME(xr_dense);
+extern const struct xr_grid XR_NAME(xr_grid);
+extern const struct xr_machine XR_NAME(xr_machine);
+extern const struct xr_updates XR_NAME(xr_updates);
+extern const struct xr_engine XR_NAME(xr_engine);
+const struct xr_engine XR_NAME(xr_engine) = {
+    .isa = XR_STRING(XR_ISA),
+    .element_bytes = sizeof(elem),
+    .describe = describe,
+    .packed_bytes = packed_bytes,
+    .packed_backward_bytes = packed_backward_bytes,
+    .pack = engine_pack,
+    .pack_backward = engine_pack_backward,
+    .scratch_bytes = scratch_bytes,
+    .forward = forward,
+    .backward = backward,
+    .elementary = elementary,
+    .cell_info = cell_info,
+    .dense = &XR_NAME(xr_dense),
+    .grid = &XR_NAME(xr_grid),
+    .machine = &XR_NAME(xr_machine),
+    .updates = &XR_NAME(xr_updates),
+};

@@ -1,0 +1,111 @@
+/* The backward pack: recurrent matrices and W transposed.
+ *
+ * Row k of a panel is a gate row: for each module in turn its rows of all sums. A
+ * product may begin at any module's rows, so that those of a module that did not take
+ * part in a step are passed over.
+ */
+#ifndef XR_PACK_BACKWARD_H
+#define XR_PACK_BACKWARD_H
+
+#include "kernels/layer/pack.h"
+
+/* The gradients of `sums` in a row of da that belong to some units. */
+static struct run_of_segments add_gates(struct packing *packing, const ptrdiff_t *sums,
+                                        ptrdiff_t count, const struct units *units)
+{
+    struct run_of_segments run = {0};
+    for (ptrdiff_t g = 0; g < count; g++) {
+        add_segment(packing, &run, sums[g] * packing->pack->Hp + units->at,
+                    units->size);
+    }
+    return run;
+}
+
+/* The matrix that takes gradients of a recurrence's sums to one module of its source.
+ * */
+static void transpose_recurrence(struct packing *packing,
+                                 const struct xr_weights *weights, ptrdiff_t r,
+                                 ptrdiff_t module)
+{
+    const struct xr_layer *layer = packing->layer;
+    const struct recurrence *recurrence = &packing->pack->recurrence[r];
+    const struct units heard = module_units(packing, module);
+    const struct units source = source_units(layer, recurrence, heard);
+    const struct units own = target_units(layer, recurrence, heard);
+    struct matrix matrix = {.panels = {.unit = source.at,
+                                       .vectors = ceil_div(source.size, VEC_LANES),
+                                       .sums = 1}};
+    matrix.operand = add_gates(packing, recurrence->sum, recurrence->count, &own);
+    for (ptrdiff_t m = 0; m < packing->pack->modules; m++) {
+        const struct units listener = module_units(packing, m);
+        if (listens_to(&listener, &heard)) {
+            matrix.panels.K +=
+                recurrence->count * target_units(layer, recurrence, listener).size;
+        }
+    }
+    lay_panels(packing, &matrix.panels, BACKWARD_VECTORS);
+    keep_matrix(packing, &matrix, r, module);
+    ptrdiff_t k = 0;
+    for (ptrdiff_t m = 0; weights != NULL && m < packing->pack->modules; m++) {
+        const struct units listener = module_units(packing, m);
+        const struct units target = target_units(layer, recurrence, listener);
+        for (int g = 0; listens_to(&listener, &heard) && g < recurrence->count; g++) {
+            const struct block block =
+                recurrence_block(layer, weights, recurrence, g, &target, &source);
+            pack_columns(packing, &matrix.panels, k, &block);
+            k += target.size;
+        }
+    }
+}
+
+/* W transposed: one set of panels, kept with the first module; operands of all. */
+static void transpose_inputs(struct packing *packing, const struct xr_weights *weights)
+{
+    const struct xr_layer *layer = packing->layer;
+    ptrdiff_t sums[XR_MAX_SUMS];
+    const ptrdiff_t count = find_inputs(&layer->info, sums);
+    struct matrix matrix = {.panels = {.K = count * layer->H,
+                                       .vectors = ceil_div(layer->I, VEC_LANES),
+                                       .sums = 1}};
+    lay_panels(packing, &matrix.panels, BACKWARD_VECTORS);
+    ptrdiff_t k = 0;
+    for (ptrdiff_t m = 0; m < packing->pack->modules; m++) {
+        const struct units units = module_units(packing, m);
+        matrix.operand = add_gates(packing, sums, count, &units);
+        keep_matrix(packing, &matrix, packing->pack->recurrences, m);
+        for (ptrdiff_t g = 0; weights != NULL && g < count; g++) {
+            const struct block block = input_block(layer, weights, sums[g], &units);
+            pack_columns(packing, &matrix.panels, k, &block);
+            k += units.size;
+        }
+    }
+}
+
+/* Packs into zeroed memory; without it only counts. Returns the bytes. */
+static size_t pack_backward(const struct xr_layer *layer,
+                            const struct xr_weights *weights, void *memory,
+                            struct xr_watch *watch)
+{
+    const ptrdiff_t modules = modules_of(layer);
+    struct pack header = {0};
+    struct packing packing = begin_packing(
+        layer, memory, &header, (MAX_RECURRENCES + 1) * modules * XR_MAX_SUMS);
+    struct pack *pack = packing.pack;
+    packing.watch = watch;
+    for (ptrdiff_t r = 0; r < pack->recurrences; r++) {
+        for (ptrdiff_t m = 0; m < modules; m++) {
+            transpose_recurrence(&packing, weights, r, m);
+        }
+        const int takes_h = pack->recurrence[r].source == 0;
+        if (r == 0 || !takes_h) {
+            note_panels(&packing, H_UNITS, r);
+        }
+        if (takes_h) {
+            note_panels(&packing, O_UNITS, r);
+        }
+    }
+    transpose_inputs(&packing, weights);
+    return packing.arena.used;
+}
+
+#endif

@@ -1,0 +1,499 @@
+/* What the forward and the backward time loop share: the run of one call, its rows in
+ * order of length, the split of work among threads, and where the rows of a step lie.
+ *
+ * Steps and time: step s of row b is time t = s forward, t = length - 1 - s in reverse,
+ * so that a reverse row starts at its own last element. Rows are sorted by falling
+ * length; the rows alive at step s are then the first ones of every list.
+ *
+ * Threads split outputs only: first the rows of the batch (no barrier), then
+ * directions, then hidden units (a barrier after each stage of a step). A lane is one
+ * thread's share of one direction. When the call is to end (stop.h), a lane does no
+ * more products and leaves its loop by the answer of a barrier.
+ */
+#ifndef XR_SEQUENCE_H
+#define XR_SEQUENCE_H
+
+#include "base/parallel.h"
+#include "kernels/layer/pack.h"
+
+/* One call: what all its threads read, and scratch that they share. */
+struct run {
+    const struct xr_problem *problem;
+    const struct xr_layer *layer;
+    const struct xr_cell_info *info;
+    const struct xr_cell *cell;
+    struct xr_cache_layout cache_at;
+    ptrdiff_t T, B, I, H, O, Hp, modules;
+    ptrdiff_t pieces; /* of a row of h that lie in it as in the caller's arrays: one, or
+                       * each module where there is padding between them */
+    int ticks;        /* the units have clocks, even if they are one module */
+    int in_step;      /* all rows have the same clock */
+    int directions, states, sums;
+    int threads;            /* as many as the call is worth, of those it may have */
+    const ptrdiff_t *order; /* [B] rows by falling length */
+    struct xr_barrier *barriers;
+    const void **pointers; /* [threads, pointers_per_thread] */
+    ptrdiff_t pointers_per_thread;
+    struct lane_module *lane_modules; /* [threads, modules] */
+    /* forward */
+    ptrdiff_t block;       /* steps whose input products are taken at once */
+    elem *block_sums;      /* [D, block, B, S, Hp] unless they go to the cache */
+    elem *states_buffer;   /* [D, states, 2, B, Hp] without a cache */
+    elem *operands_buffer; /* [D, operands, B, Hp] likewise */
+    struct stage *stages;  /* [threads, stages_per_thread]: of a layer, or of modules */
+    ptrdiff_t stages_per_thread;
+    /* backward */
+    elem *da;             /* [D, T, B, S, Hp] */
+    elem *dstates;        /* [D, states, B, Hp] */
+    elem *doperands;      /* [D, operands, B, Hp] */
+    elem *zeros;          /* a row that is zero wherever it may be read */
+    elem *thread_buffers; /* [threads, thread_buffer_size] */
+    ptrdiff_t thread_buffer_size;
+};
+
+/* How many threads work on what; the product of the three is at most the team. */
+struct split {
+    int rows, directions, units;
+};
+
+struct range {
+    ptrdiff_t begin, end;
+};
+
+/* What a lane has of a module: units, and in a backward step whether it takes part. */
+struct lane_module {
+    struct range units;
+    int ticks;
+};
+
+struct lane {
+    const struct run *run;
+    const struct pack *pack;
+    int direction;
+    ptrdiff_t group, groups; /* rows order[group], order[group + groups], … */
+    ptrdiff_t rows;
+    struct range panels[2]; /* its share of the panels of H and of O units */
+    struct range units[2];  /* the same in units, from the first one to the last */
+    struct lane_module *modules;
+    struct xr_barrier *barrier;
+    int barrier_size;
+    struct xr_watch *watch;
+    const void **pointers;
+};
+
+/* The layer of the lane's direction, whose activations may be its own. */
+static const struct xr_layer *own_layer(const struct lane *lane)
+{
+    const struct xr_problem *problem = lane->run->problem;
+    const int is_second = lane->direction == 1 && problem->second != NULL;
+    return is_second ? problem->second : problem->layer;
+}
+
+static ptrdiff_t length_of(const struct run *run, ptrdiff_t b)
+{
+    const int64_t *lengths = run->problem->lengths;
+    return lengths ? (ptrdiff_t)lengths[b] : run->T;
+}
+
+/* Whether a direction reads each row from its end. */
+static int runs_back(const struct run *run, int direction)
+{
+    return direction == 1 || run->problem->reverse;
+}
+
+/* The time of step s, and so too the step of time s. */
+static ptrdiff_t time_of(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t s)
+{
+    return runs_back(run, direction) ? length_of(run, b) - 1 - s : s;
+}
+
+static ptrdiff_t row_of(const struct lane *lane, ptrdiff_t i)
+{
+    return lane->run->order[lane->group + i * lane->groups];
+}
+
+/* The rows of a lane that are longer than s; `most` is the answer for an earlier s. */
+static ptrdiff_t rows_alive(const struct lane *lane, ptrdiff_t most, ptrdiff_t s)
+{
+    while (most > 0 && length_of(lane->run, row_of(lane, most - 1)) <= s) {
+        most--;
+    }
+    return most;
+}
+
+/* Rows of states lie in one order for all states of a direction: with a cache by time,
+ * the initial ones last; without one in two sets, used in turn. The index of row b
+ * before step s (after step s - 1). */
+static ptrdiff_t state_index(const struct run *run, int direction, ptrdiff_t b,
+                             ptrdiff_t s)
+{
+    if (run->problem->cache == NULL) {
+        return (s & 1) * run->B + b;
+    }
+    const ptrdiff_t t = s == 0 ? run->T : time_of(run, direction, b, s - 1);
+    return t * run->B + b;
+}
+
+/* The index of row b at step s among rows that exist once for each step. */
+static ptrdiff_t step_index(const struct run *run, int direction, ptrdiff_t b,
+                            ptrdiff_t s)
+{
+    return time_of(run, direction, b, s) * run->B + b;
+}
+
+static elem *cache_of(const struct run *run, int direction)
+{
+    return (elem *)run->problem->cache + direction * run->cache_at.direction;
+}
+
+static elem *states_of(const struct run *run, int direction, int k)
+{
+    if (run->problem->cache == NULL) {
+        return run->states_buffer +
+               (direction * run->states + k) * 2 * run->B * run->Hp;
+    }
+    return cache_of(run, direction) + run->cache_at.state[k];
+}
+
+static elem *state_row(const struct run *run, int direction, int k, ptrdiff_t b,
+                       ptrdiff_t s)
+{
+    return states_of(run, direction, k) + state_index(run, direction, b, s) * run->Hp;
+}
+
+/* Operand j, which stage 0 makes. */
+static elem *operand_row(const struct run *run, int direction, int j, ptrdiff_t b,
+                         ptrdiff_t s)
+{
+    if (run->problem->cache == NULL) {
+        const int which = direction * run->info->operands + j;
+        return run->operands_buffer + (which * run->B + b) * run->Hp;
+    }
+    return cache_of(run, direction) + run->cache_at.operand[j] +
+           step_index(run, direction, b, s) * run->Hp;
+}
+
+/* A row of a padded sequence [D, T, B, Hp], which layers hand to each other. */
+static elem *padded_row(const struct run *run, const void *sequence, int direction,
+                        ptrdiff_t b, ptrdiff_t s)
+{
+    const ptrdiff_t row = step_index(run, direction, b, s);
+    return (elem *)sequence + (direction * run->T * run->B + row) * run->Hp;
+}
+
+/* Whether a module takes part in step s of row b: its clock, which counts the steps of
+ * the row, is a multiple of the module's period. */
+static int takes_part(const struct run *run, const struct units *units, ptrdiff_t b,
+                      ptrdiff_t s)
+{
+    const int64_t *clock = run->problem->clock;
+    return units->period == 1 || ((clock ? clock[b] : 0) + s) % units->period == 0;
+}
+
+/* The first step from s on in which a module may take part in some row; T or more if
+ * there is none. */
+static ptrdiff_t next_tick(const struct run *run, const struct units *units,
+                           ptrdiff_t s)
+{
+    if (units->period == 1 || !run->in_step) {
+        return s;
+    }
+    const int64_t *clock = run->problem->clock;
+    const int64_t over = ((clock ? clock[0] : 0) + s) % units->period;
+    const int64_t wait = over == 0 ? 0 : units->period - over;
+    return s + (wait < run->T ? (ptrdiff_t)wait : run->T);
+}
+
+/* The sums of row b at step s in the cache. */
+static elem *cached_sums_row(const struct run *run, int direction, ptrdiff_t b,
+                             ptrdiff_t s)
+{
+    return cache_of(run, direction) + run->cache_at.sums +
+           step_index(run, direction, b, s) * run->sums * run->Hp;
+}
+
+/* A row of a user's sequence. */
+static elem *sequence_row(const struct xr_sequence *sequence, ptrdiff_t t, ptrdiff_t b)
+{
+    return (elem *)sequence->data + t * sequence->step + b * sequence->row;
+}
+
+/* order <- rows by falling length, equal lengths in order; counting sort. */
+static void sort_rows(const struct run *run, ptrdiff_t *order, ptrdiff_t *count)
+{
+    memset(count, 0, (size_t)(run->T + 1) * sizeof *count);
+    for (ptrdiff_t b = 0; b < run->B; b++) {
+        count[run->T - length_of(run, b)]++;
+    }
+    ptrdiff_t before = 0;
+    for (ptrdiff_t n = 0; n <= run->T; n++) {
+        const ptrdiff_t here = count[n];
+        count[n] = before;
+        before += here;
+    }
+    for (ptrdiff_t b = 0; b < run->B; b++) {
+        order[count[run->T - length_of(run, b)]++] = b;
+    }
+}
+
+/* How many threads, at most `most`, some multiplications are worth. */
+static int threads_for(ptrdiff_t work, ptrdiff_t least, ptrdiff_t most)
+{
+    const ptrdiff_t worth = least > 0 ? work / least : most;
+    return (int)(worth < 1 ? 1 : min_of(worth, most));
+}
+
+static int threads_for_call(const struct run *run)
+{
+    const ptrdiff_t seen = column_blocks(run->info) * run->O;
+    const ptrdiff_t step = run->info->w_blocks * run->H * (seen + run->I);
+    const ptrdiff_t work = run->directions * run->T * run->B * step;
+    return threads_for(work, xr_thread_work.call, run->problem->threads);
+}
+
+/* Rows, then directions, neither of which needs a barrier; what is left of the team
+ * shares units as far as a step pays for its barriers. Giving units out before single
+ * rows, so that no thread reads all weights for few rows, was tried: at T, B, H = 100,
+ * 8, 128 two threads took 1597 µs, by rows 930. */
+static struct split split_team(const struct run *run, int team, ptrdiff_t panels)
+{
+    struct split split = {.rows = run->B > 0 ? (int)min_of(team, run->B) : 1};
+    split.directions = (int)min_of(team / split.rows, run->directions);
+    const ptrdiff_t left = team / (split.rows * split.directions);
+    const ptrdiff_t seen = column_blocks(run->info) * run->O;
+    const ptrdiff_t step = run->info->r_blocks * run->H * seen;
+    split.units = threads_for(step, xr_thread_work.step, min_of(left, panels));
+    return split;
+}
+
+/* Multiplications of a product for one row and one panel, at most. */
+static ptrdiff_t panel_work(const struct panels *panels)
+{
+    return panels->K * TILE_VECTORS * VEC_LANES;
+}
+
+enum { ROWS_PER_LOOK = 960 }; /* whole tiles of any size */
+
+/* One panel of a product as in products.h, for any number of rows; returns whether the
+ * call is to end. */
+static int watched_panel(const struct product *product, ptrdiff_t p, ptrdiff_t next,
+                         ptrdiff_t rows, const elem *const *a, elem *const *c,
+                         struct xr_watch *watch)
+{
+    for (ptrdiff_t i = 0; i < rows; i += ROWS_PER_LOOK) {
+        const ptrdiff_t part = min_of(ROWS_PER_LOOK, rows - i);
+        if (xr_leaves(watch, part * panel_work(product->panels))) {
+            return 1;
+        }
+        product_panel(product, p, next, part, a + i, c + i);
+    }
+    return 0;
+}
+
+/* The lane's share of a matrix's panels. */
+static struct range lane_panels(const struct lane *lane, const struct matrix *matrix,
+                                ptrdiff_t kind)
+{
+    const struct range share = lane->panels[kind];
+    const ptrdiff_t begin = share.begin - matrix->before;
+    return (struct range){begin > 0 ? begin : 0,
+                          min_of(share.end - matrix->before, matrix->panels.count)};
+}
+
+/* The lane's share of a module's units, as they lie in rows. */
+static struct range module_share(const struct lane *lane, ptrdiff_t module,
+                                 ptrdiff_t kind)
+{
+    const struct matrix *matrix =
+        pack_matrix(lane->pack, lane->pack->of_units[kind], module);
+    const struct panels *panels = &matrix->panels;
+    const struct range share = lane_panels(lane, matrix, kind);
+    if (share.begin >= share.end) {
+        return (struct range){0, 0};
+    }
+    return (struct range){panels->unit + panel_first(panels, share.begin) * VEC_LANES,
+                          panels->unit + panel_first(panels, share.end) * VEC_LANES};
+}
+
+/* Fills the lane's units, and those of its modules, for which H and O are the same. */
+static void share_units(struct lane *lane)
+{
+    for (int kind = 0; kind < 2; kind++) {
+        lane->units[kind] = module_share(lane, 0, kind);
+    }
+    for (ptrdiff_t m = 0; lane->run->ticks && m < lane->run->modules; m++) {
+        const struct range units = module_share(lane, m, H_UNITS);
+        struct range *all = &lane->units[H_UNITS];
+        lane->modules[m].units = units;
+        if (units.begin < units.end) {
+            all->begin = all->begin < all->end ? all->begin : units.begin;
+            all->end = units.end;
+        }
+        lane->units[O_UNITS] = *all;
+    }
+}
+
+/* The lane's share of piece m of a row of h. */
+static struct range piece_units(const struct lane *lane, ptrdiff_t m)
+{
+    return lane->run->pieces == 1 ? lane->units[O_UNITS] : lane->modules[m].units;
+}
+
+/* The share of thread `rank` of one direction; no rows where it has none. */
+static struct lane make_lane(const struct run *run, struct split split, int rank,
+                             int direction, const void *const *packs,
+                             struct xr_watch *watch)
+{
+    const int unit = rank % split.units;
+    const int group = rank / split.units % split.rows;
+    const int turn = rank / (split.units * split.rows);
+    struct lane lane = {
+        .run = run,
+        .pack = packs[direction],
+        .direction = direction,
+        .group = group,
+        .groups = split.rows,
+        .barrier = &run->barriers[direction * split.rows + group],
+        .barrier_size = split.units,
+        .watch = watch,
+        .pointers = run->pointers + rank * run->pointers_per_thread,
+        .modules = run->lane_modules + rank * run->modules,
+    };
+    for (int kind = 0; kind < 2; kind++) {
+        const ptrdiff_t panels = lane.pack->panels[kind];
+        lane.panels[kind].begin = unit * panels / split.units;
+        lane.panels[kind].end = (unit + 1) * panels / split.units;
+    }
+    share_units(&lane);
+    if (turn < split.directions && direction % split.directions == turn) {
+        lane.rows = ceil_div(run->B - group, split.rows);
+    }
+    return lane;
+}
+
+/* Piece m of h: the units of a module, or all O of them. */
+static struct units piece_of(const struct run *run, const struct pack *pack,
+                             ptrdiff_t m)
+{
+    struct units units = pack_units_of(pack)[m];
+    units.size = run->pieces == 1 ? run->O : units.size;
+    return units;
+}
+
+/* Where state k, an h, of a direction begins in a row of the output. */
+static ptrdiff_t output_column(const struct run *run, int direction, int k)
+{
+    return (direction * run->info->cells + k) * run->O;
+}
+
+/* State k of row b in the caller's arrays [D, B, width], the cells of a unit side by
+ * side: which array, where it begins there, and how many units it has. */
+struct state_place {
+    int array;
+    ptrdiff_t at, units;
+};
+
+static struct state_place place_state(const struct run *run, int direction, int k,
+                                      ptrdiff_t b)
+{
+    const int cells = run->info->cells;
+    const int array = k < cells ? 0 : k < 2 * cells ? 1 : k - 2 * cells + 2;
+    const int of_unit = array < 2 ? cells : 1, cell = array < 2 ? k - array * cells : 0;
+    const ptrdiff_t units = array == 0 ? run->O : run->H;
+    const ptrdiff_t row = (direction * run->B + b) * of_unit;
+    return (struct state_place){array, (row + cell) * units, units};
+}
+
+/* User states to padded rows, and back; a missing state is zero. */
+static void state_to_row(const struct run *run, const void *const *states,
+                         int direction, int k, ptrdiff_t b, elem *row)
+{
+    const struct state_place place = place_state(run, direction, k, b);
+    memset(row, 0, (size_t)run->Hp * sizeof(elem));
+    const elem *from = states[place.array];
+    const struct pack *pack = run->problem->packed[direction];
+    for (ptrdiff_t m = 0; from != NULL && m < run->modules; m++) {
+        const struct units units = pack_units_of(pack)[m];
+        const ptrdiff_t size = run->layer->modules ? units.size : place.units;
+        memcpy(row + units.at, from + place.at + units.user,
+               (size_t)size * sizeof(elem));
+    }
+}
+
+static void row_to_state(const struct run *run, const elem *row, int direction, int k,
+                         ptrdiff_t b, void *const *states)
+{
+    const struct state_place place = place_state(run, direction, k, b);
+    elem *to = (elem *)states[place.array] + place.at;
+    const struct pack *pack = run->problem->packed[direction];
+    for (ptrdiff_t m = 0; m < run->modules; m++) {
+        const struct units units = pack_units_of(pack)[m];
+        const ptrdiff_t size = run->layer->modules ? units.size : place.units;
+        memcpy(to + units.user, row + units.at, (size_t)size * sizeof(elem));
+    }
+}
+
+static int rows_in_step(const struct xr_problem *problem)
+{
+    const int64_t *clock = problem->clock;
+    for (ptrdiff_t b = 1; clock != NULL && b < problem->B; b++) {
+        if (clock[b] != clock[0]) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static ptrdiff_t pieces_of(const struct xr_layer *layer)
+{
+    for (ptrdiff_t m = 0; m < layer->modules - 1; m++) {
+        if (layer->module[m].size % XR_UNIT_BLOCK != 0) {
+            return layer->modules;
+        }
+    }
+    return 1;
+}
+
+/* What forward and backward runs have in common; takes its pieces from the arena. */
+static struct run make_run(const struct xr_problem *problem, const struct xr_cell *cell,
+                           struct arena *arena, ptrdiff_t pointers_per_thread)
+{
+    struct run run = {
+        .problem = problem,
+        .layer = problem->layer,
+        .info = &problem->layer->info,
+        .cell = cell,
+        .cache_at = xr_cache_layout(problem),
+        .T = problem->T,
+        .B = problem->B,
+        .I = problem->layer->I,
+        .H = problem->layer->H,
+        .O = problem->layer->O,
+        .Hp = xr_padded_units(problem->layer),
+        .modules = modules_of(problem->layer),
+        .pieces = pieces_of(problem->layer),
+        .ticks = problem->layer->modules > 0,
+        .directions = problem->directions,
+        .states = problem->layer->info.states,
+        .sums = problem->layer->info.sums,
+        .pointers_per_thread = pointers_per_thread,
+    };
+    run.threads = threads_for_call(&run);
+    const ptrdiff_t barriers = run.directions * (run.threads + 1);
+    ptrdiff_t *order = arena_take(arena, run.B, sizeof *order);
+    ptrdiff_t *count = arena_take(arena, run.T + 1, sizeof *count);
+    run.barriers = arena_take(arena, barriers, sizeof *run.barriers);
+    run.pointers =
+        arena_take(arena, run.threads * pointers_per_thread, sizeof *run.pointers);
+    run.lane_modules =
+        arena_take(arena, run.threads * run.modules, sizeof *run.lane_modules);
+    if (arena->memory != NULL) {
+        sort_rows(&run, order, count);
+        run.in_step = rows_in_step(problem);
+        memset(run.barriers, 0, (size_t)barriers * sizeof *run.barriers);
+    }
+    run.order = order;
+    return run;
+}
+
+#endif

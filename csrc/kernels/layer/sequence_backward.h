@@ -1,0 +1,356 @@
+/* The time loop back, for every cell (backpropagation through time).
+ *
+ * Only the gradient of the previous state has to wait for the step after it. So each
+ * step forms dh, calls the cell's point function, which leaves the gradients of the
+ * sums in da for the whole sequence, and takes one product with R transposed. Gradients
+ * of inputs and weights follow after the loop, over all steps at once (gradients.h).
+ *
+ * dstates[k][b] holds the gradient of row b's state k: after the step while dh is
+ * formed, before the step when its turn is over. Rows come alive at their own last
+ * step. Twin: direction_backward in src/exactrnn/reference/sequence.py.
+ */
+#ifndef XR_SEQUENCE_BACKWARD_H
+#define XR_SEQUENCE_BACKWARD_H
+
+#include "kernels/layer/sequence.h"
+
+static elem *da_row(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t s)
+{
+    const ptrdiff_t t = time_of(run, direction, b, s);
+    return run->da + ((direction * run->T + t) * run->B + b) * run->sums * run->Hp;
+}
+
+static elem *dstate_row(const struct run *run, int direction, int k, ptrdiff_t b)
+{
+    return run->dstates + ((direction * run->states + k) * run->B + b) * run->Hp;
+}
+
+static elem *doperand_row(const struct run *run, int direction, int j, ptrdiff_t b)
+{
+    const int which = direction * run->info->operands + j;
+    return run->doperands + (which * run->B + b) * run->Hp;
+}
+
+/* to += from for whole vectors of units, of which `inside` may be read. */
+static void add_units(elem *to, const elem *from, ptrdiff_t units, ptrdiff_t inside)
+{
+    for (ptrdiff_t u = 0; u < units; u += VEC_LANES) {
+        const ptrdiff_t left = inside - u;
+        const vec g = left < VEC_LANES ? vec_load_part(from + u, left > 0 ? left : 0)
+                                       : vec_load(from + u);
+        vec_store(to + u, vec_add(g, vec_load(to + u)));
+    }
+}
+
+/* dh += dy for the units of the lane, of state k, an h. */
+static void add_output_gradient(const struct lane *lane, int k, ptrdiff_t s,
+                                ptrdiff_t alive)
+{
+    const struct run *run = lane->run;
+    const int d = lane->direction;
+    const ptrdiff_t column = output_column(run, d, k);
+    for (ptrdiff_t m = 0; run->problem->dy.data != NULL && m < run->pieces; m++) {
+        const struct units units = piece_of(run, lane->pack, m);
+        const struct range share = piece_units(lane, m);
+        const ptrdiff_t first = share.begin - units.at;
+        for (ptrdiff_t i = 0; share.begin < share.end && i < alive; i++) {
+            const ptrdiff_t b = row_of(lane, i);
+            const ptrdiff_t t = time_of(run, d, b, s);
+            const elem *dy = sequence_row(&run->problem->dy, t, b) + column;
+            add_units(dstate_row(run, d, k, b) + share.begin, dy + units.user + first,
+                      share.end - share.begin, units.size - first);
+        }
+    }
+}
+
+/* dc += what the layer above has left for it. */
+static void add_upper_gradient(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive)
+{
+    const struct run *run = lane->run;
+    const int d = lane->direction;
+    const struct range share = lane->units[H_UNITS];
+    const ptrdiff_t units = share.end - share.begin;
+    for (ptrdiff_t i = 0; run->problem->dupper != NULL && i < alive; i++) {
+        const ptrdiff_t b = row_of(lane, i);
+        add_units(dstate_row(run, d, 1, b) + share.begin,
+                  padded_row(run, run->problem->dupper, d, b, s) + share.begin, units,
+                  units);
+    }
+}
+
+/* What the cell sees of a step, and the lists of rows in it, which each step fills. */
+struct backward_frame {
+    struct backward_block block;
+    const elem **sums, **lower;
+    elem **da, **dlower;
+    const elem **prev[XR_MAX_STATES], **next[XR_MAX_STATES];
+    elem **dstate[XR_MAX_STATES];
+    const elem **doperand[XR_MAX_OPERANDS];
+};
+
+static struct backward_frame make_backward_frame(const struct lane *lane)
+{
+    const struct run *run = lane->run;
+    const struct pack *forward = run->problem->packed[lane->direction];
+    const ptrdiff_t rows = lane->rows;
+    const void **next_free = lane->pointers + 4 * rows;
+    struct backward_frame frame = {
+        .block = {.Hp = run->Hp,
+                  .vectors = (const elem *)forward + forward->vectors,
+                  .truncated = run->problem->truncated,
+                  .layer = own_layer(lane),
+                  .info = run->info},
+        .sums = (const elem **)lane->pointers,
+        .lower = (const elem **)lane->pointers + rows,
+        .da = (elem **)lane->pointers + 2 * rows,
+        .dlower = (elem **)lane->pointers + 3 * rows,
+    };
+    frame.block.sums = frame.sums;
+    frame.block.lower = frame.lower;
+    frame.block.da = frame.da;
+    frame.block.dlower = frame.dlower;
+    for (int k = 0; k < run->states; k++, next_free += 3 * rows) {
+        frame.prev[k] = (const elem **)next_free;
+        frame.next[k] = (const elem **)next_free + rows;
+        frame.dstate[k] = (elem **)next_free + 2 * rows;
+        frame.block.prev[k] = frame.prev[k];
+        frame.block.next[k] = frame.next[k];
+        frame.block.dstate[k] = frame.dstate[k];
+    }
+    for (int j = 0; j < run->info->operands; j++, next_free += rows) {
+        frame.doperand[j] = (const elem **)next_free;
+        frame.block.doperand[j] = frame.doperand[j];
+    }
+    return frame;
+}
+
+/* The alive rows in which a module takes part, or without one all of them. */
+static void place_backward_rows(const struct lane *lane, const struct units *module,
+                                ptrdiff_t s, ptrdiff_t alive,
+                                struct backward_frame *frame)
+{
+    const struct run *run = lane->run;
+    const int d = lane->direction;
+    ptrdiff_t rows = 0;
+    for (ptrdiff_t i = 0; i < alive; i++) {
+        const ptrdiff_t b = row_of(lane, i);
+        if (module != NULL && !takes_part(run, module, b, s)) {
+            continue;
+        }
+        const ptrdiff_t before = state_index(run, d, b, s) * run->Hp;
+        const ptrdiff_t after = state_index(run, d, b, s + 1) * run->Hp;
+        frame->sums[rows] = cached_sums_row(run, d, b, s);
+        frame->da[rows] = da_row(run, d, b, s);
+        for (int k = 0; k < run->states; k++) {
+            const elem *states = states_of(run, d, k);
+            frame->prev[k][rows] = states + before;
+            frame->next[k][rows] = states + after;
+            frame->dstate[k][rows] = dstate_row(run, d, k, b);
+        }
+        for (int j = 0; j < run->info->operands; j++) {
+            frame->doperand[j][rows] = doperand_row(run, d, j, b);
+        }
+        if (run->info->takes_lower) {
+            frame->lower[rows] = padded_row(run, run->problem->lower, d, b, s);
+            frame->dlower[rows] = padded_row(run, run->problem->dlower, d, b, s);
+        }
+        rows++;
+    }
+    frame->block.rows = rows;
+}
+
+/* Modules next to each other, and the gate rows in panels at which theirs begin. */
+struct listeners {
+    ptrdiff_t first, count, k;
+};
+
+/* A recurrent matrix transposed, from some modules to one that they listen to: for
+ * states on top of what the cell left there, for operands from zero. */
+static void backward_product(const struct lane *lane,
+                             const struct backward_block *block, ptrdiff_t r,
+                             const struct listeners *from, ptrdiff_t to)
+{
+    const struct pack *pack = lane->pack;
+    const ptrdiff_t source = pack->recurrence[r].source;
+    const int to_state = source < SOURCE_MADE;
+    const struct matrix *matrix = pack_matrix(pack, r, to);
+    struct run_of_segments gates = pack_matrix(pack, r, from->first)->operand;
+    for (ptrdiff_t m = 1; m < from->count; m++) {
+        gates.count += pack_matrix(pack, r, from->first + m)->operand.count;
+    }
+    struct product product = {
+        .panels = &matrix->panels,
+        .pack = (const elem *)pack,
+        .operand = pack_operand_of(pack, gates),
+        .start = to_state ? NULL : lane->run->zeros,
+        .flush = to_state && !lane->run->ticks,
+    };
+    product.operand.k = from->k;
+    elem *const *c = to_state ? block->dstate[source]
+                              : (elem *const *)block->doperand[source - SOURCE_MADE];
+    const ptrdiff_t kind = source == 0 ? O_UNITS : H_UNITS;
+    const struct range share = lane_panels(lane, matrix, kind);
+    for (ptrdiff_t p = share.begin; p < share.end; p++) {
+        if (watched_panel(&product, p, min_of(p + 1, share.end - 1), block->rows,
+                          (const elem *const *)block->da, c, lane->watch)) {
+            return;
+        }
+    }
+}
+
+/* The gradient of a state for which nothing goes back through a matrix. */
+static void cut_gradient(const struct lane *lane, const struct backward_block *block,
+                         ptrdiff_t source)
+{
+    const struct range share = lane->units[source == 0 ? O_UNITS : H_UNITS];
+    for (ptrdiff_t i = 0; i < block->rows; i++) {
+        memset(block->dstate[source][i] + share.begin, 0,
+               (size_t)(share.end - share.begin) * sizeof(elem));
+    }
+}
+
+/* The recurrent products of a stage of a layer without modules. */
+static void backward_products(const struct lane *lane,
+                              const struct backward_block *block, int stage)
+{
+    const struct pack *pack = lane->pack;
+    const struct listeners whole = {.count = 1};
+    for (ptrdiff_t r = 0; r < pack->recurrences; r++) {
+        const struct recurrence *recurrence = &pack->recurrence[r];
+        if (recurrence->stage == stage && block->truncated &&
+            recurrence->source < SOURCE_MADE) {
+            cut_gradient(lane, block, recurrence->source);
+        } else if (recurrence->stage == stage) {
+            backward_product(lane, block, r, &whole, 0);
+        }
+    }
+}
+
+/* Returns whether to leave. */
+static int backward_step(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
+                         struct backward_frame *frame)
+{
+    const struct run *run = lane->run;
+    struct backward_block *block = &frame->block;
+    place_backward_rows(lane, NULL, s, alive, frame);
+    for (int stage = run->info->stages - 1; stage >= 0; stage--) {
+        const int kind = stage > 0 && run->info->projects ? O_UNITS : H_UNITS;
+        const struct range units = lane->units[kind];
+        block->begin = units.begin;
+        block->end = units.end;
+        run->cell->point_backward[stage](block);
+        if (xr_barrier_wait(lane->barrier, lane->barrier_size, lane->watch)) {
+            return 1;
+        }
+        backward_products(lane, block, stage);
+    }
+    return 0;
+}
+
+/* The end of the chains of all modules (contract N6). */
+static void flush_state(const struct lane *lane, ptrdiff_t alive)
+{
+    const struct range share = lane->units[H_UNITS];
+    for (ptrdiff_t i = 0; i < alive; i++) {
+        elem *dh = dstate_row(lane->run, lane->direction, 0, row_of(lane, i));
+        for (ptrdiff_t u = share.begin; u < share.end; u += VEC_LANES) {
+            vec_store(dh + u, vec_flush(vec_load(dh + u)));
+        }
+    }
+}
+
+/* The rows of a step in which a module takes part; rows in step are placed already. */
+static void place_module_rows(const struct lane *lane, ptrdiff_t m, ptrdiff_t s,
+                              ptrdiff_t alive, struct backward_frame *frame)
+{
+    if (!lane->run->in_step) {
+        const struct units *units = pack_units_of(lane->pack) + m;
+        place_backward_rows(lane, units, s, alive, frame);
+    } else {
+        frame->block.rows = lane->modules[m].ticks ? alive : 0;
+    }
+}
+
+/* Whether two modules go back to a third one in the same product. */
+static int go_together(const struct lane *lane, ptrdiff_t m, ptrdiff_t next,
+                       ptrdiff_t to)
+{
+    const struct units *units = pack_units_of(lane->pack);
+    return lane->run->in_step && lane->modules[next].ticks == lane->modules[m].ticks &&
+           listens_to(&units[next], &units[to]);
+}
+
+/* The gradient of what module `to` was before a step, from all that listen to it and
+ * take part. Rows in step are the same for those next to each other: one product. */
+static void backward_module(const struct lane *lane, ptrdiff_t to, ptrdiff_t s,
+                            ptrdiff_t alive, struct backward_frame *frame)
+{
+    const struct units *units = pack_units_of(lane->pack);
+    const ptrdiff_t modules = lane->run->modules;
+    struct listeners from = {.k = 0};
+    for (ptrdiff_t m = 0, next; m < modules; m = next) {
+        next = m + 1;
+        if (!listens_to(&units[m], &units[to])) {
+            continue;
+        }
+        ptrdiff_t gate_rows = units[m].size;
+        for (; next < modules && go_together(lane, m, next, to); next++) {
+            gate_rows += units[next].size;
+        }
+        from.first = m;
+        from.count = next - m;
+        place_module_rows(lane, m, s, alive, frame);
+        if (frame->block.rows > 0) {
+            backward_product(lane, &frame->block, 0, &from, to);
+        }
+        from.k += gate_rows;
+    }
+}
+
+/* The same for modules: all of them take their step, then each is gone back to. */
+static int backward_modules(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
+                            struct backward_frame *frame)
+{
+    const struct run *run = lane->run;
+    const struct units *units = pack_units_of(lane->pack);
+    place_backward_rows(lane, NULL, s, alive, frame);
+    for (ptrdiff_t m = 0; m < run->modules; m++) {
+        lane->modules[m].ticks = next_tick(run, &units[m], s) == s;
+        place_module_rows(lane, m, s, alive, frame);
+        frame->block.begin = lane->modules[m].units.begin;
+        frame->block.end = lane->modules[m].units.end;
+        if (frame->block.rows > 0) {
+            run->cell->point_backward[0](&frame->block);
+        }
+    }
+    if (xr_barrier_wait(lane->barrier, lane->barrier_size, lane->watch)) {
+        return 1;
+    }
+    for (ptrdiff_t m = 0; m < run->modules; m++) {
+        backward_module(lane, m, s, alive, frame);
+    }
+    flush_state(lane, alive);
+    return 0;
+}
+
+static void backward_lane(const struct lane *lane)
+{
+    const struct run *run = lane->run;
+    const ptrdiff_t steps = lane->rows > 0 ? length_of(run, row_of(lane, 0)) : 0;
+    struct backward_frame frame = make_backward_frame(lane);
+    for (ptrdiff_t s = steps - 1; s >= 0; s--) {
+        const ptrdiff_t alive = rows_alive(lane, lane->rows, s);
+        for (int k = 0; k < run->info->cells; k++) {
+            add_output_gradient(lane, k, s, alive);
+        }
+        add_upper_gradient(lane, s, alive);
+        xr_leaves(lane->watch, alive * run->H); /* a step may have no product */
+        const int leave = run->ticks ? backward_modules(lane, s, alive, &frame)
+                                     : backward_step(lane, s, alive, &frame);
+        if (leave) {
+            return;
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,488 @@
+/* The time loop forward, for every cell.
+ *
+ * For each block of steps the input products of all its rows are taken at once (they do
+ * not wait for anything); then, step by step, each panel of units continues the chains
+ * with the recurrent product and goes to the cell's point function while it is in the
+ * nearest cache. Panels are walked back and forth, so that the last ones of a step,
+ * still cached, are the first ones of the next.
+ * Twin: direction_forward in src/exactrnn/reference/sequence.py.
+ */
+#ifndef XR_SEQUENCE_FORWARD_H
+#define XR_SEQUENCE_FORWARD_H
+
+#include "kernels/layer/sequence.h"
+
+/* Rows that go through product and point function together: whole tiles. */
+enum { ROWS_AT_ONCE = 24 };
+
+/* Bytes of sums that a block of steps may fill: with one panel, well inside an L2. */
+enum { BLOCK_BYTES = 256 * 1024 };
+
+/* What a row of a step takes besides its products, in multiplications. */
+enum { ROW_WORK = 256 };
+
+/* The recurrent products of one stage for the units of one module. */
+struct stage {
+    int number;
+    ptrdiff_t count;
+    struct product product[MAX_RECURRENCES];
+    ptrdiff_t source[MAX_RECURRENCES];
+    struct range share; /* of the panels, the same in all products */
+    ptrdiff_t work;     /* multiplications of a row in a panel, or what takes as long */
+    struct xr_watch *watch;
+};
+
+static int sums_go_to_cache(const struct xr_problem *problem)
+{
+    return problem->cache != NULL && problem->layer->info.keeps_sums;
+}
+
+static struct run make_forward_run(const struct xr_problem *problem,
+                                   const struct xr_cell *cell, struct arena *arena)
+{
+    const struct xr_cell_info *info = &problem->layer->info;
+    const ptrdiff_t B = problem->B, D = problem->directions;
+    const ptrdiff_t row = info->sums * xr_padded_units(problem->layer);
+    ptrdiff_t block = BLOCK_BYTES / (B * row * (ptrdiff_t)sizeof(elem) + 1);
+    block = block < 1 ? 1 : min_of(block, problem->T);
+    /* Of each row of a block x and sums; of a step sums, states before and after,
+     * operands, the layer below. */
+    const ptrdiff_t pointers =
+        2 * block * B + (2 + 2 * info->states + info->operands) * B;
+    struct run run = make_run(problem, cell, arena, pointers);
+    run.block = block;
+    run.stages_per_thread = run.ticks ? run.modules : info->stages;
+    run.stages =
+        arena_take(arena, run.threads * run.stages_per_thread, sizeof *run.stages);
+    if (!sums_go_to_cache(problem)) {
+        run.block_sums = arena_take(arena, D * block * B * row, sizeof(elem));
+    }
+    if (problem->cache == NULL) {
+        run.states_buffer =
+            arena_take(arena, D * run.states * 2 * B * run.Hp, sizeof(elem));
+        run.operands_buffer =
+            arena_take(arena, D * info->operands * B * run.Hp, sizeof(elem));
+    }
+    return run;
+}
+
+/* The sums of row b at step s of the block that begins at step s0. */
+static elem *sums_row(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t s,
+                      ptrdiff_t s0)
+{
+    if (run->block_sums == NULL) {
+        return cached_sums_row(run, direction, b, s);
+    }
+    const ptrdiff_t which = (direction * run->block + s - s0) * run->B + b;
+    return run->block_sums + which * run->sums * run->Hp;
+}
+
+/* A sum without an input product starts at its bias. */
+static void start_at_bias(const struct lane *lane, ptrdiff_t rows, elem *const *sums)
+{
+    const struct run *run = lane->run;
+    const elem *bias = (const elem *)lane->pack + lane->pack->bias;
+    for (int s = 0; s < run->sums; s++) {
+        const struct xr_sum *sum = &run->info->sum[s];
+        const int kind = sum->matrix == XR_HR ? O_UNITS : H_UNITS;
+        const struct range units = lane->units[kind];
+        const size_t bytes = (size_t)(units.end - units.begin) * sizeof(elem);
+        const ptrdiff_t at = s * run->Hp + units.begin;
+        for (ptrdiff_t i = 0; sum->w < 0 && sum->r >= 0 && i < rows; i++) {
+            memcpy(sums[i] + at, bias + at, bytes);
+        }
+    }
+}
+
+/* Input products of steps s0 … s1-1 for the units of a module, where it takes part. */
+static void forward_input(const struct lane *lane, ptrdiff_t module, ptrdiff_t s0,
+                          ptrdiff_t s1)
+{
+    const struct run *run = lane->run;
+    const struct pack *pack = lane->pack;
+    const struct units *units = pack_units_of(pack) + module;
+    const ptrdiff_t most = run->block * run->B;
+    const elem **x = (const elem **)lane->pointers;
+    elem **sums = (elem **)(lane->pointers + most);
+    ptrdiff_t rows = 0;
+    ptrdiff_t alive = lane->rows;
+    for (ptrdiff_t s = next_tick(run, units, s0); s < s1;
+         s = next_tick(run, units, s + 1)) {
+        alive = rows_alive(lane, alive, s);
+        for (ptrdiff_t i = 0; i < alive; i++) {
+            const ptrdiff_t b = row_of(lane, i);
+            const ptrdiff_t t = time_of(run, lane->direction, b, s);
+            x[rows] = sequence_row(&run->problem->x, t, b);
+            sums[rows] = sums_row(run, lane->direction, b, s, s0);
+            rows += run->in_step || takes_part(run, units, b, s);
+        }
+    }
+    const struct matrix *matrix = pack_matrix(pack, pack->recurrences, module);
+    const struct product product = {
+        .panels = &matrix->panels,
+        .pack = (const elem *)pack,
+        .operand = pack_operand_of(pack, matrix->operand),
+        .start = (const elem *)pack + pack->bias,
+    };
+    const struct range share = lane_panels(lane, matrix, H_UNITS);
+    for (ptrdiff_t p = share.begin; rows > 0 && p < share.end; p++) {
+        if (watched_panel(&product, p, min_of(p + 1, share.end - 1), rows, x, sums,
+                          lane->watch)) {
+            return;
+        }
+    }
+    start_at_bias(lane, rows, sums);
+}
+
+/* Units of state k, an h, that belong to the output, from padded rows to y. */
+static void copy_output(const struct lane *lane, int k, ptrdiff_t s, ptrdiff_t alive)
+{
+    const struct run *run = lane->run;
+    const elem *h = states_of(run, lane->direction, k);
+    const ptrdiff_t column = output_column(run, lane->direction, k);
+    for (ptrdiff_t m = 0; m < run->pieces; m++) {
+        const struct units units = piece_of(run, lane->pack, m);
+        const struct range share = piece_units(lane, m);
+        const ptrdiff_t begin = share.begin - units.at;
+        const ptrdiff_t end = min_of(share.end - units.at, units.size);
+        for (ptrdiff_t i = 0; begin < end && i < alive; i++) {
+            const ptrdiff_t b = row_of(lane, i);
+            const ptrdiff_t t = time_of(run, lane->direction, b, s);
+            const ptrdiff_t row = state_index(run, lane->direction, b, s + 1);
+            elem *y = sequence_row(&run->problem->y, t, b) + column;
+            memcpy(y + units.user + begin, h + row * run->Hp + share.begin,
+                   (size_t)(end - begin) * sizeof(elem));
+        }
+    }
+}
+
+/* State 1 as the layer above will read it. */
+static void copy_upper(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive)
+{
+    const struct run *run = lane->run;
+    const int d = lane->direction;
+    const struct range units = lane->units[H_UNITS];
+    const size_t bytes = (size_t)(units.end - units.begin) * sizeof(elem);
+    for (ptrdiff_t i = 0; i < alive; i++) {
+        const ptrdiff_t b = row_of(lane, i);
+        memcpy(padded_row(run, run->problem->upper, d, b, s) + units.begin,
+               state_row(run, d, 1, b, s + 1) + units.begin, bytes);
+    }
+}
+
+/* What the cell sees of a step, and the lists of rows in it, which each step fills. */
+struct forward_frame {
+    struct forward_block block;
+    elem **sums;
+    const elem **prev[XR_MAX_STATES];
+    elem **next[XR_MAX_STATES];
+    elem **operand[XR_MAX_OPERANDS];
+    const elem **lower;
+};
+
+static struct forward_frame make_forward_frame(const struct lane *lane)
+{
+    const struct run *run = lane->run;
+    const void **next_free = lane->pointers + 2 * run->block * run->B;
+    struct forward_frame frame = {
+        .block = {.Hp = run->Hp,
+                  .vectors = (const elem *)lane->pack + lane->pack->vectors,
+                  .keep = sums_go_to_cache(run->problem),
+                  .layer = own_layer(lane),
+                  .info = run->info},
+    };
+    frame.sums = (elem **)next_free;
+    frame.block.sums = frame.sums;
+    next_free += lane->rows;
+    for (int k = 0; k < run->states; k++, next_free += 2 * lane->rows) {
+        frame.prev[k] = (const elem **)next_free;
+        frame.next[k] = (elem **)next_free + lane->rows;
+        frame.block.prev[k] = frame.prev[k];
+        frame.block.next[k] = frame.next[k];
+    }
+    for (int j = 0; j < run->info->operands; j++, next_free += lane->rows) {
+        frame.operand[j] = (elem **)next_free;
+        frame.block.operand[j] = frame.operand[j];
+    }
+    if (run->info->takes_lower) {
+        frame.lower = (const elem **)next_free;
+        frame.block.lower = frame.lower;
+    }
+    return frame;
+}
+
+/* The alive rows in which a module takes part, or without one all of them. */
+static void place_forward_rows(const struct lane *lane, const struct units *module,
+                               ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
+                               struct forward_frame *frame)
+{
+    const struct run *run = lane->run;
+    const int d = lane->direction;
+    ptrdiff_t rows = 0;
+    for (ptrdiff_t i = 0; i < alive; i++) {
+        const ptrdiff_t b = row_of(lane, i);
+        if (module != NULL && !takes_part(run, module, b, s)) {
+            continue;
+        }
+        const ptrdiff_t before = state_index(run, d, b, s) * run->Hp;
+        const ptrdiff_t after = state_index(run, d, b, s + 1) * run->Hp;
+        frame->sums[rows] = sums_row(run, d, b, s, s0);
+        for (int k = 0; k < run->states; k++) {
+            elem *states = states_of(run, d, k);
+            frame->prev[k][rows] = states + before;
+            frame->next[k][rows] = states + after;
+        }
+        for (int j = 0; j < run->info->operands; j++) {
+            frame->operand[j][rows] = operand_row(run, d, j, b, s);
+        }
+        if (frame->lower != NULL) {
+            frame->lower[rows] = padded_row(run, run->problem->lower, d, b, s);
+        }
+        rows++;
+    }
+    frame->block.rows = rows;
+}
+
+/* `rows` rows of `block` from row `first` on. */
+static struct forward_block forward_part(const struct forward_block *block,
+                                         ptrdiff_t first, ptrdiff_t rows)
+{
+    struct forward_block part = *block;
+    part.rows = rows;
+    part.sums += first;
+    for (int k = 0; k < XR_MAX_STATES && part.next[k] != NULL; k++) {
+        part.prev[k] += first;
+        part.next[k] += first;
+    }
+    for (int j = 0; j < XR_MAX_OPERANDS && part.operand[j] != NULL; j++) {
+        part.operand[j] += first;
+    }
+    part.lower = part.lower ? part.lower + first : NULL;
+    return part;
+}
+
+/* Fills what is used of a stage: each call, even of one step, makes its own. */
+static void make_stage(const struct lane *lane, int number, ptrdiff_t module,
+                       struct stage *stage)
+{
+    const struct pack *pack = lane->pack;
+    stage->number = number;
+    stage->count = 0;
+    stage->work = ROW_WORK;
+    stage->watch = lane->watch;
+    for (ptrdiff_t r = 0; r < pack->recurrences; r++) {
+        const struct recurrence *recurrence = &pack->recurrence[r];
+        if (recurrence->stage == number) {
+            const struct matrix *matrix = pack_matrix(pack, r, module);
+            stage->source[stage->count] = recurrence->source;
+            stage->share = lane_panels(lane, matrix, recurrence->target);
+            stage->work += panel_work(&matrix->panels);
+            stage->product[stage->count++] = (struct product){
+                .panels = &matrix->panels,
+                .pack = (const elem *)pack,
+                .operand = pack_operand_of(pack, matrix->operand),
+            };
+        }
+    }
+}
+
+/* A few rows of one panel of a stage: products, then point function; neither if the
+ * call is to end. */
+static void forward_tile(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
+                         const struct forward_block *part,
+                         void (*point)(const struct forward_block *block))
+{
+    if (xr_leaves(stage->watch, part->rows * stage->work)) {
+        return;
+    }
+    for (ptrdiff_t r = 0; r < stage->count; r++) {
+        const ptrdiff_t source = stage->source[r];
+        const elem *const *a =
+            source < SOURCE_MADE
+                ? part->prev[source]
+                : (const elem *const *)part->operand[source - SOURCE_MADE];
+        product_panel(&stage->product[r], p, next, part->rows, a, part->sums);
+    }
+    point(part);
+}
+
+static void forward_panel(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
+                          const struct forward_block *block,
+                          void (*point)(const struct forward_block *block))
+{
+    if (block->rows <= ROWS_AT_ONCE) {
+        forward_tile(stage, p, next, block, point);
+        return;
+    }
+    for (ptrdiff_t i = 0; i < block->rows; i += ROWS_AT_ONCE) {
+        const ptrdiff_t rows = min_of(ROWS_AT_ONCE, block->rows - i);
+        const struct forward_block part = forward_part(block, i, rows);
+        forward_tile(stage, p, next, &part, point);
+    }
+}
+
+static void forward_stage(const struct stage *stage, struct forward_block *block,
+                          const struct xr_cell *cell, int backwards)
+{
+    const struct panels *panels = stage->product[0].panels;
+    const ptrdiff_t begin = stage->share.begin, last = stage->share.end - 1;
+    for (ptrdiff_t q = begin; q <= last; q++) {
+        const ptrdiff_t after = min_of(q + 1, last);
+        const ptrdiff_t p = backwards ? begin + last - q : q;
+        const ptrdiff_t next = backwards ? begin + last - after : after;
+        block->begin = panels->unit + panel_first(panels, p) * VEC_LANES;
+        block->end = panels->unit + panel_first(panels, p + 1) * VEC_LANES;
+        forward_panel(stage, p, next, block, cell->point_forward[stage->number]);
+    }
+}
+
+/* next <- prev: what a module that takes no part in a step leaves. */
+static void keep_states(const struct lane *lane, const struct forward_frame *frame)
+{
+    const struct range units = lane->units[H_UNITS];
+    const size_t bytes = (size_t)(units.end - units.begin) * sizeof(elem);
+    for (int k = 0; k < lane->run->states; k++) {
+        for (ptrdiff_t i = 0; i < frame->block.rows; i++) {
+            memcpy(frame->next[k][i] + units.begin, frame->prev[k][i] + units.begin,
+                   bytes);
+        }
+    }
+}
+
+/* One step of a lane of modules, whose cell has one stage; stages are those of the
+ * modules. Rows in step are the same for each module, so they are placed once. Returns
+ * whether to leave. */
+static int forward_modules(const struct lane *lane, const struct stage *stages,
+                           ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
+                           struct forward_frame *frame)
+{
+    const struct run *run = lane->run;
+    const struct units *units = pack_units_of(lane->pack);
+    place_forward_rows(lane, NULL, s, s0, alive, frame);
+    keep_states(lane, frame);
+    for (ptrdiff_t m = 0; m < run->modules; m++) {
+        if (next_tick(run, &units[m], s) != s) {
+            continue;
+        }
+        if (!run->in_step) {
+            place_forward_rows(lane, &units[m], s, s0, alive, frame);
+        }
+        if (frame->block.rows > 0) {
+            forward_stage(&stages[m], &frame->block, run->cell, (int)(s & 1));
+        }
+    }
+    xr_leaves(lane->watch, alive * ROW_WORK); /* where no module takes part */
+    return xr_barrier_wait(lane->barrier, lane->barrier_size, lane->watch);
+}
+
+/* Returns whether to leave. */
+static int forward_step(const struct lane *lane, const struct stage *stages,
+                        ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
+                        struct forward_frame *frame)
+{
+    const struct run *run = lane->run;
+    if (run->ticks) {
+        return forward_modules(lane, stages, s, s0, alive, frame);
+    }
+    place_forward_rows(lane, NULL, s, s0, alive, frame);
+    for (int stage = 0; stage < run->info->stages; stage++) {
+        forward_stage(&stages[stage], &frame->block, run->cell, (int)(s & 1));
+        if (xr_barrier_wait(lane->barrier, lane->barrier_size, lane->watch)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static void forward_lane(const struct lane *lane, struct stage *stages)
+{
+    const struct run *run = lane->run;
+    const ptrdiff_t steps = lane->rows > 0 ? length_of(run, row_of(lane, 0)) : 0;
+    struct forward_frame frame = make_forward_frame(lane);
+    for (ptrdiff_t k = 0; k < run->stages_per_thread; k++) {
+        make_stage(lane, run->ticks ? 0 : (int)k, run->ticks ? k : 0, &stages[k]);
+    }
+    ptrdiff_t alive = lane->rows;
+    for (ptrdiff_t s0 = 0; s0 < steps; s0 += run->block) {
+        const ptrdiff_t s1 = min_of(s0 + run->block, steps);
+        for (ptrdiff_t m = 0; m < run->modules; m++) {
+            forward_input(lane, m, s0, s1);
+        }
+        for (ptrdiff_t s = s0; s < s1; s++) {
+            alive = rows_alive(lane, alive, s);
+            if (forward_step(lane, stages, s, s0, alive, &frame)) {
+                return;
+            }
+            for (int k = 0; k < run->info->cells; k++) {
+                copy_output(lane, k, s, alive);
+            }
+            if (run->problem->upper != NULL) {
+                copy_upper(lane, s, alive);
+            }
+        }
+    }
+}
+
+/* Zeros in y and in the gates of the cache where a row has ended, by the thread that
+ * owns its first units. */
+static void forward_padding(const struct lane *lane)
+{
+    const struct run *run = lane->run;
+    for (ptrdiff_t i = 0; i < lane->rows && lane->panels[H_UNITS].begin == 0; i++) {
+        const ptrdiff_t b = row_of(lane, i);
+        for (ptrdiff_t t = length_of(run, b); t < run->T; t++) {
+            if (xr_leaves(lane->watch, xr_state_width(run->layer, 0))) {
+                return;
+            }
+            elem *y = sequence_row(&run->problem->y, t, b);
+            memset(y + output_column(run, lane->direction, 0), 0,
+                   (size_t)xr_state_width(run->layer, 0) * sizeof(elem));
+            if (sums_go_to_cache(run->problem)) {
+                const ptrdiff_t size = run->sums * run->Hp;
+                elem *sums = cache_of(run, lane->direction) + run->cache_at.sums;
+                memset(sums + (t * run->B + b) * size, 0, (size_t)size * sizeof(elem));
+            }
+        }
+    }
+}
+
+static void forward_thread(void *context, int rank, int size, struct xr_watch *watch)
+{
+    const struct run *run = context;
+    const void *const *packs = run->problem->packed;
+    const ptrdiff_t panels = ((const struct pack *)packs[0])->panels[H_UNITS];
+    const struct split split = split_team(run, size, panels);
+    struct stage *stages = run->stages + rank * run->stages_per_thread;
+    for (int d = 0; d < run->directions; d++) {
+        const struct lane lane = make_lane(run, split, rank, d, packs, watch);
+        forward_lane(&lane, stages);
+        forward_padding(&lane);
+    }
+}
+
+static void run_forward(const struct xr_problem *problem, const struct xr_cell *cell)
+{
+    struct arena arena = {.memory = problem->scratch};
+    struct run run = make_forward_run(problem, cell, &arena);
+    for (int d = 0; d < run.directions; d++) {
+        for (int k = 0; k < run.states; k++) {
+            for (ptrdiff_t b = 0; b < run.B; b++) {
+                state_to_row(&run, problem->state, d, k, b,
+                             state_row(&run, d, k, b, 0));
+            }
+        }
+    }
+    if (xr_run_watched(run.threads, forward_thread, &run, problem->stop)) {
+        return;
+    }
+    for (int d = 0; d < run.directions; d++) {
+        for (int k = 0; k < run.states; k++) {
+            for (ptrdiff_t b = 0; b < run.B; b++) {
+                const elem *row = state_row(&run, d, k, b, length_of(&run, b));
+                row_to_state(&run, row, d, k, b, problem->state_out);
+            }
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,250 @@
+/* Sums of products (contract N3): one accumulator per output, k ascending.
+ *
+ * A product makes rows of results from rows of a left operand and a packed matrix:
+ *
+ *     c[row][slot, unit] = chain(start; k ascending; a[row][k] * M[slot, unit][k])
+ *
+ * Vectors run along units. The matrix is packed in panels, one of which yields all sums
+ * of the same units, and panels in strips, so that a pass over k reads memory in order:
+ *
+ *     panel p:   [strip][K][STRIP * LANES]     vector j = unit vector * sums + sum
+ *                                              lies in strip j / STRIP
+ *
+ * Rows are given by pointers: any time order, any strides, any subset of a batch.
+ * A register block (tile) of m rows x n vectors keeps m*n accumulators: 8 rows pass one
+ * strip, a single row all strips of a panel side by side, to hide the fma's latency.
+ * Which m and n is used cannot show in the bits.
+ *
+ * Measured on AVX-512 (LSTM, T, B, H = 50, 64, 512, forward and back): panels without
+ * strips, of which a tile reads 3 vectors of 8, took 14 % longer. A single row is bound
+ * by the L2 from H = 128 on; fetching ahead by hand changed nothing there.
+ * Twin: chain in src/exactrnn/reference/arith.py.
+ */
+#ifndef XR_PRODUCTS_H
+#define XR_PRODUCTS_H
+
+#include "kernels/cells/cell.h"
+#include "kernels/math/elementary.h"
+
+enum {
+    TILE_SUMS = VEC_REGISTERS == 32 ? 24 : 12, /* accumulators of a tile */
+    STRIP = VEC_REGISTERS == 32 ? 3 : 2,       /* vectors */
+    TILE_ROWS = TILE_SUMS / STRIP,
+    TILE_VECTORS = 12,
+    TILE_STRIPS = TILE_VECTORS / STRIP
+};
+
+/* A matrix in panels. Unit vectors are spread evenly over the panels, the first `wider`
+ * of which have one more. */
+struct panels {
+    ptrdiff_t K;
+    ptrdiff_t unit;    /* where the units of the first panel lie in a row of results */
+    ptrdiff_t vectors; /* unit vectors of all panels */
+    ptrdiff_t count;   /* panels */
+    ptrdiff_t narrow, wider;
+    ptrdiff_t sums;
+    ptrdiff_t slot[XR_MAX_SUMS]; /* where each sum lies in a row of results */
+    ptrdiff_t at[TILE_VECTORS];  /* where each vector of a panel lies there, from its
+                                  * first unit on */
+    ptrdiff_t data;              /* elements from the start of the pack */
+};
+
+static ptrdiff_t panel_first(const struct panels *panels, ptrdiff_t p)
+{
+    return p * panels->narrow + (p < panels->wider ? p : panels->wider);
+}
+
+static ptrdiff_t panel_data(const struct panels *panels, ptrdiff_t p)
+{
+    return panels->data + panel_first(panels, p) * panels->sums * panels->K * VEC_LANES;
+}
+
+static ptrdiff_t panels_end(const struct panels *panels)
+{
+    return panel_data(panels, panels->count);
+}
+
+/* The left operand of a product: runs of elements in each row, one after the other, so
+ * that k walks over gates or units that lie apart. They meet the rows of the matrix
+ * from `k` on. */
+struct segment {
+    ptrdiff_t at, length;
+};
+
+struct operand {
+    ptrdiff_t count;
+    const struct segment *segment;
+    ptrdiff_t k;
+};
+
+struct tile {
+    const elem *const *a; /* [m] rows */
+    const struct operand *operand;
+    const elem *w; /* its first strip; others follow `strip` elements apart */
+    ptrdiff_t strip;
+    elem *const *c;      /* [m] rows */
+    ptrdiff_t unit;      /* first unit of the panel */
+    const ptrdiff_t *at; /* [n] where the vectors lie in a row of c, from `unit` on */
+    const elem *start;   /* a row that every chain starts from; NULL: c itself */
+    int flush;           /* store by contract N6 */
+    const elem *ahead; /* weights to be had in the L2 soon, `ahead_step` with each k */
+    ptrdiff_t ahead_step;
+};
+
+/* Vectors in strip q of n; the last strip may be narrower. */
+XR_INLINE ptrdiff_t strip_width(const int n, const int q)
+{
+    return n - q * STRIP < STRIP ? n - q * STRIP : STRIP;
+}
+
+XR_INLINE void tile_run(const struct tile *t, const int m, const int n)
+{
+    vec s[TILE_ROWS][TILE_VECTORS];
+#pragma GCC unroll 8
+    for (int i = 0; i < m; i++) {
+        const elem *start = (t->start ? t->start : t->c[i]) + t->unit;
+#pragma GCC unroll 12
+        for (int j = 0; j < n; j++) {
+            s[i][j] = vec_load(start + t->at[j]);
+        }
+    }
+    const elem *w[TILE_STRIPS];
+#pragma GCC unroll 6
+    for (int q = 0; q * STRIP < n; q++) {
+        w[q] = t->w + q * t->strip + t->operand->k * strip_width(n, q) * VEC_LANES;
+    }
+    const elem *ahead = t->ahead;
+    for (ptrdiff_t g = 0; g < t->operand->count; g++) {
+        const struct segment segment = t->operand->segment[g];
+        const elem *a[TILE_ROWS];
+#pragma GCC unroll 8
+        for (int i = 0; i < m; i++) {
+            a[i] = t->a[i] + segment.at;
+        }
+        for (ptrdiff_t k = 0; k < segment.length; k++) {
+            vec row[TILE_VECTORS];
+            if (m > 1) { /* a single row leaves no time for more loads */
+                __builtin_prefetch(ahead, 0, 2);
+                ahead += t->ahead_step;
+            }
+#pragma GCC unroll 12
+            for (int j = 0; j < n; j++) {
+                row[j] = vec_load(w[j / STRIP] + j % STRIP * VEC_LANES);
+            }
+#pragma GCC unroll 6
+            for (int q = 0; q * STRIP < n; q++) {
+                w[q] += strip_width(n, q) * VEC_LANES;
+            }
+#pragma GCC unroll 8
+            for (int i = 0; i < m; i++) {
+                vec left = vec_set(a[i][k]);
+#pragma GCC unroll 12
+                for (int j = 0; j < n; j++) {
+                    s[i][j] = vec_fma(left, row[j], s[i][j]);
+                }
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < m; i++) {
+        elem *c = t->c[i] + t->unit;
+#pragma GCC unroll 12
+        for (int j = 0; j < n; j++) {
+            vec_store(c + t->at[j], t->flush ? vec_flush(s[i][j]) : s[i][j]);
+        }
+    }
+}
+
+/* A tile of any size that fits into TILE_SUMS; each size is compiled on its own. */
+static void tile_any(const struct tile *t, int m, int n)
+{
+#define SIZE(m, n) ((m) * (TILE_VECTORS + 1) + (n))
+#define CASE(m, n)                                        \
+    case SIZE(m, n):                                      \
+        if ((m) <= TILE_ROWS && (m) * (n) <= TILE_SUMS) { \
+            tile_run(t, m, n);                            \
+        }                                                 \
+        return
+#define CASES_4(m, n) \
+    CASE(m, n);       \
+    CASE(m, n + 1);   \
+    CASE(m, n + 2);   \
+    CASE(m, n + 3)
+#define CASES(m)   \
+    CASES_4(m, 1); \
+    CASES_4(m, 5); \
+    CASES_4(m, 9)
+    switch (SIZE(m, n)) {
+        CASES(1);
+        CASES(2);
+        CASES(3);
+        CASES(4);
+        CASES(5);
+        CASES(6);
+        CASES(7);
+        CASES(8);
+    }
+#undef CASES
+#undef CASES_4
+#undef CASE
+#undef SIZE
+}
+
+static ptrdiff_t ceil_div(ptrdiff_t n, ptrdiff_t d) { return (n + d - 1) / d; }
+
+static ptrdiff_t min_of(ptrdiff_t n, ptrdiff_t m) { return n < m ? n : m; }
+
+struct product {
+    const struct panels *panels;
+    const elem *pack; /* the pack that the panels lie in */
+    struct operand operand;
+    const elem *start; /* as in a tile */
+    int flush;
+};
+
+/* One panel of a product for some rows. All rows pass a few strips before the next
+ * ones, which are fetched meanwhile, spread evenly: weights that come from the L3 cost
+ * its whole latency otherwise. The last strips of the panel fetch the first of `next`.
+ * */
+static void product_panel(const struct product *product, ptrdiff_t p, ptrdiff_t next,
+                          ptrdiff_t rows, const elem *const *a, elem *const *c)
+{
+    const struct panels *panels = product->panels;
+    const ptrdiff_t first = panel_first(panels, p);
+    const ptrdiff_t vectors = (panel_first(panels, p + 1) - first) * panels->sums;
+    struct tile tile = {
+        .a = a,
+        .operand = &product->operand,
+        .w = product->pack + panel_data(panels, p),
+        .strip = STRIP * panels->K * VEC_LANES,
+        .c = c,
+        .unit = panels->unit + first * VEC_LANES,
+        .at = panels->at,
+        .start = product->start,
+        .flush = product->flush,
+    };
+    if (rows == 1) {
+        tile_any(&tile, 1, (int)vectors);
+        return;
+    }
+    const ptrdiff_t tiles = ceil_div(rows, TILE_ROWS);
+    const ptrdiff_t strips = TILE_SUMS / (ceil_div(rows, tiles) * STRIP);
+    const ptrdiff_t wide = min_of(strips, TILE_STRIPS) * STRIP;
+    tile.ahead_step = wide * VEC_LANES / tiles;
+    for (ptrdiff_t j = 0; j < vectors; j += wide) {
+        const ptrdiff_t n = min_of(wide, vectors - j);
+        const elem *after = tile.w + n * panels->K * VEC_LANES;
+        tile.ahead = j + n < vectors ? after : product->pack + panel_data(panels, next);
+        for (ptrdiff_t r = 0; r < tiles; r++) {
+            const ptrdiff_t row = r * rows / tiles;
+            tile.a = a + row;
+            tile.c = c + row;
+            tile_any(&tile, (int)((r + 1) * rows / tiles - row), (int)n);
+            tile.ahead += tile.ahead_step * panels->K;
+        }
+        tile.w = after;
+        tile.at += n;
+    }
+}
+
+#endif

@@ -1,0 +1,1 @@
+"""Numbers with defined bits outside of kernels: random ones, and linear algebra."""

@@ -1,0 +1,1 @@
+"""A checked call on the kernels: stacks of layers, grids, episodes, dropout."""

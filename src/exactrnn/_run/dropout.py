@@ -1,0 +1,82 @@
+"""The masks of dropout between layers, and the random numbers that they are drawn from.
+
+Several Python threads may draw at once. What a call has drawn is given back if it
+raises, so that it can be repeated with the same masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from exactrnn._checks import Array
+from exactrnn._system.locks import make_lock
+from exactrnn._system.mode import ieee_mode
+from exactrnn._weights import first
+
+
+class Masks:
+    """Where a layer draws its masks.
+
+    Parameters
+    ----------
+    config : Config
+        The layer's, or a grid's of time and depth; `config.dropout` is the share of
+        values to drop.
+    generator : numpy.random.PCG64
+        Taken over.
+    """
+
+    def __init__(self, config: Any, generator: np.random.PCG64) -> None:
+        self._config = config
+        self._generator = generator
+        self._lock = make_lock()
+
+    def generator_state(self) -> dict[str, Any]:
+        """Return where the random numbers stand, as plain values."""
+        with self._lock:
+            return dict(self._generator.state)
+
+    @contextmanager
+    def drawn(self, steps: int, rows: int) -> Iterator[list[Array]]:
+        """Give the masks [T, B, D*O] of one call, one between any two layers.
+
+        If the call raises, the numbers stand where they stood before; but not if
+        another call has drawn since.
+        """
+        if self._config.dropout == 0.0:
+            yield []
+            return
+        with self._lock:
+            before = self._generator.state
+            try:
+                with ieee_mode():
+                    masks = self._draw(steps, rows)
+            except BaseException:
+                self._generator.state = before
+                raise
+            after = self._generator.state
+        try:
+            yield masks
+        except BaseException:
+            with self._lock:
+                if self._generator.state == after:
+                    self._generator.state = before
+            raise
+
+    def _draw(self, steps: int, rows: int) -> list[Array]:
+        config = self._config
+        shape = (steps, rows, config.directions * config.output_size)
+        return [
+            first.draw_mask(shape, config.dropout, config.dtype, self._generator)
+            for _ in range(config.num_layers - 1)
+        ]
+
+
+def drop(values: Array, mask: Array) -> Array:
+    """Return `values` times a mask."""
+    with ieee_mode():
+        return values * mask

@@ -1,0 +1,335 @@
+"""One stack of layers and directions: what calls the kernels.
+
+`Stack` knows nothing of the caller's layouts: it works on time-major arrays that
+`_checks` has let through. The public calls around it are in `layers/`. Dropout between
+the layers happens here, in `run_keeping` and `run_back`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+
+from exactrnn import _checks, _core, engine
+from exactrnn._checks import Array, Lengths
+from exactrnn._run.dropout import Masks, drop
+from exactrnn._run.episodes import Episodes
+from exactrnn._spec.recurrent import LEAK_ROLE, Config
+from exactrnn._weights.store import STALE, Packs, ParameterStore
+
+
+class Call(NamedTuple):
+    """A checked call: `x` [T, B, I] time-major, states [L*D, B, width] each or None.
+
+    `clock` [B] is None for cells that do not count steps, `episodes` for a call without
+    holes and resets; a stack is asked for the runs of a call's episodes one by one.
+    """
+
+    x: Array
+    state: tuple[Array, ...] | None
+    lengths: Lengths | None
+    batched: bool
+    clock: Lengths | None = None
+    episodes: Episodes | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to compute: no time step or no row."""
+        return self.x.size == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a `run` that keeps for backward leaves behind.
+
+    `inputs[layer]` [T, B, I of the layer] is what each layer read, after the dropout
+    `masks[layer - 1]`; `kept[layer]` is the kernels' own, none for an empty call.
+    `cells[layer]` [D, T, B, Hp] are the cell states that a layer handed up, or None.
+    """
+
+    version: int
+    lengths: Lengths | None
+    inputs: tuple[Array, ...]
+    masks: tuple[Array, ...]
+    kept: tuple[_core.LayerCache, ...]
+    cells: tuple[Array | None, ...]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """T and B."""
+        steps, rows, _ = self.inputs[0].shape
+        return steps, rows
+
+
+class Stack:
+    """Options, weights and random numbers of a layer, and its runs.
+
+    Parameters
+    ----------
+    config : Config
+        What the layer is.
+    weights : mapping of str to ndarray
+        As for `ParameterStore`; taken over.
+    generator : numpy.random.PCG64
+        Where dropout draws from; taken over.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        weights: Mapping[str, Array],
+        generator: np.random.PCG64,
+    ) -> None:
+        self.config = config
+        self.store = ParameterStore(config, weights)
+        self.masks = Masks(config, generator)
+
+    def run(
+        self, call: Call, y: Array, packs: Packs | None = None
+    ) -> tuple[Array, ...]:
+        """Compute the output into `y` [T, B, D*O] and return the final states.
+
+        `packs` are the weights, if the caller has fetched them for several runs.
+        """
+        packs = packs or self.store.packs(engine.isa())
+        threads = engine.threads_for_calls()
+        state_out = self._new_states(call)
+        if call.empty:
+            return state_out
+        top = self.config.num_layers - 1
+        x, lower = call.x, None
+        for layer, panels in enumerate(packs.panels):
+            target = y if layer == top else self.new_output(call)
+            cells = self._new_cells(layer, call)
+            _core.forward(
+                panels,
+                x,
+                target,
+                self._states_of(layer, call, state_out),
+                (call.lengths, call.clock, self.config.reverse),
+                threads,
+                False,
+                (lower, cells),
+            )
+            x, lower = target, cells
+        return state_out
+
+    def run_keeping(self, call: Call, y: Array) -> tuple[tuple[Array, ...], Run]:
+        """Compute as `run`, with dropout, and keep what `run_back` needs."""
+        if self.config.dropout == 0.0:
+            return self.keep(call, y, [])
+        with self.masks.drawn(*call.x.shape[:2]) as masks:
+            return self.keep(call, y, masks)
+
+    def keep(
+        self, call: Call, y: Array, masks: list[Array], packs: Packs | None = None
+    ) -> tuple[tuple[Array, ...], Run]:
+        """Do what `run_keeping` does, with masks that are drawn already."""
+        packs = packs or self.store.packs(engine.isa(), backward=True)
+        threads = engine.threads_for_calls()
+        state_out = self._new_states(call)
+        top = self.config.num_layers - 1
+        inputs, kept = [call.x], []
+        cells = [self._new_cells(layer, call) for layer in range(top + 1)]
+        for layer, panels in enumerate(packs.panels):
+            target = y if layer == top else self.new_output(call)
+            if not call.empty:
+                cache = _core.forward(
+                    panels,
+                    inputs[-1],
+                    target,
+                    self._states_of(layer, call, state_out),
+                    (call.lengths, call.clock, self.config.reverse),
+                    threads,
+                    True,
+                    (cells[layer - 1] if layer else None, cells[layer]),
+                )
+                kept.append(cast(_core.LayerCache, cache))
+            if layer < top:
+                inputs.append(drop(target, masks[layer]) if masks else target)
+        run = Run(
+            packs.version,
+            call.lengths,
+            tuple(inputs),
+            tuple(masks),
+            tuple(kept),
+            tuple(cells),
+        )
+        return state_out, run
+
+    def run_back(
+        self,
+        run: Run,
+        dy: Array | None,
+        dstate: tuple[Array, ...] | None,
+        truncated: bool = False,
+    ) -> tuple[Array, tuple[Array, ...], dict[str, Array]]:
+        """Return the gradients of input, initial states and weights."""
+        config = self.config
+        packs = self.store.packs(engine.isa(), backward=True)
+        _checks.check_version(run.version, packs.version)
+        weights = {
+            name: np.zeros(shape, config.dtype)
+            for name, shape in config.weight_shapes.items()
+        }
+        call = Call(run.inputs[0], dstate, run.lengths, batched=True)
+        dstate_out = self._new_states(call)
+        if not run.kept:
+            return np.zeros_like(call.x), dstate_out, weights
+        dcells = None
+        for layer in reversed(range(config.num_layers)):
+            if dy is not None and run.masks and layer < config.num_layers - 1:
+                dy = drop(dy, run.masks[layer])
+            dx = _checks.allocate(run.inputs[layer].shape, config.dtype)
+            dweights = self._new_gradients(layer, weights)
+            lower = run.cells[layer - 1] if layer else None
+            dlower = None if lower is None else np.empty_like(lower)
+            _core.backward(
+                packs.panels[layer],
+                run.kept[layer],
+                run.inputs[layer],
+                dy,
+                None if dstate is None else self._at(layer, dstate),
+                (dx, self._at(layer, dstate_out), dweights),
+                truncated,
+                (lower, dlower, dcells),
+            )
+            if config.learn_leak:
+                self._name_gradients(layer, dweights, weights)
+            dy, dcells = dx, dlower
+        return dx, dstate_out, weights
+
+    def describe_run(self, run: Run) -> dict[str, Any]:
+        """Return a run as plain values, for `restore_run` of an equal stack."""
+        return {
+            "current": self.store.is_current(run.version),
+            "lengths": run.lengths,
+            "inputs": run.inputs,
+            "masks": run.masks,
+            "kept": tuple(cache.content() for cache in run.kept),
+            "cells": run.cells,
+        }
+
+    def restore_run(self, described: Mapping[str, Any]) -> Run:
+        """Return the run that has been described, as one of this stack."""
+        packs = self.store.packs(engine.isa(), backward=True)
+        pairs = zip(packs.panels, described["kept"], strict=False)  # none if empty
+        return Run(
+            packs.version if described["current"] else STALE,
+            described["lengths"],
+            described["inputs"],
+            described["masks"],
+            tuple(_core.restore_cache(panels, content) for panels, content in pairs),
+            described["cells"],
+        )
+
+    def _new_gradients(
+        self, layer: int, weights: Mapping[str, Array]
+    ) -> tuple[tuple[Array | None, ...], ...]:
+        """Return where the kernels add the gradients of a layer: by direction and role.
+
+        They are the arrays of `weights`, but for the leak, of which the user has
+        another gradient.
+        """
+        config, found = self.config, []
+        for names in config.weight_groups[layer]:
+            arrays = [None if name is None else weights[name] for name in names]
+            if config.learn_leak:
+                arrays[LEAK_ROLE] = np.zeros((1, config.hidden_size), config.dtype)
+            found.append(tuple(arrays))
+        return tuple(found)
+
+    def _name_gradients(
+        self,
+        layer: int,
+        dweights: tuple[tuple[Array | None, ...], ...],
+        weights: dict[str, Array],
+    ) -> None:
+        """Put the user's gradients of a layer in the place of the kernels'."""
+        with self.store.read() as own:
+            for direction, by_role in enumerate(dweights):
+                weights |= self.config.user_gradients(own, by_role, layer, direction)
+
+    def new_output(self, call: Call) -> Array:
+        steps, rows, _ = call.x.shape
+        width = self.config.directions * self.config.output_size
+        return _checks.allocate((steps, rows, width), self.config.dtype)
+
+    def _new_cells(self, layer: int, call: Call) -> Array | None:
+        """Return where a layer puts the cell states that the one above reads."""
+        config = self.config
+        if layer == config.num_layers - 1 or not config.hands_cells_up:
+            return None
+        steps, rows, _ = call.x.shape
+        padded = _core.padded(config.hidden_size)
+        shape = (config.directions, steps, rows, padded)
+        return _checks.allocate(shape, config.dtype)
+
+    def _new_states(self, call: Call) -> tuple[Array, ...]:
+        """Return arrays [L*D, B, width] for final states; those of an empty call."""
+        config = self.config
+        lead = (config.num_layers * config.directions, call.x.shape[1])
+        sizes, dtype = config.state_sizes, config.dtype
+        if not call.empty:
+            return tuple([_checks.allocate((*lead, width), dtype) for width in sizes])
+        if call.state is not None:
+            return tuple([part.copy() for part in call.state])
+        return tuple([np.zeros((*lead, width), dtype) for width in sizes])
+
+    def _states_of(
+        self, layer: int, call: Call, state_out: tuple[Array, ...]
+    ) -> tuple[tuple[Array, ...] | None, tuple[Array, ...]]:
+        """Return the states of one layer before, None for zeros, and after."""
+        before = None if call.state is None else self._at(layer, call.state)
+        return before, self._at(layer, state_out)
+
+    def _at(self, layer: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
+        """Return the part [D, B, width] of the states that belongs to one layer."""
+        if self.config.num_layers == 1:
+            return states
+        directions = self.config.directions
+        rows = slice(layer * directions, (layer + 1) * directions)
+        return tuple([part[rows] for part in states])
+
+    def gates(self, run: Run) -> dict[str, Array]:
+        """Return the gates [T, B, H] by name and suffix."""
+        return self._collect(run, lambda cache, d: cache.gates(d), self._gate_parts)
+
+    def states(self, run: Run) -> dict[str, Array]:
+        """Return the states after each step, [T, B, width], by name and suffix."""
+        names = self.config.state_names
+
+        def read(cache: _core.LayerCache, direction: int) -> dict[str, Array]:
+            return dict(zip(names, cache.states(direction), strict=True))
+
+        return self._collect(run, read, lambda _: self.config.state_parts)
+
+    def _gate_parts(self, layer: int) -> Iterable[tuple[str, str, int]]:
+        """Return the gates of a layer as `Config.state_parts` are the states."""
+        kept = self.config.kept_gates(layer)
+        return [(name, "H", width) for name, width in kept.items()]
+
+    def _collect(
+        self,
+        run: Run,
+        read: Callable[[_core.LayerCache, int], dict[str, Array]],
+        parts: Callable[[int], Iterable[tuple[str, str, int]]],
+    ) -> dict[str, Array]:
+        """Return what `read` finds in the caches; zeros of an empty call's `parts`."""
+        config, found = self.config, {}
+        steps, rows, _ = run.inputs[0].shape
+        for layer in range(config.num_layers):
+            for direction in range(config.directions):
+                if run.kept:
+                    arrays = read(run.kept[layer], direction)
+                else:
+                    arrays = {
+                        name: np.zeros((steps, rows, width), config.dtype)
+                        for name, _, width in parts(layer)
+                    }
+                suffix = config.suffix(layer, direction)
+                found.update({name + suffix: a for name, a in arrays.items()})
+        return found

@@ -1,0 +1,281 @@
+"""Weights, their packed copies, and why the two can never differ.
+
+A `ParameterStore` owns one C-contiguous array per weight. Kernels read packed copies of
+them (`_core.Packed`, immutable). A stale copy is impossible because every way to write
+is seen:
+
+* `assign` and `edit` write inside the store and declare all packed copies doubtful.
+* `lease` lends an array that views the store's memory. Its base is a small exporter
+  object, which NumPy, torch.from_numpy, DLPack and memoryviews all keep alive as long
+  as anything can still write there; the exporter keeps a token alive. While the token
+  lives, packed copies are doubtful at every call. What a lease's own shape and dtype
+  are set to is the lease's: the owned array keeps its own.
+
+        lease -> _Exporter -> _Token  <.. weak reference .. ParameterStore
+                     |
+                     +-> the owned array
+
+An array knows where it is from. `store_of` follows its bases to the exporter, so that
+an optimiser can take the store's lock; `is_copy` follows them to the mark of a copy
+that `state_dict` gave, so that it can refuse to train what no layer uses.
+
+What is doubtful is packed anew before use and compared, byte by byte, with what was
+there: equal copies leave the version as it is, others raise it. `backward` compares
+versions, so gradients never mix two sets of weights.
+
+`fresh` holds the packed copies that are beyond doubt, by instruction set: one lookup
+without the lock answers the usual call. Whoever makes copies doubtful empties it first.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from exactrnn import _core, engine
+from exactrnn._checks import Array
+from exactrnn._spec.activations import with_parameters
+from exactrnn._spec.recurrent import Config
+from exactrnn._system.locks import make_lock
+
+STALE = -1
+"""A version that no weights have: of what was computed with weights that are gone."""
+
+
+class _Token:
+    """Lives as long as any lease of one store lives."""
+
+    __slots__ = ("__weakref__",)
+
+
+class _Exporter:
+    """The base of a lease: keeps the owned array and the store's token alive."""
+
+    __slots__ = ("_array", "_token", "store")
+
+    def __init__(self, array: Array, token: _Token, store: ParameterStore) -> None:
+        self._array = array
+        self._token = token
+        self.store = store
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        return self._array.__array_interface__
+
+
+class _Copy:
+    """The base of an array that `state_dict` gave: nobody's weight, and marked so."""
+
+    __slots__ = ("_array",)
+
+    def __init__(self, array: Array) -> None:
+        self._array = array
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        return self._array.__array_interface__
+
+
+def root_of(array: object) -> object:
+    """Return what an array's views end in, None for memory that an array owns."""
+    while isinstance(array, np.ndarray | memoryview):
+        array = array.base if isinstance(array, np.ndarray) else array.obj
+    return array
+
+
+def store_of(array: Array) -> ParameterStore | None:
+    """Return the store whose memory an array views, None for any other memory."""
+    root = root_of(array)
+    return root.store if isinstance(root, _Exporter) else None
+
+
+def stores_in(source: object) -> Mapping[str, ParameterStore] | None:
+    """Return the stores of a layer or model of ours, by what goes before their names.
+
+    None for everything else, and for an object whose `parameters` is not the library's.
+    """
+    find = getattr(source, "_stores", None)
+    given = getattr(source, "parameters", None)
+    own = __name__.partition(".")[0]
+    if find is None or not getattr(given, "__module__", "").startswith(f"{own}."):
+        return None
+    found: Mapping[str, ParameterStore] = find()
+    return found
+
+
+def is_copy(array: Array) -> bool:
+    """Tell whether an array, or what it views, is what a `state_dict` gave."""
+    return isinstance(root_of(array), _Copy)
+
+
+def marked(copies: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the copies of weights that a `state_dict` gives away."""
+    return {name: np.asarray(_Copy(array)) for name, array in copies.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Packs:
+    """The packed weights of a layer: `panels[layer][direction]`, for one version."""
+
+    isa: str
+    version: int
+    has_backward: bool
+    panels: tuple[tuple[_core.Packed, ...], ...]
+
+    def equals(self, other: Packs) -> bool:
+        """Tell whether both hold the same bytes."""
+        pairs = (
+            zip(mine, theirs, strict=True)
+            for mine, theirs in zip(self.panels, other.panels, strict=True)
+        )
+        return all(a.equals(b) for directions in pairs for a, b in directions)
+
+
+class ParameterStore:
+    """Owner of the weights of one layer.
+
+    Parameters
+    ----------
+    config : Config
+        Names and shapes of the weights, cell and dtype.
+    weights : mapping of str to ndarray
+        One C-contiguous array per name of `config.weight_shapes`; taken over.
+    """
+
+    def __init__(self, config: Config, weights: Mapping[str, Array]) -> None:
+        self.fresh: Mapping[str, Packs] = {}
+        self._config = config
+        self._weights = dict(weights)
+        self._known: Mapping[str, Packs] = {}
+        self._version = 0
+        self._token: weakref.ref[_Token] | None = None
+        self._lock = make_lock()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the weights, in the order of `state_dict`."""
+        return tuple(self._weights)
+
+    @property
+    def clean(self) -> bool:
+        """Whether packed copies exist that are beyond doubt."""
+        return bool(self.fresh)
+
+    @property
+    def own(self) -> Mapping[str, Array]:
+        """The owned arrays, for those who hold the store."""
+        return self._weights
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._weights
+
+    def copies(self) -> dict[str, Array]:
+        """Return a copy of each weight by name."""
+        with self._lock:
+            return {name: weight.copy() for name, weight in self._weights.items()}
+
+    def lease(self, name: str) -> Array:
+        """Return an array that views one weight; writing into it changes the layer."""
+        with self._lock:
+            token = self._living_token() or _Token()
+            self._token = weakref.ref(token)
+            self.fresh = {}
+            return np.asarray(_Exporter(self._weights[name], token, self))
+
+    def assign(self, values: Mapping[str, Array]) -> None:
+        """Copy `values`, of the right names, shapes and dtype, into the weights."""
+        with self.edit() as weights:
+            for name, value in values.items():
+                weights[name][...] = value
+
+    @contextmanager
+    def edit(self) -> Iterator[Mapping[str, Array]]:
+        """Give the owned arrays to library code that does not keep them."""
+        with self._lock:
+            self.fresh = {}
+            yield self._weights
+
+    @contextmanager
+    def read(self) -> Iterator[Mapping[str, Array]]:
+        """Give the owned arrays to library code that only reads them."""
+        with self._lock:
+            yield self._weights
+
+    def packs(self, isa: str, *, backward: bool = False) -> Packs:
+        """Return packed copies of the weights as they are now."""
+        found = self.fresh.get(isa)
+        if found is not None and (found.has_backward or not backward):
+            return found
+        with self._lock:
+            # Asked before the weights are read: a lease that ends later than this may
+            # still be written to while they are packed.
+            leased = self._living_token() is not None
+            if not self.fresh:
+                self._settle(isa)
+            found = self._known.get(isa)
+            if found is None or (backward and not found.has_backward):
+                found = self._pack(isa, backward)
+                self._known = {**self._known, isa: found}
+            if not leased:
+                self.fresh = self._known
+            return found
+
+    def is_current(self, version: int) -> bool:
+        """Tell whether the weights are still those of this version."""
+        return self.packs(engine.isa(), backward=True).version == version
+
+    def _living_token(self) -> _Token | None:
+        return None if self._token is None else self._token()
+
+    def _settle(self, isa: str) -> None:
+        """Keep the known copies if the weights are still theirs, else drop them."""
+        if not self._known:
+            return
+        known = self._known.get(isa) or next(iter(self._known.values()))
+        now = self._pack(known.isa, known.has_backward)
+        if not now.equals(known):
+            self._version += 1
+            self._known = {now.isa: replace(now, version=self._version)}
+
+    def _pack(self, isa: str, backward: bool) -> Packs:
+        config = self._config
+        panels = tuple(
+            tuple(
+                self._pack_one(isa, layer, direction, backward)
+                for direction in range(config.directions)
+            )
+            for layer in range(config.num_layers)
+        )
+        return Packs(isa, self._version, backward, panels)
+
+    def _pack_one(
+        self, isa: str, layer: int, direction: int, backward: bool
+    ) -> _core.Packed:
+        config = self._config
+        return _core.pack(
+            isa,
+            config.dtype.name,
+            config.cell_of(layer),
+            config.engine_weights(self._weights, layer, direction),
+            tuple(map(with_parameters, config.activations_of(direction))),
+            config.clip,
+            dict(config.options_of(layer)),
+            backward,
+        )
+
+
+@contextmanager
+def edit_together(stores: Iterable[ParameterStore]) -> Iterator[None]:
+    """Hold several stores as `edit` holds one: a call sees all of a change or none.
+
+    In an order of their own, so that two who do so never wait for each other.
+    """
+    with ExitStack() as held:
+        for store in sorted(set(stores), key=id):
+            held.enter_context(store.edit())
+        yield

@@ -1,0 +1,27 @@
+"""The executable definition of the layers, forward and back, in NumPy.
+
+`forward` and `backward` run a whole layer, `direction_forward` and `direction_backward`
+one layer in one direction. The kernels must give these bits.
+"""
+
+from exactrnn.reference.direction import Direction, Weights
+from exactrnn.reference.grid_layers import GridCache, TimeDepthCache
+from exactrnn.reference.layers import Cache, EpisodesCache, Gradients, backward, forward
+from exactrnn.reference.sequence import DirectionCache, direction_forward
+from exactrnn.reference.sequence_backward import DirectionGradients, direction_backward
+
+__all__ = [
+    "Cache",
+    "Direction",
+    "DirectionCache",
+    "DirectionGradients",
+    "EpisodesCache",
+    "Gradients",
+    "GridCache",
+    "TimeDepthCache",
+    "Weights",
+    "backward",
+    "direction_backward",
+    "direction_forward",
+    "forward",
+]

@@ -1,0 +1,19 @@
+"""The published bits: cases, their SHA-256, and what computes them.
+
+``hashes.json`` is made by ``tests/golden/make_golden.py`` from the NumPy reference and
+frozen; a change in it is a new version of the numerics contract.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from typing import cast
+
+__all__ = ["published"]
+
+
+def published() -> dict[str, dict[str, str]]:
+    """Return the published hashes: by dtype, then by case."""
+    text = files("exactrnn.verify").joinpath("hashes.json").read_text(encoding="utf-8")
+    return cast(dict[str, dict[str, str]], json.loads(text)["hashes"])
