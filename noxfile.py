@@ -63,7 +63,7 @@ def coverage(session):
 @nox.session
 def sanitize(session):
     """Run the C library under gcc's sanitizers: addresses, arithmetic, races."""
-    pytest = ("python", "-m", "pytest", "tests/test_sanitized.py")
+    pytest = ("python", "-m", "pytest", "tests/c/test_sanitized.py")
     session.run(*pytest, *session.posargs, external=True)
 
 

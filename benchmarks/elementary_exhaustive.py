@@ -9,8 +9,8 @@ last place of the exact value and where it occurs, how often the result decrease
 the argument grows, how many infinities, NaN and signs of zero differ from C99's Annex
 F, and in how many results the other instruction sets differ from the first. The exact
 value is float64 NumPy's for float32 (its error is below 2^-28 of the unit) and a
-decimal of 60 digits for float64. tests/test_elementary.py runs the same measurement on
-a part of the inputs.
+decimal of 60 digits for float64. tests/bits/test_elementary.py runs the same
+measurement on a part of the inputs.
 """
 
 from __future__ import annotations

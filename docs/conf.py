@@ -23,7 +23,7 @@ numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 
 # A link to a file of the repository outside of docs/ is text here and a link on the
-# repository's site; tests/test_docs.py checks that every target is there.
+# repository's site; tests/house/test_docs.py checks that every target is there.
 suppress_warnings = ["myst.xref_missing"]
 
 exclude_patterns = ["_build"]

@@ -59,7 +59,7 @@ BAD_CONTENT: tuple[type[Exception], ...] = (
 _ADVICE = "reading and writing models needs safetensors: pip install 'exactrnn[lm]'"
 
 
-def save(layer: Module[Any] | EchoState, path: Target) -> None:
+def save(layer: Module | EchoState, path: Target) -> None:
     """Write a layer or cell to a safetensors file.
 
     Parameters
@@ -99,8 +99,10 @@ def save(layer: Module[Any] | EchoState, path: Target) -> None:
         "class": type(layer).__name__,
         "arguments": layer.arguments(),
         "numerics": NUMERICS_VERSION,
-        "generator": layer._stack.masks.generator_state(),
     }
+    generator = layer._generator_state()
+    if generator is not None:
+        description["generator"] = generator
     write_file(path, layer.state_dict(), description)
 
 

@@ -1,5 +1,5 @@
-/* What the programs of tests/c_programs.py share: numbers from standard input, results
- * to standard output, both raw arrays in this machine's bytes.
+/* What the programs of tests/helpers/c_programs.py share: numbers from standard input,
+ * results to standard output, both raw arrays in this machine's bytes.
  *
  * Every array is as long as asked and no byte longer, so that an address sanitizer sees
  * the first one past its end; memory to be written is filled with NaN, so that what is

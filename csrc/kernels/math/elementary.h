@@ -5,7 +5,7 @@
  * chooses coefficients and limits. No branches, and one division at most. Infinities
  * and NaN as C99's Annex F has them. Largest errors in ulp, measured over all 2^32
  * inputs by benchmarks/elementary_exhaustive.py (of expm1 and softplus all from 2^-26
- * and 2^-40 on in size), bounded by tests/test_elementary.py:
+ * and 2^-40 on in size), bounded by tests/bits/test_elementary.py:
  *
  *                        exp    expm1  log    softplus  tanh   sigmoid
  *   float32              1.031  1.517  0.840  1.021     1.341  1.717

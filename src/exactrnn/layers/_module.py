@@ -1,7 +1,9 @@
-"""What layers and single cells share: options, weights by name, copies of the whole.
+"""What everything with weights shares: options, weights by name, copies of the whole.
 
-The classes that a user gets back from their calls, `Cache` and `Gradients`, are here
-too. What computes is in `_run/stack.py`.
+`Module` knows a specification and the owner of the weights, or several owners, each
+behind a prefix; `RecurrentModule` adds what runs a recurrent network, the stack of
+`_run/stack.py`, and the random numbers of dropout. The classes that a user gets back
+from calls, `Cache` and `Gradients`, are here too.
 """
 
 from __future__ import annotations
@@ -9,9 +11,9 @@ from __future__ import annotations
 import inspect
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import FrameType
-from typing import Any, ClassVar, Generic, NamedTuple, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +31,7 @@ from exactrnn._spec.recurrent import Config
 from exactrnn._spec.rules import Init
 from exactrnn._system.mode import ieee_mode
 from exactrnn._weights import first
-from exactrnn._weights.store import ParameterStore, marked
+from exactrnn._weights.store import ParameterStore, edit_together, marked
 
 OPTIONS = (
     *("cell", "activations", "input_size", "hidden_size", "output_size", "bias"),
@@ -39,6 +41,8 @@ OPTIONS = (
 """Options of every layer that can be read as its attributes."""
 NOT_ARGUMENTS = ("self", "__class__", "seed")
 """Local names of a constructor that are none of the arguments a layer remembers."""
+PARTS = frozenset({"_spec", "_store", "_stack", "_options", "_arguments"})
+"""Attributes that a copy makes anew."""
 
 S = TypeVar("S", bound=Array | tuple[NDArray[Any], ...])
 """A state: `h` for cells with one, `(h, c)` and so on for cells with more."""
@@ -104,7 +108,9 @@ class Cache:
 
     __slots__ = ("_batched", "_gates", "_owner", "_run")
 
-    def __init__(self, owner: Module[Any], run: Run, batched: bool, gates: bool):
+    def __init__(
+        self, owner: RecurrentModule[Any], run: Run, batched: bool, gates: bool
+    ):
         self._owner = owner
         self._run = run
         self._batched = batched
@@ -186,8 +192,31 @@ def _read_only(array: NDArray[N]) -> NDArray[N]:
     return view
 
 
-class Module(Generic[S]):
-    """Base of layers and cells: options as read-only attributes, weights by name.
+class Spec(Protocol):
+    """What a module is, without its weights."""
+
+    @property
+    def dtype(self) -> FloatType:
+        """Of the weights."""
+
+    @property
+    def num_arrays(self) -> int:
+        """Number of weights as arrays, without listing them."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights that exist, all arrays together."""
+
+    @property
+    def weight_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of each weight by name, in the order of `state_dict`."""
+
+    def take_weight(self, name: str, value: object) -> Array:
+        """Return `value` as an array of its own for the weight of this name."""
+
+
+class Module:
+    """Base of all with weights: options as read-only attributes, weights by name.
 
     `layer.weight_hh_l0` gives an array that views the weight; writing into it changes
     the layer. `layer.weight_hh_l0 = array` copies the array's values.
@@ -203,23 +232,10 @@ class Module(Generic[S]):
 
     record: ClassVar[Record]
 
-    cell: str
-    activations: tuple[Activation, ...]
-    input_size: int
-    hidden_size: int
-    output_size: int
-    num_layers: int
-    bias: bool
-    bidirectional: bool
-    reverse: bool
-    batch_first: bool
-    dropout: float
     dtype: FloatType
-    clip: float | None
-    init: Init
-    forget_bias: float | None
 
-    _stack: Stack
+    _spec: Spec
+    _store: ParameterStore
     _options: Mapping[str, object]
     _arguments: Mapping[str, object]
 
@@ -229,20 +245,47 @@ class Module(Generic[S]):
         own = random.Seed(seed, random.kind_of(type(self)))
         given = Arguments(named, self.record)
         with ieee_mode():
-            config = self._configure(given)
-            _warn_unused_dropout(config)
-            weights = first.draw_weights(config, own)
-            self._assemble(config, given, weights, own.stream("dropout"))
+            spec = self._configure(given)
+            weights = self._draw_weights(spec, own)
+            self._assemble(spec, given, weights, own.stream("dropout"))
 
     @classmethod
     def _configure(cls, given: Arguments) -> Any:
-        """Return what a layer with these arguments is, without its weights."""
+        """Return what a module with these arguments is, without its weights."""
         raise NotImplementedError
 
     @classmethod
     def _configured(cls, arguments: Mapping[str, object]) -> Any:
-        """Return what a layer with these arguments is; those missing have defaults."""
+        """Return what a module with these arguments is; those missing have defaults."""
         return cls._configure(Arguments({**cls._defaults(), **arguments}, cls.record))
+
+    @classmethod
+    def _draw_weights(cls, spec: Any, seed: random.Seed) -> dict[str, Array]:
+        """Return the first weights by name."""
+        return first.draw_weights(spec, seed)
+
+    def _assemble(
+        self,
+        spec: Any,
+        given: Arguments,
+        weights: Mapping[str, Array],
+        generator: np.random.PCG64,
+    ) -> None:
+        """Become a module of these parts; later calls may draw from `generator`."""
+        raise NotImplementedError
+
+    def _become(
+        self,
+        spec: Spec,
+        store: ParameterStore,
+        options: Mapping[str, object],
+        arguments: Mapping[str, object],
+    ) -> None:
+        """Take the parts of a module; options can be read as attributes."""
+        self.__dict__.update(options)
+        self.__dict__.update(
+            _spec=spec, _store=store, _options=options, _arguments=arguments
+        )
 
     @classmethod
     @ieee_mode()
@@ -252,7 +295,7 @@ class Module(Generic[S]):
         weights: Mapping[str, object],
         generator_state: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Build a layer from its parts, drawing nothing; all is checked as given.
+        """Build a module from its parts, drawing nothing; all is checked as given.
 
         An argument that is missing has its default: a file may be older than it.
         """
@@ -260,19 +303,19 @@ class Module(Generic[S]):
         given = {**cls._defaults(), **arguments}
         naming.check_names("arguments", given, known)
         taken_arguments = Arguments(given, cls.record)
-        config = cls._configure(taken_arguments)
+        spec = cls._configure(taken_arguments)
         weights = naming.take_named("weights", weights)
-        if len(weights) != config.num_arrays:  # before they are listed
-            expected = f"{config.num_arrays} arrays, for these arguments"
+        if len(weights) != spec.num_arrays:  # before they are listed
+            expected = f"{spec.num_arrays} arrays, for these arguments"
             raise ValueError(f"weights: expected {expected}, got {len(weights)}")
-        naming.check_names("weights", weights, config.weight_shapes)
-        shapes = config.weight_shapes
-        taken = {name: config.take_weight(name, weights[name]) for name in shapes}
+        naming.check_names("weights", weights, spec.weight_shapes)
+        shapes = spec.weight_shapes
+        taken = {name: spec.take_weight(name, weights[name]) for name in shapes}
         generator = random.make_generator(None)
         if generator_state is not None:
             generator.state = cast(Any, generator_state)
         module = cls.__new__(cls)
-        module._assemble(config, taken_arguments, taken, generator)
+        module._assemble(spec, taken_arguments, taken, generator)
         return module
 
     @classmethod
@@ -285,52 +328,37 @@ class Module(Generic[S]):
             if p.default is not p.empty and p.name != "seed"
         }
 
-    def _assemble(
-        self,
-        config: Config,
-        given: Arguments,
-        weights: Mapping[str, Array],
-        generator: np.random.PCG64,
-    ) -> None:
-        """Become a layer of these parts."""
-        # An argument may leave open what an attribute says: output_size=None.
-        options = {**given, **{name: getattr(config, name) for name in OPTIONS}}
-        self.__dict__.update(options)
-        self.__dict__.update(
-            _stack=Stack(config, weights, generator),
-            _options=options,
-            _arguments=dict(given),
-        )
-
     # Weights as attributes; options cannot be set
 
     def __getattr__(self, name: str) -> Array:
         """Return an array that views the weight of this name."""
-        # Through __dict__: an object under construction has no stack yet.
-        stack: Stack | None = self.__dict__.get("_stack")
-        if stack is None or name not in stack.store:
+        # Through __dict__: an object under construction has no store yet.
+        store: ParameterStore | None = self.__dict__.get("_store")
+        if store is None or name not in store:
             kind = type(self).__name__
             raise AttributeError(f"{kind!r} object has no attribute {name!r}")
-        return stack.store.lease(name)
+        return store.lease(name)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Copy `value` into the weight of this name."""
-        stack: Stack | None = self.__dict__.get("_stack")
-        if stack is None:
-            super().__setattr__(name, value)
-        elif name in stack.store:
+        names = self._names()
+        if name in names:
             self._assign({name: value})
-        elif name in self._options:
+        elif name in self.__dict__.get("_options", ()):
             kind = type(self).__name__
             raise AttributeError(f"{name} cannot change: make a new {kind}")
-        elif name.startswith(("weight_", "bias_")):
-            names = list_names(self._stack.store.names)
-            raise AttributeError(f"{shorten(name)}: expected one of {names}")
+        elif names and name.startswith(("weight_", "bias_")):
+            listed = list_names(names)
+            raise AttributeError(f"{shorten(name)}: expected one of {listed}")
         else:
             super().__setattr__(name, value)
 
+    def _names(self) -> Collection[str]:
+        """Return the weights that are attributes; none yet under construction."""
+        return self._spec.weight_shapes if "_store" in self.__dict__ else ()
+
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *self._stack.store.names})
+        return sorted({*super().__dir__(), *self._names()})
 
     def __repr__(self) -> str:
         arguments, parts = self.arguments(), []
@@ -358,7 +386,7 @@ class Module(Generic[S]):
     @property
     def num_parameters(self) -> int:
         """Number of weights, all arrays together, but for absent connections."""
-        return self._stack.config.num_parameters
+        return self._spec.num_parameters
 
     def parameters(self) -> dict[str, Array]:
         """Return the weights themselves: writing into the arrays changes the layer.
@@ -370,11 +398,15 @@ class Module(Generic[S]):
             an array is held anywhere, every call packs the weights anew to see whether
             they have changed: let go of it when done.
         """
-        return {name: self._stack.store.lease(name) for name in self._stack.store.names}
+        return {
+            prefix + name: store.lease(name)
+            for prefix, store in self._stores().items()
+            for name in store.names
+        }
 
     def _stores(self) -> dict[str, ParameterStore]:
-        """Return what owns the weights that `parameters` hands out."""
-        return {"": self._stack.store}
+        """Return what owns the weights, by what goes before their names."""
+        return {"": self._store}
 
     def state_dict(self) -> dict[str, Array]:
         """Return a copy of the weights.
@@ -384,7 +416,12 @@ class Module(Generic[S]):
         dict of str to ndarray
             Names and shapes as in `torch.nn`.
         """
-        return marked(self._stack.store.copies())
+        copies = {
+            prefix + name: array
+            for prefix, store in self._stores().items()
+            for name, array in store.copies().items()
+        }
+        return marked(copies)
 
     def load_state_dict(
         self,
@@ -418,56 +455,106 @@ class Module(Generic[S]):
         TypeError
             If a dtype is not the layer's; nothing is changed then.
         """
-        store = self._stack.store
+        names = self._spec.weight_shapes
         given = naming.take_named("state_dict", state_dict, prefix)
         if strict:
-            naming.check_weight_names("state_dict", given, store.names)
-        missing = [name for name in store.names if name not in given]
-        unexpected = [name for name in given if name not in store]
-        self._assign({n: v for n, v in given.items() if n in store})
+            naming.check_weight_names("state_dict", given, tuple(names))
+        missing = [name for name in names if name not in given]
+        unexpected = [name for name in given if name not in names]
+        self._assign({n: v for n, v in given.items() if n in names})
         return IncompatibleKeys(missing, unexpected)
 
     def _assign(self, values: Mapping[str, object]) -> None:
-        take = self._stack.config.take_weight
+        """Copy checked values into the weights, all of them or none."""
+        take = self._spec.take_weight
         taken = {name: take(name, value) for name, value in values.items()}
-        self._stack.store.assign(taken)
+        stores = self._stores()
+        with edit_together(stores.values()):
+            for prefix, store in stores.items():
+                own = [name for name in store.names if prefix + name in taken]
+                store.assign({name: taken[prefix + name] for name in own})
 
     # Copies of the whole
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A whole layer first, then what the user has added, which may refer to it.
-        parts = (self.arguments(), self._stack.store.copies())
-        generator = self._stack.masks.generator_state()
-        return _restore, (type(self), *parts, generator), self.__getstate__()
+        # A whole module first, then what the user has added, which may refer to it.
+        parts = (self.arguments(), self._store.copies(), self._generator_state())
+        return _restore, (type(self), *parts), self.__getstate__()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes that the library does not know."""
-        own = {"_stack", "_options", "_arguments", *self._options}
+        own = {*PARTS, *self._options}
         return {n: v for n, v in self.__dict__.items() if n not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
 
-    def _to_user(self, array: Array, batched: bool) -> Array:
-        """Return a time-major array in the layout that the caller uses."""
-        raise NotImplementedError
+    def _generator_state(self) -> dict[str, Any] | None:
+        """Return where the random numbers stand; None if no call draws any."""
+        return None
 
 
 def _restore(
-    kind: type[Module[S]],
+    kind: type[Module],
     arguments: Mapping[str, object],
     weights: Mapping[str, Array],
-    generator_state: Mapping[str, Any],
-) -> Module[S]:
-    """Make a layer for a copy or a pickle, without what the user has added."""
+    generator_state: Mapping[str, Any] | None,
+) -> Module:
+    """Make a module for a copy or a pickle, without what the user has added."""
     given = Arguments(arguments, kind.record)
-    config = kind._configure(given)
-    taken = {name: config.take_weight(name, weights[name]) for name in weights}
+    spec = kind._configure(given)
+    taken = {name: spec.take_weight(name, weights[name]) for name in weights}
     generator = random.make_generator(0)
-    generator.state = cast(Any, generator_state)
+    if generator_state is not None:
+        generator.state = cast(Any, generator_state)
     module = kind.__new__(kind)
-    module._assemble(config, given, taken, generator)
+    module._assemble(spec, given, taken, generator)
     return module
+
+
+class RecurrentModule(Module, Generic[S]):
+    """What recurrent layers and cells add: the stack that runs them, and dropout."""
+
+    cell: str
+    activations: tuple[Activation, ...]
+    input_size: int
+    hidden_size: int
+    output_size: int
+    num_layers: int
+    bias: bool
+    bidirectional: bool
+    reverse: bool
+    batch_first: bool
+    dropout: float
+    clip: float | None
+    init: Init
+    forget_bias: float | None
+
+    _stack: Stack
+
+    def __init__(self, arguments: Mapping[str, object]) -> None:
+        super().__init__(arguments)
+        _warn_unused_dropout(self._stack.config)
+
+    def _assemble(
+        self,
+        spec: Config,
+        given: Arguments,
+        weights: Mapping[str, Array],
+        generator: np.random.PCG64,
+    ) -> None:
+        """Become a layer of these parts."""
+        self.__dict__["_stack"] = stack = Stack(spec, weights, generator)
+        # An argument may leave open what an attribute says: output_size=None.
+        options = {**given, **{name: getattr(spec, name) for name in OPTIONS}}
+        self._become(spec, stack.store, options, dict(given))
+
+    def _generator_state(self) -> dict[str, Any]:
+        return self._stack.masks.generator_state()
+
+    def _to_user(self, array: Array, batched: bool) -> Array:
+        """Return a time-major array in the layout that the caller uses."""
+        raise NotImplementedError
 
 
 def _warn_unused_dropout(config: Any) -> None:

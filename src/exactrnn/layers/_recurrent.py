@@ -16,11 +16,11 @@ from exactrnn._run.stack import Call
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.options import shared_fields
 from exactrnn._spec.recurrent import Config
-from exactrnn.layers._module import Cache, D, Gradients, Module, S
+from exactrnn.layers._module import Cache, D, Gradients, RecurrentModule, S
 from exactrnn.layers._stream import Stream
 
 
-class RecurrentLayer(Module[S], Generic[S, D]):
+class RecurrentLayer(RecurrentModule[S], Generic[S, D]):
     """What all layers do: run, keep, go back, stream.
 
     A call with checked arguments changes nothing but its results. One layer may be

@@ -1,8 +1,8 @@
 """Echo state networks: a fixed random reservoir, and a readout fitted in one go.
 
 The reservoir is a layer of leaky units, run by the kernels; what is random in it and
-how its spectral radius is set is in `_reservoir.py`, the fit in `_readout.py`. The file
-is long because of its docstrings.
+how its spectral radius is set is in `layers/_reservoir.py`, the fit in
+`layers/_readout.py`. The file is long because of its docstrings.
 """
 
 from __future__ import annotations
@@ -230,8 +230,12 @@ class EchoState:
 
     @property
     def _stack(self) -> Stack:
-        """What runs the reservoir, for saving as layers are saved."""
+        """What runs the reservoir."""
         return self._layer._stack
+
+    def _generator_state(self) -> dict[str, Any]:
+        """Return what stands in a file, as that of layers: it draws nothing more."""
+        return self._layer._generator_state()
 
     # States and readout
 

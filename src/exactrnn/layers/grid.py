@@ -21,7 +21,7 @@ from exactrnn._spec.grid import GridConfig
 from exactrnn._spec.grid_arguments import GRID_CHECKS
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import Init
-from exactrnn.layers._module import Module, restore_cache
+from exactrnn.layers._module import RecurrentModule, restore_cache
 
 __all__ = ["GridCache", "GridGradients", "GridLSTM"]
 
@@ -58,25 +58,23 @@ class GridGradients(NamedTuple):
     weights: dict[str, Array]
 
 
-class GridModule(Module[Any]):
-    """What layers of grids have in common: their own stack under `Module`."""
+class GridModule(RecurrentModule[Any]):
+    """What layers of grids have in common: a stack of their own."""
 
     _stack: Any
 
     def _assemble(
         self,
-        config: Any,
+        spec: Any,
         given: Arguments,
         weights: Mapping[str, Array],
         generator: np.random.PCG64,
     ) -> None:
         options = self._attributes(given)
-        self.__dict__.update(options)
-        self.__dict__.update(
-            _stack=self._make_stack(config, weights, generator),
-            _options=options,
-            _arguments={name: self._shortest(name, options[name]) for name in given},
-        )
+        self.__dict__.update(options)  # which `_shortest` reads
+        self.__dict__["_stack"] = stack = self._make_stack(spec, weights, generator)
+        shown = {name: self._shortest(name, options[name]) for name in given}
+        self._become(spec, stack.store, options, shown)
 
     @classmethod
     def _make_stack(

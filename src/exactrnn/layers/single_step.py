@@ -16,7 +16,7 @@ from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.options import gru_fields, lstm_fields, shared_fields, simple_fields
 from exactrnn._spec.recurrent import Config
 from exactrnn._spec.rules import Init
-from exactrnn.layers._module import Cache, Gradients, Module, S
+from exactrnn.layers._module import Cache, Gradients, RecurrentModule, S
 from exactrnn.layers.gru import GRU
 from exactrnn.layers.lstm import LSTM
 from exactrnn.layers.rnn import RNN
@@ -24,7 +24,7 @@ from exactrnn.layers.rnn import RNN
 __all__ = ["GRUCell", "LSTMCell", "RNNCell", "RecurrentCell"]
 
 
-class RecurrentCell(Module[S]):
+class RecurrentCell(RecurrentModule[S]):
     """What all single cells do: one step forward and back.
 
     A class is that of the layer whose record it has, with one layer and direction.

@@ -1,7 +1,7 @@
 """The published bits: cases, their SHA-256, and what computes them.
 
-``hashes.json`` is made by ``tests/golden/make_golden.py`` from the NumPy reference and
-frozen; a change in it is a new version of the numerics contract.
+``hashes.json`` is made by ``tests/bits/golden/make_golden.py`` from the NumPy
+reference and frozen; a change in it is a new version of the numerics contract.
 """
 
 from __future__ import annotations

@@ -6,11 +6,10 @@ import platform
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from variants import HELPERS, TESTS
 
-TESTS = Path(__file__).parent
 KINDS = ("lstm", "gru_before", "depth_gated", "lstm-everything", "leaky-learned")
 WORDS = ["call", "forward", "backward", "load", "train", "stream", "step"]
 
@@ -29,10 +28,10 @@ def preload(tmp_path_factory):
 
 @pytest.mark.parametrize("kind", [*KINDS, "grid"])
 def test_every_failing_allocation_is_a_clean_memory_error(preload, kind):
-    paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(HELPERS), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "LD_PRELOAD": str(preload), "PYTHONPATH": paths}
     answer = subprocess.run(
-        [sys.executable, str(TESTS / "failing_allocations.py"), kind],
+        [sys.executable, str(HELPERS / "failing_allocations.py"), kind],
         env=environment,
         capture_output=True,
         text=True,

@@ -102,7 +102,7 @@ def install(folder, target):
 
 def run_python(folder, target, *arguments):
     """Run Python in the copy, on what was built there; return what it prints."""
-    paths = os.pathsep.join([str(target), str(folder / "tests")])
+    paths = os.pathsep.join([str(target), str(folder / "tests" / "helpers")])
     answer = subprocess.run(
         [sys.executable, *arguments],
         cwd=folder,
@@ -126,7 +126,8 @@ def test_cell_of_the_page_builds_and_has_the_bits_of_its_twin(tmp_path):
     shutil.rmtree(folder / "src" / "exactrnn" / "__pycache__", ignore_errors=True)
     assert "compared" in run_python(folder, target, "-c", COMPARISON)
     pytest_command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "toy"]
-    tests = ["tests/cells", "tests/test_cells_listed.py", "tests/test_house_rules.py"]
+    tests = ["tests/reference/cells", "tests/house/test_cells_listed.py"]
+    tests += ["tests/house/test_house_rules.py"]
     assert "passed" in run_python(folder, target, *pytest_command, *tests)
 
 
@@ -137,7 +138,7 @@ def test_page_has_every_step():
         ("change", "csrc/kernels/cells.def"),
         ("file", "src/exactrnn/reference/cells/toy.py"),
         ("change", "src/exactrnn/reference/cells/__init__.py"),
-        ("file", "tests/cells/test_toy.py"),
+        ("file", "tests/reference/cells/test_toy.py"),
         ("change", "CHANGELOG.md"),
     }
 

@@ -28,7 +28,7 @@ from exactrnn.train import LanguageModel
 
 pytest.importorskip("safetensors", reason="needs safetensors: extra lm")
 
-CONFTEST = Path(__file__).with_name("conftest.py")
+CONFTEST = Path(__file__).resolve().parents[1] / "conftest.py"
 MEMORY = 2 << 30
 """Bytes of address space of a process that reads mutated files."""
 SECONDS_EACH = 2.0
@@ -307,7 +307,7 @@ def run_child(first, last):
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        cwd=CONFTEST.parent,
+        cwd=Path(__file__).parent,
         timeout=60 + SECONDS_EACH * (last - first),
         check=False,
     )

@@ -6,15 +6,17 @@ Kernel and twin have the same functions in the same order: contract N5.
 import re
 
 import pytest
-from sources import PACKAGE, ROOT
-from variants import CELLS, CSRC
+from sources import PACKAGE
+from variants import CELLS, CSRC, TESTS
 
 from exactrnn.reference.cells import CELLS as TWINS
+
+CELL_TESTS = TESTS / "reference" / "cells"
 
 
 def missing_places(cell, names_of_twins):
     """Return what has to be added for a cell that is listed anywhere."""
-    test_file = ROOT / "tests" / "cells" / f"test_{cell}.py"
+    test_file = CELL_TESTS / f"test_{cell}.py"
     places = {
         "a line in csrc/kernels/cells.def": cell in CELLS,
         "its kernel csrc/kernels/cells/*.c": (
@@ -24,7 +26,7 @@ def missing_places(cell, names_of_twins):
             PACKAGE / "reference" / "cells" / f"{cell}.py"
         ).is_file(),
         "an entry in exactrnn.reference.cells.CELLS": cell in names_of_twins,
-        "its own tests in tests/cells/test_*.py": test_file.is_file(),
+        "its own tests in tests/reference/cells/test_*.py": test_file.is_file(),
     }
     return [place for place, present in places.items() if not present]
 
@@ -36,10 +38,7 @@ def cells_named_anywhere():
         for path in (PACKAGE / "reference" / "cells").glob("*.py")
         if not path.stem.startswith("_")
     }
-    tests = {
-        path.stem.removeprefix("test_")
-        for path in (ROOT / "tests" / "cells").glob("test_*.py")
-    }
+    tests = {path.stem.removeprefix("test_") for path in CELL_TESTS.glob("test_*.py")}
     return sorted(kernels | twins | tests | set(CELLS) | set(TWINS))
 
 

@@ -6,10 +6,10 @@ not have is ended by its alarm, and the test is red.
 
 import ctypes.util
 import os
-from pathlib import Path
 
 import pytest
 from processes import TEAM, run_python
+from variants import HELPERS
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "fork"), reason="no fork on this system"
@@ -177,7 +177,6 @@ END = """
 stopped = True
 trainer.join()
 """
-TESTS = Path(__file__).parent
 
 
 def test_children_beside_a_training_thread_see_whole_weights():
@@ -188,7 +187,7 @@ def check():
 for _ in range(25):
     fork(check)
 """
-    run_python(TEAM + TRAINING + check + END, TESTS)
+    run_python(TEAM + TRAINING + check + END, HELPERS)
 
 
 def test_pool_of_short_lived_workers_beside_a_training_thread():
@@ -199,7 +198,7 @@ with context.Pool(2, maxtasksperchild=1) as workers:
     results = [workers.apply_async(whole, (k % len(layers),)) for k in range(60)]
     assert [result.get(timeout=100) for result in results] == [True] * 60
 """
-    run_python(TEAM + TRAINING + pool + END, TESTS)
+    run_python(TEAM + TRAINING + pool + END, HELPERS)
 
 
 def test_fork_gets_all_locks_from_threads_that_never_hold_none():

@@ -13,18 +13,16 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from bits import assert_same_bits, every_thread_used
 from interrupted_calls import GRIDS, Chances, Stopped, asking, chances_of
-from variants import NETWORKS, PUBLIC, make_layer
+from variants import HELPERS, NETWORKS, PUBLIC, make_layer
 
 import exactrnn as xr
 from exactrnn import _core
 
-TESTS = Path(__file__).parent
 CALLS = [f"layer:{name}" for name in (*NETWORKS, "lstm-everything", "lstm-proj")]
 CALLS += [f"grid:{name}" for name in GRIDS]
 CALLS += ["dense", "echo_state", "time_depth"]
@@ -36,7 +34,7 @@ on_unix = pytest.mark.skipif(
 
 def run_script(*words, timeout):
     """Run Python with the tests in reach; return what it prints."""
-    paths = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(HELPERS), os.environ.get("PYTHONPATH", "")])
     answer = subprocess.run(
         [sys.executable, *words],
         env={**os.environ, "PYTHONPATH": paths},
@@ -51,7 +49,7 @@ def run_script(*words, timeout):
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_can_be_ended_at_every_chance(name):
-    ended = run_script(str(TESTS / "interrupted_calls.py"), name, timeout=150)
+    ended = run_script(str(HELPERS / "interrupted_calls.py"), name, timeout=150)
     assert json.loads(ended) > 3
 
 

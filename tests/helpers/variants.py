@@ -13,7 +13,9 @@ import exactrnn as xr
 from exactrnn import layers
 from exactrnn._spec.activations import PARAMETERS
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
+TESTS = ROOT / "tests"
+HELPERS = TESTS / "helpers"
 CSRC = ROOT / "csrc"
 
 
@@ -23,7 +25,7 @@ def read_def(path):
 
 
 CELLS = read_def(CSRC / "kernels" / "cells.def")
-KNOWN_ISAS = read_def(CSRC / "isas.def")
+KNOWN_ISAS = read_def(CSRC / "kernels" / "isas.def")
 ISAS = xr.isas()
 DTYPES = {"f32": "float32", "f64": "float64"}
 THREADS = (1, 2, 3, 7)

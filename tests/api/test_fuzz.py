@@ -8,13 +8,13 @@ import datetime
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from variants import HELPERS
 
 SECONDS = 45
 CALLS = 100_000
-PROGRAM = Path(__file__).with_name("fuzz_api.py")
+PROGRAM = HELPERS / "fuzz_api.py"
 
 
 def fuzz(folder, *options, timeout):

@@ -1,10 +1,10 @@
 """Run calls of the package again and again, each time with another allocation failing.
 
-Run by test_allocations.py, with c/failing_malloc.c preloaded and a kind of layer as
-argument. Prints, for each call, how many of its allocations raised MemoryError. Every
-one of them must leave what it was called on as it was, and the same call must then give
-the bits that it gives without a failure. A further round must leave no more memory in
-use than the one before.
+Run by test_allocations.py, with tests/c/failing_malloc.c preloaded and a kind of layer
+as argument. Prints, for each call, how many of its allocations raised MemoryError.
+Every one of them must leave what it was called on as it was, and the same call must
+then give the bits that it gives without a failure. A further round must leave no more
+memory in use than the one before.
 """
 
 import ctypes

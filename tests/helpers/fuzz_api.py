@@ -1,7 +1,7 @@
 """Call the public interface with strange arguments, so often or so long.
 
-    python tests/fuzz_api.py --calls 100000      (some minutes; also: pytest -m deep)
-    python tests/fuzz_api.py --seconds 60 --seed 7
+    python tests/helpers/fuzz_api.py --calls 100000     (minutes; also: pytest -m deep)
+    python tests/helpers/fuzz_api.py --seconds 60 --seed 7
 
 Hypothesis chooses the call, the argument and what is strange about it (`fuzzed.py`,
 `strange.py`). Each outcome is judged:

@@ -12,7 +12,7 @@ import importlib.util
 import numpy as np
 import pytest
 from directions import KINDS, H, kind_problem, make_direction, make_problem
-from variants import ACTIVATIONS, ROOT
+from variants import ACTIVATIONS, TESTS
 
 CLOSE = {"rtol": 1e-11, "atol": 1e-13}
 
@@ -181,7 +181,7 @@ def step_of(name, equations):
     """Return one step in plain NumPy: from here, or from the cell's own test file."""
     if hasattr(equations, name):
         return getattr(equations, name)
-    path = ROOT / "tests" / "cells" / f"test_{name}.py"
+    path = TESTS / "reference" / "cells" / f"test_{name}.py"
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

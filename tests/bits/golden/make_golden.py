@@ -1,7 +1,7 @@
 """Make src/exactrnn/verify/hashes.json, the published bits, from the NumPy reference.
 
-    python tests/golden/make_golden.py           print what would be published
-    python tests/golden/make_golden.py --write   publish it
+    python tests/bits/golden/make_golden.py           print what would be published
+    python tests/bits/golden/make_golden.py --write   publish it
 
 Published bits change only together with NUMERICS_VERSION and a line in the changelog.
 """
@@ -15,7 +15,7 @@ import numpy as np
 import exactrnn as xr
 from exactrnn.verify.cases import CASE_NAMES, KernelSide, ReferenceSide, hash_case
 
-TARGET = Path(__file__).resolve().parents[2] / "src/exactrnn/verify/hashes.json"
+TARGET = Path(__file__).resolve().parents[3] / "src/exactrnn/verify/hashes.json"
 
 
 def make_hashes(side):

@@ -10,18 +10,17 @@ import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from bits import assert_same_bits
-from variants import CELLS, CSRC, DTYPES, ROOT, make_layer
+from variants import CELLS, CSRC, DTYPES, ROOT, TESTS, make_layer
 
 from exactrnn._spec.activations import with_parameters
 from exactrnn.reference import direction_backward, direction_forward
 from exactrnn.reference.layers import layer_direction
 
-SOURCES = Path(__file__).parent / "c"
+SOURCES = TESTS / "c"
 FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno")
 INCLUDES = (f"-I{CSRC}", f"-I{CSRC / 'include'}")
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
