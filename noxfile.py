@@ -105,8 +105,9 @@ def docs(session):
 
 @nox.session
 def figures(session):
-    """Draw the diagrams of the cells anew."""
-    session.run("python", "docs/figures/draw_cells.py", external=True)
+    """Draw the diagrams of the cells and of the rooms anew."""
+    for script in ("draw_cells", "draw_rooms"):
+        session.run("python", f"docs/figures/{script}.py", external=True)
 
 
 @nox.session

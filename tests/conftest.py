@@ -45,6 +45,15 @@ def threads(request):
         yield request.param
 
 
+@pytest.fixture
+def settings_are_put_back():
+    """The settings of the engine are after the test what they were before."""
+    isa, threads = xr.isa(), xr.get_num_threads()
+    yield
+    xr.use_isa(isa)
+    xr.set_num_threads(threads)
+
+
 def pytest_addoption(parser):
     parser.addoption(
         "--share",

@@ -4,7 +4,7 @@
 
 #include "exactrnn.h"
 
-/* Without memory it only counts. */
+/* An arena without memory only counts the bytes that it would hand out. */
 struct arena {
     char *memory;
     size_t used;

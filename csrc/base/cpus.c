@@ -95,7 +95,7 @@ static int affinity_cpus(void)
     return CPU_COUNT(&set);
 }
 
-/* Steps of some milliseconds, read without a system call. */
+/* This clock goes in steps of some milliseconds and is read without a system call. */
 static struct timespec coarse_clock(void)
 {
     struct timespec now = {0};

@@ -2,19 +2,15 @@
  * so that a cache made by one can be read by another and shown as arrays.
  */
 #include "base/engine.h"
-
-static ptrdiff_t pad(ptrdiff_t n)
-{
-    return (n + XR_UNIT_BLOCK - 1) / XR_UNIT_BLOCK * XR_UNIT_BLOCK;
-}
+#include "base/sizes.h"
 
 ptrdiff_t xr_padded_units(const struct xr_layer *layer)
 {
     ptrdiff_t sum = 0;
     for (ptrdiff_t m = 0; m < layer->modules; m++) {
-        sum += pad(layer->module[m].size);
+        sum += pad_units(layer->module[m].size);
     }
-    return sum > 0 ? sum : pad(layer->H > layer->O ? layer->H : layer->O);
+    return sum > 0 ? sum : pad_units(max_of(layer->H, layer->O));
 }
 
 int xr_state_arrays(const struct xr_layer *layer)

@@ -85,9 +85,6 @@ void xr_wish_threads(struct xr_thread_wish wish)
     is_chosen = wish.chosen;
 }
 
-static int smaller_of(int a, int b) { return a < b ? a : b; }
-static int larger_of(int a, int b) { return a > b ? a : b; }
-
 static int nobody_chose(void)
 {
     return !is_chosen && !is_claimed && omp_get_max_threads() == unchosen_threads;
@@ -95,9 +92,9 @@ static int nobody_chose(void)
 
 static int max_threads(int (*cpus)(void))
 {
-    const int most = smaller_of(XR_MAX_THREADS, omp_get_thread_limit());
-    const int number = smaller_of(omp_get_max_threads(), most);
-    return nobody_chose() ? smaller_of(number, cpus()) : number;
+    const ptrdiff_t most = min_of(XR_MAX_THREADS, omp_get_thread_limit());
+    const ptrdiff_t number = min_of(omp_get_max_threads(), most);
+    return (int)(nobody_chose() ? min_of(number, cpus()) : number);
 }
 
 int xr_max_threads(void) { return max_threads(xr_cpus_lately); }
@@ -145,7 +142,7 @@ static int grow_team(struct team *team)
             growth.wanted = wanted;
             growth.allowed = pool_size + xr_startable(wanted - pool_size);
         }
-        threads = smaller_of(wanted, larger_of(growth.allowed, pool_size));
+        threads = (int)min_of(wanted, max_of(growth.allowed, pool_size));
     }
     pool_size = threads;
     return threads;

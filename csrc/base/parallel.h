@@ -10,7 +10,16 @@
 
 #include <stdatomic.h>
 
+#include "base/sizes.h"
 #include "base/stop.h"
+
+/* How many threads some multiplications are worth: each is to have `least` of them at
+ * least, and there are at most `most`. */
+static inline int threads_for(ptrdiff_t work, ptrdiff_t least, ptrdiff_t most)
+{
+    const ptrdiff_t worth = least > 0 ? work / least : most;
+    return (int)max_of(1, min_of(worth, most));
+}
 
 typedef void xr_body(void *context, int rank, int size);
 
@@ -33,7 +42,7 @@ struct xr_barrier {
 /* Returns whether the call is to end: the same answer to all who have waited. */
 int xr_barrier_wait(struct xr_barrier *barrier, int size, struct xr_watch *watch);
 
-/* A short pause for who waits, in a loop; `turns` starts at 0. */
+/* Pauses for a moment. Who waits calls it in a loop, with `turns` at 0 at first. */
 void xr_wait_a_turn(int *turns, struct xr_watch *watch);
 
 #endif

@@ -30,17 +30,19 @@ struct xr_watch {
 /* The watch of the thread of this rank; 0 is the calling one. */
 struct xr_watch xr_make_watch(struct xr_stop *stop, int rank);
 
-/* Whether the call is to end, looked up now. */
+/* Returns whether the call is to end, and looks it up now. */
 int xr_look(struct xr_watch *watch);
 
-/* For who waits: asks the caller if it is time to. */
+/* Asks the caller if it is time to. This is for a thread that waits for others. */
 void xr_look_idle(struct xr_watch *watch);
 
-/* The flag itself, which a barrier hands on; to do no more work. */
+/* Returns the flag itself, which a barrier hands on. */
 int xr_stop_seen(const struct xr_watch *watch);
+/* Lets the thread do no more work. */
 void xr_leave(struct xr_watch *watch);
 
-/* Whether to leave instead of doing `work` multiplications, or what takes as long. */
+/* Returns whether to leave instead of doing `work` multiplications, or what takes as
+ * long. */
 static inline int xr_leaves(struct xr_watch *watch, ptrdiff_t work)
 {
     watch->left -= work;

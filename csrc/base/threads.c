@@ -27,7 +27,7 @@ static void take(sem_t *semaphore)
         sched_yield();
     }
     while (sem_wait(semaphore) != 0) {
-        /* a signal came in between */
+        /* A signal came in between: wait again. */
     }
 }
 
@@ -193,7 +193,7 @@ static int start_and_end(struct trial *trials, int wanted)
     return started;
 }
 
-/* So many are left to others. */
+/* So many threads are left to the rest of the process. */
 enum { SPARE_THREADS = 8 };
 
 int xr_startable(int wanted)

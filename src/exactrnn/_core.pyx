@@ -271,6 +271,18 @@ cdef class Packed:
         _refuse_copy(self)
 
 
+def same_bytes(one, other):
+    """Whether two C-contiguous arrays of one size and item size hold the same bytes."""
+    cdef _View first = _View(one, one.itemsize, False)
+    cdef _View second = _View(other, one.itemsize, False)
+    cdef Py_ssize_t size = first.buffer.len
+    cdef bint same = size == second.buffer.len
+    if same:
+        with nogil:
+            same = memcmp(first.buffer.buf, second.buffer.buf, size) == 0
+    return same
+
+
 def pack(str isa, str dtype, str cell, tuple weights, tuple activations, clip,
          options, bint backward):
     """Pack weights (w_ih, w_hh, b_ih, b_hh, w_hr, b_hr, vectors, w_gates) or None.

@@ -64,7 +64,7 @@ def save(layer: Module | EchoState, path: Target) -> None:
 
     Parameters
     ----------
-    layer : RNN, LSTM, ..., EchoState, RNNCell, LSTMCell or GRUCell
+    layer : RNN, LSTM, ..., EchoState, RNNCell, ..., Embedding or Linear
         What to write: weights, options, and where dropout's random numbers stand.
     path : str, path-like or binary file
         Where it goes. An old file is replaced only when the new one is complete and on
@@ -116,7 +116,7 @@ def load(path: Source) -> Any:
 
     Returns
     -------
-    RNN, LSTM, ..., EchoState, RNNCell, LSTMCell or GRUCell
+    RNN, LSTM, ..., EchoState, RNNCell, ..., Embedding or Linear
         Equal to the one written, to the bit.
 
     Raises

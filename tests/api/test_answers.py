@@ -12,11 +12,11 @@ import warnings
 import numpy as np
 import pytest
 from arrays import as_tuple, same_bits
-from modules import CELLS, LAYERS, MODULES, flat, input_of, keep
+from modules import CELLS, LAYERS, WEIGHTED, flat, input_of, keep
 
 import exactrnn as xr
 
-every_module = pytest.mark.parametrize("name", MODULES)
+every_module = pytest.mark.parametrize("name", WEIGHTED)
 
 
 # State dicts of larger models
@@ -24,7 +24,7 @@ every_module = pytest.mark.parametrize("name", MODULES)
 
 def another(name):
     """Return a module, and weights for it that are not its own."""
-    module = MODULES[name]()
+    module = WEIGHTED[name]()
     return module, {n: 0.5 * weight for n, weight in module.state_dict().items()}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from arrays import draw, same_bits
 from layer_kinds import KINDS
-from modules import LAYERS, MODULES, STREAMS, B, H, I, flat, input_of, step_of
+from modules import LAYERS, STREAMS, WEIGHTED, B, H, I, flat, input_of, step_of
 from public_calls import CALLS
 from variants import options_of
 
@@ -64,7 +64,7 @@ def arguments_of(module):
     for what, call in CALLS[module].items():
         names = list(call.values())
         if "weight" in names[0]:
-            names = [*names[:2], names[-1]]
+            names = [*dict.fromkeys([*names[:2], names[-1]])]
         yield what, call, flat(call.run(call.values())), names
 
 
@@ -238,9 +238,9 @@ class Names(Mapping):
         return len(self.weights)
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", WEIGHTED)
 def test_a_mapping_that_changes_is_gone_through_once(name):
-    module = MODULES[name]()
+    module = WEIGHTED[name]()
     new = {n: 0.5 * weight for n, weight in module.state_dict().items()}
     module.load_state_dict(Names(new))
     assert same_bits(module.state_dict(), new)

@@ -170,9 +170,20 @@ def test_numbers_are_those_of_the_list():
         arrays = module.state_dict()
         assert config.num_arrays == len(arrays), repr(module)
         assert config.num_elements == sum(a.size for a in arrays.values())
+    for module in (*counted(), Embedding(5, 3), Linear(5, 3), Linear(2, 3, bias=False)):
+        check_counts(module)
     model = LanguageModel("abcd", num_layers=2, hidden_size=5, embedding_size=3)
-    shapes = {name: a.shape for name, a in model.state_dict().items()}
-    assert model._sizes.shapes(4) == shapes
+    check_counts(model)
+    for name in ("embedding", "recurrent", "readout"):
+        check_counts(getattr(model, name))
+
+
+def check_counts(module):
+    spec, arrays = module._spec, module.state_dict()
+    assert spec.num_arrays == len(arrays), repr(module)
+    assert {name: a.shape for name, a in arrays.items()} == spec.weight_shapes
+    if module.__dict__.get("cell") != "clockwork":  # which has fewer connections
+        assert module.num_parameters == sum(a.size for a in arrays.values())
 
 
 # Messages

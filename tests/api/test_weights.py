@@ -14,15 +14,12 @@ import numpy as np
 import pytest
 from arrays import draw, same_bits
 from layer_kinds import KINDS, make_kind
+from writing import NAME, NEW, H, ways
 
 import exactrnn as xr
 
-T, B, I, H = 4, 2, 3, 5
-NAME = "weight_hh_l0"
-
-
+T, B, I = 4, 2, 3
 X = draw(T, B, I)
-NEW = draw(3 * H, H, seed=5)
 
 
 @pytest.fixture
@@ -55,120 +52,71 @@ def assert_in_force(layer, weight=NEW):
     assert same_bits(layer.backward(cache, y).x, dx)
 
 
-# Ways to write
+def through(take):
+    """Return a function that writes to a layer through an array that `take` gives."""
+
+    def write(layer, way):
+        way(take(layer))
+
+    return write
 
 
-def write_attribute(layer):
-    layer.weight_hh_l0 = NEW
+def in_block(layer, way):
+    with layer.editing() as weights:
+        way(weights[NAME])
 
 
-def write_slice(layer):
-    layer.weight_hh_l0[...] = NEW
+VIEWS = {
+    "attribute": through(lambda layer: layer.weight_hh_l0),
+    "parameters": through(lambda layer: layer.parameters()[NAME]),
+}
+LEASES = {
+    "writable": through(lambda layer: layer.parameters(writable=True)[NAME]),
+    "block": in_block,
+}
+of_every_view = pytest.mark.parametrize("view", VIEWS)
+of_every_lease = pytest.mark.parametrize("lease", LEASES)
 
 
-def write_augmented(layer):
-    layer.weight_hh_l0 *= 0
-    layer.weight_hh_l0 += NEW
-
-
-def write_parameters(layer):
-    layer.parameters()[NAME][:] = NEW
-
-
-def write_view_of_a_view(layer):
-    layer.weight_hh_l0.T[::-1].reshape(-1, 3 * H)[...] = NEW.T[::-1]
-
-
-def write_ravel(layer):
-    layer.weight_hh_l0.ravel()[:] = NEW.ravel()
-
-
-def write_out(layer):
-    np.copyto(layer.weight_hh_l0, NEW)
-
-
-def write_memoryview(layer):
-    memoryview(layer.weight_hh_l0).cast("B")[:] = NEW.tobytes()
-
-
-def write_frombuffer(layer):
-    np.frombuffer(layer.weight_hh_l0, np.uint8)[:] = NEW.view(np.uint8).ravel()
-
-
-def write_other_dtype(layer):
-    layer.weight_hh_l0.view(np.uint32)[...] = NEW.view(np.uint32)
-
-
-def write_strided(layer):
-    weight = layer.weight_hh_l0
-    window = np.lib.stride_tricks.as_strided(weight, (3 * H, H), weight.strides)
-    del weight
-    window[...] = NEW
-
-
-def write_dlpack(layer):
-    np.from_dlpack(layer.weight_hh_l0)[...] = NEW
-
-
-def write_base(layer):
-    np.asarray(layer.weight_hh_l0.base)[...] = NEW
-
-
-def write_ctypes(layer):
-    np.ctypeslib.as_array(np.ctypeslib.as_ctypes(layer.weight_hh_l0))[...] = NEW
-
-
-def write_load_state_dict(layer):
-    layer.load_state_dict({**layer.state_dict(), NAME: NEW})
-
-
-def write_part_of_state_dict(layer):
-    assert layer.load_state_dict({NAME: NEW, "w": NEW}, strict=False) == (
-        ["weight_ih_l0", "bias_ih_l0", "bias_hh_l0"],
-        ["w"],
-    )
-
-
-def write_edit(layer):
-    with layer._stack.store.edit() as weights:
-        weights[NAME][...] = NEW
-
-
-def write_torch(layer):
-    torch = pytest.importorskip("torch")
-    torch.from_numpy(layer.weight_hh_l0).copy_(torch.from_numpy(NEW))
-
-
-def write_torch_dlpack(layer):
-    torch = pytest.importorskip("torch")
-    torch.from_dlpack(layer.weight_hh_l0)[...] = torch.from_numpy(NEW)
-
-
-def write_torch_parameter(layer):
-    torch = pytest.importorskip("torch")
-    parameter = torch.nn.Parameter(torch.from_numpy(layer.weight_hh_l0))
-    optimizer = torch.optim.SGD([parameter], lr=1.0)
-    parameter.grad = parameter.detach().clone()
-    optimizer.step()
-    parameter.data += torch.from_numpy(NEW)
-
-
-WAYS = [function for name, function in globals().items() if name.startswith("write_")]
-
-
-@pytest.mark.parametrize("write", WAYS, ids=lambda way: way.__name__[6:])
-def test_what_is_written_acts_in_the_next_call(layer, write):
-    write(layer)
+def assert_seen(layer, write):
+    """Write and see that calls and running streams compute with it."""
+    stream, twin = layer.stream(B), with_weights(layer.state_dict())
+    state = twin(X[:1])[1]
+    stream.step(X[0])
+    write()
     gc.collect()
     assert_in_force(layer)
     assert layer._stack.store.clean
+    expected = with_weights(layer.state_dict())(X[1:2], state)[0][0]
+    assert same_bits(stream.step(X[1]), expected)
+    assert not same_bits(expected, twin(X[1:2], state)[0][0])
 
 
-@pytest.mark.parametrize("write", WAYS, ids=lambda way: way.__name__[6:])
-def test_what_is_written_acts_in_a_stream_that_is_running(layer, write):
-    stream = layer.stream(B)
-    write(layer)
-    assert same_bits(stream.step(X[0]), with_weights({**layer.state_dict()})(X)[0][0])
+@pytest.mark.parametrize("write", ways("write"))
+def test_what_is_written_acts_in_the_next_call(layer, write):
+    assert_seen(layer, lambda: write(layer))
+
+
+@of_every_view
+@pytest.mark.parametrize("way", ways("view"))
+def test_what_a_view_is_set_to_acts_in_the_next_call(layer, way, view):
+    assert_seen(layer, lambda: VIEWS[view](layer, way))
+
+
+@of_every_lease
+@pytest.mark.parametrize("way", ways("view") + ways("memory"))
+def test_what_is_written_to_a_lease_acts_in_the_next_call(layer, way, lease):
+    assert_seen(layer, lambda: LEASES[lease](layer, way))
+
+
+@of_every_view
+@pytest.mark.parametrize("way", ways("memory") + ways("force"))
+def test_the_memory_of_a_view_cannot_be_written(layer, way, view):
+    before, packs = layer.state_dict(), layer._stack.store.packs(xr.isa())
+    with pytest.raises((ValueError, TypeError, BufferError, UserWarning)):
+        VIEWS[view](layer, way)
+    assert same_bits(layer.state_dict(), before)
+    assert layer._stack.store.fresh[xr.isa()] is packs
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -203,7 +151,7 @@ HOLDERS = {
 
 @pytest.mark.parametrize("holder", HOLDERS)
 def test_a_held_array_may_be_written_between_any_two_calls(layer, holder):
-    held = HOLDERS[holder](layer.weight_hh_l0)
+    held = HOLDERS[holder](layer.parameters(writable=True)[NAME])
     gc.collect()
     stream = layer.stream(B)
     for _ in range(3):
@@ -220,7 +168,9 @@ def test_a_held_array_may_be_written_between_any_two_calls(layer, holder):
 
 @pytest.mark.parametrize("last", [True, False])
 def test_of_several_held_arrays_each_may_be_written(layer, last):
-    first, second = layer.weight_hh_l0, layer.bias_hh_l0
+    lent = layer.parameters(writable=True)
+    first, second = lent[NAME], lent["bias_hh_l0"]
+    del lent
     layer(X)
     kept = second if last else first
     del first, second
@@ -230,17 +180,19 @@ def test_of_several_held_arrays_each_may_be_written(layer, last):
 
 
 def test_a_lease_lives_longer_than_its_layer(layer):
-    weight, kept = layer.weight_hh_l0, layer.state_dict()[NAME]
+    weight = layer.parameters(writable=True)[NAME]
+    view, kept = layer.weight_hh_l0, layer.state_dict()[NAME]
     gone = weakref.ref(layer)
     del layer
     gc.collect()
     assert gone() is None or gone()._stack is not None
     assert same_bits(weight, kept)
     weight[...] = 1
+    assert (view == 1).all()
 
 
 def test_writing_in_another_thread_acts_in_the_next_call(layer):
-    held = layer.weight_hh_l0
+    held = layer.parameters(writable=True)[NAME]
     for value in range(20):
         writer = threading.Thread(target=held.fill, args=(value / 20,))
         writer.start()
@@ -309,7 +261,7 @@ def test_backward_refuses_weights_that_have_changed(layer):
 
 def test_backward_takes_weights_that_were_only_looked_at(layer):
     y, _, cache = layer.forward(X)
-    held = layer.parameters()
+    held = layer.parameters(writable=True)
     first = layer.backward(cache, y)
     held[NAME][...] = held[NAME].copy()
     layer.load_state_dict(layer.state_dict())
@@ -338,7 +290,7 @@ def test_panels_for_backward_are_packed_when_first_needed():
     assert not store.packs(xr.isa()).has_backward
     y, _, cache = layer.forward(X)
     assert store.packs(xr.isa()).has_backward
-    held = layer.weight_hh_l0
+    held = layer.parameters(writable=True)
     layer(X)
     layer.backward(cache, y)
     assert not same_bits(layer(X)[0], np.zeros_like(y))
@@ -352,10 +304,13 @@ def test_weights_handed_out_are_views_and_state_dict_is_a_copy(layer):
     layer.state_dict()[NAME][...] = 0
     assert layer.weight_hh_l0.any()
     assert np.shares_memory(layer.weight_hh_l0, layer.parameters()[NAME])
-    weight = layer.weight_hh_l0
-    assert weight.flags.writeable
-    assert weight.flags.c_contiguous
-    assert not weight.flags.owndata
+    lent = layer.parameters(writable=True)[NAME]
+    assert np.shares_memory(layer.weight_hh_l0, lent)
+    assert type(lent) is np.ndarray
+    assert lent.flags.writeable
+    for weight in (lent, layer.weight_hh_l0):
+        assert weight.flags.c_contiguous
+        assert not weight.flags.owndata
 
 
 def test_copies_of_a_layer_have_weights_of_their_own(layer):

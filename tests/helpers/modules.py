@@ -1,8 +1,9 @@
 """Everything public that has weights or a state, to run one test over all of it.
 
-`MODULES` are layers, cells, grids and a fitted network by name, `STREAMS` those of them
-that can be fed step by step, `CACHES` those that go back. A new class belongs here;
-test_copies.py counts.
+`MODULES` are layers, cells, grids, dense layers and a fitted network by name, `STREAMS`
+those of them that can be fed step by step, `CACHES` those that go back; `WEIGHTED` are
+the modules and what is not called but has weights. A new class belongs here;
+test_copies.py and test_public_facts.py count.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from arrays import as_tuple, draw
 from layer_kinds import CELL_KINDS, KINDS, make_cell, make_kind
 
 import exactrnn as xr
+from exactrnn.train import Embedding, LanguageModel, Linear
 
 T, B, I, H = 5, 3, 4, 6
 
@@ -43,7 +45,18 @@ GRIDS = {
         I, H, kinds=("lstm", "tanh"), sides=(0, 1), seed=1
     ),
 }
-MODULES = {**LAYERS, **CELLS, **GRIDS, "echo-state": fitted}
+DENSE = {
+    "linear": lambda: Linear(I, H, seed=1),
+    "linear-no-bias": lambda: Linear(I, H, bias=False, seed=1),
+    "embedding": lambda: Embedding(I, H, seed=1),
+}
+MODULES = {**LAYERS, **CELLS, **GRIDS, **DENSE, "echo-state": fitted}
+WEIGHTED = {
+    **MODULES,
+    "language-model": lambda: LanguageModel(
+        "abcd", num_layers=2, hidden_size=H, embedding_size=I, seed=1
+    ),
+}
 
 
 def input_of(module, seed=0):
@@ -54,6 +67,8 @@ def input_of(module, seed=0):
         return draw(2, B, I, seed=seed), draw(T, B, I, seed=seed)
     if type(module) in (xr.RNNCell, xr.LSTMCell, xr.GRUCell):
         return draw(B, I, seed=seed)
+    if isinstance(module, Embedding):
+        return np.random.default_rng(seed).integers(0, I, (T, B))
     return draw(T, B, I, seed=seed)
 
 
@@ -93,7 +108,7 @@ def keep(module, **options):
     *results, cache = module.forward(x, **options)
     if isinstance(module, xr.GridLSTM):
         return cache, (results[0],)
-    if len(results) == 1:  # of a cell
+    if len(results) == 1:  # of a cell or a dense layer
         return cache, (results[0],)
     return cache, (results[0], as_gradient(module, results[1]))
 
@@ -103,4 +118,4 @@ def as_gradient(module, state):
     return as_tuple(state)[0] if config.counts_steps else state
 
 
-CACHES = {**LAYERS, **CELLS, **GRIDS}
+CACHES = {**LAYERS, **CELLS, **GRIDS, **DENSE}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from arrays import as_state, as_tuple, draw
 from layer_kinds import KINDS
-from modules import CELLS, GRIDS, LAYERS, B, H, I, T, fitted
+from modules import CELLS, DENSE, GRIDS, LAYERS, B, H, I, T, fitted, input_of
 from variants import PUBLIC
 
 import exactrnn as xr
@@ -253,6 +253,28 @@ def grid_calls(make):
     } | weight_calls(grid, x)
 
 
+def dense_calls(make):
+    """Return the calls of an embedding or a linear layer."""
+    layer, reads = make(), "index" if "embedding_dim" in dir(make()) else "x"
+    x = input_of(layer)
+
+    def given():
+        return {reads: x.copy()}
+
+    def both():
+        return given() | {"dy": draw(T, B, H, seed=5)}
+
+    def there_and_back(a):
+        _, cache = layer.forward(a[reads])
+        return layer.backward(cache, a["dy"])
+
+    return {
+        "call": Call(given, lambda a: layer(a[reads])),
+        "forward": Call(given, lambda a: layer.forward(a[reads])[0]),
+        "forward and backward": Call(both, there_and_back),
+    } | weight_calls(layer, x)
+
+
 def network_calls():
     """Return the calls of an echo state network."""
     network = fitted()
@@ -329,6 +351,7 @@ def all_calls():
         (LAYERS, layer_calls),
         (CELLS, cell_calls),
         (GRIDS, grid_calls),
+        (DENSE, dense_calls),
     ):
         for name, make in makers.items():
             if name.removesuffix(" cell") not in SAME_CLASS:

@@ -43,7 +43,7 @@ def python_files():
 def twin_files():
     """Return the files that define the bits in NumPy (numerics.md, "The twin")."""
     twins = sorted((PACKAGE / "reference").rglob("*.py"))
-    return [*twins, PACKAGE / "_weights" / "leak.py"]
+    return [*twins, PACKAGE / "_numeric" / "leak.py"]
 
 
 def relative(path):

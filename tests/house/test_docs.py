@@ -5,13 +5,13 @@ others as scripts. Each check is seen to fail on a planted fault.
 """
 
 import doctest
-import importlib.util
 import re
 import runpy
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import draw_cells
+import draw_rooms
 import pytest
 from variants import ROOT
 
@@ -129,23 +129,12 @@ def test_link_to_nowhere_is_seen():
 # Pictures
 
 
-@pytest.fixture(scope="module")
-def draw_cells():
-    """The script that draws the diagrams, as a module."""
-    folder = DOCS / "figures"
-    path = folder / "draw_cells.py"
-    spec = importlib.util.spec_from_file_location("draw_cells", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(folder))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(folder))
-    return module
+def drawings():
+    return draw_cells.pictures() | draw_rooms.pictures()
 
 
-def test_pictures_are_those_that_the_script_draws(draw_cells):
-    drawn = {name: d.svg() for name, d in draw_cells.pictures().items()}
+def test_pictures_are_those_that_the_scripts_draw():
+    drawn = {name: drawing.svg() for name, drawing in drawings().items()}
     paths = sorted((DOCS / "figures").glob("*.svg"))
     assert sorted(drawn) == [path.stem for path in paths]
     for path in paths:
@@ -168,12 +157,12 @@ def outside(svg):
     return found
 
 
-def test_texts_of_pictures_stay_inside(draw_cells):
-    for name, drawing in draw_cells.pictures().items():
+def test_texts_of_pictures_stay_inside():
+    for name, drawing in drawings().items():
         assert outside(drawing.svg()) == [], name
 
 
-def test_text_that_leaves_its_picture_is_seen(draw_cells):
+def test_text_that_leaves_its_picture_is_seen():
     drawing = draw_cells.draw_rnn("planted")
     drawing.text(400, 100, "past the right edge", anchor="start")
     assert outside(drawing.svg()) == ["past the right edge"]

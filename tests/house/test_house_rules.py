@@ -133,6 +133,62 @@ def test_instruction_sets_are_named_in_vec_alone(path):
     assert not INTRINSIC.findall(text)
 
 
+# The folders of csrc/ from the bottom up; layers and grids do not include each other.
+C_FLOORS = {"include": 0, "base": 1, "kernels/vec": 2, "kernels/math": 3}
+C_FLOORS |= {"kernels/cells": 4, "kernels/layer": 5, "kernels/grid": 5}
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
+
+
+def c_folder(path):
+    """Return the folder of csrc/ that a file belongs to: vec.h is the door to vec/."""
+    folder = path.rpartition("/")[0]
+    return {"include/exactrnn": "include", "kernels": "kernels/vec"}.get(folder, folder)
+
+
+def find_include(name):
+    """Return where in csrc/ an include lies: by its path, a public one as users do."""
+    places = (f"include/{name}", name if not name.startswith("include/") else "")
+    return next((p for p in places if (ROOT / "csrc" / p).is_file()), None)
+
+
+def unwelcome_includes(path, text):
+    """Return what a file of csrc/ includes from above it, or by another name."""
+    own = c_folder(path)
+    found = []
+    for name in INCLUDE.findall(text):
+        place = find_include(name)
+        is_list = place is not None and name.endswith(".def")
+        folder = None if place is None else c_folder(place)
+        is_below = folder == own or C_FLOORS.get(folder, 9) < C_FLOORS[own]
+        if not is_list and not is_below:
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize(
+    "path", files_under("csrc", suffixes={".c", ".h"}), ids=relative
+)
+def test_c_includes_go_down(path):
+    name = path.relative_to(ROOT / "csrc").as_posix()
+    assert unwelcome_includes(name, text_of(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "include"),
+    [
+        ("kernels/math/dense.c", "kernels/cells/cell.h"),
+        ("kernels/layer/pack.h", "kernels/grid/pack.h"),
+        ("kernels/layer/pack.h", "form.h"),
+        ("kernels/layer/pack.h", "../vec.h"),
+        ("kernels/layer/pack.h", "include/exactrnn.h"),
+        ("base/cpu.c", "kernels/vec.h"),
+        ("include/exactrnn/grid.h", "base/sizes.h"),
+    ],
+)
+def test_c_include_that_goes_up_is_found(path, include):
+    assert unwelcome_includes(path, f'#include "{include}"\n') == [include]
+
+
 def macros_with_bodies(text):
     """Return the macros that do what a function should: loops, or many lines."""
     return [

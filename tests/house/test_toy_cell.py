@@ -22,6 +22,8 @@ STEP = re.compile(
     r"(````?)\w+\n(.*?)^\3$",
     re.MULTILINE | re.DOTALL,
 )
+PAGES = ("CONTRIBUTING.md", "csrc/kernels/cells/README.md")
+"""Where the steps stand: of a cell, and of its second form with two stages."""
 MOST_FILES = 10
 """Files that a new public network touches, kernel and twin included."""
 COPIED = ("src", "csrc", "cmake", "tests", "benchmarks", ".ci", "docs")
@@ -53,8 +55,8 @@ print("compared", *ISAS)
 
 
 def read_steps():
-    """Return [(kind, path, text)] of the marked code blocks of CONTRIBUTING.md."""
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    """Return [(kind, path, text)] of the marked code blocks of the pages."""
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
     return [(kind, path, body) for kind, path, _, body in STEP.findall(text)]
 
 

@@ -19,12 +19,7 @@ TEXT = "the quick brown fox jumps over the lazy dog.\n" * 40
 SMALL = ["--hidden", "24", "--embedding", "8", "--batch", "4", "--length", "16"]
 
 
-@pytest.fixture(autouse=True)
-def settings_are_put_back():
-    isa, threads = xr.isa(), xr.get_num_threads()
-    yield
-    xr.use_isa(isa)
-    xr.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("settings_are_put_back")
 
 
 @pytest.fixture

@@ -22,7 +22,6 @@ from commands import (
     timed,
 )
 
-import exactrnn as xr
 from exactrnn._system import files
 from exactrnn.cli import _output, lm, main, verify
 from exactrnn.train import LanguageModel, Progress
@@ -30,12 +29,7 @@ from exactrnn.train import LanguageModel, Progress
 pytest.importorskip("safetensors", reason="needs safetensors: extra lm")
 
 
-@pytest.fixture(autouse=True)
-def settings_are_put_back():
-    isa, threads = xr.isa(), xr.get_num_threads()
-    yield
-    xr.use_isa(isa)
-    xr.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("settings_are_put_back")
 
 
 @pytest.fixture

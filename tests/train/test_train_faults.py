@@ -99,7 +99,9 @@ WAYS = {
     "in place": lambda m: m.weight.__iadd__(1),
     "slice": lambda m: m.weight.__setitem__((0, 0), 7),
     "parameters": lambda m: m.parameters()["weight"].fill(2),
-    "memoryview": lambda m: memoryview(m.weight).cast("B").__setitem__(0, 77),
+    "memoryview": lambda m: (
+        memoryview(m.parameters(writable=True)["weight"]).cast("B").__setitem__(0, 77)
+    ),
     "view of a view": lambda m: m.weight.T[::-1].__setitem__(0, 3),
     "load_state_dict": lambda m: m.load_state_dict(
         {n: a + 1 for n, a in m.state_dict().items()}
@@ -119,7 +121,7 @@ WAYS = {
 @pytest.mark.parametrize("held", [False, True])
 def test_changed_weights_are_refused_and_act(name, way, held):
     module, x = MODULES[name](), input_of(name)
-    kept = module.parameters() if held else None
+    kept = module.parameters(writable=True) if held else None
     y, cache = module.forward(x)
     WAYS[way](module)
     with pytest.raises(ValueError, match="cache: expected the weights that forward"):
@@ -141,7 +143,7 @@ def test_weights_that_were_only_looked_at_are_not_refused(name):
     module, x = MODULES[name](), input_of(name)
     y, cache = module.forward(x)
     expected = gradients(module, cache, gradient_of(y))
-    held = module.parameters()
+    held = module.parameters(writable=True)
     held["weight"][...] = held["weight"].copy()
     module.load_state_dict(module.state_dict())
     with xr.use_isa(xr.isas()[-1]):
@@ -195,6 +197,7 @@ def test_shapes_of_what_is_handed_out_are_the_callers(name, change):
     module, x = MODULES[name](), input_of(name)
     expected, cache = module.forward(x)
     handed = [*module.parameters().values(), *module.state_dict().values()]
+    handed += module.parameters(writable=True).values()
     handed += [module.weight, *([module.bias] if hasattr(module, "bias") else [])]
     wanted = gradients(module, cache, gradient_of(expected))
     for array in handed:
@@ -351,12 +354,12 @@ def test_claims_are_compared_before_they_are_copied(name):
     huge = np.broadcast_to(np.float32(0), (2**31,))
     before = module.state_dict()
     for key in before:
-        with pytest.raises(ValueError, match=f"{key}: expected shape"):
+        with pytest.raises(ValueError, match=rf"{key}: expected \["):
             module.load_state_dict({**before, key: huge})
-        with pytest.raises(ValueError, match=f"{key}: expected shape"):
+        with pytest.raises(ValueError, match=rf"{key}: expected \["):
             setattr(module, key, huge)
     for key, array in model.state_dict().items():
-        with pytest.raises(ValueError, match="expected shape"):
+        with pytest.raises(ValueError, match=rf"^{key}: expected \["):
             model.load_state_dict({**model.state_dict(), key: huge})
         assert same_bits(model.state_dict()[key], array)
     with pytest.raises(ValueError, match="targets: expected shape"):

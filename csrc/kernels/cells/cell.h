@@ -1,16 +1,42 @@
 /* What a cell file provides, and what it is given.
  *
- * The engine (sequence_forward.h, sequence_backward.h) owns time, products, lengths,
- * directions, threads and memory. A cell owns the elementwise mathematics of one step:
- * it is called with a block of batch rows and a range of units, each row as a pointer,
- * and works on whole vectors of units. Rows are padded to Hp, the padding holds finite
- * values that nobody reads, so a cell never looks at H.
+ * The engine (layer/sequence_forward.h, sequence_backward.h) owns time, products,
+ * lengths, directions, threads and memory. A cell owns the elementwise mathematics of
+ * one step: it is called with a block of batch rows and a range of units, each row as a
+ * pointer, and works on whole vectors of units. Rows are padded to Hp, the padding
+ * holds finite values that nobody reads, so a cell never looks at H.
  *
- * A cell with two stages is called once for each: stage 0 forward writes the operands
- * of the second recurrent products, stage 1 the new states; backward runs them in
- * reverse, with the gradients of the operands computed in between. A cell that projects
- * has H units in stage 0 and O in stage 1. Where a unit is a block of several cells,
- * each has its sum and its states, in vectors of their own.
+ * Where a unit is a block of several cells, each has its sum and its states, in vectors
+ * of their own.
+ *
+ * Two stages. Forward, stage 0 writes the operands of the second recurrent products,
+ * the engine takes these, and stage 1 writes the new states. Back, stage 1 comes first,
+ * the engine makes the gradients of the operands, and stage 0 reads them. Both stages
+ * of a step see the same rows, and one may leave there what the other needs, unit by
+ * unit:
+ *
+ *     sums    Stage 0 may leave any values in the places of its own sums, also without
+ *             `keep`. In those of stage 1's sums their input products or biases wait
+ *             for the recurrent products: stage 0 lets them be.
+ *     da      Stage 1 writes da of all its sums, whose products follow at once. It may
+ *             write da of stage 0's sums too, for good or as a note to stage 0: nobody
+ *             else reads them before that is over. Then every da has its final value
+ *             for every unit, flushed; none was zero to begin with.
+ *     dstate  Stage 1 finds the gradients of the states after the step, and stage 0
+ *             what stage 1 has left. So stage 1 puts the way from dh to h_prev there
+ *             (dh * z of a gated unit), and stage 0 adds the ways that lead through
+ *             the operands (ds * r of s = r * h_prev).
+ *
+ * When stage 0 is over, or the only stage, dstate holds
+ *
+ *     of h and all other states that R or links see, what reaches the state before
+ *     the step unit by unit, +0.0 if nothing does: the engine adds the products with
+ *     the transposed matrix and flushes the sum;
+ *     of any other state (c), the whole gradient, flushed.
+ *
+ * A cell that projects has H units in stage 0 and O in stage 1. Its stages can hand on
+ * nothing unit by unit, so stage 1 leaves dstate of h as it is to be in the end: +0.0.
+ * mut1.c and gru_before.c are cells of two stages, jordan.c is one that projects.
  *
  * The twin of a cell file foo.c is src/exactrnn/reference/cells/foo.py: same functions,
  * same order.
@@ -47,14 +73,12 @@ struct backward_block {
     const elem *const *lower;
     const elem *vectors;                /* [V, Hp] */
     elem *const *da;                    /* [S, Hp] out: gradients of the sums */
-    elem *const *dstate[XR_MAX_STATES]; /* [Hp] in: gradient of the states after the
-                                         * step; out: of those before it. For h only
-                                         * its elementwise part, on which the engine
-                                         * continues with R transposed, and for the
-                                         * states of links likewise. */
+    elem *const *dstate[XR_MAX_STATES]; /* [Hp] in: gradients of the states after the
+                                         * step; out: of those before it (see above) */
     const elem *const *doperand[XR_MAX_OPERANDS]; /* [Hp], for stage 0 */
     elem *const *dlower;                          /* [Hp] out */
-    int truncated; /* write into dstate no path through per-unit weights */
+    int truncated; /* leave in dstate nothing that goes through per-unit weights; the
+                    * engine clears what R or links would see */
     const struct xr_layer *layer;
     const struct xr_cell_info *info;
 };
@@ -66,11 +90,5 @@ struct xr_cell {
     void (*point_forward[XR_MAX_STAGES])(const struct forward_block *block);
     void (*point_backward[XR_MAX_STAGES])(const struct backward_block *block);
 };
-
-/* 1 - y*y: the derivative of tanh from its value. */
-XR_INLINE vec tanh_slope(vec y) { return vec_fma(vec_neg(y), y, vec_set((elem)1)); }
-
-/* s*(1 - s): the derivative of the sigmoid from its value. */
-XR_INLINE vec sigmoid_slope(vec s) { return vec_mul(s, vec_sub(vec_set((elem)1), s)); }
 
 #endif

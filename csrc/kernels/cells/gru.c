@@ -11,6 +11,7 @@
  * starting at its own bias, so there are four sums. The cache holds r z n v and h.
  * Twin: src/exactrnn/reference/cells/gru.py.
  */
+#include "kernels/cells/cell.h"
 #include "kernels/math/activations.h"
 
 enum { R, Z, N, V, SUMS };
@@ -44,7 +45,7 @@ static int has_usual_activations(const struct xr_layer *layer)
     return is_plain(layer, 0, XR_SIGMOID) && is_plain(layer, 1, XR_TANH);
 }
 
-/* The usual activations as constants, and any others. */
+/* Takes the usual activations as constants, and any others as they come. */
 static void gru_point_forward(const struct forward_block *block)
 {
     if (has_usual_activations(block->layer)) {

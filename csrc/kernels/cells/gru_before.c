@@ -10,6 +10,7 @@
  * Gate order: r z n. Two stages: s is the operand of the second product. The cache
  * holds r z n, s and h. Twin: src/exactrnn/reference/cells/gru_before.py.
  */
+#include "kernels/cells/cell.h"
 #include "kernels/math/activations.h"
 
 enum { R, Z, N, SUMS };
@@ -31,7 +32,8 @@ XR_INLINE void forward_units_0(const struct forward_block *block,
     }
 }
 
-/* The usual activation as a constant, and any other; so below. */
+/* Takes the usual activation as a constant, and any other as it comes; so do those
+ * below. */
 static void gru_before_point_forward_0(const struct forward_block *block)
 {
     if (is_plain(block->layer, 0, XR_SIGMOID)) {

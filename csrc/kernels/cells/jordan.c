@@ -10,6 +10,7 @@
  * holds act(a) in the place of a, s, which is the same flushed, and y.
  * Twin: src/exactrnn/reference/cells/jordan.py.
  */
+#include "kernels/cells/cell.h"
 #include "kernels/math/activations.h"
 
 enum { A, Y, SUMS };
@@ -26,7 +27,7 @@ XR_INLINE void forward_units_0(const struct forward_block *block, struct activat
     }
 }
 
-/* tanh as a constant, and any other; so below. */
+/* Takes tanh as a constant, and any other activation as it comes; so do those below. */
 static void jordan_point_forward_0(const struct forward_block *block)
 {
     if (is_plain(block->layer, 0, XR_TANH)) {

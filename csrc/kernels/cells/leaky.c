@@ -12,6 +12,7 @@
  * where the gradient of alpha, which its row of per-unit weights has, is gathered.
  * Twin: src/exactrnn/reference/cells/leaky.py.
  */
+#include "kernels/cells/cell.h"
 #include "kernels/math/activations.h"
 
 enum { A, L, SUMS };
@@ -33,7 +34,7 @@ XR_INLINE void forward_units(const struct forward_block *block, struct activatio
     }
 }
 
-/* tanh as a constant, and any other. */
+/* Takes tanh as a constant, and any other activation as it comes. */
 static void leaky_point_forward(const struct forward_block *block)
 {
     if (is_plain(block->layer, 0, XR_TANH)) {

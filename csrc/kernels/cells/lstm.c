@@ -21,6 +21,7 @@
  * with the usual activations and once with nothing known.
  * Twin: src/exactrnn/reference/cells/lstm.py.
  */
+#include "kernels/cells/cell.h"
 #include "kernels/math/activations.h"
 
 /* For each form a function of its own: as parts of one, with registers and code laid

@@ -22,7 +22,8 @@
 
 enum { I, O, G };
 
-/* Numbers of states. */
+/* The number of cells in a unit, and the numbers of the first c, of i and of o among
+ * the states. */
 struct places {
     int cells, c, i, o;
 };

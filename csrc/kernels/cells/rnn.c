@@ -11,6 +11,7 @@
  * Gate order: a alone. The cache holds h, as every cell's; the sums are not kept.
  * Twin: src/exactrnn/reference/cells/rnn.py.
  */
+#include "kernels/cells/cell.h"
 #include "kernels/math/activations.h"
 
 enum { A, SUMS };
@@ -25,7 +26,7 @@ XR_INLINE void forward_units(const struct forward_block *block, struct activatio
     }
 }
 
-/* tanh as a constant, and any other. */
+/* Takes tanh as a constant, and any other activation as it comes. */
 static void rnn_point_forward(const struct forward_block *block)
 {
     if (is_plain(block->layer, 0, XR_TANH)) {

@@ -20,13 +20,14 @@
 #include "kernels/grid/point.h"
 #include "kernels/grid/run.h"
 
-/* Whether dimension `reader` takes the new h'_k of its own block, or the old h_k. */
+/* Returns whether dimension `reader` takes the new h'_k of its own block, or the old
+ * h_k. */
 static int grid_reads_new(const struct xr_grid_block *block, int reader, int k)
 {
     return block->phase[k] < block->phase[reader];
 }
 
-/* dh[k] goes on over the gate rows of `reader`, from +0.0 if it is the `first`. */
+/* Lets dh[k] go on over the gate rows of `reader`, from +0.0 if that is the first. */
 static void grid_back_product(const struct grid_lane *lane, int reader, int k,
                               int is_first, int is_last)
 {
@@ -43,7 +44,7 @@ static void grid_back_product(const struct grid_lane *lane, int reader, int k,
         .flush = is_last,
     };
     for (ptrdiff_t p = 0; p < panels.count; p++) {
-        if (xr_leaves(lane->watch, rows->rows * grid_panel_work(&panels))) {
+        if (xr_leaves(lane->watch, rows->rows * panel_work(&panels))) {
             return;
         }
         product_panel(&product, p, min_of(p + 1, panels.count - 1), rows->rows,
@@ -51,7 +52,7 @@ static void grid_back_product(const struct grid_lane *lane, int reader, int k,
     }
 }
 
-/* The chain of dh'_k (`new`) or of dh_k over all that have read it. */
+/* Takes the chain of dh'_k (`new`), or that of dh_k, over all that have read it. */
 static void grid_back_chain(const struct grid_lane *lane, int k, int new)
 {
     const struct xr_grid_block *block = lane->run->block;
@@ -93,8 +94,8 @@ static void grid_point_backward(const struct grid_lane *lane, int k)
     }
 }
 
-/* Whether the gradients of h_1 are left for the end of a plane, then for all its points
- * at once. */
+/* Returns whether the gradients of h_1 are left for the end of a plane, where they are
+ * taken for all its points at once. */
 static int grid_waits(const struct grid_run *run) { return run->planes && run->N > 1; }
 
 static void grid_rows_backward(const struct grid_lane *lane)
@@ -113,7 +114,7 @@ static void grid_rows_backward(const struct grid_lane *lane)
     }
 }
 
-/* What the plane before is waiting for. */
+/* Takes the gradients of h_1 for which the plane before is waiting. */
 static void grid_rows_behind(const struct grid_lane *lane)
 {
     grid_back_chain(lane, 0, 0);
@@ -137,7 +138,8 @@ static void grid_backward_waves(const struct grid_run *run, int rank, int size,
     }
 }
 
-/* Gradients of the far borders, from the caller; +0.0 on lines that a row lacks. */
+/* Copies the gradients of the far borders from the caller, or +0.0 on lines that a row
+ * lacks. */
 static void grid_take_gradients(const struct grid_run *run)
 {
     const struct xr_grid_problem *problem = run->problem;
@@ -154,6 +156,7 @@ static void grid_take_gradients(const struct grid_run *run)
     }
 }
 
+/* Copies the gradients of the near borders to the caller. */
 static void grid_give_gradients(const struct grid_run *run)
 {
     const struct xr_grid_problem *problem = run->problem;

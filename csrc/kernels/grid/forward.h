@@ -16,8 +16,8 @@ enum {
     GRID_AHEAD_BYTES = 256 * 1024 /* of sums taken ahead: well inside an L2 */
 };
 
-/* Which dimensions take the product with h_1 ahead, and for how many wavefronts: it
- * must be the h_1 that came in. */
+/* Plans which dimensions take the product with h_1 ahead, and for how many wavefronts.
+ * It must be the h_1 that came in. */
 static void grid_plan_ahead(struct grid_run *run, struct arena *arena)
 {
     const struct xr_grid_block *block = run->block;
@@ -56,7 +56,8 @@ static const struct grid_pack *grid_pack_of(const struct grid_lane *lane, int k)
     return run->problem->packed[lane->rows->set * run->N + k];
 }
 
-/* Units of panel p, through the point function of dimension k, rows from i on. */
+/* Takes units units[0] to units[1] - 1, in vectors, of the rows from i on through the
+ * point function of dimension k. */
 static void grid_point_forward(const struct grid_lane *lane, int k, ptrdiff_t i,
                                const ptrdiff_t units[2])
 {
@@ -81,9 +82,9 @@ static void grid_point_forward(const struct grid_lane *lane, int k, ptrdiff_t i,
     }
 }
 
-/* The chains of dimension k over the h of dims[0] ... dims[1]-1, for some rows from row
- * i on and panel p. The first starts at the bias, the others go on from where the one
- * before has left the sums. */
+/* Takes the chains of dimension k over the h of dims[0] ... dims[1]-1, for some rows
+ * from row i on and panel p. The first starts at the bias, the others go on from where
+ * the one before has left the sums. */
 static void grid_chains(const struct grid_lane *lane, int k, const int dims[2],
                         ptrdiff_t p, ptrdiff_t i)
 {
@@ -97,7 +98,7 @@ static void grid_chains(const struct grid_lane *lane, int k, const int dims[2],
     };
     const ptrdiff_t some = min_of(GRID_ROWS_AT_ONCE, rows->rows - i);
     for (int j = dims[0]; j < dims[1]; j++) {
-        if (xr_leaves(lane->watch, some * grid_panel_work(&pack->panels))) {
+        if (xr_leaves(lane->watch, some * panel_work(&pack->panels))) {
             return;
         }
         const ptrdiff_t next = min_of(p + (j + 1 == dims[1]), pack->panels.count - 1);
@@ -124,7 +125,7 @@ static void grid_dimension_forward(const struct grid_lane *lane, int k)
     }
 }
 
-/* The products that are taken ahead. */
+/* Takes the products that are taken ahead, for the rows of a block. */
 static void grid_rows_ahead(const struct grid_lane *lane)
 {
     const struct grid_run *run = lane->run;
@@ -175,7 +176,7 @@ static void grid_forward_thread(void *context, int rank, int size,
     }
 }
 
-/* The near borders, from the caller; `m` likewise where there is memory. */
+/* Copies the near borders from the caller: h, and m where there is memory. */
 static void grid_take_borders(const struct grid_run *run)
 {
     const struct xr_grid_problem *problem = run->problem;
@@ -192,7 +193,8 @@ static void grid_take_borders(const struct grid_run *run)
     }
 }
 
-/* Each row's last h and m of every line; zeros on lines that it does not have. */
+/* Copies each row's last h and m of every line to the caller, or zeros on lines that
+ * the row does not have. */
 static void grid_give_borders(const struct grid_run *run)
 {
     const struct xr_grid_problem *problem = run->problem;

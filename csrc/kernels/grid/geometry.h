@@ -15,7 +15,7 @@
 #include "base/parallel.h"
 #include "kernels/grid/pack.h"
 
-/* Rows that stay together while all weights of a block pass. */
+/* So many rows stay together while all weights of a block pass. */
 enum { GRID_ROWS = 48 };
 
 struct grid_run {
@@ -39,7 +39,7 @@ struct grid_run {
     int ahead[XR_GRID_DIMS]; /* whether dimension k takes its first product ahead */
     ptrdiff_t ahead_waves;   /* for so many wavefronts at once */
     elem *ahead_sums[XR_GRID_DIMS]; /* [points of these, B, 4, Hp], likewise */
-    /* backward */
+    /* Of the backward pass alone. */
     elem *da[XR_GRID_DIMS];                    /* [P, B, G, Hp] */
     elem *dh[XR_GRID_DIMS], *dm[XR_GRID_DIMS]; /* [lines, B, Hp] */
     elem *zeros;
@@ -101,7 +101,8 @@ static int grid_row_has(const struct grid_run *run, ptrdiff_t b,
     return 1;
 }
 
-/* Whether row b has points on a line of dimension k, or would if it were longer. */
+/* Returns whether row b has points on a line of dimension k, or would if it were
+ * longer. */
 static int grid_row_has_line(const struct grid_run *run, ptrdiff_t b, int k,
                              ptrdiff_t line)
 {
@@ -140,7 +141,7 @@ static void grid_count_waves(struct grid_run *run)
     run->plane_waves = 1;
     for (int k = first; k < run->N; k++) {
         run->plane_waves += size[k] - 1;
-        longest = size[k] > longest ? size[k] : longest;
+        longest = max_of(longest, size[k]);
     }
     run->widest = (run->planes ? run->lines[0] : run->points) / longest;
     run->waves = run->plane_waves * (run->planes ? size[0] : 1);
@@ -153,7 +154,8 @@ static ptrdiff_t grid_wave_of(const struct grid_run *run, ptrdiff_t number)
     return point.sum + (run->planes ? point.at[0] * (run->plane_waves - 1) : 0);
 }
 
-/* Counting sorts; `start` has one place more than there are keys. */
+/* Sorts points by wavefront and by set, as run->order and run->by_set say. Both are
+ * counting sorts. */
 static void grid_sort_points(const struct grid_run *run, ptrdiff_t *memory)
 {
     ptrdiff_t *order = memory, *by_set = order + run->points;

@@ -13,7 +13,7 @@
 #include "kernels/grid/backward.h"
 #include "kernels/math/long_sums.h"
 
-/* The gate rows of units begin ... end-1 of dimension k of a set. */
+/* The gate rows of `units` units of dimension k of a set, from unit `begin` on. */
 struct grid_job {
     int k, gates;
     ptrdiff_t set, begin, units;
@@ -46,7 +46,8 @@ static struct grid_buffer grid_buffer_of(const struct grid_run *run, int rank)
     return buffer;
 }
 
-/* The rows of a chunk: da of the job's dimension, and the h_slice that it has read. */
+/* Points the rows of a chunk to da of the job's dimension and to the h_slice that it
+ * has read. */
 static void grid_gather_chunk(const struct grid_run *run, const struct grid_job *job,
                               ptrdiff_t k0, int slice, struct chunk *chunk)
 {
@@ -75,8 +76,8 @@ static void grid_gather_chunk(const struct grid_run *run, const struct grid_job 
     }
 }
 
-/* The gate rows of a job in tiles, the last one filled up with zeros; bias[r] becomes
- * the chain of the chunk. */
+/* Packs the gate rows of a job into tiles, the last of which is filled up with zeros.
+ * bias[r] becomes the chain of the chunk. */
 static void grid_pack_gates(const struct grid_run *run, const struct grid_job *job,
                             const struct chunk *chunk, const struct grid_buffer *to)
 {
@@ -89,17 +90,12 @@ static void grid_pack_gates(const struct grid_run *run, const struct grid_job *j
             memcpy(to->row + g * job->units, chunk->da[k] + g * run->Hp + job->begin,
                    (size_t)job->units * sizeof(elem));
         }
-        for (ptrdiff_t r = 0; r < tiles * TILE_GATES; r++) {
-            to->bias[r] = to->row[r] + to->bias[r];
-        }
-        for (ptrdiff_t tile = 0; tile < tiles; tile++) {
-            memcpy(to->da + (tile * chunk->rows + k) * TILE_GATES,
-                   to->row + tile * TILE_GATES, TILE_GATES * sizeof(elem));
-        }
+        pack_gate_row(to->row, k, chunk->rows, tiles, to->da, to->bias);
     }
 }
 
-/* One chunk of a slice, both sides packed: each panel of h meets all tiles. */
+/* Multiplies the two sides of a chunk of a slice, which are packed: each panel of h
+ * meets all tiles. */
 static void grid_weight_products(const struct grid_run *run, const struct grid_job *job,
                                  ptrdiff_t rows, int slice,
                                  const struct grid_buffer *from, struct xr_watch *watch)
@@ -148,7 +144,8 @@ static void grid_run_job(const struct grid_run *run, const struct grid_job *job,
     }
 }
 
-/* This thread's share of all weight and bias gradients: the gate rows of some units. */
+/* Adds this thread's share of all weight and bias gradients: the gate rows of some
+ * units. */
 static void grid_weight_gradients(const struct grid_run *run, int rank, int size,
                                   struct xr_watch *watch)
 {

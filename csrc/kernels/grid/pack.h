@@ -15,14 +15,12 @@
 
 #include <string.h>
 
-#include "base/stop.h"
 #include "exactrnn/grid.h"
-#include "kernels/math/panels.h"
+#include "kernels/math/products.h"
 
 enum {
     GRID_HEADER_BYTES = 512,
-    GRID_GATES = 4,           /* of a dimension with memory */
-    GRID_BACKWARD_VECTORS = 6 /* of a panel: enough for a single row */
+    GRID_GATES = 4 /* of a dimension with memory */
 };
 
 struct grid_pack {
@@ -59,7 +57,7 @@ static struct grid_pack grid_forward_layout(const struct xr_grid_block *block, i
     for (int g = 0; g < G; g++) {
         pack.panels.slot[g] = g;
     }
-    grid_place_slices(block, &pack, TILE_VECTORS / G, pack.bias + G * pack.Hp);
+    grid_place_slices(block, &pack, PANEL_VECTORS / G, pack.bias + G * pack.Hp);
     return pack;
 }
 
@@ -72,57 +70,17 @@ static struct grid_pack grid_backward_layout(const struct xr_grid_block *block, 
     for (int g = 0; g < G; g++) {
         pack.da[g] = (struct segment){g * pack.Hp, block->H};
     }
-    grid_place_slices(block, &pack, GRID_BACKWARD_VECTORS,
+    grid_place_slices(block, &pack, BACKWARD_VECTORS,
                       GRID_HEADER_BYTES / (ptrdiff_t)sizeof(elem));
     return pack;
 }
 
-/* The panels of h_j. */
+/* Returns the panels of h_j. */
 static struct panels grid_slice(const struct grid_pack *pack, int j)
 {
     struct panels panels = pack->panels;
     panels.data += j * pack->slice;
     return panels;
-}
-
-/* A block of weights, and how far it is from unit to unit, the future lanes, and from k
- * to k + 1. */
-struct grid_source {
-    const elem *w;
-    ptrdiff_t unit_step, k_step, units;
-};
-
-/* Fills one vector of units. Lanes past the last unit are zero. */
-static void grid_pack_vector(struct column to, ptrdiff_t v, ptrdiff_t K,
-                             const struct grid_source *from)
-{
-    for (ptrdiff_t k = 0; k < K; k++) {
-        for (ptrdiff_t lane = 0; lane < VEC_LANES; lane++) {
-            const ptrdiff_t unit = v * VEC_LANES + lane;
-            to.first[k * to.step + lane] =
-                unit < from->units ? from->w[unit * from->unit_step + k * from->k_step]
-                                   : 0;
-        }
-    }
-}
-
-enum { GRID_MOVE_WORK = 4 }; /* of an element, in multiplications */
-
-/* One block of weights as sum j of the panels. */
-static void grid_pack_block(elem *pack, const struct panels *panels, int j,
-                            const struct grid_source *from, struct xr_watch *watch)
-{
-    for (ptrdiff_t p = 0; p < panels->count; p++) {
-        const ptrdiff_t first = panel_first(panels, p);
-        for (ptrdiff_t v = first; v < panel_first(panels, p + 1); v++) {
-            if (xr_leaves(watch, panels->K * VEC_LANES * GRID_MOVE_WORK)) {
-                return;
-            }
-            const ptrdiff_t vector = (v - first) * panels->sums + j;
-            const struct column to = panel_column(pack, panels, p, vector);
-            grid_pack_vector(to, v, panels->K, from);
-        }
-    }
 }
 
 static void grid_pack_forward(const struct xr_grid_block *block, int k, const void *w,
@@ -138,13 +96,13 @@ static void grid_pack_forward(const struct xr_grid_block *block, int k, const vo
     for (int g = 0; g < at.gates; g++) {
         for (int j = 0; j < block->N; j++) {
             const struct panels panels = grid_slice(&at, j);
-            const struct grid_source from = {
-                .w = (const elem *)w + g * H * columns + j * H,
-                .unit_step = columns,
-                .k_step = 1,
-                .units = H,
+            const struct matrix_part part = {
+                .first = (const elem *)w + g * H * columns + j * H,
+                .step = columns,
+                .rows = H,
+                .columns = H,
             };
-            grid_pack_block(pack, &panels, g, &from, &watch);
+            pack_units(pack, &panels, g, 0, &part, &watch);
         }
         if (b != NULL) {
             memcpy(pack + at.bias + g * at.Hp, (const elem *)b + g * H,
@@ -162,13 +120,13 @@ static void grid_pack_backward(const struct xr_grid_block *block, int k, const v
     memcpy(packed, &at, sizeof at);
     for (int j = 0; j < block->N; j++) {
         const struct panels panels = grid_slice(&at, j);
-        const struct grid_source from = {
-            .w = (const elem *)w + j * block->H,
-            .unit_step = 1,
-            .k_step = block->N * block->H,
-            .units = block->H,
+        const struct matrix_part part = {
+            .first = (const elem *)w + j * block->H,
+            .step = block->N * block->H,
+            .rows = at.gates * block->H,
+            .columns = block->H,
         };
-        grid_pack_block(packed, &panels, 0, &from, &watch);
+        pack_columns(packed, &panels, 0, &part, &watch);
     }
 }
 

@@ -17,7 +17,7 @@
 #include "base/arena.h"
 #include "kernels/grid/geometry.h"
 
-/* A row of h or m of dimension k, at step s of a line. */
+/* Returns a row of h or m of dimension k, at step s of a line. */
 static elem *grid_state_row(const struct grid_run *run, elem *states, int k,
                             ptrdiff_t line, ptrdiff_t s, ptrdiff_t b)
 {
@@ -56,7 +56,7 @@ static struct xr_grid_cache grid_cache_layout(const struct xr_grid_problem *prob
     return at;
 }
 
-/* Multiplications of all dimensions of a block, for one row. */
+/* Returns the multiplications of all dimensions of a block, for one row. */
 static ptrdiff_t grid_block_work(const struct grid_run *run)
 {
     ptrdiff_t gates = 0;
@@ -64,12 +64,6 @@ static ptrdiff_t grid_block_work(const struct grid_run *run)
         gates += grid_gates(run->block, k);
     }
     return gates * run->H * run->H * run->N;
-}
-
-static int grid_threads_for(ptrdiff_t work, ptrdiff_t least, ptrdiff_t most)
-{
-    const ptrdiff_t worth = least > 0 ? work / least : most;
-    return (int)(worth < 1 ? 1 : min_of(worth, most));
 }
 
 static void grid_place_cache(struct grid_run *run, struct arena *arena)
@@ -95,17 +89,18 @@ static ptrdiff_t grid_groups(const struct grid_run *run, int team)
     return run->B > 0 ? min_of(team, run->B) : 1;
 }
 
-/* How many of a team share the points of a group of batch rows. */
+/* Returns how many of a team share the points of a group of batch rows. */
 static int grid_members(const struct grid_run *run, int team)
 {
     const ptrdiff_t most = min_of(team / grid_groups(run, team), run->widest);
     const ptrdiff_t all = run->points * grid_block_work(run);
     const ptrdiff_t work = run->waves > 0 ? all / run->waves : 0;
-    return run->planes ? 1 : grid_threads_for(work, xr_thread_work.step, most);
+    return run->planes ? 1 : threads_for(work, xr_thread_work.step, most);
 }
 
-/* Whether several threads are to share the points of a batch row. They wait for the one
- * with most points, and take no product ahead, which costs about half as much again. */
+/* Returns whether several threads are to share the points of a batch row. They wait for
+ * the one with most points, and take no product ahead, which costs about half as much
+ * again. */
 static int grid_shares_points(const struct grid_run *run)
 {
     const int members = grid_members(run, run->threads);
@@ -113,7 +108,8 @@ static int grid_shares_points(const struct grid_run *run)
     return members > 1 && (xr_thread_work.step <= 0 || 3 * turns < 2 * run->points);
 }
 
-/* What forward and backward runs have in common; takes its pieces from the arena. */
+/* Makes what forward and backward runs have in common. Its memory comes from the
+ * arena. */
 static struct grid_run grid_make_run(const struct xr_grid_problem *problem,
                                      struct arena *arena)
 {
@@ -128,7 +124,7 @@ static struct grid_run grid_make_run(const struct xr_grid_problem *problem,
     };
     grid_count_points(&run);
     const ptrdiff_t work = run.points * run.B * grid_block_work(&run);
-    run.threads = grid_threads_for(work, xr_thread_work.call, problem->threads);
+    run.threads = threads_for(work, xr_thread_work.call, problem->threads);
     grid_count_waves(&run);
     run.planes = !grid_shares_points(&run);
     grid_count_waves(&run);
@@ -180,8 +176,8 @@ static struct grid_lane grid_make_lane(const struct grid_run *run, int rank, int
     return lane;
 }
 
-/* Where the sums of dimension k, or its gates, are for row r: that of the point at a
- * place in `order`. */
+/* Returns where the sums of dimension k, or its gates, are for row r, which is that of
+ * the point at a place in `order`. */
 static elem *grid_sums_row(const struct grid_lane *lane, ptrdiff_t place, int k,
                            ptrdiff_t b, ptrdiff_t r)
 {
@@ -200,7 +196,7 @@ static elem *grid_sums_row(const struct grid_lane *lane, ptrdiff_t place, int k,
     return run->sums + (lane->rank * GRID_ROWS + r) * size;
 }
 
-/* The pointers of row r that backward alone needs. */
+/* Fills in the pointers of row r that backward alone needs. */
 static void grid_add_gradients(const struct grid_lane *lane,
                                const struct grid_point *point, ptrdiff_t b, ptrdiff_t r)
 {
@@ -238,14 +234,9 @@ static void grid_add_row(const struct grid_lane *lane, const struct grid_point *
     }
 }
 
-/* Multiplications of a product for one row and one panel, at most. */
-static ptrdiff_t grid_panel_work(const struct panels *panels)
-{
-    return panels->K * TILE_VECTORS * VEC_LANES;
-}
-
-/* This lane's rows of the wavefronts from w on and before `end`, all at once: one block
- * of rows with the same weights after the other. Returns whether to leave. */
+/* Goes through this lane's rows of the wavefronts from w on and before `end`, all at
+ * once: one block of rows with the same weights after the other. Returns whether to
+ * leave. */
 static int grid_go_through(const struct grid_lane *lane, ptrdiff_t w, ptrdiff_t end,
                            void (*rows_of_block)(const struct grid_lane *lane))
 {
@@ -278,7 +269,8 @@ static int grid_go_through(const struct grid_lane *lane, ptrdiff_t w, ptrdiff_t 
     return xr_barrier_wait(lane->barrier, lane->members, lane->watch);
 }
 
-/* Rows [lines, B, H] of the caller's to padded ones and back; NULL stands for zeros. */
+/* Copies a row of the caller's arrays [lines, B, H] to a padded one; NULL stands for
+ * zeros. */
 static void grid_to_row(const struct grid_run *run, const void *source, ptrdiff_t row,
                         elem *to)
 {
@@ -291,6 +283,7 @@ static void grid_to_row(const struct grid_run *run, const void *source, ptrdiff_
     }
 }
 
+/* Copies a padded row to one of the caller's; NULL stands for zeros. */
 static void grid_from_row(const struct grid_run *run, const elem *from, ptrdiff_t row,
                           void *target)
 {

@@ -3,9 +3,9 @@
  */
 #include "base/engine.h"
 
-#include "kernels/layer/gradients.h"
 #include "kernels/layer/pack_backward.h"
 #include "kernels/layer/pack_forward.h"
+#include "kernels/layer/sequence_backward.h"
 #include "kernels/layer/sequence_forward.h"
 
 #define XR_CELL(name) extern const struct xr_cell XR_NAME(xr_cell_##name);
@@ -27,73 +27,6 @@ static const struct xr_cell_info *cell_info(int index)
 {
     const int count = sizeof CELLS / sizeof CELLS[0];
     return index >= 0 && index < count ? &CELLS[index]->info : NULL;
-}
-
-static struct run make_backward_run(const struct xr_problem *problem,
-                                    const struct xr_cell *cell, struct arena *arena)
-{
-    const struct xr_cell_info *info = &problem->layer->info;
-    const ptrdiff_t B = problem->B, D = problem->directions;
-    const ptrdiff_t pointers = (4 + 3 * info->states + info->operands) * B;
-    struct run run = make_run(problem, cell, arena, pointers);
-    const ptrdiff_t da_row_size = run.sums * run.Hp;
-    const ptrdiff_t widest =
-        da_row_size > pad_units(run.I) ? da_row_size : pad_units(run.I);
-    run.da = arena_take(arena, D * run.T * B * da_row_size, sizeof(elem));
-    run.dstates = arena_take(arena, D * run.states * B * run.Hp, sizeof(elem));
-    run.doperands = arena_take(arena, D * info->operands * B * run.Hp, sizeof(elem));
-    run.zeros = arena_take(arena, widest, sizeof(elem));
-    const ptrdiff_t weights = weight_buffer_size(&run),
-                    inputs = input_buffer_size(&run);
-    run.thread_buffer_size = weights > inputs ? weights : inputs;
-    run.thread_buffers =
-        arena_take(arena, run.threads * run.thread_buffer_size, sizeof(elem));
-    if (arena->memory != NULL) {
-        memset(run.zeros, 0, (size_t)widest * sizeof(elem));
-    }
-    return run;
-}
-
-static void backward_thread(void *context, int rank, int size, struct xr_watch *watch)
-{
-    const struct run *run = context;
-    const void *const *packs = run->problem->packed_backward;
-    const ptrdiff_t panels = ((const struct pack *)packs[0])->panels[H_UNITS];
-    const struct split split = split_team(run, size, panels);
-    for (int d = 0; d < run->directions; d++) {
-        const struct lane lane = make_lane(run, split, rank, d, packs, watch);
-        backward_lane(&lane);
-    }
-    if (xr_barrier_wait(&run->barriers[run->directions * run->threads], size, watch)) {
-        return;
-    }
-    elem *buffer = run->thread_buffers + rank * run->thread_buffer_size;
-    input_gradients(run, rank, size, buffer, watch);
-    weight_gradients(run, rank, size, buffer, watch);
-}
-
-static void run_backward(const struct xr_problem *problem, const struct xr_cell *cell)
-{
-    struct arena arena = {.memory = problem->scratch};
-    struct run run = make_backward_run(problem, cell, &arena);
-    for (int d = 0; d < run.directions; d++) {
-        for (int k = 0; k < run.states; k++) {
-            for (ptrdiff_t b = 0; b < run.B; b++) {
-                state_to_row(&run, problem->dstate, d, k, b, dstate_row(&run, d, k, b));
-            }
-        }
-    }
-    if (xr_run_watched(run.threads, backward_thread, &run, problem->stop)) {
-        return;
-    }
-    for (int d = 0; d < run.directions; d++) {
-        for (int k = 0; k < run.states; k++) {
-            for (ptrdiff_t b = 0; b < run.B; b++) {
-                row_to_state(&run, dstate_row(&run, d, k, b), d, k, b,
-                             problem->dstate_out);
-            }
-        }
-    }
 }
 
 static void describe(struct xr_layer *layer)

@@ -9,9 +9,11 @@
 #ifndef XR_FORM_H
 #define XR_FORM_H
 
-#include "kernels/math/panels.h"
+#include "base/sizes.h"
+#include "exactrnn.h"
 
-/* Where the units of a module lie: in rows of the library, in arrays of the caller. */
+/* Where the units of a module lie: `at` in rows of the library, `user` in arrays of the
+ * caller. */
 struct units {
     ptrdiff_t at, user, size;
     int64_t period;
@@ -22,7 +24,7 @@ struct units {
 enum { SOURCE_MADE = XR_MAX_STATES };
 enum { MAX_RECURRENCES = XR_MAX_CELLS + XR_MAX_HEARD + XR_MAX_OPERANDS + XR_MAX_LINKS };
 
-/* A recurrent product: row blocks `block` of a matrix, from column `column` on. */
+/* A recurrent product takes row blocks `block` of a matrix, from column `column` on. */
 struct recurrence {
     ptrdiff_t source, stage;
     ptrdiff_t target; /* units of its sums: 0, H of them; 1, O of them */
@@ -56,31 +58,31 @@ static void place_units(const struct xr_layer *layer, struct units *units)
     }
 }
 
-/* A module listens to itself and to those that are not faster. */
+/* A module listens to itself and to the modules that are not faster. */
 static int listens_to(const struct units *here, const struct units *there)
 {
     return there->period >= here->period;
 }
 
-/* The width of the rows that a recurrence multiplies, in the caller's units. */
+/* Returns the width of the rows that a recurrence multiplies, in the caller's units. */
 static ptrdiff_t source_width(const struct xr_layer *layer, ptrdiff_t source)
 {
     return source == 0 ? layer->O : layer->H;
 }
 
-/* The column blocks of R: one for each state that it sees. */
+/* Returns the number of column blocks of R: one for each state that it sees. */
 static ptrdiff_t column_blocks(const struct xr_cell_info *info)
 {
     return info->cells + info->heard;
 }
 
-/* The state that column block `block` of R sees. */
+/* Returns the state that column block `block` of R sees. */
 static ptrdiff_t state_seen(const struct xr_cell_info *info, ptrdiff_t block)
 {
     return block < info->cells ? block : info->states - column_blocks(info) + block;
 }
 
-/* The row length of a recurrence's matrix. */
+/* Returns the row length of a recurrence's matrix. */
 static ptrdiff_t matrix_columns(const struct xr_layer *layer,
                                 const struct recurrence *recurrence)
 {
@@ -91,7 +93,8 @@ static ptrdiff_t matrix_columns(const struct xr_layer *layer,
     }
 }
 
-/* The sums that multiply an operand with R or the second matrix; none: count is 0. */
+/* Finds the sums that multiply an operand with R or with the second matrix. Where there
+ * are none, count is 0. */
 static struct recurrence find_recurrence(const struct xr_cell_info *info, int operand)
 {
     struct recurrence found = {.source = operand ? SOURCE_MADE + operand - 1 : 0};
@@ -110,8 +113,8 @@ static struct recurrence find_recurrence(const struct xr_cell_info *info, int op
     return found;
 }
 
-/* All recurrent products of a layer in the order in which chains walk them; returns
- * their number. */
+/* Finds all recurrent products of a layer, in the order in which chains walk them, and
+ * returns their number. */
 static ptrdiff_t find_recurrences(const struct xr_layer *layer,
                                   struct recurrence *found)
 {
@@ -143,7 +146,7 @@ static ptrdiff_t find_recurrences(const struct xr_layer *layer,
     return count;
 }
 
-/* The row blocks of W: sums by rising block; returns their number. */
+/* Finds the sums that see x, by rising row block of W, and returns their number. */
 static ptrdiff_t find_inputs(const struct xr_cell_info *info, ptrdiff_t *sums)
 {
     ptrdiff_t count = 0;

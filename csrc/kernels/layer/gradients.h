@@ -20,7 +20,7 @@
 #ifndef XR_GRADIENTS_H
 #define XR_GRADIENTS_H
 
-#include "kernels/layer/sequence_backward.h"
+#include "kernels/layer/sequence.h"
 #include "kernels/math/long_sums.h"
 
 enum { INPUT_ROWS = 48 }; /* rows of dx that are formed together */
@@ -48,18 +48,19 @@ static elem *offset(void *array, ptrdiff_t at)
     return array ? (elem *)array + at : NULL;
 }
 
-/* The units of a module that are this thread's, as they lie in rows and in arrays. */
+/* Returns those units of a module that lie between `begin` and `end` of the caller's
+ * units, which are a thread's share. */
 static struct units thread_share(struct units module, ptrdiff_t begin, ptrdiff_t end)
 {
     const ptrdiff_t last = min_of(end, module.user + module.size);
-    const ptrdiff_t first = begin > module.user ? begin : module.user;
+    const ptrdiff_t first = max_of(begin, module.user);
     module.at += first - module.user;
     module.user = first;
-    module.size = last > first ? last - first : 0;
+    module.size = max_of(last - first, 0);
     return module;
 }
 
-/* The gradient of W for the units `to`. */
+/* Describes the gradient of W for the units `to`. */
 static struct weight_job make_input_job(const struct run *run, int direction,
                                         const struct units *module, struct units to)
 {
@@ -83,8 +84,9 @@ static struct weight_job make_input_job(const struct run *run, int direction,
     return job;
 }
 
-/* The gradient of a recurrent matrix from the units `from` to the units `to`; that of
- * the biases with the first job of some rows, hence with the first columns. */
+/* Describes the gradient of a recurrent matrix for the rows of ends[0] and the columns
+ * of ends[1]. That of the biases goes with the first job of some rows, hence with the
+ * first columns. */
 static struct weight_job make_job(const struct run *run, int direction,
                                   const struct recurrence *recurrence,
                                   const struct units *module,
@@ -125,6 +127,7 @@ static struct weight_job make_job(const struct run *run, int direction,
     return job;
 }
 
+/* Returns what a job multiplies da with at time t of row b. */
 static const elem *operand_of(const struct run *run, const struct weight_job *job,
                               ptrdiff_t t, ptrdiff_t b)
 {
@@ -154,7 +157,7 @@ static struct ticks ticks_of(const struct run *run, const struct units *module,
     return (struct ticks){run, module, direction, 0, -1};
 }
 
-/* Whether the module takes part at time t of row b. */
+/* Returns whether the module takes part at time t of row b. */
 static int counts(struct ticks *ticks, ptrdiff_t t, ptrdiff_t b)
 {
     const struct run *run = ticks->run;
@@ -169,6 +172,7 @@ static int counts(struct ticks *ticks, ptrdiff_t t, ptrdiff_t b)
     return ticks->ticks;
 }
 
+/* Points the rows of a chunk, k from k0 on, to da and to the operand. */
 static void gather_chunk(const struct weight_job *job, struct ticks *ticks,
                          ptrdiff_t k0, struct chunk *chunk)
 {
@@ -194,8 +198,9 @@ static void gather_chunk(const struct weight_job *job, struct ticks *ticks,
     }
 }
 
-/* The gate rows of a job in tiles, the last one filled up with zeros; `row`, as long as
- * all tiles, holds them for one k. bias[r] becomes the chain of the chunk. */
+/* Packs the gate rows of a job into tiles, the last of which is filled up with zeros;
+ * `row`, as long as all tiles, holds them for one k. bias[r] becomes the chain of the
+ * chunk. */
 static void pack_gates(const struct run *run, const struct weight_job *job,
                        const struct chunk *chunk, elem *packed, elem *row, elem *bias)
 {
@@ -208,17 +213,12 @@ static void pack_gates(const struct run *run, const struct weight_job *job,
                    chunk->da[k] + job->sum[j] * run->Hp + job->begin,
                    (size_t)job->units * sizeof(elem));
         }
-        for (ptrdiff_t r = 0; r < tiles * TILE_GATES; r++) {
-            bias[r] = row[r] + bias[r];
-        }
-        for (ptrdiff_t tile = 0; tile < tiles; tile++) {
-            memcpy(packed + (tile * chunk->rows + k) * TILE_GATES,
-                   row + tile * TILE_GATES, TILE_GATES * sizeof(elem));
-        }
+        pack_gate_row(row, k, chunk->rows, tiles, packed, bias);
     }
 }
 
-/* One chunk of a job, both sides packed: each panel of the operand meets all tiles. */
+/* Multiplies the two sides of a chunk, which are packed: each panel of the operand
+ * meets all tiles. */
 static void weight_products(const struct weight_job *job, ptrdiff_t rows,
                             const elem *da, const elem *operand, struct xr_watch *watch)
 {
@@ -245,11 +245,11 @@ static ptrdiff_t gates_most(const struct run *run)
     return ceil_div(run->sums * run->Hp, TILE_GATES) * TILE_GATES;
 }
 
-/* Elements of thread buffer: a chunk of both sides, a row of da and one of biases. */
+/* Returns the elements of a thread's buffer, which holds both sides of a chunk, a row
+ * of da and one of biases. */
 static ptrdiff_t weight_buffer_size(const struct run *run)
 {
-    const ptrdiff_t widest = run->I > run->Hp ? run->I : run->Hp;
-    const ptrdiff_t panels = ceil_div(widest, OPERAND_WIDTH);
+    const ptrdiff_t panels = ceil_div(max_of(run->I, run->Hp), OPERAND_WIDTH);
     return CHUNK * (panels * OPERAND_WIDTH + gates_most(run)) + 2 * gates_most(run);
 }
 
@@ -284,7 +284,9 @@ static void run_weight_job(const struct run *run, const struct weight_job *job,
     }
 }
 
-/* A recurrent matrix: from each module that some units listen to, or from all units. */
+/* Adds this thread's share of the gradient of a recurrent matrix, for each module from
+ * the modules that it listens to. Modules whose units are next to each other are one
+ * job. */
 static void recurrence_gradients(const struct run *run, int direction,
                                  const struct recurrence *recurrence, int rank,
                                  int size, elem *buffer, struct xr_watch *watch)
@@ -318,7 +320,7 @@ static void recurrence_gradients(const struct run *run, int direction,
     }
 }
 
-/* What da is multiplied with at time t of row b for a per-unit weight. */
+/* Returns what da is multiplied with at time t of row b for a per-unit weight. */
 static const elem *factor_of(const struct run *run, int direction, int factor,
                              ptrdiff_t t, ptrdiff_t b)
 {
@@ -331,7 +333,8 @@ static const elem *factor_of(const struct run *run, int direction, int factor,
                : state_row(run, direction, factor - XR_PREV_STATE, b, s);
 }
 
-/* chain <- the chain of da times factor over one chunk, for whole vectors of units. */
+/* Writes into `chain` the chain of da times its factor over one chunk, in whole vectors
+ * of units. */
 static void vector_chain(const struct run *run, int direction, int v, ptrdiff_t k0,
                          struct range units, elem *chain)
 {
@@ -356,7 +359,8 @@ static void vector_chain(const struct run *run, int direction, int v, ptrdiff_t 
     }
 }
 
-/* Per-unit weights: long sums of da times their factor, unit by unit. */
+/* Adds this thread's share of the gradients of per-unit weights: long sums of da times
+ * their factor, unit by unit. */
 static void vector_gradients(const struct run *run, int direction, int rank, int size,
                              elem *chain, struct xr_watch *watch)
 {
@@ -375,7 +379,7 @@ static void vector_gradients(const struct run *run, int direction, int rank, int
     }
 }
 
-/* This thread's share of all gradients of weights: the rows of some units. */
+/* Adds this thread's share of all gradients of weights: the rows of some units. */
 static void weight_gradients(const struct run *run, int rank, int size, elem *buffer,
                              struct xr_watch *watch)
 {
@@ -403,8 +407,8 @@ struct time_row {
     ptrdiff_t t, b;
 };
 
-/* The part of dx that comes from one module, for those of some rows in which it takes
- * part; on top of what is in c. */
+/* Takes the part of dx that comes from one module, for those of some rows in which the
+ * module takes part, and adds it to what is in the buffer if there are several. */
 static void input_module(const struct run *run, int direction, ptrdiff_t module,
                          const struct time_row *waiting, ptrdiff_t rows, elem *buffer,
                          ptrdiff_t gate_rows, struct xr_watch *watch)
@@ -439,7 +443,7 @@ static void input_module(const struct run *run, int direction, ptrdiff_t module,
     }
 }
 
-/* dx of some rows. */
+/* Writes dx of some rows: from both directions, forward first. */
 static void input_rows(const struct run *run, const struct time_row *waiting,
                        ptrdiff_t rows, elem *buffer, struct xr_watch *watch)
 {
@@ -469,7 +473,8 @@ static void input_rows(const struct run *run, const struct time_row *waiting,
     }
 }
 
-/* This thread's share of dx: a run of k. */
+/* Writes this thread's share of dx, which is a run of k; +0.0 behind the end of a
+ * row. */
 static void input_gradients(const struct run *run, int rank, int size, elem *buffer,
                             struct xr_watch *watch)
 {

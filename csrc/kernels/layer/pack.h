@@ -1,4 +1,4 @@
-/* Packing: weights once into panels, in the order in which the products read them.
+/* Packing: weights go into panels once, in the order in which the products read them.
  *
  * A pack starts with a header and tables that say where everything lies, so that a call
  * computes nothing of the kind again.
@@ -16,11 +16,8 @@
 #include <string.h>
 
 #include "base/arena.h"
-#include "base/stop.h"
 #include "kernels/layer/form.h"
-#include "kernels/math/panels.h"
-
-enum { BACKWARD_VECTORS = 6 }; /* of a panel: few, so that units can be split */
+#include "kernels/math/products.h"
 
 /* Operands are runs of segments in the pack's table. */
 struct run_of_segments {
@@ -50,7 +47,7 @@ static const struct units *pack_units_of(const struct pack *pack)
     return (const struct units *)((const elem *)pack + pack->units);
 }
 
-/* The matrix of a recurrence, or of W for number `recurrences`. */
+/* Returns the matrix of a recurrence; number `recurrences` is that of W. */
 static const struct matrix *pack_matrix(const struct pack *pack, ptrdiff_t recurrence,
                                         ptrdiff_t module)
 {
@@ -77,13 +74,18 @@ struct packing {
     ptrdiff_t segment_count;
 };
 
+static elem *elements_of(const struct packing *packing)
+{
+    return (elem *)packing->pack;
+}
+
 static ptrdiff_t offset_of(const struct packing *packing, const void *piece)
 {
     return piece ? (const elem *)piece - (const elem *)packing->pack : 0;
 }
 
-/* Header and tables, of which `segments` is the length of the last. Without memory,
- * when only the size is asked for, `header` stands for the first. */
+/* Lays out header and tables; `segments` is the length of the last table. Without
+ * memory, when only the size is asked for, `header` stands for the one in the pack. */
 static struct packing begin_packing(const struct xr_layer *layer, void *memory,
                                     struct pack *header, ptrdiff_t segments)
 {
@@ -120,7 +122,8 @@ static struct units module_units(const struct packing *packing, ptrdiff_t module
                           .period = layer->modules ? layer->module[module].period : 1};
 }
 
-/* Adds a run of elements to the operand that is being written. */
+/* Adds `length` elements to the operand that is being written: to its last segment, if
+ * they follow on it. */
 static void add_segment(struct packing *packing, struct run_of_segments *run,
                         ptrdiff_t at, ptrdiff_t length)
 {
@@ -140,7 +143,8 @@ static void add_segment(struct packing *packing, struct run_of_segments *run,
     run->count++;
 }
 
-/* Completes panels whose K, unit, vectors, sums and slots are set. */
+/* Completes panels whose K, unit, vectors, sums and slots are set, and takes their
+ * place in the pack. */
 static void lay_panels(struct packing *packing, struct panels *panels, ptrdiff_t most)
 {
     const ptrdiff_t at = (ptrdiff_t)(packing->arena.used / sizeof(elem));
@@ -148,7 +152,7 @@ static void lay_panels(struct packing *packing, struct panels *panels, ptrdiff_t
     arena_take(&packing->arena, end - at, sizeof(elem));
 }
 
-/* Enters a matrix whose panels are placed into the table. */
+/* Enters a matrix, whose panels are placed, into the table. */
 static void keep_matrix(const struct packing *packing, struct matrix *matrix,
                         ptrdiff_t recurrence, ptrdiff_t module)
 {
@@ -174,93 +178,33 @@ static void note_panels(const struct packing *packing, ptrdiff_t kind,
     }
 }
 
-/* A part of a matrix of the caller's: rows `step` elements apart. */
-struct block {
-    const elem *first;
-    ptrdiff_t step, rows, columns;
-};
-
-enum { ELEMENT_COST = 4 }; /* of moving an element, in multiplications */
-
-/* A block as sum `j` of forward panels, from row k of theirs on: its rows become lanes,
- * so it is transposed. Units past the last are zero. */
-static void pack_units(const struct packing *packing, const struct panels *panels,
-                       int j, ptrdiff_t k0, const struct block *block)
-{
-    elem *pack = (elem *)packing->pack;
-    for (ptrdiff_t p = 0; p < panels->count; p++) {
-        const ptrdiff_t first = panel_first(panels, p);
-        for (ptrdiff_t v = first; v < panel_first(panels, p + 1); v++) {
-            if (xr_leaves(packing->watch, block->columns * VEC_LANES * ELEMENT_COST)) {
-                return;
-            }
-            const struct column to =
-                panel_column(pack, panels, p, (v - first) * panels->sums + j);
-            const ptrdiff_t unit = v * VEC_LANES;
-            const ptrdiff_t inside = min_of(VEC_LANES, block->rows - unit);
-            const elem *from = block->first + unit * block->step;
-            for (ptrdiff_t k = 0; k < block->columns; k++) {
-                elem *lanes = to.first + (k0 + k) * to.step;
-                for (ptrdiff_t lane = 0; lane < inside; lane++) {
-                    lanes[lane] = from[lane * block->step + k];
-                }
-                for (ptrdiff_t lane = inside; lane < VEC_LANES; lane++) {
-                    lanes[lane] = 0;
-                }
-            }
-        }
-    }
-}
-
-/* A block as part of backward panels, from row k on: columns become lanes. Columns past
- * the last are zero. */
-static void pack_columns(const struct packing *packing, const struct panels *panels,
-                         ptrdiff_t k0, const struct block *block)
-{
-    elem *pack = (elem *)packing->pack;
-    for (ptrdiff_t p = 0; p < panels->count; p++) {
-        const ptrdiff_t first = panel_first(panels, p);
-        for (ptrdiff_t v = first; v < panel_first(panels, p + 1); v++) {
-            if (xr_leaves(packing->watch, block->rows * VEC_LANES * ELEMENT_COST)) {
-                return;
-            }
-            const struct column to = panel_column(pack, panels, p, v - first);
-            const ptrdiff_t unit = v * VEC_LANES;
-            const ptrdiff_t inside = min_of(VEC_LANES, block->columns - unit);
-            for (ptrdiff_t k = 0; k < block->rows; k++) {
-                const elem *row = block->first + k * block->step + unit;
-                vec_store(to.first + (k0 + k) * to.step, vec_load_part(row, inside));
-            }
-        }
-    }
-}
-
-/* Row block number g of a recurrence, those of its rows that belong to the units `to`
- * and those of its columns that belong to the units `from`. */
-static struct block recurrence_block(const struct xr_layer *layer,
-                                     const struct xr_weights *weights,
-                                     const struct recurrence *recurrence, ptrdiff_t g,
-                                     const struct units *to, const struct units *from)
+/* Returns the part of row block number g of a recurrence whose rows belong to the units
+ * `to` and whose columns belong to the units `from`. */
+static struct matrix_part recurrence_part(const struct xr_layer *layer,
+                                          const struct xr_weights *weights,
+                                          const struct recurrence *recurrence,
+                                          ptrdiff_t g, const struct units *to,
+                                          const struct units *from)
 {
     const void *const matrix[] = {weights->w_hh, weights->w_hr, weights->w_gates};
     const ptrdiff_t step = matrix_columns(layer, recurrence);
     const ptrdiff_t rows = recurrence->target == O_UNITS ? layer->O : layer->H;
     const elem *first = matrix[recurrence->matrix];
     first += (recurrence->block[g] * rows + to->user) * step;
-    return (struct block){first + recurrence->column + from->user, step, to->size,
-                          from->size};
+    return (struct matrix_part){first + recurrence->column + from->user, step, to->size,
+                                from->size};
 }
 
-static struct block input_block(const struct xr_layer *layer,
-                                const struct xr_weights *weights, ptrdiff_t sum,
-                                const struct units *to)
+static struct matrix_part input_part(const struct xr_layer *layer,
+                                     const struct xr_weights *weights, ptrdiff_t sum,
+                                     const struct units *to)
 {
     const ptrdiff_t row = layer->info.sum[sum].w * layer->H + to->user;
     const elem *first = (const elem *)weights->w_ih + row * layer->I;
-    return (struct block){first, layer->I, to->size, layer->I};
+    return (struct matrix_part){first, layer->I, to->size, layer->I};
 }
 
-/* The units that a recurrence has at either end: a module, or all of another width. */
+/* Returns the units whose sums a recurrence adds to: a module's, or all O of them. */
 static struct units target_units(const struct xr_layer *layer,
                                  const struct recurrence *recurrence,
                                  struct units module)
@@ -269,6 +213,8 @@ static struct units target_units(const struct xr_layer *layer,
     return module;
 }
 
+/* Returns the units that a recurrence multiplies: a module's, or all of the
+ * source's. */
 static struct units source_units(const struct xr_layer *layer,
                                  const struct recurrence *recurrence,
                                  struct units module)

@@ -1,4 +1,4 @@
-/* The backward pack: recurrent matrices and W transposed.
+/* The backward pack: the recurrent matrices and W, transposed.
  *
  * Row k of a panel is a gate row: for each module in turn its rows of all sums. A
  * product may begin at any module's rows, so that those of a module that did not take
@@ -9,7 +9,8 @@
 
 #include "kernels/layer/pack.h"
 
-/* The gradients of `sums` in a row of da that belong to some units. */
+/* Makes the gradients of `sums` that belong to some units the operand of a matrix. They
+ * lie in a row of da. */
 static struct run_of_segments add_gates(struct packing *packing, const ptrdiff_t *sums,
                                         ptrdiff_t count, const struct units *units)
 {
@@ -21,8 +22,8 @@ static struct run_of_segments add_gates(struct packing *packing, const ptrdiff_t
     return run;
 }
 
-/* The matrix that takes gradients of a recurrence's sums to one module of its source.
- * */
+/* Packs the matrix that takes gradients of a recurrence's sums to one module of its
+ * source. */
 static void transpose_recurrence(struct packing *packing,
                                  const struct xr_weights *weights, ptrdiff_t r,
                                  ptrdiff_t module)
@@ -50,15 +51,17 @@ static void transpose_recurrence(struct packing *packing,
         const struct units listener = module_units(packing, m);
         const struct units target = target_units(layer, recurrence, listener);
         for (int g = 0; listens_to(&listener, &heard) && g < recurrence->count; g++) {
-            const struct block block =
-                recurrence_block(layer, weights, recurrence, g, &target, &source);
-            pack_columns(packing, &matrix.panels, k, &block);
+            const struct matrix_part part =
+                recurrence_part(layer, weights, recurrence, g, &target, &source);
+            pack_columns(elements_of(packing), &matrix.panels, k, &part,
+                         packing->watch);
             k += target.size;
         }
     }
 }
 
-/* W transposed: one set of panels, kept with the first module; operands of all. */
+/* Packs W transposed: one set of panels for all modules, and for each the operand that
+ * its gate rows are. */
 static void transpose_inputs(struct packing *packing, const struct xr_weights *weights)
 {
     const struct xr_layer *layer = packing->layer;
@@ -74,14 +77,15 @@ static void transpose_inputs(struct packing *packing, const struct xr_weights *w
         matrix.operand = add_gates(packing, sums, count, &units);
         keep_matrix(packing, &matrix, packing->pack->recurrences, m);
         for (ptrdiff_t g = 0; weights != NULL && g < count; g++) {
-            const struct block block = input_block(layer, weights, sums[g], &units);
-            pack_columns(packing, &matrix.panels, k, &block);
+            const struct matrix_part part = input_part(layer, weights, sums[g], &units);
+            pack_columns(elements_of(packing), &matrix.panels, k, &part,
+                         packing->watch);
             k += units.size;
         }
     }
 }
 
-/* Packs into zeroed memory; without it only counts. Returns the bytes. */
+/* Packs into zeroed memory. Without memory it only counts. Returns the bytes. */
 static size_t pack_backward(const struct xr_layer *layer,
                             const struct xr_weights *weights, void *memory,
                             struct xr_watch *watch)

@@ -4,8 +4,8 @@
 
 #include "kernels/layer/pack.h"
 
-/* Unit vectors of a panel: all matrices with results in the same units have panels of
- * the same units, so the one with most sums decides. */
+/* Returns how many unit vectors a panel may have. All matrices with results in the same
+ * units have panels of the same units, so the one with most sums decides. */
 static ptrdiff_t forward_most(const struct pack *pack, ptrdiff_t inputs, ptrdiff_t kind)
 {
     ptrdiff_t sums = kind == H_UNITS ? inputs : 1;
@@ -15,7 +15,7 @@ static ptrdiff_t forward_most(const struct pack *pack, ptrdiff_t inputs, ptrdiff
             sums = recurrence->count;
         }
     }
-    return TILE_VECTORS / sums;
+    return PANEL_VECTORS / sums;
 }
 
 static void pack_inputs(struct packing *packing, const struct xr_weights *weights,
@@ -33,14 +33,14 @@ static void pack_inputs(struct packing *packing, const struct xr_weights *weight
     add_segment(packing, &matrix.operand, 0, layer->I);
     keep_matrix(packing, &matrix, pack->recurrences, module);
     for (int j = 0; weights != NULL && j < matrix.panels.sums; j++) {
-        const struct block block =
-            input_block(layer, weights, matrix.panels.slot[j], &units);
-        pack_units(packing, &matrix.panels, j, 0, &block);
+        const struct matrix_part part =
+            input_part(layer, weights, matrix.panels.slot[j], &units);
+        pack_units(elements_of(packing), &matrix.panels, j, 0, &part, packing->watch);
     }
 }
 
-/* The units that the units of `module` listen to, one after the other, as the operand
- * of a matrix; returns their number. */
+/* Makes the units that the units of `module` listen to, one after the other, the
+ * operand of a matrix. Returns their number. */
 static ptrdiff_t add_sources(struct packing *packing, ptrdiff_t recurrence,
                              ptrdiff_t module, struct run_of_segments *operand)
 {
@@ -79,16 +79,17 @@ static void pack_recurrence(struct packing *packing, const struct xr_weights *we
             if (listens_to(&listener, &module_there)) {
                 const struct units there =
                     source_units(layer, recurrence, module_there);
-                const struct block block =
-                    recurrence_block(layer, weights, recurrence, j, &units, &there);
-                pack_units(packing, &matrix.panels, j, k, &block);
+                const struct matrix_part part =
+                    recurrence_part(layer, weights, recurrence, j, &units, &there);
+                pack_units(elements_of(packing), &matrix.panels, j, k, &part,
+                           packing->watch);
                 k += there.size;
             }
         }
     }
 }
 
-/* Where a sum starts, for one of its units in the caller's order. */
+/* Returns where a sum starts, for one of its units in the caller's order. */
 static elem bias_of(const struct xr_layer *layer, const struct xr_weights *weights,
                     const struct xr_sum *sum, ptrdiff_t u)
 {
@@ -132,7 +133,7 @@ static void pack_vectors(const struct packing *packing,
     }
 }
 
-/* Packs into zeroed memory; without it only counts. Returns the bytes. */
+/* Packs into zeroed memory. Without memory it only counts. Returns the bytes. */
 static size_t pack_forward(const struct xr_layer *layer,
                            const struct xr_weights *weights, void *memory,
                            struct xr_watch *watch)

@@ -14,6 +14,7 @@
 #define XR_SEQUENCE_H
 
 #include "base/parallel.h"
+#include "kernels/cells/cell.h"
 #include "kernels/layer/pack.h"
 
 /* One call: what all its threads read, and scratch that they share. */
@@ -35,14 +36,14 @@ struct run {
     const void **pointers; /* [threads, pointers_per_thread] */
     ptrdiff_t pointers_per_thread;
     struct lane_module *lane_modules; /* [threads, modules] */
-    /* forward */
+    /* Of the forward pass alone. */
     ptrdiff_t block;       /* steps whose input products are taken at once */
     elem *block_sums;      /* [D, block, B, S, Hp] unless they go to the cache */
     elem *states_buffer;   /* [D, states, 2, B, Hp] without a cache */
     elem *operands_buffer; /* [D, operands, B, Hp] likewise */
     struct stage *stages;  /* [threads, stages_per_thread]: of a layer, or of modules */
     ptrdiff_t stages_per_thread;
-    /* backward */
+    /* Of the backward pass alone. */
     elem *da;             /* [D, T, B, S, Hp] */
     elem *dstates;        /* [D, states, B, Hp] */
     elem *doperands;      /* [D, operands, B, Hp] */
@@ -81,7 +82,7 @@ struct lane {
     const void **pointers;
 };
 
-/* The layer of the lane's direction, whose activations may be its own. */
+/* Returns the layer of the lane's direction, whose activations may be its own. */
 static const struct xr_layer *own_layer(const struct lane *lane)
 {
     const struct xr_problem *problem = lane->run->problem;
@@ -95,13 +96,13 @@ static ptrdiff_t length_of(const struct run *run, ptrdiff_t b)
     return lengths ? (ptrdiff_t)lengths[b] : run->T;
 }
 
-/* Whether a direction reads each row from its end. */
+/* Returns whether a direction reads each row from its end. */
 static int runs_back(const struct run *run, int direction)
 {
     return direction == 1 || run->problem->reverse;
 }
 
-/* The time of step s, and so too the step of time s. */
+/* Returns the time of step s, or the step of time s, which is the same function. */
 static ptrdiff_t time_of(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t s)
 {
     return runs_back(run, direction) ? length_of(run, b) - 1 - s : s;
@@ -112,7 +113,8 @@ static ptrdiff_t row_of(const struct lane *lane, ptrdiff_t i)
     return lane->run->order[lane->group + i * lane->groups];
 }
 
-/* The rows of a lane that are longer than s; `most` is the answer for an earlier s. */
+/* Returns how many rows of a lane are longer than s; `most` is the answer for an
+ * earlier s. */
 static ptrdiff_t rows_alive(const struct lane *lane, ptrdiff_t most, ptrdiff_t s)
 {
     while (most > 0 && length_of(lane->run, row_of(lane, most - 1)) <= s) {
@@ -121,9 +123,9 @@ static ptrdiff_t rows_alive(const struct lane *lane, ptrdiff_t most, ptrdiff_t s
     return most;
 }
 
-/* Rows of states lie in one order for all states of a direction: with a cache by time,
- * the initial ones last; without one in two sets, used in turn. The index of row b
- * before step s (after step s - 1). */
+/* Returns the index of row b among the rows of states before step s (after step s - 1).
+ * They lie in one order for all states of a direction: with a cache by time, the
+ * initial ones last; without one in two sets, used in turn. */
 static ptrdiff_t state_index(const struct run *run, int direction, ptrdiff_t b,
                              ptrdiff_t s)
 {
@@ -134,7 +136,7 @@ static ptrdiff_t state_index(const struct run *run, int direction, ptrdiff_t b,
     return t * run->B + b;
 }
 
-/* The index of row b at step s among rows that exist once for each step. */
+/* Returns the index of row b at step s among rows that exist once for each step. */
 static ptrdiff_t step_index(const struct run *run, int direction, ptrdiff_t b,
                             ptrdiff_t s)
 {
@@ -161,7 +163,7 @@ static elem *state_row(const struct run *run, int direction, int k, ptrdiff_t b,
     return states_of(run, direction, k) + state_index(run, direction, b, s) * run->Hp;
 }
 
-/* Operand j, which stage 0 makes. */
+/* Returns a row of operand j, which stage 0 makes. */
 static elem *operand_row(const struct run *run, int direction, int j, ptrdiff_t b,
                          ptrdiff_t s)
 {
@@ -173,7 +175,7 @@ static elem *operand_row(const struct run *run, int direction, int j, ptrdiff_t 
            step_index(run, direction, b, s) * run->Hp;
 }
 
-/* A row of a padded sequence [D, T, B, Hp], which layers hand to each other. */
+/* Returns a row of a padded sequence [D, T, B, Hp], which layers hand to each other. */
 static elem *padded_row(const struct run *run, const void *sequence, int direction,
                         ptrdiff_t b, ptrdiff_t s)
 {
@@ -181,8 +183,8 @@ static elem *padded_row(const struct run *run, const void *sequence, int directi
     return (elem *)sequence + (direction * run->T * run->B + row) * run->Hp;
 }
 
-/* Whether a module takes part in step s of row b: its clock, which counts the steps of
- * the row, is a multiple of the module's period. */
+/* Returns whether a module takes part in step s of row b: whether the row's clock,
+ * which counts its steps, is a multiple of the module's period. */
 static int takes_part(const struct run *run, const struct units *units, ptrdiff_t b,
                       ptrdiff_t s)
 {
@@ -190,8 +192,8 @@ static int takes_part(const struct run *run, const struct units *units, ptrdiff_
     return units->period == 1 || ((clock ? clock[b] : 0) + s) % units->period == 0;
 }
 
-/* The first step from s on in which a module may take part in some row; T or more if
- * there is none. */
+/* Returns the first step from s on in which a module may take part in some row, or T or
+ * more if there is none. */
 static ptrdiff_t next_tick(const struct run *run, const struct units *units,
                            ptrdiff_t s)
 {
@@ -204,7 +206,7 @@ static ptrdiff_t next_tick(const struct run *run, const struct units *units,
     return s + (wait < run->T ? (ptrdiff_t)wait : run->T);
 }
 
-/* The sums of row b at step s in the cache. */
+/* Returns the sums of row b at step s, which lie in the cache. */
 static elem *cached_sums_row(const struct run *run, int direction, ptrdiff_t b,
                              ptrdiff_t s)
 {
@@ -212,13 +214,14 @@ static elem *cached_sums_row(const struct run *run, int direction, ptrdiff_t b,
            step_index(run, direction, b, s) * run->sums * run->Hp;
 }
 
-/* A row of a user's sequence. */
+/* Returns a row of a sequence of the caller's. */
 static elem *sequence_row(const struct xr_sequence *sequence, ptrdiff_t t, ptrdiff_t b)
 {
     return (elem *)sequence->data + t * sequence->step + b * sequence->row;
 }
 
-/* order <- rows by falling length, equal lengths in order; counting sort. */
+/* Fills `order` with the rows by falling length, those of equal length in their own
+ * order. It is a counting sort; `count` has T + 1 places. */
 static void sort_rows(const struct run *run, ptrdiff_t *order, ptrdiff_t *count)
 {
     memset(count, 0, (size_t)(run->T + 1) * sizeof *count);
@@ -236,13 +239,6 @@ static void sort_rows(const struct run *run, ptrdiff_t *order, ptrdiff_t *count)
     }
 }
 
-/* How many threads, at most `most`, some multiplications are worth. */
-static int threads_for(ptrdiff_t work, ptrdiff_t least, ptrdiff_t most)
-{
-    const ptrdiff_t worth = least > 0 ? work / least : most;
-    return (int)(worth < 1 ? 1 : min_of(worth, most));
-}
-
 static int threads_for_call(const struct run *run)
 {
     const ptrdiff_t seen = column_blocks(run->info) * run->O;
@@ -251,10 +247,10 @@ static int threads_for_call(const struct run *run)
     return threads_for(work, xr_thread_work.call, run->problem->threads);
 }
 
-/* Rows, then directions, neither of which needs a barrier; what is left of the team
- * shares units as far as a step pays for its barriers. Giving units out before single
- * rows, so that no thread reads all weights for few rows, was tried: at T, B, H = 100,
- * 8, 128 two threads took 1597 µs, by rows 930. */
+/* Splits a team by rows, then by directions, neither of which needs a barrier. What is
+ * left of it shares units, as far as a step pays for its barriers. Giving units out
+ * before single rows, so that no thread reads all weights for few rows, was tried: at
+ * T, B, H = 100, 8, 128 two threads took 1597 µs, by rows 930. */
 static struct split split_team(const struct run *run, int team, ptrdiff_t panels)
 {
     struct split split = {.rows = run->B > 0 ? (int)min_of(team, run->B) : 1};
@@ -266,16 +262,10 @@ static struct split split_team(const struct run *run, int team, ptrdiff_t panels
     return split;
 }
 
-/* Multiplications of a product for one row and one panel, at most. */
-static ptrdiff_t panel_work(const struct panels *panels)
-{
-    return panels->K * TILE_VECTORS * VEC_LANES;
-}
-
 enum { ROWS_PER_LOOK = 960 }; /* whole tiles of any size */
 
-/* One panel of a product as in products.h, for any number of rows; returns whether the
- * call is to end. */
+/* Takes one panel of a product, as products.h does, for any number of rows. Returns
+ * whether the call is to end. */
 static int watched_panel(const struct product *product, ptrdiff_t p, ptrdiff_t next,
                          ptrdiff_t rows, const elem *const *a, elem *const *c,
                          struct xr_watch *watch)
@@ -290,17 +280,17 @@ static int watched_panel(const struct product *product, ptrdiff_t p, ptrdiff_t n
     return 0;
 }
 
-/* The lane's share of a matrix's panels. */
+/* Returns the lane's share of a matrix's panels. */
 static struct range lane_panels(const struct lane *lane, const struct matrix *matrix,
                                 ptrdiff_t kind)
 {
     const struct range share = lane->panels[kind];
     const ptrdiff_t begin = share.begin - matrix->before;
-    return (struct range){begin > 0 ? begin : 0,
+    return (struct range){max_of(begin, 0),
                           min_of(share.end - matrix->before, matrix->panels.count)};
 }
 
-/* The lane's share of a module's units, as they lie in rows. */
+/* Returns the lane's share of a module's units, as they lie in rows. */
 static struct range module_share(const struct lane *lane, ptrdiff_t module,
                                  ptrdiff_t kind)
 {
@@ -315,7 +305,7 @@ static struct range module_share(const struct lane *lane, ptrdiff_t module,
                           panels->unit + panel_first(panels, share.end) * VEC_LANES};
 }
 
-/* Fills the lane's units, and those of its modules, for which H and O are the same. */
+/* Fills in the lane's units, and those of its modules, whose layers have O = H. */
 static void share_units(struct lane *lane)
 {
     for (int kind = 0; kind < 2; kind++) {
@@ -333,13 +323,14 @@ static void share_units(struct lane *lane)
     }
 }
 
-/* The lane's share of piece m of a row of h. */
+/* Returns the lane's share of piece m of a row of h. */
 static struct range piece_units(const struct lane *lane, ptrdiff_t m)
 {
     return lane->run->pieces == 1 ? lane->units[O_UNITS] : lane->modules[m].units;
 }
 
-/* The share of thread `rank` of one direction; no rows where it has none. */
+/* Returns the share that thread `rank` has of one direction: no rows where it has
+ * none. */
 static struct lane make_lane(const struct run *run, struct split split, int rank,
                              int direction, const void *const *packs,
                              struct xr_watch *watch)
@@ -371,7 +362,7 @@ static struct lane make_lane(const struct run *run, struct split split, int rank
     return lane;
 }
 
-/* Piece m of h: the units of a module, or all O of them. */
+/* Returns piece m of h: the units of a module, or all O of them. */
 static struct units piece_of(const struct run *run, const struct pack *pack,
                              ptrdiff_t m)
 {
@@ -380,14 +371,15 @@ static struct units piece_of(const struct run *run, const struct pack *pack,
     return units;
 }
 
-/* Where state k, an h, of a direction begins in a row of the output. */
+/* Returns where state k, an h, of a direction begins in a row of the output. */
 static ptrdiff_t output_column(const struct run *run, int direction, int k)
 {
     return (direction * run->info->cells + k) * run->O;
 }
 
-/* State k of row b in the caller's arrays [D, B, width], the cells of a unit side by
- * side: which array, where it begins there, and how many units it has. */
+/* Where state k of row b is in the caller's arrays [D, B, width], in which the cells of
+ * a unit lie side by side: which array, where it begins there, and how many units it
+ * has. */
 struct state_place {
     int array;
     ptrdiff_t at, units;
@@ -404,7 +396,7 @@ static struct state_place place_state(const struct run *run, int direction, int 
     return (struct state_place){array, (row + cell) * units, units};
 }
 
-/* User states to padded rows, and back; a missing state is zero. */
+/* Copies a state of the caller's to a padded row. A missing state is zero. */
 static void state_to_row(const struct run *run, const void *const *states,
                          int direction, int k, ptrdiff_t b, elem *row)
 {
@@ -420,6 +412,7 @@ static void state_to_row(const struct run *run, const void *const *states,
     }
 }
 
+/* Copies a padded row to a state of the caller's. */
 static void row_to_state(const struct run *run, const elem *row, int direction, int k,
                          ptrdiff_t b, void *const *states)
 {
@@ -433,6 +426,7 @@ static void row_to_state(const struct run *run, const elem *row, int direction, 
     }
 }
 
+/* Returns whether all rows have the same clock. */
 static int rows_in_step(const struct xr_problem *problem)
 {
     const int64_t *clock = problem->clock;
@@ -444,6 +438,7 @@ static int rows_in_step(const struct xr_problem *problem)
     return 1;
 }
 
+/* Returns in how many pieces a row of h lies: see struct run. */
 static ptrdiff_t pieces_of(const struct xr_layer *layer)
 {
     for (ptrdiff_t m = 0; m < layer->modules - 1; m++) {
@@ -454,7 +449,8 @@ static ptrdiff_t pieces_of(const struct xr_layer *layer)
     return 1;
 }
 
-/* What forward and backward runs have in common; takes its pieces from the arena. */
+/* Makes what forward and backward runs have in common. Its memory comes from the
+ * arena. */
 static struct run make_run(const struct xr_problem *problem, const struct xr_cell *cell,
                            struct arena *arena, ptrdiff_t pointers_per_thread)
 {

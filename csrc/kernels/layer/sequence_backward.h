@@ -7,12 +7,37 @@
  *
  * dstates[k][b] holds the gradient of row b's state k: after the step while dh is
  * formed, before the step when its turn is over. Rows come alive at their own last
- * step. Twin: direction_backward in src/exactrnn/reference/sequence.py.
+ * step.
+ *
+ * Over 400 lines, as sequence_forward.h is: the two are read side by side.
+ * Twin: direction_backward in src/exactrnn/reference/sequence_backward.py.
  */
 #ifndef XR_SEQUENCE_BACKWARD_H
 #define XR_SEQUENCE_BACKWARD_H
 
-#include "kernels/layer/sequence.h"
+#include "kernels/layer/gradients.h"
+
+static struct run make_backward_run(const struct xr_problem *problem,
+                                    const struct xr_cell *cell, struct arena *arena)
+{
+    const struct xr_cell_info *info = &problem->layer->info;
+    const ptrdiff_t B = problem->B, D = problem->directions;
+    const ptrdiff_t pointers = (4 + 3 * info->states + info->operands) * B;
+    struct run run = make_run(problem, cell, arena, pointers);
+    const ptrdiff_t da_row_size = run.sums * run.Hp;
+    const ptrdiff_t widest = max_of(da_row_size, pad_units(run.I));
+    run.da = arena_take(arena, D * run.T * B * da_row_size, sizeof(elem));
+    run.dstates = arena_take(arena, D * run.states * B * run.Hp, sizeof(elem));
+    run.doperands = arena_take(arena, D * info->operands * B * run.Hp, sizeof(elem));
+    run.zeros = arena_take(arena, widest, sizeof(elem));
+    run.thread_buffer_size = max_of(weight_buffer_size(&run), input_buffer_size(&run));
+    run.thread_buffers =
+        arena_take(arena, run.threads * run.thread_buffer_size, sizeof(elem));
+    if (arena->memory != NULL) {
+        memset(run.zeros, 0, (size_t)widest * sizeof(elem));
+    }
+    return run;
+}
 
 static elem *da_row(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t s)
 {
@@ -31,7 +56,8 @@ static elem *doperand_row(const struct run *run, int direction, int j, ptrdiff_t
     return run->doperands + (which * run->B + b) * run->Hp;
 }
 
-/* to += from for whole vectors of units, of which `inside` may be read. */
+/* Adds `from` to `to` in whole vectors of units; `inside` units of `from` may be
+ * read. */
 static void add_units(elem *to, const elem *from, ptrdiff_t units, ptrdiff_t inside)
 {
     for (ptrdiff_t u = 0; u < units; u += VEC_LANES) {
@@ -42,7 +68,7 @@ static void add_units(elem *to, const elem *from, ptrdiff_t units, ptrdiff_t ins
     }
 }
 
-/* dh += dy for the units of the lane, of state k, an h. */
+/* Adds dy to the gradient of state k, an h, for the units of the lane. */
 static void add_output_gradient(const struct lane *lane, int k, ptrdiff_t s,
                                 ptrdiff_t alive)
 {
@@ -63,7 +89,7 @@ static void add_output_gradient(const struct lane *lane, int k, ptrdiff_t s,
     }
 }
 
-/* dc += what the layer above has left for it. */
+/* Adds to the gradient of state 1 what the layer above has left for it. */
 static void add_upper_gradient(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive)
 {
     const struct run *run = lane->run;
@@ -124,7 +150,8 @@ static struct backward_frame make_backward_frame(const struct lane *lane)
     return frame;
 }
 
-/* The alive rows in which a module takes part, or without one all of them. */
+/* Lists the alive rows in which a module takes part, or without a module all of
+ * them. */
 static void place_backward_rows(const struct lane *lane, const struct units *module,
                                 ptrdiff_t s, ptrdiff_t alive,
                                 struct backward_frame *frame)
@@ -159,13 +186,15 @@ static void place_backward_rows(const struct lane *lane, const struct units *mod
     frame->block.rows = rows;
 }
 
-/* Modules next to each other, and the gate rows in panels at which theirs begin. */
+/* Modules next to each other, and `k`, the row of the panels at which their gate rows
+ * begin. */
 struct listeners {
     ptrdiff_t first, count, k;
 };
 
-/* A recurrent matrix transposed, from some modules to one that they listen to: for
- * states on top of what the cell left there, for operands from zero. */
+/* Takes gradients through a recurrent matrix, transposed, from some modules to one that
+ * they listen to. A state's gradient is added to what the cell has left there, an
+ * operand's starts at zero. */
 static void backward_product(const struct lane *lane,
                              const struct backward_block *block, ptrdiff_t r,
                              const struct listeners *from, ptrdiff_t to)
@@ -198,7 +227,7 @@ static void backward_product(const struct lane *lane,
     }
 }
 
-/* The gradient of a state for which nothing goes back through a matrix. */
+/* Sets to zero the gradient of a state, when nothing is to go back through a matrix. */
 static void cut_gradient(const struct lane *lane, const struct backward_block *block,
                          ptrdiff_t source)
 {
@@ -209,7 +238,7 @@ static void cut_gradient(const struct lane *lane, const struct backward_block *b
     }
 }
 
-/* The recurrent products of a stage of a layer without modules. */
+/* Takes the recurrent products of one stage of a layer without modules. */
 static void backward_products(const struct lane *lane,
                               const struct backward_block *block, int stage)
 {
@@ -226,7 +255,7 @@ static void backward_products(const struct lane *lane,
     }
 }
 
-/* Returns whether to leave. */
+/* Takes one step of a lane back, stage by stage. Returns whether to leave. */
 static int backward_step(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
                          struct backward_frame *frame)
 {
@@ -247,7 +276,7 @@ static int backward_step(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
     return 0;
 }
 
-/* The end of the chains of all modules (contract N6). */
+/* Flushes the gradient of h where the chains of all modules end (contract N6). */
 static void flush_state(const struct lane *lane, ptrdiff_t alive)
 {
     const struct range share = lane->units[H_UNITS];
@@ -259,7 +288,8 @@ static void flush_state(const struct lane *lane, ptrdiff_t alive)
     }
 }
 
-/* The rows of a step in which a module takes part; rows in step are placed already. */
+/* Lists the rows of a step in which a module takes part. Rows in step are listed
+ * already: it takes part in all of them or in none. */
 static void place_module_rows(const struct lane *lane, ptrdiff_t m, ptrdiff_t s,
                               ptrdiff_t alive, struct backward_frame *frame)
 {
@@ -271,7 +301,7 @@ static void place_module_rows(const struct lane *lane, ptrdiff_t m, ptrdiff_t s,
     }
 }
 
-/* Whether two modules go back to a third one in the same product. */
+/* Returns whether two modules go back to a third one in the same product. */
 static int go_together(const struct lane *lane, ptrdiff_t m, ptrdiff_t next,
                        ptrdiff_t to)
 {
@@ -280,8 +310,9 @@ static int go_together(const struct lane *lane, ptrdiff_t m, ptrdiff_t next,
            listens_to(&units[next], &units[to]);
 }
 
-/* The gradient of what module `to` was before a step, from all that listen to it and
- * take part. Rows in step are the same for those next to each other: one product. */
+/* Adds to the gradient of what module `to` was before a step, from all modules that
+ * listen to it and take part. Rows in step are the same for modules next to each other,
+ * which go back in one product. */
 static void backward_module(const struct lane *lane, ptrdiff_t to, ptrdiff_t s,
                             ptrdiff_t alive, struct backward_frame *frame)
 {
@@ -307,7 +338,8 @@ static void backward_module(const struct lane *lane, ptrdiff_t to, ptrdiff_t s,
     }
 }
 
-/* The same for modules: all of them take their step, then each is gone back to. */
+/* Takes one step of a lane of modules back: all of them take their point function, then
+ * each gets its gradient from its listeners. Returns whether to leave. */
 static int backward_modules(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
                             struct backward_frame *frame)
 {
@@ -344,11 +376,53 @@ static void backward_lane(const struct lane *lane)
             add_output_gradient(lane, k, s, alive);
         }
         add_upper_gradient(lane, s, alive);
-        xr_leaves(lane->watch, alive * run->H); /* a step may have no product */
+        xr_leaves(lane->watch, alive * run->H); /* for steps without any product */
         const int leave = run->ticks ? backward_modules(lane, s, alive, &frame)
                                      : backward_step(lane, s, alive, &frame);
         if (leave) {
             return;
+        }
+    }
+}
+
+static void backward_thread(void *context, int rank, int size, struct xr_watch *watch)
+{
+    const struct run *run = context;
+    const void *const *packs = run->problem->packed_backward;
+    const ptrdiff_t panels = ((const struct pack *)packs[0])->panels[H_UNITS];
+    const struct split split = split_team(run, size, panels);
+    for (int d = 0; d < run->directions; d++) {
+        const struct lane lane = make_lane(run, split, rank, d, packs, watch);
+        backward_lane(&lane);
+    }
+    if (xr_barrier_wait(&run->barriers[run->directions * run->threads], size, watch)) {
+        return;
+    }
+    elem *buffer = run->thread_buffers + rank * run->thread_buffer_size;
+    input_gradients(run, rank, size, buffer, watch);
+    weight_gradients(run, rank, size, buffer, watch);
+}
+
+static void run_backward(const struct xr_problem *problem, const struct xr_cell *cell)
+{
+    struct arena arena = {.memory = problem->scratch};
+    struct run run = make_backward_run(problem, cell, &arena);
+    for (int d = 0; d < run.directions; d++) {
+        for (int k = 0; k < run.states; k++) {
+            for (ptrdiff_t b = 0; b < run.B; b++) {
+                state_to_row(&run, problem->dstate, d, k, b, dstate_row(&run, d, k, b));
+            }
+        }
+    }
+    if (xr_run_watched(run.threads, backward_thread, &run, problem->stop)) {
+        return;
+    }
+    for (int d = 0; d < run.directions; d++) {
+        for (int k = 0; k < run.states; k++) {
+            for (ptrdiff_t b = 0; b < run.B; b++) {
+                row_to_state(&run, dstate_row(&run, d, k, b), d, k, b,
+                             problem->dstate_out);
+            }
         }
     }
 }

@@ -5,6 +5,8 @@
  * with the recurrent product and goes to the cell's point function while it is in the
  * nearest cache. Panels are walked back and forth, so that the last ones of a step,
  * still cached, are the first ones of the next.
+ *
+ * Over 400 lines, as a step is one thread of thought from the rows to the states.
  * Twin: direction_forward in src/exactrnn/reference/sequence.py.
  */
 #ifndef XR_SEQUENCE_FORWARD_H
@@ -12,13 +14,14 @@
 
 #include "kernels/layer/sequence.h"
 
-/* Rows that go through product and point function together: whole tiles. */
+/* So many rows, whole tiles, go through product and point function together. */
 enum { ROWS_AT_ONCE = 24 };
 
-/* Bytes of sums that a block of steps may fill: with one panel, well inside an L2. */
+/* So many bytes of sums may a block of steps fill: with one panel they are well inside
+ * an L2. */
 enum { BLOCK_BYTES = 256 * 1024 };
 
-/* What a row of a step takes besides its products, in multiplications. */
+/* So long, in multiplications, does a row of a step take besides its products. */
 enum { ROW_WORK = 256 };
 
 /* The recurrent products of one stage for the units of one module. */
@@ -45,8 +48,8 @@ static struct run make_forward_run(const struct xr_problem *problem,
     const ptrdiff_t row = info->sums * xr_padded_units(problem->layer);
     ptrdiff_t block = BLOCK_BYTES / (B * row * (ptrdiff_t)sizeof(elem) + 1);
     block = block < 1 ? 1 : min_of(block, problem->T);
-    /* Of each row of a block x and sums; of a step sums, states before and after,
-     * operands, the layer below. */
+    /* Each row of a block has pointers to x and sums; each row of a step to sums, to
+     * the states before and after, to operands and to the layer below. */
     const ptrdiff_t pointers =
         2 * block * B + (2 + 2 * info->states + info->operands) * B;
     struct run run = make_run(problem, cell, arena, pointers);
@@ -66,7 +69,7 @@ static struct run make_forward_run(const struct xr_problem *problem,
     return run;
 }
 
-/* The sums of row b at step s of the block that begins at step s0. */
+/* Returns the sums of row b at step s, in the block of steps that begins at s0. */
 static elem *sums_row(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t s,
                       ptrdiff_t s0)
 {
@@ -77,7 +80,7 @@ static elem *sums_row(const struct run *run, int direction, ptrdiff_t b, ptrdiff
     return run->block_sums + which * run->sums * run->Hp;
 }
 
-/* A sum without an input product starts at its bias. */
+/* Starts the sums that have no input product at their biases. */
 static void start_at_bias(const struct lane *lane, ptrdiff_t rows, elem *const *sums)
 {
     const struct run *run = lane->run;
@@ -94,7 +97,8 @@ static void start_at_bias(const struct lane *lane, ptrdiff_t rows, elem *const *
     }
 }
 
-/* Input products of steps s0 … s1-1 for the units of a module, where it takes part. */
+/* Takes the input products of steps s0 to s1 - 1 for the units of a module, in the rows
+ * in which it takes part. */
 static void forward_input(const struct lane *lane, ptrdiff_t module, ptrdiff_t s0,
                           ptrdiff_t s1)
 {
@@ -134,7 +138,7 @@ static void forward_input(const struct lane *lane, ptrdiff_t module, ptrdiff_t s
     start_at_bias(lane, rows, sums);
 }
 
-/* Units of state k, an h, that belong to the output, from padded rows to y. */
+/* Copies the lane's units of state k, an h, from padded rows to y. */
 static void copy_output(const struct lane *lane, int k, ptrdiff_t s, ptrdiff_t alive)
 {
     const struct run *run = lane->run;
@@ -156,7 +160,7 @@ static void copy_output(const struct lane *lane, int k, ptrdiff_t s, ptrdiff_t a
     }
 }
 
-/* State 1 as the layer above will read it. */
+/* Copies state 1 to where the layer above will read it. */
 static void copy_upper(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive)
 {
     const struct run *run = lane->run;
@@ -211,7 +215,8 @@ static struct forward_frame make_forward_frame(const struct lane *lane)
     return frame;
 }
 
-/* The alive rows in which a module takes part, or without one all of them. */
+/* Lists the alive rows in which a module takes part, or without a module all of
+ * them. */
 static void place_forward_rows(const struct lane *lane, const struct units *module,
                                ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
                                struct forward_frame *frame)
@@ -243,7 +248,7 @@ static void place_forward_rows(const struct lane *lane, const struct units *modu
     frame->block.rows = rows;
 }
 
-/* `rows` rows of `block` from row `first` on. */
+/* Returns the `rows` rows of a block from row `first` on. */
 static struct forward_block forward_part(const struct forward_block *block,
                                          ptrdiff_t first, ptrdiff_t rows)
 {
@@ -261,7 +266,8 @@ static struct forward_block forward_part(const struct forward_block *block,
     return part;
 }
 
-/* Fills what is used of a stage: each call, even of one step, makes its own. */
+/* Fills in what is used of a stage and no more: each call, even of one step, makes its
+ * own. */
 static void make_stage(const struct lane *lane, int number, ptrdiff_t module,
                        struct stage *stage)
 {
@@ -286,8 +292,8 @@ static void make_stage(const struct lane *lane, int number, ptrdiff_t module,
     }
 }
 
-/* A few rows of one panel of a stage: products, then point function; neither if the
- * call is to end. */
+/* Takes a few rows of one panel of a stage through the products and then through the
+ * point function; through neither, if the call is to end. */
 static void forward_tile(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
                          const struct forward_block *part,
                          void (*point)(const struct forward_block *block))
@@ -306,6 +312,7 @@ static void forward_tile(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
     point(part);
 }
 
+/* Does the same for any number of rows. */
 static void forward_panel(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
                           const struct forward_block *block,
                           void (*point)(const struct forward_block *block))
@@ -321,6 +328,7 @@ static void forward_panel(const struct stage *stage, ptrdiff_t p, ptrdiff_t next
     }
 }
 
+/* Takes a stage panel by panel, on every other step backwards. */
 static void forward_stage(const struct stage *stage, struct forward_block *block,
                           const struct xr_cell *cell, int backwards)
 {
@@ -336,7 +344,8 @@ static void forward_stage(const struct stage *stage, struct forward_block *block
     }
 }
 
-/* next <- prev: what a module that takes no part in a step leaves. */
+/* Copies the states before a step to those after it: so a module that takes no part in
+ * the step leaves them. */
 static void keep_states(const struct lane *lane, const struct forward_frame *frame)
 {
     const struct range units = lane->units[H_UNITS];
@@ -349,9 +358,9 @@ static void keep_states(const struct lane *lane, const struct forward_frame *fra
     }
 }
 
-/* One step of a lane of modules, whose cell has one stage; stages are those of the
- * modules. Rows in step are the same for each module, so they are placed once. Returns
- * whether to leave. */
+/* Takes one step of a lane of modules, whose cell has one stage; `stages` has one for
+ * each module. Rows in step are the same for each module, so they are placed once.
+ * Returns whether to leave. */
 static int forward_modules(const struct lane *lane, const struct stage *stages,
                            ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
                            struct forward_frame *frame)
@@ -371,11 +380,11 @@ static int forward_modules(const struct lane *lane, const struct stage *stages,
             forward_stage(&stages[m], &frame->block, run->cell, (int)(s & 1));
         }
     }
-    xr_leaves(lane->watch, alive * ROW_WORK); /* where no module takes part */
+    xr_leaves(lane->watch, alive * ROW_WORK); /* for steps without any module */
     return xr_barrier_wait(lane->barrier, lane->barrier_size, lane->watch);
 }
 
-/* Returns whether to leave. */
+/* Takes one step of a lane. Returns whether to leave. */
 static int forward_step(const struct lane *lane, const struct stage *stages,
                         ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
                         struct forward_frame *frame)
@@ -423,8 +432,8 @@ static void forward_lane(const struct lane *lane, struct stage *stages)
     }
 }
 
-/* Zeros in y and in the gates of the cache where a row has ended, by the thread that
- * owns its first units. */
+/* Writes zeros into y and into the sums of the cache where a row has ended. The thread
+ * that owns the row's first units does so. */
 static void forward_padding(const struct lane *lane)
 {
     const struct run *run = lane->run;

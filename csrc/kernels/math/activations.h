@@ -30,7 +30,7 @@
 #ifndef XR_ACTIVATIONS_H
 #define XR_ACTIVATIONS_H
 
-#include "kernels/cells/cell.h"
+#include "exactrnn.h"
 #include "kernels/math/elementary.h"
 
 struct activation {
@@ -41,10 +41,10 @@ struct activation {
     vec least, most; /* the values at -clip and clip, in order */
 };
 
-/* NaN passes: only what is known to be at most 0 is replaced. */
+/* A NaN passes: only what is known to be at most 0 is replaced. */
 XR_INLINE vec relu(vec a) { return vec_select(vec_le(a, vec_zero()), vec_zero(), a); }
 
-/* The functions from leaky_relu on, and their slopes: in activations.c. */
+/* The functions from leaky_relu on and their slopes; they stand in activations.c. */
 vec XR_NAME(xr_seldom_value)(enum xr_activation kind, vec a, elem alpha, elem beta);
 vec XR_NAME(xr_seldom_slope)(enum xr_activation kind, vec y, elem alpha, elem beta);
 
@@ -84,9 +84,9 @@ XR_INLINE vec unlimited_slope(const struct activation *of, vec y)
     return XR_NAME(xr_seldom_slope)(kind, y, of->alpha, of->beta);
 }
 
-/* One without parameters, without a clip. Member by member: an initialiser clears the
- * struct as one block, which gcc 12 then keeps in memory, and its members are no
- * constants any more. */
+/* Returns an activation without parameters and without a clip. It is filled member by
+ * member, as an initialiser clears the struct as one block, which gcc 12 then keeps in
+ * memory, so that its members are no constants any more. */
 XR_INLINE struct activation plain_activation(enum xr_activation kind)
 {
     struct activation of;
@@ -97,7 +97,7 @@ XR_INLINE struct activation plain_activation(enum xr_activation kind)
     return of;
 }
 
-/* One with its parameters, without a clip. */
+/* Returns an activation with its parameters and without a clip. */
 XR_INLINE struct activation free_activation(struct xr_nonlinearity chosen)
 {
     struct activation of = plain_activation(chosen.kind);
@@ -106,8 +106,8 @@ XR_INLINE struct activation free_activation(struct xr_nonlinearity chosen)
     return of;
 }
 
-/* The layer's activation number k, with its clip. Where the function falls, the value
- * at clip is the least. */
+/* Returns the layer's activation number k with its clip. Where the function falls, the
+ * value at clip is the least. */
 XR_INLINE struct activation layer_activation(const struct xr_layer *layer, int k)
 {
     struct activation of = free_activation(layer->activation[k]);
@@ -122,7 +122,7 @@ XR_INLINE struct activation layer_activation(const struct xr_layer *layer, int k
     return of;
 }
 
-/* Whether the layer's activation number k is this one without a clip. */
+/* Returns whether the layer's activation number k is this one without a clip. */
 XR_INLINE int is_plain(const struct xr_layer *layer, int k, enum xr_activation kind)
 {
     return layer->activation[k].kind == kind && !(layer->clip > 0);
@@ -134,7 +134,7 @@ XR_INLINE vec activate(const struct activation *of, vec a)
     return unlimited(of, a);
 }
 
-/* `open`, or 0 where the limit was reached. */
+/* Returns `open`, or 0 where the limit was reached. */
 XR_INLINE vec inside_clip(const struct activation *of, vec y, vec open)
 {
     if (!of->is_clipped) return open;

@@ -24,32 +24,28 @@
 #include "exactrnn/dense.h"
 
 #include "base/parallel.h"
+#include "kernels/math/chunk.h"
 #include "kernels/math/elementary.h"
 #include "kernels/vec.h"
 
 enum {
-    CHUNK = 256, /* terms per partial sum of a long sum, contract N3 */
     TILE_ROWS = 6,
     TILE_WIDTH = 2 * VEC_LANES,
     EXP_WORK = 16, /* multiplications that an exponential and its row's share cost */
     ROWS_PER_LOOK = 16 * TILE_ROWS
 };
 
-static ptrdiff_t smaller(ptrdiff_t a, ptrdiff_t b) { return a < b ? a : b; }
-
-/* Where part `rank` of `size` of n things begins, in whole blocks. */
+/* Returns where part `rank` of `size` of n things begins, if they stay in whole
+ * blocks. */
 static ptrdiff_t part_begin(ptrdiff_t n, ptrdiff_t block, int rank, int size)
 {
-    ptrdiff_t blocks = (n + block - 1) / block;
-    return smaller(n, blocks * rank / size * block);
+    return min_of(n, ceil_div(n, block) * rank / size * block);
 }
 
-/* How many of `threads` some multiplications are worth. */
-static int worth_threads(ptrdiff_t work, int threads)
+/* Returns how many of `threads` a call of some multiplications is worth. */
+static int call_threads(ptrdiff_t work, int threads)
 {
-    ptrdiff_t least = xr_thread_work.call;
-    ptrdiff_t worth = least > 0 ? work / least : threads;
-    return worth < 1 ? 1 : (int)smaller(worth, threads);
+    return threads_for(work, xr_thread_work.call, threads);
 }
 
 /* The left factor a[r, k], the panel of the right one, where sums start and end. */
@@ -102,7 +98,8 @@ XR_INLINE void tile_rows(const struct tile *tile, ptrdiff_t first, const int row
     }
 }
 
-/* Rows begin..end of one panel's columns; the constant lets each case unroll. */
+/* Takes rows begin..end of one panel's columns. Their number is a constant in each
+ * case, so that the case unrolls. */
 static void tile_part(const struct tile *tile, ptrdiff_t begin, ptrdiff_t end)
 {
     ptrdiff_t r = begin;
@@ -117,7 +114,7 @@ static void tile_part(const struct tile *tile, ptrdiff_t begin, ptrdiff_t end)
     }
 }
 
-/* The same for any number of rows, or for none of a panel that was filled; returns
+/* Does the same for any number of rows, or for none of a panel that was filled. Returns
  * whether the call is to end. */
 static int tile_column(const struct tile *tile, ptrdiff_t begin, ptrdiff_t end,
                        struct xr_watch *watch)
@@ -126,7 +123,7 @@ static int tile_column(const struct tile *tile, ptrdiff_t begin, ptrdiff_t end,
         return 1;
     }
     for (ptrdiff_t r = begin; r < end; r += ROWS_PER_LOOK) {
-        const ptrdiff_t last = smaller(r + ROWS_PER_LOOK, end);
+        const ptrdiff_t last = min_of(r + ROWS_PER_LOOK, end);
         if (xr_leaves(watch, (last - r) * tile->K * TILE_WIDTH)) {
             return 1;
         }
@@ -151,8 +148,7 @@ static void fill_panel(elem *panel, const elem *source, ptrdiff_t K, ptrdiff_t k
 
 static ptrdiff_t panel_size(const struct xr_linear *p)
 {
-    ptrdiff_t longest = p->K > p->O ? p->K : p->O;
-    return (longest > CHUNK ? longest : CHUNK) * TILE_WIDTH;
+    return max_of(max_of(p->K, p->O), CHUNK) * TILE_WIDTH;
 }
 
 static size_t linear_scratch(const struct xr_linear *p)
@@ -175,7 +171,7 @@ static void linear_forward_body(void *context, int rank, int size,
     struct tile tile = {.a = p->x, .a_row = p->K, .a_k = 1, .panel = panel, .K = p->K};
     tile.out_row = p->O;
     for (ptrdiff_t o = 0; o < p->O; o += TILE_WIDTH) {
-        tile.width = smaller(TILE_WIDTH, p->O - o);
+        tile.width = min_of(TILE_WIDTH, p->O - o);
         tile.out = (elem *)p->y + o;
         for (ptrdiff_t j = 0; j < tile.width; j++) {
             tile.init[j] = p->b ? ((const elem *)p->b)[o + j] : 0;
@@ -190,7 +186,7 @@ static void linear_forward_body(void *context, int rank, int size,
 static void linear_forward(const struct xr_linear *p)
 {
     struct xr_linear problem = *p;
-    int threads = worth_threads(p->N * p->K * p->O, p->threads);
+    int threads = call_threads(p->N * p->K * p->O, p->threads);
     xr_run_watched(threads, linear_forward_body, &problem, p->stop);
 }
 
@@ -203,7 +199,7 @@ static void linear_input_gradient(const struct xr_linear *p, int rank, int size,
     struct tile tile = {.a = p->dy, .a_row = p->O, .a_k = 1, .panel = panel, .K = p->O};
     tile.out_row = p->K;
     for (ptrdiff_t k = 0; k < p->K; k += TILE_WIDTH) {
-        tile.width = smaller(TILE_WIDTH, p->K - k);
+        tile.width = min_of(TILE_WIDTH, p->K - k);
         tile.out = (elem *)p->dx + k;
         fill_panel(panel, (const elem *)p->w + k, p->O, p->K, 1, tile.width);
         if (tile_column(&tile, begin, end, watch)) {
@@ -218,10 +214,10 @@ static void linear_weight_gradient(const struct xr_linear *p, ptrdiff_t begin,
     struct tile tile = {.a_row = 1, .a_k = p->O, .panel = panel, .add = 1};
     tile.out_row = p->K;
     for (ptrdiff_t k = 0; k < p->K; k += TILE_WIDTH) {
-        tile.width = smaller(TILE_WIDTH, p->K - k);
+        tile.width = min_of(TILE_WIDTH, p->K - k);
         tile.out = (elem *)p->dw + k;
         for (ptrdiff_t n = 0; n < p->N; n += CHUNK) {
-            tile.K = smaller(CHUNK, p->N - n);
+            tile.K = min_of(CHUNK, p->N - n);
             tile.a = (const elem *)p->dy + n * p->O;
             fill_panel(panel, (const elem *)p->x + n * p->K + k, tile.K, p->K, 1,
                        tile.width);
@@ -237,10 +233,10 @@ static void sum_rows(elem *total, const elem *dy, ptrdiff_t dy_row, const int64_
                      ptrdiff_t count, ptrdiff_t columns, struct xr_watch *watch)
 {
     for (ptrdiff_t j = 0; j < columns; j += VEC_LANES) {
-        ptrdiff_t lanes = smaller(VEC_LANES, columns - j);
+        ptrdiff_t lanes = min_of(VEC_LANES, columns - j);
         vec sum = vec_load_part(total + j, lanes);
         for (ptrdiff_t first = 0; first < count; first += CHUNK) {
-            ptrdiff_t end = smaller(first + CHUNK, count);
+            ptrdiff_t end = min_of(first + CHUNK, count);
             if (first > 0 && xr_leaves(watch, CHUNK * VEC_LANES)) {
                 return;
             }
@@ -274,7 +270,7 @@ static void linear_backward_body(void *context, int rank, int size,
 static void linear_backward(const struct xr_linear *p)
 {
     struct xr_linear problem = *p;
-    int threads = worth_threads(p->N * p->K * p->O, p->threads);
+    int threads = call_threads(p->N * p->K * p->O, p->threads);
     xr_run_watched(threads, linear_backward_body, &problem, p->stop);
 }
 
@@ -300,7 +296,8 @@ static void transpose_rows(elem *block, const elem *rows, ptrdiff_t count,
     }
 }
 
-/* In: logits [V][VEC_LANES]. Out: e, its sum s and log(s) + m for each lane. */
+/* Turns logits [V][VEC_LANES] into e = exp(logit - m), m being the largest of a lane,
+ * and `offset` into log(s) + m. Returns s, the sum of e. */
 static vec softmax_block(elem *block, ptrdiff_t V, elem *offset)
 {
     vec m = vec_load(block);
@@ -345,7 +342,7 @@ static void softmax_body(void *context, int rank, int size, struct xr_watch *wat
     ptrdiff_t n = part_begin(p->N, VEC_LANES, rank, size);
     for (; n < end; n += VEC_LANES) {
         elem offset[VEC_LANES];
-        ptrdiff_t count = smaller(VEC_LANES, end - n);
+        ptrdiff_t count = min_of(VEC_LANES, end - n);
         const elem *logits = (const elem *)p->logits + n * p->V;
         if (xr_leaves(watch, p->V * VEC_LANES * EXP_WORK)) {
             return;
@@ -366,11 +363,12 @@ static void softmax_body(void *context, int rank, int size, struct xr_watch *wat
 static void softmax(const struct xr_softmax *p)
 {
     struct xr_softmax problem = *p;
-    int threads = worth_threads(p->N * p->V * EXP_WORK, p->threads);
+    int threads = call_threads(p->N * p->V * EXP_WORK, p->threads);
     xr_run_watched(threads, softmax_body, &problem, p->stop);
 }
 
-/* Rows of dy sorted by symbol, stably: those of v are order[start[v] .. start[v+1]]. */
+/* Rows of dy are sorted by symbol, stably: the rows of v stand in `order` from start[v]
+ * on and before start[v+1]. */
 static size_t embedding_scratch(const struct xr_embedding *p)
 {
     return (size_t)(p->V + 2 + p->N) * sizeof(int64_t);
@@ -412,7 +410,7 @@ static void embedding_body(void *context, int rank, int size, struct xr_watch *w
         ptrdiff_t count = (ptrdiff_t)(start[v + 1] - start[v]);
         if (count > 0 && begin <= start[v] && start[v] < end) {
             elem *row = (elem *)p->dw + v * p->E;
-            if (xr_leaves(watch, smaller(count, CHUNK) * p->E)) {
+            if (xr_leaves(watch, min_of(count, CHUNK) * p->E)) {
                 return;
             }
             sum_rows(row, p->dy, p->E, order + start[v], count, p->E, watch);
@@ -425,7 +423,7 @@ static void embedding_backward(const struct xr_embedding *p)
     struct xr_embedding problem = *p;
     struct xr_watch watch = xr_make_watch(p->stop, 0);
     sort_by_symbol(p, &watch);
-    int threads = worth_threads(p->N * p->E, p->threads);
+    int threads = call_threads(p->N * p->E, p->threads);
     if (!watch.leaving) {
         xr_run_watched(threads, embedding_body, &problem, p->stop);
     }
@@ -466,7 +464,7 @@ static void long_sum_body(void *context, int rank, int size, struct xr_watch *wa
         if (xr_leaves(watch, CHUNK * VEC_LANES)) {
             return;
         }
-        ptrdiff_t count = smaller(VEC_LANES, (job->n - k) / CHUNK);
+        ptrdiff_t count = min_of(VEC_LANES, (job->n - k) / CHUNK);
         sum_chunks(job, job->x + k, count, CHUNK);
         k += count * CHUNK;
     }

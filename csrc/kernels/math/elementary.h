@@ -1,5 +1,5 @@
-/* elementary.h - exp, expm1, log, softplus, tanh, sigmoid; the flush of tiny states
- * (contract N4, N6).
+/* elementary.h - exp, expm1, log, softplus, tanh, sigmoid; the flush of tiny states;
+ * the slopes of tanh and sigmoid (contract N4, N6, N5).
  *
  * Each function is one fixed sequence of the operations of vec.h; the element type only
  * chooses coefficients and limits. No branches, and one division at most. Infinities
@@ -279,5 +279,11 @@ XR_INLINE vec vec_flush(vec v)
     const vec least = vec_set(XR_EITHER(0x1p-100f, 0x1p-900));
     return vec_select(vec_lt(vec_abs(v), least), vec_zero(), v);
 }
+
+/* 1 - y*y: the derivative of tanh from its value. */
+XR_INLINE vec tanh_slope(vec y) { return vec_fma(vec_neg(y), y, vec_set((elem)1)); }
+
+/* s*(1 - s): the derivative of the sigmoid from its value. */
+XR_INLINE vec sigmoid_slope(vec s) { return vec_mul(s, vec_sub(vec_set((elem)1), s)); }
 
 #endif

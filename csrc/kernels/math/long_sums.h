@@ -5,10 +5,10 @@
 #ifndef XR_LONG_SUMS_H
 #define XR_LONG_SUMS_H
 
+#include "kernels/math/chunk.h"
 #include "kernels/math/products.h"
 
 enum {
-    CHUNK = 256, /* terms per partial sum */
     OPERAND_VECTORS = 2,
     OPERAND_WIDTH = OPERAND_VECTORS * VEC_LANES,
     TILE_GATES = TILE_SUMS / OPERAND_VECTORS
@@ -21,7 +21,8 @@ struct chunk {
     const elem *operand[CHUNK];
 };
 
-/* The last panel is filled up with zeros. */
+/* Packs the operand of a chunk into panels, the last of which is filled up with
+ * zeros. */
 static void pack_operand(const struct chunk *chunk, ptrdiff_t columns, elem *packed)
 {
     for (ptrdiff_t first = 0; first < columns; first += OPERAND_WIDTH) {
@@ -39,7 +40,22 @@ static void pack_operand(const struct chunk *chunk, ptrdiff_t columns, elem *pac
     }
 }
 
-/* Adds one chunk to `gates` rows of dw, at most `most`, `inside` columns each. */
+/* Packs row k of the `rows` gate rows of a chunk into tiles, and adds it to the chains
+ * of the biases. */
+static void pack_gate_row(const elem *row, ptrdiff_t k, ptrdiff_t rows, ptrdiff_t tiles,
+                          elem *packed, elem *bias)
+{
+    for (ptrdiff_t r = 0; r < tiles * TILE_GATES; r++) {
+        bias[r] = row[r] + bias[r];
+    }
+    for (ptrdiff_t tile = 0; tile < tiles; tile++) {
+        memcpy(packed + (tile * rows + k) * TILE_GATES, row + tile * TILE_GATES,
+               TILE_GATES * sizeof(elem));
+    }
+}
+
+/* Adds one chunk to `gates` rows of dw, of which there are at most `most`, with
+ * `inside` columns each. */
 XR_INLINE void weight_tile_of(const elem *da, const elem *operand, ptrdiff_t rows,
                               elem *const *dw, ptrdiff_t gates, ptrdiff_t inside,
                               const int most)

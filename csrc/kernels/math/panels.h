@@ -1,12 +1,64 @@
-/* Matrices as panels: where everything lies (products.h says what they are for). */
+/* Matrices as panels, in the order in which products read them: where everything lies,
+ * and how weights get there.
+ *
+ * One panel yields all sums of the same units. Its vectors lie in strips, so that a
+ * pass over k reads memory in order:
+ *
+ *     panel p:   [strip][K][STRIP * LANES]     vector j = unit vector * sums + sum
+ *                                              lies in strip j / STRIP
+ *
+ * Unit vectors are spread evenly over the panels, the first `wider` of which have one
+ * more. A transposed matrix, for the way back, has one sum: its k are gate rows.
+ */
 #ifndef XR_PANELS_H
 #define XR_PANELS_H
 
-#include "kernels/math/products.h"
+#include "base/sizes.h"
+#include "base/stop.h"
+#include "exactrnn.h"
+#include "kernels/vec.h"
 
-static ptrdiff_t pad_units(ptrdiff_t n)
+enum {
+    PANEL_VECTORS = 12,                  /* of a panel, at most */
+    STRIP = VEC_REGISTERS == 32 ? 3 : 2, /* vectors */
+    BACKWARD_VECTORS = 6, /* of a transposed panel: enough for a single row, and few, so
+                           * that units can be split */
+    MOVE_WORK = 4         /* of an element that is packed, in multiplications */
+};
+
+struct panels {
+    ptrdiff_t K;
+    ptrdiff_t unit;    /* where the units of the first panel lie in a row of results */
+    ptrdiff_t vectors; /* unit vectors of all panels */
+    ptrdiff_t count;   /* panels */
+    ptrdiff_t narrow, wider;
+    ptrdiff_t sums;
+    ptrdiff_t slot[XR_MAX_SUMS]; /* where each sum lies in a row of results */
+    ptrdiff_t at[PANEL_VECTORS]; /* where each vector of a panel lies there, from its
+                                  * first unit on */
+    ptrdiff_t data;              /* elements from the start of the pack */
+};
+
+/* The first unit vector of panel p. */
+static ptrdiff_t panel_first(const struct panels *panels, ptrdiff_t p)
 {
-    return ceil_div(n, XR_UNIT_BLOCK) * XR_UNIT_BLOCK;
+    return p * panels->narrow + min_of(p, panels->wider);
+}
+
+static ptrdiff_t panel_data(const struct panels *panels, ptrdiff_t p)
+{
+    return panels->data + panel_first(panels, p) * panels->sums * panels->K * VEC_LANES;
+}
+
+static ptrdiff_t panels_end(const struct panels *panels)
+{
+    return panel_data(panels, panels->count);
+}
+
+/* Multiplications of a product for one row and one panel, at most. */
+static ptrdiff_t panel_work(const struct panels *panels)
+{
+    return panels->K * PANEL_VECTORS * VEC_LANES;
 }
 
 /* Completes panels whose K, unit, vectors, sums and slots are set: at most `most` unit
@@ -20,7 +72,7 @@ static ptrdiff_t place_panels(struct panels *panels, ptrdiff_t most, ptrdiff_t H
     panels->count = ceil_div(panels->vectors, most);
     panels->narrow = panels->vectors / panels->count;
     panels->wider = panels->vectors % panels->count;
-    for (int j = 0; j < TILE_VECTORS; j++) {
+    for (int j = 0; j < PANEL_VECTORS; j++) {
         panels->at[j] =
             panels->slot[j % panels->sums] * Hp + j / panels->sums * VEC_LANES;
     }
@@ -41,6 +93,63 @@ static struct column panel_column(elem *pack, const struct panels *panels, ptrdi
     const ptrdiff_t width = min_of(STRIP, units * panels->sums - strip);
     elem *first = pack + panel_data(panels, p) + strip * panels->K * VEC_LANES;
     return (struct column){first + (j - strip) * VEC_LANES, width * VEC_LANES};
+}
+
+/* A part of a matrix of the caller's, whose rows lie `step` elements apart. */
+struct matrix_part {
+    const elem *first;
+    ptrdiff_t step, rows, columns;
+};
+
+/* Packs a part as sum `j` of panels, from their row k0 on. Its rows become lanes, so it
+ * is transposed. Units past the last are zero. */
+static void pack_units(elem *pack, const struct panels *panels, int j, ptrdiff_t k0,
+                       const struct matrix_part *part, struct xr_watch *watch)
+{
+    for (ptrdiff_t p = 0; p < panels->count; p++) {
+        const ptrdiff_t first = panel_first(panels, p);
+        for (ptrdiff_t v = first; v < panel_first(panels, p + 1); v++) {
+            if (xr_leaves(watch, part->columns * VEC_LANES * MOVE_WORK)) {
+                return;
+            }
+            const struct column to =
+                panel_column(pack, panels, p, (v - first) * panels->sums + j);
+            const ptrdiff_t unit = v * VEC_LANES;
+            const ptrdiff_t inside = min_of(VEC_LANES, part->rows - unit);
+            const elem *from = part->first + unit * part->step;
+            for (ptrdiff_t k = 0; k < part->columns; k++) {
+                elem *lanes = to.first + (k0 + k) * to.step;
+                for (ptrdiff_t lane = 0; lane < inside; lane++) {
+                    lanes[lane] = from[lane * part->step + k];
+                }
+                for (ptrdiff_t lane = inside; lane < VEC_LANES; lane++) {
+                    lanes[lane] = 0;
+                }
+            }
+        }
+    }
+}
+
+/* Packs a part into transposed panels, from their row k0 on: its columns become lanes.
+ * Columns past the last are zero. */
+static void pack_columns(elem *pack, const struct panels *panels, ptrdiff_t k0,
+                         const struct matrix_part *part, struct xr_watch *watch)
+{
+    for (ptrdiff_t p = 0; p < panels->count; p++) {
+        const ptrdiff_t first = panel_first(panels, p);
+        for (ptrdiff_t v = first; v < panel_first(panels, p + 1); v++) {
+            if (xr_leaves(watch, part->rows * VEC_LANES * MOVE_WORK)) {
+                return;
+            }
+            const struct column to = panel_column(pack, panels, p, v - first);
+            const ptrdiff_t unit = v * VEC_LANES;
+            const ptrdiff_t inside = min_of(VEC_LANES, part->columns - unit);
+            for (ptrdiff_t k = 0; k < part->rows; k++) {
+                const elem *row = part->first + k * part->step + unit;
+                vec_store(to.first + (k0 + k) * to.step, vec_load_part(row, inside));
+            }
+        }
+    }
 }
 
 #endif

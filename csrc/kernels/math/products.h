@@ -4,11 +4,8 @@
  *
  *     c[row][slot, unit] = chain(start; k ascending; a[row][k] * M[slot, unit][k])
  *
- * Vectors run along units. The matrix is packed in panels, one of which yields all sums
- * of the same units, and panels in strips, so that a pass over k reads memory in order:
- *
- *     panel p:   [strip][K][STRIP * LANES]     vector j = unit vector * sums + sum
- *                                              lies in strip j / STRIP
+ * Vectors run along units. The matrix is packed in panels (panels.h), so that one panel
+ * yields all sums of the same units and a pass over k reads memory in order.
  *
  * Rows are given by pointers: any time order, any strides, any subset of a batch.
  * A register block (tile) of m rows x n vectors keeps m*n accumulators: 8 rows pass one
@@ -23,46 +20,14 @@
 #ifndef XR_PRODUCTS_H
 #define XR_PRODUCTS_H
 
-#include "kernels/cells/cell.h"
 #include "kernels/math/elementary.h"
+#include "kernels/math/panels.h"
 
 enum {
     TILE_SUMS = VEC_REGISTERS == 32 ? 24 : 12, /* accumulators of a tile */
-    STRIP = VEC_REGISTERS == 32 ? 3 : 2,       /* vectors */
     TILE_ROWS = TILE_SUMS / STRIP,
-    TILE_VECTORS = 12,
-    TILE_STRIPS = TILE_VECTORS / STRIP
+    TILE_STRIPS = PANEL_VECTORS / STRIP
 };
-
-/* A matrix in panels. Unit vectors are spread evenly over the panels, the first `wider`
- * of which have one more. */
-struct panels {
-    ptrdiff_t K;
-    ptrdiff_t unit;    /* where the units of the first panel lie in a row of results */
-    ptrdiff_t vectors; /* unit vectors of all panels */
-    ptrdiff_t count;   /* panels */
-    ptrdiff_t narrow, wider;
-    ptrdiff_t sums;
-    ptrdiff_t slot[XR_MAX_SUMS]; /* where each sum lies in a row of results */
-    ptrdiff_t at[TILE_VECTORS];  /* where each vector of a panel lies there, from its
-                                  * first unit on */
-    ptrdiff_t data;              /* elements from the start of the pack */
-};
-
-static ptrdiff_t panel_first(const struct panels *panels, ptrdiff_t p)
-{
-    return p * panels->narrow + (p < panels->wider ? p : panels->wider);
-}
-
-static ptrdiff_t panel_data(const struct panels *panels, ptrdiff_t p)
-{
-    return panels->data + panel_first(panels, p) * panels->sums * panels->K * VEC_LANES;
-}
-
-static ptrdiff_t panels_end(const struct panels *panels)
-{
-    return panel_data(panels, panels->count);
-}
 
 /* The left operand of a product: runs of elements in each row, one after the other, so
  * that k walks over gates or units that lie apart. They meet the rows of the matrix
@@ -91,7 +56,7 @@ struct tile {
     ptrdiff_t ahead_step;
 };
 
-/* Vectors in strip q of n; the last strip may be narrower. */
+/* The vectors that strip q has of n: the last strip may be narrower. */
 XR_INLINE ptrdiff_t strip_width(const int n, const int q)
 {
     return n - q * STRIP < STRIP ? n - q * STRIP : STRIP;
@@ -99,7 +64,7 @@ XR_INLINE ptrdiff_t strip_width(const int n, const int q)
 
 XR_INLINE void tile_run(const struct tile *t, const int m, const int n)
 {
-    vec s[TILE_ROWS][TILE_VECTORS];
+    vec s[TILE_ROWS][PANEL_VECTORS];
 #pragma GCC unroll 8
     for (int i = 0; i < m; i++) {
         const elem *start = (t->start ? t->start : t->c[i]) + t->unit;
@@ -122,7 +87,7 @@ XR_INLINE void tile_run(const struct tile *t, const int m, const int n)
             a[i] = t->a[i] + segment.at;
         }
         for (ptrdiff_t k = 0; k < segment.length; k++) {
-            vec row[TILE_VECTORS];
+            vec row[PANEL_VECTORS];
             if (m > 1) { /* a single row leaves no time for more loads */
                 __builtin_prefetch(ahead, 0, 2);
                 ahead += t->ahead_step;
@@ -158,7 +123,7 @@ XR_INLINE void tile_run(const struct tile *t, const int m, const int n)
 /* A tile of any size that fits into TILE_SUMS; each size is compiled on its own. */
 static void tile_any(const struct tile *t, int m, int n)
 {
-#define SIZE(m, n) ((m) * (TILE_VECTORS + 1) + (n))
+#define SIZE(m, n) ((m) * (PANEL_VECTORS + 1) + (n))
 #define CASE(m, n)                                        \
     case SIZE(m, n):                                      \
         if ((m) <= TILE_ROWS && (m) * (n) <= TILE_SUMS) { \
@@ -189,10 +154,6 @@ static void tile_any(const struct tile *t, int m, int n)
 #undef CASE
 #undef SIZE
 }
-
-static ptrdiff_t ceil_div(ptrdiff_t n, ptrdiff_t d) { return (n + d - 1) / d; }
-
-static ptrdiff_t min_of(ptrdiff_t n, ptrdiff_t m) { return n < m ? n : m; }
 
 struct product {
     const struct panels *panels;

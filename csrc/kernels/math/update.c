@@ -128,7 +128,7 @@ static void adam_body(void *context, int rank, int size)
     update_all(context, adam_lanes);
 }
 
-/* A body of xr_parallel for its floating-point environment. */
+/* An update runs as a body of xr_parallel for its floating-point environment. */
 static void run(const struct xr_update *update, xr_body *body)
 {
     struct xr_update own = *update;

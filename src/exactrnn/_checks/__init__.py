@@ -23,7 +23,7 @@ from typing import Any, Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrnn._checks.limits import MAX_BITS, MAX_SIZE, quote, shorten
+from exactrnn._checks.limits import MAX_BITS, MAX_SIZE, check_memory, quote, shorten
 
 Array: TypeAlias = NDArray[np.floating[Any]]
 Lengths: TypeAlias = NDArray[np.int64]
@@ -38,6 +38,8 @@ PLAIN = frozenset({int, float, str, bool, type(None)})
 """Types whose objects never change."""
 MOST_COPIED = 2**16
 """Numbers that are copied before it is clear that there are too many of them."""
+BYTES = 8
+"""Of a number in a list, as NumPy reads it."""
 OVERLAP_EFFORT = 10_000
 """Work after which two arrays with tangled strides are taken to overlap."""
 
@@ -208,7 +210,7 @@ def as_array(name: str, value: object, dtype: FloatType) -> Array:
     and numbers are not: they have no dtype to check. Nobody else has the array object
     that is returned, so its shape, strides and dtype cannot change after a check.
     """
-    array = value.view() if type(value) is np.ndarray else _as_any_array(name, value)
+    array = value.view() if type(value) is np.ndarray else as_exported(name, value)
     if array.dtype is dtype:  # the usual case: NumPy has one object for each
         return array
     if array.dtype != dtype and array.dtype.newbyteorder("=") != dtype:
@@ -216,14 +218,9 @@ def as_array(name: str, value: object, dtype: FloatType) -> Array:
     return array
 
 
-def _as_any_array(name: str, value: object) -> NDArray[Any]:
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name}: expected an array without a mask, got MaskedArray")
-    if isinstance(value, tuple) and hasattr(value, "batch_sizes"):
-        raise TypeError(
-            f"{name}: expected a padded array, got {type(value).__name__}: give what "
-            "torch.nn.utils.rnn.pad_packed_sequence makes of it, with lengths="
-        )
+def as_exported(name: str, value: object) -> NDArray[Any]:
+    """Return an array of whatever dtype, or what exports one, as an array."""
+    _check_whole(name, value)
     try:
         if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
             return np.asarray(value).view()
@@ -241,26 +238,48 @@ def _as_any_array(name: str, value: object) -> NDArray[Any]:
         ) from error
 
 
+def _check_whole(name: str, value: object) -> None:
+    """Raise for what looks like an array and is more than one, or a part."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected an array without a mask, got MaskedArray")
+    if isinstance(value, tuple) and hasattr(value, "batch_sizes"):
+        raise TypeError(
+            f"{name}: expected a padded array, got {type(value).__name__}: give what "
+            "torch.nn.utils.rnn.pad_packed_sequence makes of it, with lengths="
+        )
+
+
+def as_any_array(name: str, value: object, expected: str = "an array") -> NDArray[Any]:
+    """Return an array, or numbers in lists, as an array of whatever dtype.
+
+    It is asked for once, is an array object of its own and may view the caller's
+    memory.
+    """
+    _check_whole(name, value)
+    if isinstance(value, Sequence):  # a range may claim any number
+        check_memory(name, "numbers", len(value) * BYTES)
+    try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return np.from_dlpack(cast(Any, value)).view()
+        return np.asarray(value).view()
+    except MemoryError:
+        raise
+    except Exception as error:
+        reason = shorten(f"{type(error).__name__}: {error}")
+        got = describe(value)
+        raise TypeError(f"{name}: expected {expected}, got {got} ({reason})") from error
+
+
 def own_array(name: str, value: object, expected: str, most: int) -> NDArray[Any]:
     """Return numbers that may come as a list as a fresh array, dtype unchecked.
 
     There are `most` of them at most; what has far more is wrong whatever they are, and
     is not copied.
     """
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name}: expected {expected}, got MaskedArray")
     limit = max(most, MOST_COPIED)
     if isinstance(value, Sequence) and len(value) > limit:
         raise ValueError(f"{name}: expected {expected}, got more than {limit} items")
-    try:
-        exports = not hasattr(value, "__array__") and hasattr(value, "__dlpack__")
-        given = np.from_dlpack(cast(Any, value)) if exports else np.asarray(value)
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise TypeError(
-            f"{name}: expected {expected}, got {describe(value)} ({shorten(error)})"
-        ) from error
+    given = as_any_array(name, value, expected)
     if given.size > limit:
         raise ValueError(f"{name}: expected {expected}, got {shorten(given.shape)}")
     return np.array(given)

@@ -70,6 +70,11 @@ class Seed:
         """Return the generator of one weight, or of another use, from its start."""
         return make_generator(self._entropy, self._kind, *names)
 
+    def of_parts(self, count: int) -> list[int]:
+        """Return seeds for the modules that a module is made of."""
+        drawn = np.random.SeedSequence(self._entropy).generate_state(count)
+        return [int(seed) for seed in drawn]
+
 
 def kind_of(module: type) -> str:
     """Return the name of the library's class that `module` is or is derived from."""

@@ -6,8 +6,11 @@ raises, so that it can be repeated with the same masks.
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -80,3 +83,29 @@ def drop(values: Array, mask: Array) -> Array:
     """Return `values` times a mask."""
     with ieee_mode():
         return values * mask
+
+
+def warn_unused(config: Any) -> None:
+    """Warn of dropout in a layer that has no place for it, in the words of torch."""
+    share = getattr(config, "dropout", 0.0)
+    if share and config.num_layers == 1:
+        warnings.warn(
+            "dropout option adds dropout after all but last recurrent layer, so "
+            "non-zero dropout expects num_layers greater than 1, but got "
+            f"dropout={share} and num_layers=1",
+            stacklevel=_caller_level(),
+        )
+
+
+def _caller_level() -> int:
+    """Return the `stacklevel` of the first caller that is not of this package."""
+    package, level = __name__.partition(".")[0], 1
+    frame = sys._getframe(1)
+    while frame.f_back and _package_of(frame) == package:
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _package_of(frame: FrameType) -> str:
+    name: str = frame.f_globals.get("__name__", "")
+    return name.partition(".")[0]

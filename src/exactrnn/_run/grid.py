@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -16,12 +16,10 @@ from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, Lengths
 from exactrnn._run.dropout import Masks
 from exactrnn._spec.activations import with_parameters
-from exactrnn._spec.grid import OUTPUTS, GridConfig
+from exactrnn._spec.grid import OUTPUTS, GridConfig, Pair
 from exactrnn._weights.store import STALE, Packs, ParameterStore
 
 S = TypeVar("S")
-Pair: TypeAlias = tuple[Array | None, Array | None]
-"""h and m of one dimension, contiguous; None for zeros, or without memory."""
 
 
 class SidePack:
@@ -51,7 +49,7 @@ class GridStore(ParameterStore):
 
     _config: Any
 
-    def _pack(self, isa: str, backward: bool) -> Packs:
+    def _pack(self, isa: str, weights: Mapping[str, Array], backward: bool) -> Packs:
         config: GridConfig = self._config
         block = _core.GridBlock(
             isa,
@@ -71,16 +69,17 @@ class GridStore(ParameterStore):
                 for k, (weight, bias) in enumerate(dimensions):
                     if weight not in made:
                         made[weight] = _core.grid_pack(
-                            block, k, self._weights[weight], self._bias(bias), backward
+                            block, k, weights[weight], _bias(weights, bias), backward
                         )
                 panels.append(tuple(made[weight] for weight, _ in dimensions))
             names = config.side_names(direction)
-            sides = [SidePack(self._weights[w], self._bias(b)) for w, b in names]
+            sides = [SidePack(weights[w], _bias(weights, b)) for w, b in names]
             panels.append(tuple(sides))
         return Packs(isa, self._version, backward, tuple(panels))
 
-    def _bias(self, name: str | None) -> Array | None:
-        return None if name is None else self._weights[name]
+
+def _bias(weights: Mapping[str, Array], name: str | None) -> Array | None:
+    return None if name is None else weights[name]
 
 
 class GridCall(NamedTuple):

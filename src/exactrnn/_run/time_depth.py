@@ -25,9 +25,9 @@ from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, Lengths
 from exactrnn._checks.limits import MAX_ARRAYS
 from exactrnn._run.dropout import drop
-from exactrnn._run.grid import GridCall, GridRun, GridStack, Pair, line_mask
+from exactrnn._run.grid import GridCall, GridRun, GridStack, line_mask
 from exactrnn._run.stack import Call
-from exactrnn._spec.grid import GridConfig
+from exactrnn._spec.grid import GridConfig, Pair
 from exactrnn._system.locks import cached_property
 from exactrnn._weights.store import Packs
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import cast
+from typing import TypeAlias, cast
 
 from exactrnn import _checks
 from exactrnn._checks import Array, FloatType
@@ -26,6 +26,9 @@ OUTPUTS = ("tanh(o*m)", "o*tanh(m)")
 GATES = ("i", "f", "g", "o")
 KEEPS: Signs = {"f": 1, "i": -1}
 FORGETS: Signs = {"f": 1}
+
+Pair: TypeAlias = tuple[Array | None, Array | None]
+"""h and m of one dimension, contiguous; None for zeros, or without memory."""
 
 
 @dataclass(frozen=True, kw_only=True)

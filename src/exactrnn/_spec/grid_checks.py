@@ -14,10 +14,9 @@ import numpy as np
 from exactrnn import _checks, _core
 from exactrnn._checks import Array, FloatType, Lengths
 from exactrnn._checks.limits import quote, shorten
-from exactrnn._run.grid import Pair
 from exactrnn._spec import option_checks
 from exactrnn._spec.activations import Activation
-from exactrnn._spec.grid import OUTPUTS, GridConfig
+from exactrnn._spec.grid import OUTPUTS, GridConfig, Pair
 from exactrnn._spec.rules import Init
 
 Sizes: TypeAlias = tuple[int | None, ...]

@@ -16,7 +16,6 @@ import numpy as np
 from exactrnn import _core
 from exactrnn._checks import (
     FloatType,
-    as_float,
     check_choice,
     check_flag,
     check_integer,
@@ -25,6 +24,7 @@ from exactrnn._checks import (
     describe,
 )
 from exactrnn._checks.limits import quote
+from exactrnn._checks.numbers import check_number
 from exactrnn._spec.activations import ACTIVATIONS, PARAMETERS, Activation
 from exactrnn._system.mode import ieee_mode
 
@@ -34,14 +34,6 @@ COUPLED_AWAY = {"input": "f", "forget": "i"}
 INITS = ("uniform", "orthogonal", "glorot")
 CHRONO = "('chrono', T)"
 MAX_PERIOD = 2**62
-
-
-def check_number(name: str, value: object, expected: str) -> float:
-    """Return `value` as a float; a bool or a text is none."""
-    real = int | float | np.integer | np.floating
-    if isinstance(value, bool | np.bool_) or not isinstance(value, real):
-        raise TypeError(f"{name}: expected {expected}, got {describe(value)}")
-    return as_float(name, value, expected)
 
 
 def rounded_leak(

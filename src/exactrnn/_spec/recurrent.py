@@ -14,7 +14,7 @@ Each cell has some of them; G differs between W and R in a few. Their order is t
 of memory blocks the user's H units are the cells, the kernels' are the blocks.
 
 One weight is not the kernels' own: of a leaky layer that learns its leak they see the
-leak itself in role 6, the user has `leak_logit` (`_weights/leak.py`).
+leak itself in role 6, the user has `leak_logit` (`_numeric/leak.py`).
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from numpy.typing import NDArray
 from exactrnn import _core
 from exactrnn._checks import Array, FloatType, check_weight
 from exactrnn._checks.limits import check_weights
+from exactrnn._numeric import leak as _leak
 from exactrnn._spec.activations import Activation
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import Init, Rule, forget_bias_of, set_biases
 from exactrnn._system.locks import cached_property
-from exactrnn._weights import leak as _leak
 
 Options: TypeAlias = Mapping[str, Any]
 """What the kernels are asked for beyond the plain cell; empty for most layers."""

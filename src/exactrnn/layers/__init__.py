@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from exactrnn._spec.record import Network
+from exactrnn.layers._embedding import Embedding
+from exactrnn.layers._linear import Linear
 from exactrnn.layers._module import Cache, Gradients
 from exactrnn.layers._recurrent import RecurrentLayer
 from exactrnn.layers._stream import Stream
@@ -56,9 +58,11 @@ __all__ = [
 ]
 
 CLASSES: Mapping[str, type[Any]] = {
-    name: globals()[name] for name in __all__ if hasattr(globals()[name], "record")
+    kind.__name__: kind
+    for kind in (*(globals()[name] for name in __all__), Embedding, Linear)
+    if hasattr(kind, "record")
 }
-"""Every class with weights, by its name."""
+"""Every class with weights that a file may hold, by its name."""
 
 NETWORKS: Mapping[str, Network] = {
     name: Network(kind, form)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from exactrnn import _checks, _core
-from exactrnn._checks import Array, ArrayLike
+from exactrnn._checks import Array, ArrayLike, FloatType
 from exactrnn.layers._readout import apply_readout
+from exactrnn.layers._reservoir import Reservoir
 from exactrnn.layers._stream import Stream
 
-if TYPE_CHECKING:
-    from exactrnn.layers.echo_state import EchoState
+
+class Fitted(Protocol):
+    """What a stream needs of its network."""
+
+    input_size: int
+    hidden_size: int
+    dtype: FloatType
+    _layer: Reservoir
+
+    def _fitted(self, what: str) -> tuple[Array, Array]:
+        """Return the weights of the readout; `what` needs them."""
 
 
 class EchoStream:
@@ -44,7 +54,7 @@ class EchoStream:
 
     __slots__ = ("_features", "_network", "_stream", "_turn")
 
-    def __init__(self, network: EchoState, batch_size: int = 1) -> None:
+    def __init__(self, network: Fitted, batch_size: int = 1) -> None:
         self._network = network
         self._stream: Stream[Array] = network._layer.stream(batch_size)
         rows = self._stream.batch_size
@@ -142,7 +152,7 @@ class EchoStream:
 
 
 def _restore_stream(
-    kind: type[EchoStream], network: EchoState, batch_size: int
+    kind: type[EchoStream], network: Fitted, batch_size: int
 ) -> EchoStream:
     """Make a stream for a copy or a pickle; its own stream is set afterwards."""
     stream = kind.__new__(kind)

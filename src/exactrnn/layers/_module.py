@@ -9,10 +9,8 @@ from calls, `Cache` and `Gradients`, are here too.
 from __future__ import annotations
 
 import inspect
-import sys
-import warnings
 from collections.abc import Collection, Mapping
-from types import FrameType
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar, cast
 
 import numpy as np
@@ -22,7 +20,9 @@ from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths, naming
 from exactrnn._checks.limits import list_names, shorten
 from exactrnn._numeric import random
+from exactrnn._numeric.rounding import check_target, round_weight
 from exactrnn._run import episodes
+from exactrnn._run.dropout import warn_unused
 from exactrnn._run.stack import Run, Stack
 from exactrnn._spec.activations import Activation
 from exactrnn._spec.arguments import Arguments
@@ -31,7 +31,8 @@ from exactrnn._spec.recurrent import Config
 from exactrnn._spec.rules import Init
 from exactrnn._system.mode import ieee_mode
 from exactrnn._weights import first
-from exactrnn._weights.store import ParameterStore, edit_together, marked
+from exactrnn._weights.store import ParameterStore, edit_together
+from exactrnn._weights.views import Leases, editing, marked
 
 OPTIONS = (
     *("cell", "activations", "input_size", "hidden_size", "output_size", "bias"),
@@ -218,8 +219,10 @@ class Spec(Protocol):
 class Module:
     """Base of all with weights: options as read-only attributes, weights by name.
 
-    `layer.weight_hh_l0` gives an array that views the weight; writing into it changes
-    the layer. `layer.weight_hh_l0 = array` copies the array's values.
+    `layer.weight_hh_l0` is the weight as it is at any time; reading and holding it is
+    free. `layer.weight_hh_l0 = array` copies the array's values, `[...] =` and in-place
+    operators change the layer too. The memory is read-only: for torch, buffers and
+    pointers that write there are `editing` and `parameters(writable=True)`.
 
     A class of the library has a `record`, and its constructor is its signature: the
     body hands on all arguments, `super().__init__(locals())`.
@@ -255,9 +258,15 @@ class Module:
         raise NotImplementedError
 
     @classmethod
-    def _configured(cls, arguments: Mapping[str, object]) -> Any:
-        """Return what a module with these arguments is; those missing have defaults."""
-        return cls._configure(Arguments({**cls._defaults(), **arguments}, cls.record))
+    def _given(cls, arguments: Mapping[str, object]) -> Arguments:
+        """Return arguments, to be checked; those missing have their defaults."""
+        parameters = inspect.signature(cls).parameters.values()
+        defaults = {
+            p.name: p.default
+            for p in parameters
+            if p.default is not p.empty and p.name != "seed"
+        }
+        return Arguments({**defaults, **arguments}, cls.record)
 
     @classmethod
     def _draw_weights(cls, spec: Any, seed: random.Seed) -> dict[str, Array]:
@@ -277,15 +286,13 @@ class Module:
     def _become(
         self,
         spec: Spec,
-        store: ParameterStore,
         options: Mapping[str, object],
         arguments: Mapping[str, object],
+        **parts: object,
     ) -> None:
-        """Take the parts of a module; options can be read as attributes."""
+        """Take what makes a module: options as attributes, and parts by name."""
         self.__dict__.update(options)
-        self.__dict__.update(
-            _spec=spec, _store=store, _options=options, _arguments=arguments
-        )
+        self.__dict__.update(parts, _spec=spec, _options=options, _arguments=arguments)
 
     @classmethod
     @ieee_mode()
@@ -300,10 +307,9 @@ class Module:
         An argument that is missing has its default: a file may be older than it.
         """
         known = [name for name in inspect.signature(cls).parameters if name != "seed"]
-        given = {**cls._defaults(), **arguments}
-        naming.check_names("arguments", given, known)
-        taken_arguments = Arguments(given, cls.record)
-        spec = cls._configure(taken_arguments)
+        given = cls._given(arguments)
+        naming.check_names("arguments", dict.fromkeys(given), known)
+        spec = cls._configure(given)
         weights = naming.take_named("weights", weights)
         if len(weights) != spec.num_arrays:  # before they are listed
             expected = f"{spec.num_arrays} arrays, for these arguments"
@@ -315,29 +321,19 @@ class Module:
         if generator_state is not None:
             generator.state = cast(Any, generator_state)
         module = cls.__new__(cls)
-        module._assemble(spec, taken_arguments, taken, generator)
+        module._assemble(spec, given, taken, generator)
         return module
-
-    @classmethod
-    def _defaults(cls) -> dict[str, object]:
-        """Return the defaults of the constructor's arguments, but for the seed."""
-        parameters = inspect.signature(cls).parameters.values()
-        return {
-            p.name: p.default
-            for p in parameters
-            if p.default is not p.empty and p.name != "seed"
-        }
 
     # Weights as attributes; options cannot be set
 
     def __getattr__(self, name: str) -> Array:
-        """Return an array that views the weight of this name."""
+        """Return a view of the weight of this name."""
         # Through __dict__: an object under construction has no store yet.
         store: ParameterStore | None = self.__dict__.get("_store")
         if store is None or name not in store:
             kind = type(self).__name__
             raise AttributeError(f"{kind!r} object has no attribute {name!r}")
-        return store.lease(name)
+        return store.show(name)
 
     def __setattr__(self, name: str, value: object) -> None:
         """Copy `value` into the weight of this name."""
@@ -368,7 +364,7 @@ class Module:
                 continue  # also what is needed but no argument of ours
             if parameter.default is inspect.Parameter.empty:
                 keyword = parameter.kind is inspect.Parameter.KEYWORD_ONLY
-                parts.append(f"{name}={value!r}" if keyword else str(value))
+                parts.append(f"{name}={value!r}" if keyword else repr(value))
             elif value != parameter.default:
                 parts.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(parts)})"
@@ -388,21 +384,48 @@ class Module:
         """Number of weights, all arrays together, but for absent connections."""
         return self._spec.num_parameters
 
-    def parameters(self) -> dict[str, Array]:
-        """Return the weights themselves: writing into the arrays changes the layer.
+    def parameters(self, *, writable: bool = False) -> dict[str, Array]:
+        """Return the weights themselves, as they are at any time.
+
+        Parameters
+        ----------
+        writable : bool
+            Whether anything may write to the arrays' memory. As long as one of them
+            lives, or what was made of its memory, every call and step compares the
+            weights with a copy: 0.1 to 0.2 ms per MB, a seventh of packing them.
 
         Returns
         -------
         dict of str to ndarray
-            A view of each weight by name, in the order of `state_dict`. While such
-            an array is held anywhere, every call packs the weights anew to see whether
-            they have changed: let go of it when done.
+            By name, in the order of `state_dict`, what the attributes give and cost,
+            which is nothing; with `writable`, leases.
         """
         return {
-            prefix + name: store.lease(name)
+            prefix + name: array
             for prefix, store in self._stores().items()
-            for name in store.names
+            for name, array in store.give(writable).items()
         }
+
+    def editing(self) -> AbstractContextManager[Leases]:
+        """Lend the weights for a block in which anything may write to them.
+
+        Returns
+        -------
+        context manager of a mapping of str to ndarray
+            The weights by name; an item that is set is copied in. Calls within the
+            block compute with what was written so far. An array that is held after the
+            block still writes, and costs what `parameters` says.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import exactrnn as xr
+        >>> layer = xr.LSTM(3, 4, seed=1)
+        >>> with layer.editing() as weights:
+        ...     np.copyto(weights["bias_ih_l0"], 1)
+        """
+        lent = self.parameters(writable=True)
+        return editing(lent, lambda name, value: self._assign({name: value}))
 
     def _stores(self) -> dict[str, ParameterStore]:
         """Return what owns the weights, by what goes before their names."""
@@ -429,6 +452,7 @@ class Module:
         strict: bool = True,
         *,
         prefix: str = "",
+        dtype: object = None,
     ) -> IncompatibleKeys:
         """Copy weights into the layer.
 
@@ -442,6 +466,10 @@ class Module:
         prefix : str
             What stands before the layer's own names, as `"rnn."` in the state_dict of a
             model that has it as `rnn`; other names are another layer's, and are left.
+        dtype : {"float32", "float64"}, optional
+            Asks for rounding: the layer's own dtype. Weights of float16, float32 and
+            float64 are then taken, rounded to the nearest number of it. Without it no
+            weight of another dtype is.
 
         Returns
         -------
@@ -451,9 +479,18 @@ class Module:
         Raises
         ------
         ValueError
-            If a shape is wrong, or with `strict` a name; nothing is changed then.
+            If a shape is wrong, or with `strict` a name, or if a number is too large
+            for the dtype that it is rounded to; nothing is changed then.
         TypeError
             If a dtype is not the layer's; nothing is changed then.
+
+        Examples
+        --------
+        >>> import exactrnn as xr
+        >>> exact = xr.GRU(3, 4, dtype="float64", seed=1)
+        >>> layer = xr.GRU(3, 4)
+        >>> layer.load_state_dict(exact.state_dict(), dtype=layer.dtype)
+        IncompatibleKeys(missing_keys=[], unexpected_keys=[])
         """
         names = self._spec.weight_shapes
         given = naming.take_named("state_dict", state_dict, prefix)
@@ -461,7 +498,11 @@ class Module:
             naming.check_weight_names("state_dict", given, tuple(names))
         missing = [name for name in names if name not in given]
         unexpected = [name for name in given if name not in names]
-        self._assign({n: v for n, v in given.items() if n in names})
+        own = {n: v for n, v in given.items() if n in names}
+        if dtype is not None:
+            check_target(dtype, self.dtype)
+            own = {n: round_weight(n, v, self.dtype, names[n]) for n, v in own.items()}
+        self._assign(own)
         return IncompatibleKeys(missing, unexpected)
 
     def _assign(self, values: Mapping[str, object]) -> None:
@@ -534,7 +575,7 @@ class RecurrentModule(Module, Generic[S]):
 
     def __init__(self, arguments: Mapping[str, object]) -> None:
         super().__init__(arguments)
-        _warn_unused_dropout(self._stack.config)
+        warn_unused(self._stack.config)
 
     def _assemble(
         self,
@@ -544,10 +585,10 @@ class RecurrentModule(Module, Generic[S]):
         generator: np.random.PCG64,
     ) -> None:
         """Become a layer of these parts."""
-        self.__dict__["_stack"] = stack = Stack(spec, weights, generator)
+        stack = Stack(spec, weights, generator)
         # An argument may leave open what an attribute says: output_size=None.
         options = {**given, **{name: getattr(spec, name) for name in OPTIONS}}
-        self._become(spec, stack.store, options, dict(given))
+        self._become(spec, options, dict(given), _stack=stack, _store=stack.store)
 
     def _generator_state(self) -> dict[str, Any]:
         return self._stack.masks.generator_state()
@@ -555,29 +596,3 @@ class RecurrentModule(Module, Generic[S]):
     def _to_user(self, array: Array, batched: bool) -> Array:
         """Return a time-major array in the layout that the caller uses."""
         raise NotImplementedError
-
-
-def _warn_unused_dropout(config: Any) -> None:
-    """Warn of dropout in a layer that has no place for it, in the words of torch."""
-    share = getattr(config, "dropout", 0.0)
-    if share and config.num_layers == 1:
-        warnings.warn(
-            "dropout option adds dropout after all but last recurrent layer, so "
-            "non-zero dropout expects num_layers greater than 1, but got "
-            f"dropout={share} and num_layers=1",
-            stacklevel=_caller_level(),
-        )
-
-
-def _caller_level() -> int:
-    """Return the `stacklevel` of the first caller that is not of this package."""
-    package, level = __name__.partition(".")[0], 1
-    frame = sys._getframe(1)
-    while frame.f_back and _package_of(frame) == package:
-        frame, level = frame.f_back, level + 1
-    return level
-
-
-def _package_of(frame: FrameType) -> str:
-    name: str = frame.f_globals.get("__name__", "")
-    return name.partition(".")[0]

@@ -25,10 +25,10 @@ import numpy as np
 from exactrnn import _checks
 from exactrnn._checks import Array, FloatType, naming
 from exactrnn._checks.limits import check_weights
+from exactrnn._checks.numbers import check_number
 from exactrnn._numeric.algebra import spectral_radius
 from exactrnn._numeric.random import FLOAT64, Seed, symmetric
 from exactrnn._spec.arguments import Arguments
-from exactrnn._spec.option_checks import check_number
 from exactrnn._spec.record import Record
 from exactrnn._system.mode import ieee_mode
 from exactrnn.layers.leaky import LeakyRNN

@@ -24,7 +24,7 @@ from exactrnn._checks.limits import check_memory
 
 if TYPE_CHECKING:
     from exactrnn._weights.store import Packs
-    from exactrnn.layers._recurrent import RecurrentLayer
+    from exactrnn.layers._module import RecurrentModule
 
 __all__ = ["Stream"]
 
@@ -78,10 +78,10 @@ class Stream(Generic[S]):
         "_store",
     )
 
-    def __init__(self, layer: RecurrentLayer[S, Any], batch_size: int = 1) -> None:
+    def __init__(self, layer: RecurrentModule[S], batch_size: int = 1) -> None:
         _checks.check_one_way("stream", layer)
         rows = _checks.check_size("batch_size", batch_size)
-        self._layer: RecurrentLayer[S, Any] = layer
+        self._layer: RecurrentModule[S] = layer
         self._config = config = layer._stack.config
         width = sum(size for _, _, size in config.state_parts)
         values = rows * config.num_layers * width
@@ -244,7 +244,7 @@ class Stream(Generic[S]):
 
 
 def _restore_stream(
-    kind: type[Stream[S]], layer: RecurrentLayer[S, Any], batch_size: int
+    kind: type[Stream[S]], layer: RecurrentModule[S], batch_size: int
 ) -> Stream[S]:
     """Make a stream for a copy or a pickle; its state is set afterwards."""
     stream = kind.__new__(kind)

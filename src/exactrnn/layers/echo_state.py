@@ -1,8 +1,7 @@
 """Echo state networks: a fixed random reservoir, and a readout fitted in one go.
 
-The reservoir is a layer of leaky units, run by the kernels; what is random in it and
-how its spectral radius is set is in `layers/_reservoir.py`, the fit in
-`layers/_readout.py`. The file is long because of its docstrings.
+The reservoir is a layer of leaky units, made and scaled in `_reservoir.py`; the fit is
+in `_readout.py`. The file is long because of its docstrings.
 """
 
 from __future__ import annotations
@@ -16,9 +15,8 @@ import numpy as np
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths, naming
 from exactrnn._checks.limits import check_memory
-from exactrnn._run.stack import Stack
 from exactrnn._system.mode import ieee_mode
-from exactrnn._weights.store import marked
+from exactrnn._weights.views import marked
 from exactrnn.layers import _reservoir
 from exactrnn.layers._echo_stream import EchoStream
 from exactrnn.layers._readout import Samples, apply_readout, fit_readout
@@ -227,11 +225,6 @@ class EchoState:
     def output_size(self) -> int | None:
         """O, values of the readout per step; None before `fit`."""
         return None if self._readout is None else len(self._readout[1])
-
-    @property
-    def _stack(self) -> Stack:
-        """What runs the reservoir."""
-        return self._layer._stack
 
     def _generator_state(self) -> dict[str, Any]:
         """Return what stands in a file, as that of layers: it draws nothing more."""

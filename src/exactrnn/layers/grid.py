@@ -13,11 +13,11 @@ import numpy as np
 
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
-from exactrnn._run.grid import GridCall, GridRun, GridStack, Pair, line_mask
+from exactrnn._run.grid import GridCall, GridRun, GridStack, line_mask
 from exactrnn._spec import grid_checks
 from exactrnn._spec.activations import Activation
 from exactrnn._spec.arguments import Arguments
-from exactrnn._spec.grid import GridConfig
+from exactrnn._spec.grid import GridConfig, Pair
 from exactrnn._spec.grid_arguments import GRID_CHECKS
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import Init
@@ -72,9 +72,9 @@ class GridModule(RecurrentModule[Any]):
     ) -> None:
         options = self._attributes(given)
         self.__dict__.update(options)  # which `_shortest` reads
-        self.__dict__["_stack"] = stack = self._make_stack(spec, weights, generator)
+        stack = self._make_stack(spec, weights, generator)
         shown = {name: self._shortest(name, options[name]) for name in given}
-        self._become(spec, stack.store, options, shown)
+        self._become(spec, options, shown, _stack=stack, _store=stack.store)
 
     @classmethod
     def _make_stack(

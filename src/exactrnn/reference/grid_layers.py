@@ -29,10 +29,10 @@ from exactrnn._checks import (
     check_shape,
     make_readable,
 )
-from exactrnn._run.grid import GridCall, Pair
+from exactrnn._run.grid import GridCall
 from exactrnn._run.states import pack_state, take_gradient, take_state
 from exactrnn._spec import grid_checks
-from exactrnn._spec.grid import OUTPUTS
+from exactrnn._spec.grid import OUTPUTS, Pair
 from exactrnn.reference.dense import linear_backward, linear_forward
 from exactrnn.reference.grid import Grid, grid_backward, grid_forward, line_of
 from exactrnn.reference.grid import GridCache as TwinCache

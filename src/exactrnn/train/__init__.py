@@ -3,11 +3,13 @@
 Everything here is inside the numerics contract (N9): a training run has defined bits.
 """
 
+from exactrnn.layers._dense import ModuleCache, ModuleGradients
+from exactrnn.layers._embedding import Embedding
+from exactrnn.layers._linear import Linear
 from exactrnn.train.bptt import Chunk, StreamChunk, stream_batches, truncated_bptt
 from exactrnn.train.clipping import clip_global_norm, global_norm
 from exactrnn.train.language_model import LanguageModel, Progress
 from exactrnn.train.losses import mean_squared_error, softmax_cross_entropy
-from exactrnn.train.modules import Embedding, Linear, ModuleCache, ModuleGradients
 from exactrnn.train.optimizers import SGD, Adam, Optimizer
 
 __all__ = [

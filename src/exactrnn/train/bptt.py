@@ -19,12 +19,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from exactrnn._checks import check_one_way, check_size
-from exactrnn.train._checks import (
-    FloatArray,
-    as_given,
-    check_float_array,
-)
+from exactrnn._checks import Array, as_any_array, check_one_way, check_size
+from exactrnn._checks.arrays import check_floats
 
 __all__ = ["Chunk", "StreamChunk", "stream_batches", "truncated_bptt"]
 
@@ -75,7 +71,7 @@ def stream_batches(
     """
     check_size("batch_size", batch_size)
     check_size("length", length)
-    array = as_given("sequence", sequence)
+    array = as_any_array("sequence", sequence)
     size = (array.shape[0] - 1) // batch_size if array.ndim else 0
     if size < 1:
         raise ValueError(
@@ -119,7 +115,7 @@ class Chunk:
         self._skipped = 0
         self.start = start
         self.stop = start + output.shape[axis]
-        self.y: FloatArray = output
+        self.y: Array = output
 
     def _leave_out(self, steps: int) -> None:
         """Keep the first `steps` of the window for the way back alone."""
@@ -144,9 +140,9 @@ class Chunk:
         """
         shape = list(self._shape)
         shape[self._axis] -= self._skipped
-        checked = check_float_array("dy", dy, self._layer.dtype, tuple(shape))
+        checked = check_floats("dy", dy, self._layer.dtype, tuple(shape))
         if self._skipped:
-            whole: FloatArray = np.zeros(self._shape, checked.dtype)
+            whole: Array = np.zeros(self._shape, checked.dtype)
             whole[self._newest()] = checked
             checked = whole
         return self._layer.backward(self._cache, checked)
@@ -216,7 +212,7 @@ def truncated_bptt(
     depth = length if depth is None else check_size("depth", depth)
     if depth % length:
         raise ValueError(f"depth: expected a multiple of length={length}, got {depth}")
-    checked = check_float_array("x", x, getattr(layer, "dtype", None))
+    checked = check_floats("x", x, getattr(layer, "dtype", None))
     if checked.ndim not in (2, 3):
         raise ValueError(f"x: expected [T, B, I] or [T, I], got {checked.shape}")
     return _learn_in_chunks(layer, checked, length, depth, state)

@@ -12,15 +12,11 @@ from typing import Any
 import numpy as np
 
 from exactrnn import _core
+from exactrnn._checks import Array
+from exactrnn._checks.numbers import check_real
 from exactrnn._system.mode import ieee_mode
 from exactrnn.engine import isa
-from exactrnn.train._checks import (
-    FloatArray,
-    GradientsLike,
-    as_gradient,
-    check_real,
-    weights_of,
-)
+from exactrnn.train._gradients import GradientsLike, as_gradient, weights_of
 
 __all__ = ["clip_global_norm", "global_norm"]
 
@@ -62,7 +58,7 @@ def global_norm(gradients: GradientsLike) -> float:
 
 
 @ieee_mode()
-def _norm(arrays: list[FloatArray]) -> float:
+def _norm(arrays: list[Array]) -> float:
     if not arrays:
         return 0.0
     number = arrays[0].dtype.type
@@ -130,7 +126,7 @@ def clip_factor(norm: float, limit: float, dtype: np.dtype[Any]) -> float:
 
 def _check_gradients(
     gradients: GradientsLike, *, writable: bool = False
-) -> list[FloatArray]:
+) -> list[Array]:
     """Return each gradient as a flat view of its own memory."""
     given = {name: as_gradient(name, a) for name, a in weights_of(gradients).items()}
     arrays = list(given.values())

@@ -11,35 +11,38 @@ Over 400 lines because half of it is the documentation of one class.
 
 from __future__ import annotations
 
+import copyreg
 import math
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from exactrnn._checks import (
+    Array,
     check_one_way,
     check_seed,
     check_size,
     describe,
 )
+from exactrnn._checks.arrays import Index, check_index
 from exactrnn._checks.limits import quote
-from exactrnn._checks.naming import check_names, check_weight_names, take_named
+from exactrnn._checks.naming import check_names
+from exactrnn._checks.numbers import check_real
+from exactrnn._numeric.random import Seed, kind_of, make_generator
+from exactrnn._spec.arguments import Arguments
 from exactrnn._system.mode import ieee_mode
-from exactrnn._weights.store import ParameterStore, edit_together
+from exactrnn._weights.store import ParameterStore
 from exactrnn.engine import NUMERICS_VERSION
 from exactrnn.io import Source, Target, bad_content, read_file, write_file
-from exactrnn.train._checks import (
-    FloatArray,
-    IndexArray,
-    check_index,
-    check_real,
-    take_parameter,
-)
-from exactrnn.train._sizes import CELLS, Sizes, check_alphabet, check_sizes
+from exactrnn.layers._embedding import Embedding
+from exactrnn.layers._linear import Linear
+from exactrnn.layers._module import Module
+from exactrnn.train._model_spec import RECORD, SIZES, ModelSpec
 from exactrnn.train.bptt import StreamChunk, stream_batches
 from exactrnn.train.clipping import clip_global_norm
 from exactrnn.train.losses import (
@@ -48,7 +51,6 @@ from exactrnn.train.losses import (
     row_losses,
     softmax_cross_entropy,
 )
-from exactrnn.train.modules import Embedding, Linear
 from exactrnn.train.optimizers import Adam
 from exactrnn.train.sampling import pick
 
@@ -91,7 +93,7 @@ class Progress:
     seconds: float
 
 
-class LanguageModel:
+class LanguageModel(Module):
     """Predicts the next character of a text.
 
     Parameters
@@ -118,6 +120,13 @@ class LanguageModel:
     TypeError, ValueError
         If an argument is of the wrong kind or out of range.
 
+    Notes
+    -----
+    Weights are those of the three parts, by names such as ``embedding.weight``,
+    ``recurrent.weight_hh_l0`` and ``readout.bias``. An optimiser's step changes all of
+    them at once for each part: a pass of another thread that is between two parts may
+    see one as it was and the next as it is.
+
     Examples
     --------
     >>> import exactrnn as xr
@@ -130,6 +139,19 @@ class LanguageModel:
     True
     """
 
+    record = RECORD
+
+    alphabet: str
+    cell: str
+    num_layers: int
+    hidden_size: int
+    embedding_size: int
+    embedding: Embedding
+    recurrent: Any
+    readout: Linear
+
+    _spec: ModelSpec
+
     def __init__(
         self,
         alphabet: str,
@@ -141,98 +163,60 @@ class LanguageModel:
         dtype: Any = "float32",
         seed: int = 0,
     ) -> None:
-        self.alphabet = check_alphabet(alphabet)
-        self._sizes = check_sizes(cell, num_layers, hidden_size, embedding_size, dtype)
-        self._sizes.check(len(alphabet))
-        self._build(check_seed(seed))
-        codes = _codes(alphabet)
-        self._rank = np.argsort(codes, kind="stable")
-        self._sorted_codes = codes[self._rank]
+        super().__init__(locals())
 
-    def _build(self, seed: int | None) -> None:
-        sizes, letters = self._sizes, len(self.alphabet)
-        seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(3)]
-        self.embedding = Embedding(
-            letters, sizes.embedding_size, dtype=sizes.dtype, seed=seeds[0]
-        )
-        self.recurrent = CELLS[sizes.cell](
-            sizes.embedding_size,
-            sizes.hidden_size,
-            sizes.num_layers,
-            dtype=sizes.dtype,
-            seed=seeds[1],
-        )
-        self.readout = Linear(
-            sizes.hidden_size, letters, dtype=sizes.dtype, seed=seeds[2]
-        )
+    @classmethod
+    def _configure(cls, given: Arguments) -> ModelSpec:
+        return ModelSpec(**given)
 
-    @property
-    def config(self) -> dict[str, str | int]:
-        """The arguments that make a model of the same shape, but for `alphabet`."""
-        return asdict(self._sizes)
+    @classmethod
+    def _draw_weights(cls, spec: ModelSpec, seed: Seed) -> dict[str, Array]:
+        found: dict[str, Array] = {}
+        seeds = seed.of_parts(len(spec.parts))
+        for own, (name, part) in zip(seeds, spec.parts.items(), strict=True):
+            weights = part.kind._draw_weights(part.spec, Seed(own, kind_of(part.kind)))
+            found |= {f"{name}.{key}": array for key, array in weights.items()}
+        return found
 
-    @property
-    def num_parameters(self) -> int:
-        """Number of trained values."""
-        return sum(getattr(self, part).num_parameters for part in PARTS)
-
-    def parameters(self) -> dict[str, FloatArray]:
-        """Return the arrays that training changes; let go of them after writing.
-
-        An optimiser's step changes all of them at once for each of the three parts: a
-        pass of another thread that is between two parts may see one as it was and the
-        next as it is.
-        """
-        return {
-            f"{part}.{name}": array
-            for part in PARTS
-            for name, array in getattr(self, part).parameters().items()
-        }
+    def _assemble(
+        self,
+        spec: ModelSpec,
+        given: Arguments,
+        weights: Mapping[str, Array],
+        generator: np.random.PCG64,
+    ) -> None:
+        """Become a model of these parts."""
+        parts: dict[str, Module] = {}
+        for name, part in spec.parts.items():
+            own = {key: weights[f"{name}.{key}"] for key in part.spec.weight_shapes}
+            parts[name] = part.kind.__new__(part.kind)
+            parts[name]._assemble(part.spec, part.arguments, own, generator)
+        self._become(spec, dict(given), dict(given), **parts)
 
     def _stores(self) -> dict[str, ParameterStore]:
-        """Return what owns the weights, by what goes before their names."""
         return {
             f"{part}.{prefix}": store
             for part in PARTS
             for prefix, store in getattr(self, part)._stores().items()
         }
 
-    def state_dict(self) -> dict[str, FloatArray]:
-        """Return copies of the parameters by name."""
-        return {
-            f"{part}.{name}": array
-            for part in PARTS
-            for name, array in getattr(self, part).state_dict().items()
-        }
+    # Copies: the parts stay parts, which an optimiser may have by themselves
 
-    def load_state_dict(
-        self, mapping: Mapping[str, FloatArray], *, prefix: str = ""
-    ) -> None:
-        """Copy parameters from `mapping`, which has exactly the names of `state_dict`.
+    def __reduce__(self) -> tuple[Any, ...]:
+        return copyreg.__newobj__, (type(self),), {**self.__dict__}  # type: ignore[attr-defined]
 
-        With a `prefix` it has them behind that, and other names beside them.
+    def __copy__(self) -> Self:
+        twin = type(self).__new__(type(self))
+        twin.__dict__.update(self.__dict__)
+        twin.__dict__.update({part: copy(getattr(self, part)) for part in PARTS})
+        return twin
 
-        Raises
-        ------
-        ValueError
-            If a name is missing or unknown or a shape differs; nothing is changed.
-        TypeError
-            If a dtype differs; nothing is changed.
-        """
-        values = take_named("state_dict", mapping, prefix)
-        shapes, dtype = self._sizes.shapes(len(self.alphabet)), self._sizes.dtype
-        check_weight_names("state_dict", values, tuple(shapes))
-        taken = {
-            name: take_parameter(name, values[name], shape, np.dtype(dtype))
-            for name, shape in shapes.items()
-        }
-        stores = self._stores()
-        with edit_together(stores.values()):
-            for prefix, store in stores.items():
-                for name, array in store.own.items():
-                    array[...] = taken[prefix + name]
+    @property
+    def config(self) -> dict[str, str | int]:
+        """The arguments that make a model of the same shape, but for `alphabet`."""
+        return self._spec.sizes
 
-    def encode(self, text: str) -> IndexArray:
+    def encode(self, text: str) -> Index:
         """Return the places of the characters of `text` in the alphabet, ``[N]``.
 
         Raises
@@ -242,14 +226,7 @@ class LanguageModel:
         """
         if not isinstance(text, str):
             raise TypeError(f"text: expected a str, got {describe(text)}")
-        codes = _codes(text)
-        last = len(self._sorted_codes) - 1
-        place = np.minimum(np.searchsorted(self._sorted_codes, codes), last)
-        unknown = np.flatnonzero(self._sorted_codes[place] != codes)
-        if unknown.size:
-            letters = "".join(sorted({text[i] for i in unknown.tolist()}))
-            raise ValueError(f"text: characters unknown to the model: {quote(letters)}")
-        return np.asarray(self._rank[place], np.int64)
+        return self._spec.encode(text)
 
     def decode(self, index: ArrayLike) -> str:
         """Return the text of places in the alphabet.
@@ -264,7 +241,7 @@ class LanguageModel:
 
     def loss_and_gradients(
         self, inputs: ArrayLike, targets: ArrayLike, state: Any = None
-    ) -> tuple[float, dict[str, FloatArray], Any]:
+    ) -> tuple[float, dict[str, Array], Any]:
         """Run forward and back over one chunk.
 
         Parameters
@@ -461,11 +438,11 @@ class LanguageModel:
         return self._write(read, length, temperature, check_seed(seed))
 
     def _write(
-        self, read: IndexArray, length: int, temperature: float, seed: int | None
+        self, read: Index, length: int, temperature: float, seed: int | None
     ) -> Iterator[str]:
         generator = np.random.PCG64(np.random.SeedSequence(seed))
         stream = self.recurrent.stream(batch_size=1)
-        hidden: FloatArray = np.empty((1, self._sizes.hidden_size), self._sizes.dtype)
+        hidden: Array = np.empty((1, self.hidden_size), self.dtype)
         for index in read[:-1]:
             stream.step(self.embedding(index[None]), out=hidden)
         index = int(read[-1])
@@ -516,22 +493,14 @@ class LanguageModel:
             if description["class"] != cls.__name__:
                 held = quote(description["class"])
                 raise ValueError(f"it holds a {held}, which exactrnn.load reads")
-            letters = len(check_alphabet(description["alphabet"]))
             arguments = dict(description["arguments"])
-            check_names("arguments", arguments, [f.name for f in fields(Sizes)])
-            sizes = check_sizes(**arguments)
-            sizes.check_arrays(letters, arrays)
-            model = cls(description["alphabet"], **asdict(sizes))
-            model.load_state_dict(arrays)
-        return model
-
-
-def _codes(text: str) -> np.ndarray[Any, np.dtype[np.uint32]]:
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+            check_names("arguments", arguments, [*SIZES, "dtype"])
+            arguments["alphabet"] = description["alphabet"]
+            return cls.restore(arguments, arrays, make_generator(0).state)
 
 
 def _endless_chunks(
-    sequence: IndexArray, batch_size: int, length: int
+    sequence: Index, batch_size: int, length: int
 ) -> Iterator[tuple[StreamChunk, bool]]:
     """Walk the streams again and again; True where they start over."""
     while True:

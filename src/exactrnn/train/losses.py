@@ -13,14 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from exactrnn import _core
+from exactrnn._checks import Array
+from exactrnn._checks.arrays import Index, check_floats, check_index
 from exactrnn._system.mode import ieee_mode
 from exactrnn.engine import isa, threads_for_calls
-from exactrnn.train._checks import (
-    FloatArray,
-    IndexArray,
-    check_float_array,
-    check_index,
-)
 
 __all__ = ["mean_squared_error", "softmax_cross_entropy"]
 
@@ -28,9 +24,7 @@ IGNORED = -1
 
 
 @ieee_mode()
-def softmax_cross_entropy(
-    logits: ArrayLike, targets: ArrayLike
-) -> tuple[float, FloatArray]:
+def softmax_cross_entropy(logits: ArrayLike, targets: ArrayLike) -> tuple[float, Array]:
     """Mean cross-entropy of the softmax of `logits`, in nats.
 
     For one row ``l`` with target ``v``, with ``m = max(l)``, ``e = exp(l - m)`` and
@@ -78,29 +72,27 @@ def softmax_cross_entropy(
     return mean_of_rows(losses, count), dlogits
 
 
-def check_logits(
-    logits: ArrayLike, targets: ArrayLike
-) -> tuple[FloatArray, IndexArray]:
+def check_logits(logits: ArrayLike, targets: ArrayLike) -> tuple[Array, Index]:
     """Return logits ``[..., V]`` and targets ``[...]``, or raise."""
-    values = check_float_array("logits", logits)
+    values = check_floats("logits", logits)
     if values.ndim == 0 or values.shape[-1] == 0:
         raise ValueError(f"logits: expected [..., V] with V >= 1, got {values.shape}")
     *rows, size = values.shape
     return values, check_index("targets", targets, IGNORED, size, tuple(rows))
 
 
-def counted_targets(targets: IndexArray) -> int:
+def counted_targets(targets: Index) -> int:
     """Return the number of targets that are not ignored."""
     return int(np.count_nonzero(targets != IGNORED))
 
 
 def row_losses(
-    logits: FloatArray, targets: IndexArray, dlogits: FloatArray | None, scale: float
-) -> FloatArray:
+    logits: Array, targets: Index, dlogits: Array | None, scale: float
+) -> Array:
     """Return the loss of each row ``[N]`` and fill `dlogits` where it is given."""
     size = logits.shape[-1]
     rows = logits.reshape(-1, size)
-    losses: FloatArray = np.empty(rows.shape[0], rows.dtype)
+    losses: Array = np.empty(rows.shape[0], rows.dtype)
     _core.softmax_xent(
         rows,
         targets.reshape(-1),
@@ -114,7 +106,7 @@ def row_losses(
 
 
 @ieee_mode()
-def mean_of_rows(losses: FloatArray, count: int) -> float:
+def mean_of_rows(losses: Array, count: int) -> float:
     """Return the long sum of `losses` divided by `count`, rounded to their dtype."""
     if count == 0:
         return 0.0
@@ -123,7 +115,7 @@ def mean_of_rows(losses: FloatArray, count: int) -> float:
 
 
 @ieee_mode()
-def mean_squared_error(y: ArrayLike, target: ArrayLike) -> tuple[float, FloatArray]:
+def mean_squared_error(y: ArrayLike, target: ArrayLike) -> tuple[float, Array]:
     """Mean of the squared differences, and its gradient with respect to `y`.
 
     With ``d = y - target`` and ``N`` its number of elements the loss is the long sum
@@ -156,9 +148,9 @@ def mean_squared_error(y: ArrayLike, target: ArrayLike) -> tuple[float, FloatArr
     >>> xr.train.mean_squared_error(y, np.array([1.0, 4.0]))
     (2.0, array([ 0., -2.]))
     """
-    output = check_float_array("y", y)
-    wanted = check_float_array("target", target, output.dtype, output.shape)
-    difference: FloatArray = np.asarray(output - wanted)
+    output = check_floats("y", y)
+    wanted = check_floats("target", target, output.dtype, output.shape)
+    difference: Array = np.asarray(output - wanted)
     if difference.size == 0:
         return 0.0, difference
     number = output.dtype.type

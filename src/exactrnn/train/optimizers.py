@@ -10,8 +10,8 @@ A step is whole or not at all.  What can fail comes first; then one call changes
 parameters and the state, while the stores of all layers concerned are held, so that a
 call in another thread sees either the old weights or the new ones.
 
-A layer's packed weights are renewed when its arrays were lent out, so an optimiser asks
-its model for the arrays at every step and lets go of them at the end.
+Views that a layer gave to read are enough: an optimiser opens them while it holds the
+layer's store.
 """
 
 from __future__ import annotations
@@ -24,34 +24,30 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias, cast
 import numpy as np
 
 from exactrnn import _core
-from exactrnn._checks import describe
+from exactrnn._checks import Array, describe
+from exactrnn._checks.arrays import make_plain
 from exactrnn._checks.limits import list_names
+from exactrnn._checks.numbers import check_real
 from exactrnn._system.locks import make_lock
 from exactrnn._system.mode import ieee_mode
-from exactrnn._weights.store import edit_together, is_copy, root_of, store_of, stores_in
+from exactrnn._weights.store import edit_together, store_of, stores_in
+from exactrnn._weights.views import is_copy, opened, root_of
 from exactrnn.engine import isa
-from exactrnn.train._checks import (
-    FloatArray,
-    GradientsLike,
-    as_gradient,
-    check_real,
-    make_plain,
-    weights_of,
-)
+from exactrnn.train._gradients import GradientsLike, as_gradient, weights_of
 
 __all__ = ["SGD", "Adam", "Optimizer"]
 
 
 class HasParameters(Protocol):
-    """A model or layer: hands out its writable arrays by name."""
+    """A model or layer: hands out its arrays by name."""
 
-    def parameters(self) -> Mapping[str, FloatArray]:
+    def parameters(self) -> Mapping[str, Array]:
         """Return the arrays that training changes, by name."""
 
 
-ParameterSource: TypeAlias = HasParameters | Mapping[str, FloatArray]
+ParameterSource: TypeAlias = HasParameters | Mapping[str, Array]
 
-Slots: TypeAlias = Mapping[str, tuple[FloatArray, ...]]
+Slots: TypeAlias = Mapping[str, tuple[Array, ...]]
 
 
 class _State(NamedTuple):
@@ -158,17 +154,17 @@ class Optimizer:
         """Return the state after this step, and the numbers of the rule."""
         raise NotImplementedError
 
-    def _pair(self, name: str) -> tuple[FloatArray | None, FloatArray | None]:
+    def _pair(self, name: str) -> tuple[Array | None, Array | None]:
         """Return the two state arrays of a parameter, None for those it lacks."""
         first, second, *_ = (*self._slots[name], None, None)
         return first, second
 
     @contextmanager
-    def _held(self) -> Iterator[dict[str, FloatArray]]:
+    def _held(self) -> Iterator[dict[str, Array]]:
         """Give the parameters by name while no call can read them."""
         own = stores_in(self._source)
         if own is None:
-            parameters = self._fetch()
+            parameters = {name: opened(array) for name, array in self._fetch().items()}
             self._check_parameters(parameters)
             found = {store_of(array) for array in parameters.values()}
             with edit_together(store for store in found if store is not None):
@@ -181,7 +177,7 @@ class Optimizer:
                 for name, array in store.own.items()
             }
 
-    def _fetch(self) -> dict[str, FloatArray]:
+    def _fetch(self) -> dict[str, Array]:
         """Return what the source hands out: array objects of our own."""
         source = self._source
         given = source if isinstance(source, Mapping) else source.parameters()
@@ -200,7 +196,7 @@ class Optimizer:
             )
         return found
 
-    def _check_parameters(self, parameters: Mapping[str, FloatArray]) -> None:
+    def _check_parameters(self, parameters: Mapping[str, Array]) -> None:
         """Raise unless these are arrays that the kernels can update."""
         _check_apart(parameters)
         if parameters.keys() != self._forms.keys():
@@ -217,7 +213,7 @@ class Optimizer:
             if not (flags.c_contiguous and flags.aligned and flags.writeable):
                 raise ValueError(f"{name}: expected a writable C-contiguous array")
 
-    def _check(self, gradients: Mapping[str, object]) -> dict[str, FloatArray]:
+    def _check(self, gradients: Mapping[str, object]) -> dict[str, Array]:
         """Return gradients that have the names, shapes and dtypes of the parameters."""
         if gradients.keys() != self._forms.keys():
             odd = sorted({*map(str, self._forms)} ^ {*map(str, gradients)})
@@ -237,8 +233,8 @@ class Optimizer:
         return taken
 
     def _apart(
-        self, gradients: Mapping[str, FloatArray], parameters: Mapping[str, FloatArray]
-    ) -> dict[str, FloatArray]:
+        self, gradients: Mapping[str, Array], parameters: Mapping[str, Array]
+    ) -> dict[str, Array]:
         """Return the gradients, copied where they share memory with a parameter."""
         owned_by_stores = stores_in(self._source) is not None
         found = {}
@@ -298,15 +294,13 @@ def _check_source(parameters: object) -> ParameterSource:
     return cast(ParameterSource, parameters)
 
 
-def _extent(array: FloatArray) -> tuple[int, int]:
+def _extent(array: Array) -> tuple[int, int]:
     """Return where the memory of a contiguous array begins and ends."""
     begin: int = array.__array_interface__["data"][0]
     return begin, begin + array.nbytes
 
 
-def _check_lasting(
-    first: Mapping[str, FloatArray], second: Mapping[str, FloatArray]
-) -> None:
+def _check_lasting(first: Mapping[str, Array], second: Mapping[str, Array]) -> None:
     """Raise unless the same memory is handed out twice: new arrays are nobody's."""
     fresh = [
         name
@@ -320,7 +314,7 @@ def _check_lasting(
         )
 
 
-def _check_apart(parameters: Mapping[str, FloatArray]) -> None:
+def _check_apart(parameters: Mapping[str, Array]) -> None:
     """Raise if two parameters share memory: each would undo the other's update."""
     extents = sorted(
         (*_extent(array), name)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from exactrnn import _core
+from exactrnn._checks import Array
 from exactrnn._system.mode import ieee_mode
 from exactrnn.engine import isa
-from exactrnn.train._checks import FloatArray
 
 __all__ = ["pick"]
 
@@ -15,7 +15,7 @@ UNIT = 2.0**-53
 
 
 @ieee_mode()
-def pick(logits: FloatArray, temperature: float, raw: int) -> int:
+def pick(logits: Array, temperature: float, raw: int) -> int:
     """Return a class drawn from the softmax of ``logits / temperature``.
 
     In float64, whatever the dtype of `logits`: with ``m = max(l)`` and

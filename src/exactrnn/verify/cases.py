@@ -19,7 +19,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from exactrnn import reference
-from exactrnn._checks import FloatType
+from exactrnn._checks import Array, FloatType
+from exactrnn._checks.arrays import Index
 from exactrnn.reference import dense
 from exactrnn.train import (
     Adam,
@@ -30,15 +31,14 @@ from exactrnn.train import (
     softmax_cross_entropy,
     stream_batches,
 )
-from exactrnn.train._checks import FloatArray, IndexArray
-from exactrnn.train._uniform import UniformSource
 from exactrnn.train.clipping import clip_factor
 from exactrnn.train.language_model import PARTS
 from exactrnn.verify import grid_cases
 from exactrnn.verify.grid_cases import GRID_CASES, GridCase
 from exactrnn.verify.layer_cases import LAYER_CASES, LayerCase
+from exactrnn.verify.uniform import UniformSource
 
-Arrays: TypeAlias = list[FloatArray]
+Arrays: TypeAlias = list[Array]
 
 TRAINING_STEPS = 12
 TRAINING_TEXT = "the quick brown fox jumps over the lazy dog; " * 8
@@ -58,13 +58,13 @@ class Side(Protocol):
     def grid(self, case: GridCase, layer: Any, inputs: list[list[Arrays]]) -> Arrays:
         """Return far borders and all gradients, from borders and gradients."""
 
-    def linear(self, layer: Linear, x: FloatArray, dy: FloatArray) -> Arrays:
+    def linear(self, layer: Linear, x: Array, dy: Array) -> Arrays:
         """Return output and gradients of a linear layer."""
 
-    def embedding(self, layer: Embedding, k: IndexArray, dy: FloatArray) -> Arrays:
+    def embedding(self, layer: Embedding, k: Index, dy: Array) -> Arrays:
         """Return the gradient of an embedding."""
 
-    def softmax(self, logits: FloatArray, targets: IndexArray) -> Arrays:
+    def softmax(self, logits: Array, targets: Index) -> Arrays:
         """Return mean loss and gradient of the cross-entropy."""
 
     def train_step(
@@ -90,18 +90,18 @@ class KernelSide:
         """Return far borders and all gradients, from borders and gradients."""
         return grid_cases.run_kernels(case, layer, *inputs)
 
-    def linear(self, layer: Linear, x: FloatArray, dy: FloatArray) -> Arrays:
+    def linear(self, layer: Linear, x: Array, dy: Array) -> Arrays:
         """Return output and gradients of a linear layer."""
         y, cache = layer.forward(x)
         gradients = layer.backward(cache, dy)
         assert gradients.x is not None
         return [y, gradients.x, *gradients.weights.values()]
 
-    def embedding(self, layer: Embedding, k: IndexArray, dy: FloatArray) -> Arrays:
+    def embedding(self, layer: Embedding, k: Index, dy: Array) -> Arrays:
         """Return the gradient of an embedding."""
         return [layer.backward(layer.forward(k)[1], dy).weights["weight"]]
 
-    def softmax(self, logits: FloatArray, targets: IndexArray) -> Arrays:
+    def softmax(self, logits: Array, targets: Index) -> Arrays:
         """Return mean loss and gradient of the cross-entropy."""
         loss, dlogits = softmax_cross_entropy(logits, targets)
         return [np.array(loss, logits.dtype), dlogits]
@@ -147,17 +147,17 @@ class ReferenceSide:
         """Return far borders and all gradients, from borders and gradients."""
         return grid_cases.run_twin(case, layer, *inputs)
 
-    def linear(self, layer: Linear, x: FloatArray, dy: FloatArray) -> Arrays:
+    def linear(self, layer: Linear, x: Array, dy: Array) -> Arrays:
         """Return output and gradients of a linear layer."""
         y = dense.linear_forward(x, layer.weight, layer.bias)
         return [y, *_linear_gradients(layer, x, dy)]
 
-    def embedding(self, layer: Embedding, k: IndexArray, dy: FloatArray) -> Arrays:
+    def embedding(self, layer: Embedding, k: Index, dy: Array) -> Arrays:
         """Return the gradient of an embedding."""
         dw = np.zeros_like(layer.weight)
         return [dense.embedding_backward(k, dy, dw)]
 
-    def softmax(self, logits: FloatArray, targets: IndexArray) -> Arrays:
+    def softmax(self, logits: Array, targets: Index) -> Arrays:
         """Return mean loss and gradient of the cross-entropy."""
         number = logits.dtype.type
         count = number(np.count_nonzero(targets >= 0))
@@ -195,7 +195,7 @@ class ReferenceSide:
         return float(loss), norm, state
 
 
-def _clip(gradients: dict[str, FloatArray]) -> float:
+def _clip(gradients: dict[str, Array]) -> float:
     total = 0.0
     for array in gradients.values():
         total = dense.long_sum_squares(array.reshape(-1), total)
@@ -208,7 +208,7 @@ def _clip(gradients: dict[str, FloatArray]) -> float:
     return norm
 
 
-def _linear_gradients(layer: Linear, x: FloatArray, dy: FloatArray) -> Arrays:
+def _linear_gradients(layer: Linear, x: Array, dy: Array) -> Arrays:
     assert layer.bias is not None
     dw, db = np.zeros_like(layer.weight), np.zeros_like(layer.bias)
     dx, dw, total = dense.linear_backward(x, layer.weight, dy, dw, db)
@@ -233,7 +233,7 @@ def _lengths(case: LayerCase) -> Any:
     return None if case.lengths is None else np.array(case.lengths)
 
 
-def _collect(y: FloatArray, last: Any, gradients: Any) -> Arrays:
+def _collect(y: Array, last: Any, gradients: Any) -> Arrays:
     pairs = (last, gradients.state)
     states = [s for p in pairs for s in (p if isinstance(p, tuple) else (p,))]
     return [y, *states, gradients.x, *gradients.weights.values()]
@@ -341,7 +341,7 @@ OTHER_CASES: dict[str, Callable[[Side, FloatType], Arrays]] = {
 CASE_NAMES = (*LAYER_CASES, *GRID_CASES, *OTHER_CASES)
 
 
-def hash_arrays(arrays: Iterable[FloatArray]) -> str:
+def hash_arrays(arrays: Iterable[Array]) -> str:
     """Return the SHA-256 of the bits of arrays."""
     digest = hashlib.sha256()
     for array in arrays:

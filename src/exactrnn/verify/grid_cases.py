@@ -9,11 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from exactrnn._checks import Array
 from exactrnn.layers.grid import GridLSTM
 from exactrnn.reference import grid as twin
-from exactrnn.train._checks import FloatArray
 
-Arrays: TypeAlias = list[FloatArray]
+Arrays: TypeAlias = list[Array]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def run_twin(
     near, dfar = ([_as_pair(pair) for pair in part] for part in (borders, dends))
     ends, cache = twin.grid_forward(grid, near)
     dborders, dsets = twin.grid_backward(cache, dfar)
-    grads: dict[str, FloatArray] = {}
+    grads: dict[str, Array] = {}
     for places, dims in zip(names, dsets, strict=True):
         for (W, b), (dW, db) in zip(places, dims, strict=True):
             assert db is not None
@@ -102,5 +102,5 @@ def _as_user(pair: Arrays) -> Any:
     return tuple(pair) if len(pair) > 1 else pair[0]
 
 
-def _as_pair(pair: Arrays) -> tuple[FloatArray, FloatArray | None]:
+def _as_pair(pair: Arrays) -> tuple[Array, Array | None]:
     return pair[0], pair[1] if len(pair) > 1 else None

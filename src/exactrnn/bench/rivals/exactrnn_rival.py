@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import exactrnn as xr
+from importlib import metadata
+
+from exactrnn import engine
 from exactrnn._checks import Array
 from exactrnn.bench.rivals import Outcome, Prepared
 from exactrnn.bench.rows import Problem, make_layer
@@ -13,12 +15,12 @@ NAME = "exactrnn"
 
 def version() -> str:
     """Return the version of the package."""
-    return str(xr.__version__)
+    return metadata.version("exactrnn")
 
 
 def prepare(problem: Problem) -> Prepared:
     """Make the row ready."""
-    xr.set_num_threads(problem.threads)
+    engine.set_num_threads(problem.threads)
     row, x, dy = problem.row, problem.x, problem.dy
     layer = make_layer(row)
     layer.load_state_dict(problem.weights)

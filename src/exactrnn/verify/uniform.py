@@ -6,9 +6,8 @@ module draws from a plain stream: these are the inputs of the published cases.
 
 from __future__ import annotations
 
-from exactrnn._checks import FloatType, check_seed
+from exactrnn._checks import Array, FloatType, check_seed
 from exactrnn._numeric import random
-from exactrnn.train._checks import FloatArray
 
 
 class UniformSource:
@@ -17,12 +16,12 @@ class UniformSource:
     def __init__(self, seed: int | None) -> None:
         self._generator = random.make_generator(check_seed(seed))
 
-    def unit(self, shape: tuple[int, ...], dtype: FloatType) -> FloatArray:
+    def unit(self, shape: tuple[int, ...], dtype: FloatType) -> Array:
         """Return ``u`` in [0, 1): the top 24 or 53 bits of 64."""
         return random.unit(shape, dtype, self._generator)
 
     def symmetric(
         self, shape: tuple[int, ...], bound: float, dtype: FloatType
-    ) -> FloatArray:
+    ) -> Array:
         """Return ``(2u - 1) * bound``, with `bound` rounded to `dtype`."""
         return random.symmetric(shape, bound, dtype, self._generator)

@@ -1,0 +1,36 @@
+"""Checks of real numbers: options of layers, learning rates and their like."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from exactrnn._checks import as_float, describe
+
+
+def check_number(name: str, value: object, expected: str) -> float:
+    """Return `value` as a float; a bool or a text is none."""
+    real = int | float | np.integer | np.floating
+    if isinstance(value, bool | np.bool_) or not isinstance(value, real):
+        raise TypeError(f"{name}: expected {expected}, got {describe(value)}")
+    return as_float(name, value, expected)
+
+
+def check_real(
+    name: str,
+    value: object,
+    lowest: float,
+    highest: float = math.inf,
+    *,
+    open_below: bool = False,
+) -> float:
+    """Return `value` as a finite float in the range, or raise."""
+    bound = "above" if open_below else "at least"
+    limit = "" if highest == math.inf else f" and at most {highest:g}"
+    expected = f"a finite number {bound} {lowest:g}{limit}"
+    number = check_number(name, value, expected)
+    below = number <= lowest if open_below else number < lowest
+    if not math.isfinite(number) or below or number > highest:
+        raise ValueError(f"{name}: expected {expected}, got {number}")
+    return number
