@@ -7,6 +7,7 @@ group `cells` by its line in `exactrnn.bench.cells`.
 
 from exactrnn.bench.cells import CELLS
 from exactrnn.bench.rows import Row
+from exactrnn.layers import NETWORKS
 
 FORWARD = (
     *((1, 1, H) for H in (64, 128, 256, 512)),
@@ -74,7 +75,7 @@ def every_cell(shapes):
     """
     rows = ()
     for cell in CELLS:
-        layers = 2 if cell in ("depth_gated", "grid") else 1
+        layers = NETWORKS[cell].record.example_layers if cell in NETWORKS else 1
         for task in ("forward", "gradients"):
             rows += square(task, (cell,), shapes, layers=layers, beside="lstm")
     return rows

@@ -1,6 +1,9 @@
 """Sphinx: `nox -s docs`, or `sphinx-build -W -b html docs docs/_build/html`."""
 
+import re
 from importlib.metadata import version as installed_version
+
+from exactrnn import layers
 
 project = "exactrnn"
 author = "exactrnn developers"
@@ -30,3 +33,17 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "exactrnn"
 html_show_sourcelink = False
+
+
+def list_networks(_app, page, source):
+    """Write the classes that api.md does not name itself, from the one list of them."""
+    if page != "api":
+        return
+    named = re.findall(r"^\.\. auto\w+:: (\w+)$", source[0], re.MULTILINE)
+    others = [name for name in layers.__all__ if name not in named]
+    lines = "".join(f".. autoclass:: {name}\n" for name in others)
+    source[0] = source[0].replace(".. all other networks\n", lines)
+
+
+def setup(app):
+    app.connect("source-read", list_networks)

@@ -22,58 +22,16 @@ from exactrnn.engine import (
 )
 
 # isort: split
+from exactrnn import layers
 from exactrnn.io import load, save
-from exactrnn.layers import (
-    GRU,
-    LSTM,
-    LSTM1997,
-    MUT1,
-    MUT2,
-    MUT3,
-    RNN,
-    ClockworkRNN,
-    DepthGatedLSTM,
-    JordanRNN,
-    LeakyRNN,
-    greff_variant,
-)
-from exactrnn.layers._results import Cache, Gradients
-from exactrnn.layers._stream import Stream
-from exactrnn.layers.echo_state import EchoState, EchoStream
-from exactrnn.layers.grid import GridCache, GridGradients, GridLSTM
-from exactrnn.layers.single_step import GRUCell, LSTMCell, RNNCell
-from exactrnn.layers.time_depth import TimeDepthGridLSTM
+from exactrnn.layers import *  # noqa: F403 (the list of the networks stands there)
 
 if typing.TYPE_CHECKING:
     from exactrnn import plot, reference, train
 
 __all__ = [
-    "GRU",
-    "LSTM",
-    "LSTM1997",
-    "MUT1",
-    "MUT2",
-    "MUT3",
     "NUMERICS_VERSION",
-    "RNN",
-    "Cache",
-    "ClockworkRNN",
-    "DepthGatedLSTM",
-    "EchoState",
-    "EchoStream",
-    "GRUCell",
-    "Gradients",
-    "GridCache",
-    "GridGradients",
-    "GridLSTM",
-    "JordanRNN",
-    "LSTMCell",
-    "LeakyRNN",
-    "RNNCell",
-    "Stream",
-    "TimeDepthGridLSTM",
     "get_num_threads",
-    "greff_variant",
     "isa",
     "isas",
     "load",
@@ -86,6 +44,7 @@ __all__ = [
     "train",
     "use_isa",
 ]
+__all__ += layers.__all__
 
 
 def __getattr__(name: str) -> typing.Any:

@@ -253,6 +253,15 @@ cdef extern from "exactrnn/grid.h" nogil:
         int phase[XR_GRID_DIMS]
         int tanh_outside
         ptrdiff_t H
+        ptrdiff_t inputs[XR_GRID_DIMS]
+
+    struct xr_grid_side:
+        const void *x
+        const void *packed
+        const void *packed_backward
+        void *dx
+        void *dw
+        void *db
 
     struct xr_grid_problem:
         const xr_grid_block *block
@@ -266,6 +275,7 @@ cdef extern from "exactrnn/grid.h" nogil:
         const void *const *packed_backward
         const void *h[XR_GRID_DIMS]
         const void *m[XR_GRID_DIMS]
+        xr_grid_side side[XR_GRID_DIMS]
         void *h_out[XR_GRID_DIMS]
         void *m_out[XR_GRID_DIMS]
         void *cache
@@ -292,6 +302,12 @@ cdef extern from "exactrnn/grid.h" nogil:
                      void *packed, xr_stop *stop) noexcept nogil
         void (*pack_backward)(const xr_grid_block *block, int k, const void *w,
                               void *packed, xr_stop *stop) noexcept nogil
+        size_t (*side_bytes)(const xr_grid_block *block, int k,
+                             int backward) noexcept nogil
+        void (*pack_side)(const xr_grid_block *block, int k, const void *w,
+                          const void *b, void *packed, xr_stop *stop) noexcept nogil
+        void (*pack_side_backward)(const xr_grid_block *block, int k, const void *w,
+                                   void *packed, xr_stop *stop) noexcept nogil
         xr_grid_cache (*cache_layout)(const xr_grid_problem *problem) noexcept nogil
         size_t (*scratch_bytes)(const xr_grid_problem *problem,
                                 int backward) noexcept nogil

@@ -69,34 +69,81 @@ def pack(
 ) -> Packed: ...
 
 @final
+class Sweep:
+    @property
+    def lengths(self) -> NDArray[np.int64] | None: ...
+    @property
+    def clock(self) -> NDArray[np.int64] | None: ...
+    @property
+    def reverse(self) -> bool: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def keep(self) -> bool: ...
+    def __init__(
+        self,
+        lengths: NDArray[np.int64] | None,
+        clock: NDArray[np.int64] | None,
+        reverse: bool,
+        threads: int,
+        keep: bool,
+    ) -> None: ...
+
+@final
+class GradientsIn:
+    @property
+    def dy(self) -> Array | None: ...
+    @property
+    def dstate(self) -> States | None: ...
+    @property
+    def dupper(self) -> Array | None: ...
+    def __init__(
+        self, dy: Array | None, dstate: States | None, dupper: Array | None
+    ) -> None: ...
+
+@final
+class GradientsOut:
+    @property
+    def dx(self) -> Array: ...
+    @property
+    def dstate(self) -> States: ...
+    @property
+    def dlower(self) -> Array | None: ...
+    @property
+    def dweights(self) -> tuple[tuple[Array | None, ...], ...]: ...
+    def __init__(
+        self,
+        dx: Array,
+        dstate: States,
+        dlower: Array | None,
+        dweights: tuple[tuple[Array | None, ...], ...],
+    ) -> None: ...
+
+@final
 class LayerCache:
-    threads: int
     def gates(self, direction: int) -> dict[str, Array]: ...
     def states(self, direction: int) -> States: ...
-    def content(self) -> tuple[Any, ...]: ...
+    def content(self) -> dict[str, Any]: ...
 
-def restore_cache(
-    packs: tuple[Packed, ...], content: tuple[Any, ...]
-) -> LayerCache: ...
+def restore_cache(packs: tuple[Packed, ...], content: dict[str, Any]) -> LayerCache: ...
 def forward(
     packs: tuple[Packed, ...],
+    sweep: Sweep,
     x: Array,
     y: Array,
-    states: tuple[States | None, States],
-    rows: tuple[NDArray[np.int64] | None, NDArray[np.int64] | None, bool],
-    threads: int,
-    keep: bool,
-    cells: tuple[Array | None, Array | None] | None = None,
+    state: States | None,
+    state_out: States,
+    lower: Array | None = None,
+    upper: Array | None = None,
 ) -> LayerCache | None: ...
 def backward(
     packs: tuple[Packed, ...],
     cache: LayerCache,
     x: Array,
-    dy: Array | None,
-    dstate: States | None,
-    gradients: tuple[Array, States, tuple[tuple[Array | None, ...], ...]],
+    lower: Array | None,
+    given: GradientsIn,
+    wanted: GradientsOut,
     truncated: bool = False,
-    cells: tuple[Array | None, Array | None, Array | None] | None = None,
 ) -> None: ...
 
 class Turn:
@@ -106,19 +153,32 @@ class Turn:
     def __enter__(self) -> Self: ...
     def __exit__(self, *error: object) -> None: ...
 
-@final
-class Stepper(Turn):
+class AnyStepper(Turn):
     @property
     def state(self) -> States: ...
     @property
     def clock(self) -> NDArray[np.int64] | None: ...
+    def step(self, x: Array, out: Array) -> Array: ...
+
+@final
+class Stepper(AnyStepper):
     def __init__(
         self,
         packs_per_layer: tuple[tuple[Packed, ...], ...],
         batch_size: int,
         clock0: int = 0,
     ) -> None: ...
-    def step(self, x: Array, out: Array) -> Array: ...
+
+@final
+class EchoStepper(AnyStepper):
+    @property
+    def readout(self) -> tuple[Array, Array]: ...
+    def __init__(
+        self,
+        packs_per_layer: tuple[tuple[Packed, ...], ...],
+        batch_size: int,
+        readout: tuple[Array, Array],
+    ) -> None: ...
 
 def elementary(name: str, x: Array, out: Array, isa: str) -> None: ...
 def fma(a: Array, b: Array, c: Array, out: Array, isa: str) -> None: ...
@@ -172,7 +232,8 @@ def fma_loop(isa: str, dtype: str, rounds: int, threads: int) -> int: ...
 def read_loop(x: Array, isa: str, rounds: int, threads: int) -> int: ...
 
 Borders: TypeAlias = tuple[tuple[Array | None, Array | None], ...]
-GridShape: TypeAlias = tuple[tuple[int, ...], int, tuple[int, ...]]
+Sets: TypeAlias = tuple[tuple[GridPacked, ...], ...]
+Gradients: TypeAlias = tuple[tuple[Array, Array | None], ...]
 
 def grid_dims() -> int: ...
 
@@ -192,6 +253,7 @@ class GridBlock:
         kinds: tuple[str | tuple[str, float, float], ...],
         phases: tuple[int, ...],
         tanh_outside: bool,
+        inputs: tuple[int | None, ...] = (),
     ) -> None: ...
 
 @final
@@ -200,44 +262,79 @@ class GridPacked:
     def has_backward(self) -> bool: ...
     def equals(self, other: GridPacked) -> bool: ...
 
+@final
+class GridSweep:
+    @property
+    def sizes(self) -> tuple[int, ...]: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def set_steps(self) -> tuple[int, ...]: ...
+    @property
+    def lengths(self) -> NDArray[np.int64] | None: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def keep(self) -> bool: ...
+    def __init__(
+        self,
+        sizes: tuple[int, ...],
+        batch: int,
+        set_steps: tuple[int, ...],
+        lengths: NDArray[np.int64] | None,
+        threads: int,
+        keep: bool,
+    ) -> None: ...
+
+@final
+class GridGradients:
+    @property
+    def dinputs(self) -> tuple[Array, ...]: ...
+    @property
+    def dborders(self) -> Borders: ...
+    @property
+    def dsets(self) -> tuple[Gradients, ...]: ...
+    @property
+    def dsides(self) -> Gradients: ...
+    def __init__(
+        self,
+        dinputs: tuple[Array, ...],
+        dborders: Borders,
+        dsets: tuple[Gradients, ...],
+        dsides: Gradients,
+    ) -> None: ...
+
 def grid_pack(
+    block: GridBlock, k: int, w: Array, b: Array | None, backward: bool
+) -> GridPacked: ...
+def grid_pack_side(
     block: GridBlock, k: int, w: Array, b: Array | None, backward: bool
 ) -> GridPacked: ...
 
 @final
 class GridCache:
-    threads: int
     def states(self, k: int) -> tuple[Array, Array | None]: ...
     def gates(self, k: int) -> dict[str, Array]: ...
-    def content(self) -> tuple[Any, ...]: ...
+    def content(self) -> dict[str, Any]: ...
 
-def restore_grid_cache(
-    packs: tuple[tuple[GridPacked, ...], ...], content: tuple[Any, ...]
-) -> GridCache: ...
+def restore_grid_cache(sets: Sets, content: dict[str, Any]) -> GridCache: ...
 def grid_forward(
-    packs: tuple[tuple[GridPacked, ...], ...],
-    shape: GridShape,
+    sets: Sets,
+    sides: tuple[GridPacked, ...],
+    sweep: GridSweep,
+    inputs: tuple[Array, ...],
     borders: Borders,
     ends: Borders,
-    lengths: NDArray[np.int64] | None,
-    threads: int,
-    keep: bool,
 ) -> GridCache | None: ...
 def grid_backward(
-    packs: tuple[tuple[GridPacked, ...], ...],
+    sets: Sets,
+    sides: tuple[GridPacked, ...],
     cache: GridCache,
+    inputs: tuple[Array, ...],
     dends: Borders,
-    dborders: Borders,
-    dweights: tuple[tuple[tuple[Array, Array | None], ...], ...],
+    wanted: GridGradients,
 ) -> None: ...
 
 @final
-class GridStepper:
-    def __init__(
-        self,
-        packs: tuple[tuple[GridPacked, ...], ...],
-        shape: GridShape,
-        borders: Borders,
-        ends: Borders,
-    ) -> None: ...
-    def run(self) -> None: ...
+class GridStepper(AnyStepper):
+    def __init__(self, sets: Sets, side: GridPacked, sweep: GridSweep) -> None: ...

@@ -1,8 +1,8 @@
 # Grids (csrc/include/exactrnn/grid.h), a part of _core.pyx: arrays to problem structs.
 #
-# A grid's `shape` is (sizes of its dimensions, batch rows, steps of the set of weights
-# along each dimension); borders are a pair (h, m) of arrays for each dimension, None
-# for zeros or where there is no memory; packs are by set, then by dimension.
+# Borders are a pair (h, m) of arrays for each dimension, None for zeros or where there
+# is no memory; packed weights of `sets` are by set, then by dimension, those of `sides`
+# by dimension with input.
 
 def grid_dims():
     """The largest number of dimensions of a grid."""
@@ -11,7 +11,11 @@ def grid_dims():
 
 @cython.final
 cdef class GridBlock:
-    """What a block of a grid is, without its weights; immutable."""
+    """What a block of a grid is, without its weights; immutable.
+
+    `inputs` are the widths of the inputs at the near sides, by dimension, None where
+    none enters.
+    """
 
     cdef xr_grid_block block
     cdef const xr_grid *kernels
@@ -20,7 +24,7 @@ cdef class GridBlock:
     cdef readonly tuple kinds
 
     def __cinit__(self, str isa, str dtype, Py_ssize_t hidden_size, tuple kinds,
-                  tuple phases, bint tanh_outside):
+                  tuple phases, bint tanh_outside, tuple inputs=()):
         kind_of = _dtype_of(dtype)
         _engine_of(isa, kind_of)
         self.isa, self.dtype, self.kinds = isa, dtype, kinds
@@ -36,6 +40,8 @@ cdef class GridBlock:
             self.block.phase[k] = phases[k]
         self.block.tanh_outside = tanh_outside
         self.block.H = hidden_size
+        for k, width in enumerate(inputs):
+            self.block.inputs[k] = width or 0
 
     def __reduce__(self):
         _refuse_copy(self)
@@ -43,7 +49,7 @@ cdef class GridBlock:
 
 @cython.final
 cdef class GridPacked:
-    """Packed weights of one dimension of one set; immutable."""
+    """Packed weights of one dimension of one set, or of its side; immutable."""
 
     cdef GridBlock block
     cdef int k
@@ -65,8 +71,78 @@ cdef class GridPacked:
         _refuse_copy(self)
 
 
+@cython.final
+cdef class GridSweep:
+    """How the kernels go through a grid.
+
+    `sizes` of its dimensions, `batch` rows, `set_steps` of the set of weights along
+    each dimension, `lengths` int64 [B, N] or None; `keep` says whether backward is to
+    follow.
+    """
+
+    cdef readonly tuple sizes, set_steps
+    cdef readonly Py_ssize_t batch
+    cdef readonly object lengths
+    cdef readonly int threads
+    cdef readonly bint keep
+
+    def __init__(self, tuple sizes, Py_ssize_t batch, tuple set_steps, lengths,
+                 int threads, bint keep):
+        self.sizes, self.batch, self.set_steps = sizes, batch, set_steps
+        self.lengths, self.threads, self.keep = lengths, threads, keep
+
+    def __reduce__(self):
+        _refuse_copy(self)
+
+
+@cython.final
+cdef class GridGradients:
+    """Where backward of a grid puts its results.
+
+    `dinputs` [the other sizes, B, I] by side, and `dborders`, pairs by dimension, are
+    written; `dsets` (dw, db) by set, then dimension, and `dsides` (dw, db) by side are
+    added to. An array of `dborders` may be None.
+    """
+
+    cdef readonly tuple dinputs, dborders, dsets, dsides
+
+    def __init__(self, tuple dinputs, tuple dborders, tuple dsets, tuple dsides):
+        self.dinputs, self.dborders = dinputs, dborders
+        self.dsets, self.dsides = dsets, dsides
+
+    def __reduce__(self):
+        _refuse_copy(self)
+
+
 def grid_pack(GridBlock block, int k, w, b, bint backward):
     """Pack w [G*H, N*H] and b [G*H] or None of dimension `k`."""
+    cdef const xr_grid *kernels = block.kernels
+    cdef _GridPacker packer
+    packer.bytes, packer.forward = kernels.packed_bytes, kernels.pack
+    packer.backward = kernels.pack_backward
+    return _pack_grid(&packer, block, k, w, b, backward)
+
+
+def grid_pack_side(GridBlock block, int k, w, b, bint backward):
+    """Pack w [S*H, I] and b [S*H] or None of the side of dimension `k`."""
+    cdef const xr_grid *kernels = block.kernels
+    cdef _GridPacker packer
+    packer.bytes, packer.forward = kernels.side_bytes, kernels.pack_side
+    packer.backward = kernels.pack_side_backward
+    return _pack_grid(&packer, block, k, w, b, backward)
+
+
+cdef struct _GridPacker:
+    # The kernels that pack one kind of weights.
+    size_t (*bytes)(const xr_grid_block *block, int k, int backward) noexcept nogil
+    void (*forward)(const xr_grid_block *block, int k, const void *w, const void *b,
+                    void *packed, xr_stop *stop) noexcept nogil
+    void (*backward)(const xr_grid_block *block, int k, const void *w, void *packed,
+                     xr_stop *stop) noexcept nogil
+
+
+cdef GridPacked _pack_grid(const _GridPacker *packer, GridBlock block, int k, w, b,
+                           bint backward):
     cdef GridPacked packed = GridPacked.__new__(GridPacked)
     packed.block, packed.k = block, k
     cdef _View weights = _View(w, block.itemsize, False)
@@ -74,15 +150,15 @@ def grid_pack(GridBlock block, int k, w, b, bint backward):
     cdef const xr_grid_block *of = &block.block
     cdef const void *w_data = _data(weights)
     cdef const void *b_data = _data(bias)
-    packed.forward = _Memory(block.kernels.packed_bytes(of, k, False), True)
+    packed.forward = _Memory(packer.bytes(of, k, False), True)
     if backward:
-        packed.backward = _Memory(block.kernels.packed_bytes(of, k, True), True)
+        packed.backward = _Memory(packer.bytes(of, k, True), True)
     cdef xr_stop stop
     _begin_call(&stop)
     with nogil:
-        block.kernels.pack(of, k, w_data, b_data, packed.forward.data, &stop)
+        packer.forward(of, k, w_data, b_data, packed.forward.data, &stop)
         if backward and not stop.stopped:
-            block.kernels.pack_backward(of, k, w_data, packed.backward.data, &stop)
+            packer.backward(of, k, w_data, packed.backward.data, &stop)
     _end_call(&stop)
     return packed
 
@@ -95,21 +171,20 @@ cdef class _GridCall:
     cdef GridBlock block
     cdef list alive
 
-    def __cinit__(self, tuple packs, tuple shape, lengths, int threads):
+    def __cinit__(self, tuple packs, tuple sides, GridSweep sweep):
         cdef GridPacked packed = packs[0][0]
         cdef Py_ssize_t N = packed.block.block.N, sets = len(packs)
         cdef _Memory table = _Memory(2 * sets * N * sizeof(void *), True)
         cdef void **pointers = <void **> table.data
         self.block = packed.block
-        self.alive = [packs, table]
-        sizes, rows, steps = shape
+        self.alive = [packs, sides, table]
         self.problem.block = &self.block.block
         self.problem.stop = _begin_call(&self.stop)
-        self.problem.threads = threads
-        self.problem.B, self.problem.sets = rows, sets
+        self.problem.threads = sweep.threads
+        self.problem.B, self.problem.sets = sweep.batch, sets
         for k in range(N):
-            self.problem.size[k] = sizes[k]
-            self.problem.set_step[k] = steps[k]
+            self.problem.size[k] = sweep.sizes[k]
+            self.problem.set_step[k] = sweep.set_steps[k]
         for index in range(sets * N):
             packed = packs[index // N][index % N]
             pointers[index] = packed.forward.data
@@ -117,8 +192,12 @@ cdef class _GridCall:
                 pointers[sets * N + index] = packed.backward.data
         self.problem.packed = pointers
         self.problem.packed_backward = pointers + sets * N
-        if lengths is not None:
-            view = _View(lengths, sizeof(int64_t), False)
+        for packed in sides:
+            self.problem.side[packed.k].packed = packed.forward.data
+            if packed.backward is not None:
+                self.problem.side[packed.k].packed_backward = packed.backward.data
+        if sweep.lengths is not None:
+            view = _View(sweep.lengths, sizeof(int64_t), False)
             self.alive.append(view)
             self.problem.lengths = <const int64_t *> (<_View> view).buffer.buf
 
@@ -129,6 +208,12 @@ cdef class _GridCall:
         self.alive.append(view)
         return view.buffer.buf
 
+    cdef int take_inputs(self, tuple sides, tuple inputs) except -1:
+        cdef GridPacked side
+        for side, x in zip(sides, inputs, strict=True):
+            self.problem.side[side.k].x = self.data(x, False)
+        return 0
+
     cdef int take_borders(self, tuple borders, tuple ends) except -1:
         for k in range(self.block.block.N):
             self.problem.h[k] = self.data(borders[k][0], False)
@@ -137,8 +222,9 @@ cdef class _GridCall:
             self.problem.m_out[k] = self.data(ends[k][1], True)
         return 0
 
-    cdef int take_gradients(self, tuple dends, tuple dborders,
-                            tuple dweights) except -1:
+    cdef int take_gradients(self, tuple sides, tuple dends,
+                            GridGradients wanted) except -1:
+        cdef GridPacked side
         cdef Py_ssize_t N = self.block.block.N, count = self.problem.sets * N
         cdef _Memory table = _Memory(2 * count * sizeof(void *), True)
         cdef void **pointers = <void **> table.data
@@ -146,10 +232,15 @@ cdef class _GridCall:
         for k in range(N):
             self.problem.dh[k] = self.data(dends[k][0], False)
             self.problem.dm[k] = self.data(dends[k][1], False)
-            self.problem.dh_out[k] = self.data(dborders[k][0], True)
-            self.problem.dm_out[k] = self.data(dborders[k][1], True)
+            self.problem.dh_out[k] = self.data(wanted.dborders[k][0], True)
+            self.problem.dm_out[k] = self.data(wanted.dborders[k][1], True)
+        for side, dx in zip(sides, wanted.dinputs, strict=True):
+            self.problem.side[side.k].dx = self.data(dx, True)
+        for side, (dw, db) in zip(sides, wanted.dsides, strict=True):
+            self.problem.side[side.k].dw = self.data(dw, True)
+            self.problem.side[side.k].db = self.data(db, True)
         for index in range(count):
-            dw, db = dweights[index // N][index % N]
+            dw, db = wanted.dsets[index // N][index % N]
             pointers[index] = self.data(dw, True)
             pointers[count + index] = self.data(db, True)
         self.problem.dw = pointers
@@ -173,9 +264,7 @@ cdef class GridCache:
     cdef xr_grid_cache at
     cdef _Memory memory
     cdef GridBlock block
-    cdef tuple shape
-    cdef object lengths
-    cdef public int threads
+    cdef GridSweep sweep
 
     cdef object _rows(self, ptrdiff_t first, tuple shape):
         count = 1
@@ -190,8 +279,8 @@ cdef class GridCache:
 
         The near border, then the points in turn; m is None without memory.
         """
-        sizes, rows, _ = self.shape
-        shape = (sizes[k] + 1, *sizes[:k], *sizes[k + 1 :], rows, self.at.Hp)
+        sizes, B = self.sweep.sizes, self.sweep.batch
+        shape = (sizes[k] + 1, *sizes[:k], *sizes[k + 1 :], B, self.at.Hp)
         H = self.block.block.H
         h = self._rows(self.at.h[k], shape)[..., :H]
         if not self.block.block.memory[k]:
@@ -202,46 +291,60 @@ cdef class GridCache:
         """Gates of dimension `k` by letter, views [sizes, B, H]; {} without memory."""
         if not self.block.block.memory[k]:
             return {}
-        sizes, rows, _ = self.shape
-        values = self._rows(self.at.gates[k], (*sizes, rows, 4, self.at.Hp))
+        shape = (*self.sweep.sizes, self.sweep.batch, 4, self.at.Hp)
+        values = self._rows(self.at.gates[k], shape)
         H = self.block.block.H
         return {name: values[..., g, :H] for g, name in enumerate("ifgo")}
 
     def content(self):
         """What `restore_grid_cache` needs beside packed weights, as plain values."""
-        return self.shape, self.lengths, self.threads, bytes(self.memory)
+        cdef GridSweep sweep = self.sweep
+        return {
+            "sizes": sweep.sizes, "batch": sweep.batch, "set_steps": sweep.set_steps,
+            "lengths": sweep.lengths, "threads": sweep.threads,
+            "memory": bytes(self.memory),
+        }
 
     def __reduce__(self):
         _refuse_copy(self)
 
 
-cdef GridCache _new_grid_cache(_GridCall call, tuple shape, lengths, int threads):
+cdef GridCache _new_grid_cache(_GridCall call, GridSweep sweep):
     """A cache with memory for what a forward call keeps."""
     cdef GridCache cache = GridCache.__new__(GridCache)
     cache.at = call.block.kernels.cache_layout(&call.problem)
     cache.memory = _Memory(cache.at.bytes, False)
-    cache.block, cache.shape, cache.threads = call.block, shape, threads
-    cache.lengths = None if lengths is None else np.array(lengths)
+    cache.block = call.block
+    cache.sweep = GridSweep(
+        sweep.sizes, sweep.batch, sweep.set_steps, _own(sweep.lengths), sweep.threads,
+        True,
+    )
     return cache
 
 
-def restore_grid_cache(tuple packs, tuple content):
+def restore_grid_cache(tuple sets, dict content):
     """A GridCache from its `content` and the packed weights of an equal layer."""
-    shape, lengths, threads, kept = content
-    cdef _GridCall call = _GridCall(packs, shape, lengths, threads)
-    cdef GridCache cache = _new_grid_cache(call, shape, lengths, threads)
-    _fill(cache.memory, kept)
+    cdef GridSweep sweep = GridSweep(
+        content["sizes"], content["batch"], content["set_steps"], content["lengths"],
+        content["threads"], True,
+    )
+    cdef GridCache cache = _new_grid_cache(_GridCall(sets, (), sweep), sweep)
+    _fill(cache.memory, content["memory"])
     return cache
 
 
-def grid_forward(tuple packs, tuple shape, tuple borders, tuple ends, lengths,
-                 int threads, bint keep):
-    """Run a grid from its near borders to its far ones; a GridCache if `keep`."""
-    cdef _GridCall call = _GridCall(packs, shape, lengths, threads)
+def grid_forward(tuple sets, tuple sides, GridSweep sweep not None, tuple inputs,
+                 tuple borders, tuple ends):
+    """Run a grid from its near borders to its far ones; a GridCache to keep, or None.
+
+    `inputs` [the other sizes, B, I] enter at `sides`, whose borders are not read.
+    """
+    cdef _GridCall call = _GridCall(sets, sides, sweep)
     cdef GridCache cache = None
+    call.take_inputs(sides, inputs)
     call.take_borders(borders, ends)
-    if keep:
-        cache = _new_grid_cache(call, shape, lengths, threads)
+    if sweep.keep:
+        cache = _new_grid_cache(call, sweep)
         call.problem.cache = cache.memory.data
     call.take_scratch(False)
     with nogil:
@@ -250,12 +353,13 @@ def grid_forward(tuple packs, tuple shape, tuple borders, tuple ends, lengths,
     return cache
 
 
-def grid_backward(tuple packs, GridCache cache, tuple dends, tuple dborders,
-                  tuple dweights):
-    """Gradients of the near borders; `dweights` (dw, db) by set, then dimension."""
-    cdef _GridCall call = _GridCall(packs, cache.shape, cache.lengths, cache.threads)
+def grid_backward(tuple sets, tuple sides, GridCache cache not None, tuple inputs,
+                  tuple dends, GridGradients wanted not None):
+    """Gradients of everything that forward has read, from those of the far borders."""
+    cdef _GridCall call = _GridCall(sets, sides, cache.sweep)
     call.problem.cache = cache.memory.data
-    call.take_gradients(dends, dborders, dweights)
+    call.take_inputs(sides, inputs)
+    call.take_gradients(sides, dends, wanted)
     call.take_scratch(True)
     with nogil:
         call.block.kernels.backward(&call.problem)
@@ -263,26 +367,45 @@ def grid_backward(tuple packs, GridCache cache, tuple dends, tuple dborders,
 
 
 @cython.final
-cdef class GridStepper:
-    """One call over and over on the same arrays; nothing is allocated in between."""
+cdef class GridStepper(AnyStepper):
+    """A grid of depth and time, one point in time after the other.
+
+    Dimension 0 is the depth, with an input at its near side; what comes out is the h of
+    its far border. Dimension 1 is the time, whose borders are the state (h, m).
+    """
 
     cdef _GridCall call
 
-    def __cinit__(self, tuple packs, tuple shape, tuple borders, tuple ends):
-        self.call = _GridCall(packs, shape, None, 1)
-        self.call.take_borders(borders, ends)
+    def __cinit__(self, tuple sets, GridPacked side not None, GridSweep sweep not None):
+        cdef GridBlock of = side.block
+        cdef const xr_grid_block *block = &of.block
+        cdef Py_ssize_t L = sweep.sizes[0], B = sweep.batch, H = block.H, work = 0
+        cdef int k
+        self._take_sizes(
+            XR_F32 if of.itemsize == 4 else XR_F64, B * block.inputs[0], B * H
+        )
+        self.state = tuple(np.zeros((L, B, H), of.dtype) for _ in "hm")
+        self.call = _GridCall(sets, (side,), sweep)
+        borders = ((None, None), self.state)
+        self.call.take_borders(borders, borders)
+        # Scratch is for a grid with an input: that of a step comes with the step.
+        self.call.problem.side[0].x = self.call.problem.h_out[1]
         self.call.take_scratch(False)
+        for k in range(2):
+            work += L * B * (4 if block.memory[k] else 1) * H * 2 * H
+        work += B * (2 if block.memory[0] else 1) * H * block.inputs[0]
+        self.release_gil = work > KEEP_GIL_WORK
 
-    def run(self):
-        """Read the borders, write the ends, which may be the same arrays.
-
-        The ends are as before if the call raises.
-        """
-        cdef _GridCall call = self.call
-        _begin_call(&call.stop)
-        with nogil:
-            call.block.kernels.forward(&call.problem)
-        _end_call(&call.stop)
-
-    def __reduce__(self):
-        _refuse_copy(self)
+    cdef int _run(self, void *x, void *y) except -1:
+        cdef xr_grid_problem *problem = &self.call.problem
+        problem.side[0].x = x
+        problem.h_out[0] = y
+        if self.release_gil:
+            problem.stop = _begin_call(&self.call.stop)
+            with nogil:
+                self.call.block.kernels.forward(problem)
+            _end_call(&self.call.stop)
+        else:
+            problem.stop = NULL
+            self.call.block.kernels.forward(problem)
+        return 0

@@ -30,14 +30,11 @@ from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 
-from exactrnn import layers
 from exactrnn._checks import Array, describe
 from exactrnn._checks.limits import quote, quote_names, shorten
 from exactrnn._system import files
 from exactrnn.engine import NUMERICS_VERSION
-from exactrnn.layers import grid, single_step, time_depth
-from exactrnn.layers._embedding import Embedding
-from exactrnn.layers._linear import Linear
+from exactrnn.layers import CLASSES
 from exactrnn.layers._module import Module
 from exactrnn.layers.echo_state import EchoState
 
@@ -53,30 +50,6 @@ CHECKSUM = "sha256"
 OLD_ENTRIES = {"class", "arguments", "numerics", "generator", "alphabet"}
 """What the descriptions of files without a checksum hold."""
 LONGEST_NAME = 300
-CLASSES: Mapping[str, Any] = {
-    kind.__name__: kind
-    for kind in (
-        layers.RNN,
-        layers.LSTM,
-        layers.GRU,
-        layers.MUT1,
-        layers.MUT2,
-        layers.MUT3,
-        layers.JordanRNN,
-        layers.LeakyRNN,
-        layers.ClockworkRNN,
-        layers.LSTM1997,
-        layers.DepthGatedLSTM,
-        EchoState,
-        grid.GridLSTM,
-        time_depth.TimeDepthGridLSTM,
-        single_step.RNNCell,
-        single_step.LSTMCell,
-        single_step.GRUCell,
-        Embedding,
-        Linear,
-    )
-}
 BAD_CONTENT: tuple[type[Exception], ...] = (
     *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError),
     *(RecursionError, MemoryError),

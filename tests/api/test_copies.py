@@ -328,12 +328,13 @@ def kept_by(cache):
 def test_a_pickled_cache_of_another_size_is_refused():
     layer = LAYERS["lstm"]()
     cache, _ = keep(layer)
-    *sizes, kept = kept_by(cache)[0]
+    content = kept_by(cache)[0]
+    kept = content["memory"]
     packs = layer._store.packs(xr.isa(), backward=True).panels[0]
-    assert type(_core.restore_cache(packs, (*sizes, kept))) is _core.LayerCache
+    assert type(_core.restore_cache(packs, content)) is _core.LayerCache
     for wrong in (kept[:-1], kept + b"x", b""):
         with pytest.raises(ValueError, match=r"cache: expected \d+ bytes for this"):
-            _core.restore_cache(packs, (*sizes, wrong))
+            _core.restore_cache(packs, {**content, "memory": wrong})
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -358,7 +359,12 @@ def core_objects():
     sets = grid._store.packs(xr.isa(), backward=True).panels[0]
     stream = LAYERS["time-depth"]().stream()
     yield from (packs[0][0], sets[0], _core.Turn(), layer.stream()._stepper)
-    yield from (stream._stepper, stream._stepper._grid)
+    yield from (stream._stepper, fitted().stream()._stepper)
+    yield _core.Sweep(None, None, False, 1, keep=False)
+    yield _core.GridSweep((2, 1), 1, (0, 0), None, 1, keep=False)
+    yield _core.GradientsIn(None, None, None)
+    yield _core.GradientsOut(None, (), None, ())
+    yield _core.GridGradients((), (), (), ())
     yield _core.restore_cache(packs[0], kept_by(keep(layer)[0])[0])
     yield _core.restore_grid_cache((sets,), kept_by(keep(grid)[0]))
     yield _core.GridBlock(xr.isa(), "float32", H, ("lstm",), (0,), True)

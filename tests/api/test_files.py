@@ -1,6 +1,7 @@
 """What a path names is kept: links, modes, names; what is no regular file is refused.
 
-Every door to files is tried: layers, echo states, grids and language models.
+Every door to files is tried: layers, echo states, grids, dense layers and language
+models.
 """
 
 import contextlib
@@ -31,6 +32,7 @@ SAVERS = {
     "cell": lambda path: xr.save(xr.LSTMCell(2, 2, seed=1), path),
     "echo state": lambda path: xr.save(xr.EchoState(1, 10, seed=1), path),
     "grid": lambda path: xr.save(xr.GridLSTM(2, 2, seed=1), path),
+    "dense": lambda path: xr.save(xr.train.Linear(2, 2, seed=1), path),
     "model": MODEL.save,
 }
 LOADERS = {"layer": xr.load, "model": LanguageModel.load}

@@ -249,7 +249,7 @@ def test_threads_do_not_change_bits(threads, dtype):
 
 @pytest.mark.parametrize("dims", [1, 2, 3, 4])
 def test_parameter_count_is_the_papers(dims):
-    """cells.md 10: N * 4d(Nd + 1) for one block, that times D untied layers."""
+    """N * 4d(Nd + 1) for one block, that times D untied layers."""
     d, D = 5, 3
     sizes = (None,) * (dims - 1) + (D,)
     block = dims * 4 * d * (dims * d + 1)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from arrays import draw, same_bits
 from layer_kinds import CELL_KINDS, KINDS, make_cell, make_kind
+from modules import DENSE
 
 import exactrnn as xr
 from exactrnn import io
@@ -33,6 +34,7 @@ def make_examples():
     found["echo state"] = xr.EchoState(3, 6, seed=1)
     found["grid"] = xr.GridLSTM(3, 4, dims=3, sizes=(None, None, 2), seed=1)
     found["grid layer"] = xr.TimeDepthGridLSTM(3, 4, num_layers=2, seed=1)
+    found |= {name: make() for name, make in DENSE.items()}
     found["init"] = xr.LSTM(3, 4, init="orthogonal", forget_bias=2, seed=1)
     found["chrono"] = xr.GRU(3, 4, init=("chrono", 9), seed=1)
     return found
@@ -247,7 +249,7 @@ def test_only_layers_and_cells_of_the_package_are_written(path):
         pass
 
     for wrong in (Mine(3, 4), xr.GRU, None, EXAMPLES[0].state_dict()):
-        with pytest.raises(TypeError, match="layer: expected one of RNN, LSTM, GRU"):
+        with pytest.raises(TypeError, match="layer: expected one of GRU, LSTM, "):
             xr.save(wrong, path)
     assert not path.exists()
 

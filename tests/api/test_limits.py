@@ -13,19 +13,14 @@ from layer_kinds import CELL_KINDS, KINDS, class_of, make_cell, make_kind
 from variants import options_of
 
 import exactrnn as xr
-from exactrnn import io
+from exactrnn import io, layers
 from exactrnn._checks import limits
 from exactrnn.train import Embedding, LanguageModel, Linear
 
 SCREENFUL = 24 * 80
 
-LAYERS = {class_of(kind).__name__: options_of(kind, 6) for kind in KINDS}
-CELLS = {kind.__name__: (kind, {}) for kind in (xr.RNNCell, xr.LSTMCell, xr.GRUCell)}
-OTHERS = {
-    "EchoState": (xr.EchoState, {}),
-    "GridLSTM": (xr.GridLSTM, {}),
-    "TimeDepthGridLSTM": (xr.TimeDepthGridLSTM, {}),
-}
+LAYERS = {name: (kind, {}) for name, kind in layers.CLASSES.items()}
+LAYERS |= {class_of(kind).__name__: options_of(kind, 6) for kind in KINDS}
 MODULES = {
     "Linear": (Linear, {"in_features": 3, "out_features": 6}),
     "Embedding": (Embedding, {"num_embeddings": 3, "embedding_dim": 6}),
@@ -33,8 +28,7 @@ MODULES = {
 }
 SIZED = {"input_size": 3, "hidden_size": 6}
 CLASSES = {
-    name: (kind, {**SIZED, **options})
-    for name, (kind, options) in (LAYERS | CELLS | OTHERS).items()
+    name: (kind, {**SIZED, **options}) for name, (kind, options) in LAYERS.items()
 } | MODULES
 """Every public class that is made from sizes, and arguments that make one."""
 

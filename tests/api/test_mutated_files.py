@@ -24,7 +24,7 @@ import pytest
 
 import exactrnn as xr
 from exactrnn.io import _digest
-from exactrnn.train import LanguageModel
+from exactrnn.train import Embedding, LanguageModel, Linear
 
 pytest.importorskip("safetensors", reason="needs safetensors: extra lm")
 
@@ -69,6 +69,8 @@ def make_models():
         "echo": xr.EchoState(1, 10, seed=1).fit(x[:-1], x[1:]),
         "grid": xr.GridLSTM(2, 3, sizes=(2, None), shared=(False, True), seed=1),
         "grid layer": xr.TimeDepthGridLSTM(2, 3, 2, seed=1),
+        "linear": Linear(2, 3, seed=1),
+        "embedding": Embedding(4, 2, dtype="float64", seed=1),
         "model": LanguageModel("abcd", hidden_size=3, embedding_size=2, seed=1),
     }
 
@@ -277,6 +279,10 @@ def use(model):
     assert not {"forward", "__class__", "extra"} & {*vars(model)}
     if isinstance(model, LanguageModel):
         model.evaluate(model.alphabet[:1] * 3)
+    elif isinstance(model, Embedding):
+        model([[0], [0]])
+    elif isinstance(model, Linear):
+        model(np.zeros((2, model.in_features), model.dtype))
     elif not isinstance(model, xr.GridLSTM):
         x = np.zeros((2, 1, model.input_size), model.dtype)
         model(x[0] if type(model).__name__.endswith("Cell") else x)

@@ -1,17 +1,27 @@
 """Streams: the bits of the whole sequence, one step at a time, in any company (N7)."""
 
+import re
 import tracemalloc
 
 import numpy as np
 import pytest
 from arrays import as_tuple, draw, same_bits
 from layer_kinds import KINDS, as_gradient, make_kind
+from modules import STREAMS, step_of
+from modules import H as UNITS
 
 import exactrnn as xr
 
 T, B, I, H = 6, 3, 4, 5
 
 of_every_kind = pytest.mark.parametrize("kind", KINDS)
+# One of each kind of stepper: rows B, inputs I.
+of_every_stepper = pytest.mark.parametrize("name", ["gru", "time-depth", "echo-state"])
+
+
+def output_of(stream):
+    """Return letter and width of a stream's output."""
+    return ("O", I) if isinstance(stream, xr.EchoStream) else ("H", UNITS)
 
 
 @of_every_kind
@@ -45,10 +55,11 @@ def test_one_row_may_come_without_its_batch_axis(kind):
     assert repr(stream) == f"<stream of {layer!r}, B=1>"
 
 
-def test_arrays_that_the_kernels_cannot_take_give_the_same_bits():
-    layer = xr.GRU(I, H, seed=1)
-    x = draw(B, I)
-    expected = layer.stream(B).step(x)
+@of_every_stepper
+def test_arrays_that_the_kernels_cannot_take_give_the_same_bits(name):
+    make = STREAMS[name]
+    x = step_of(make())
+    expected = make().step(x)
     others = [
         np.asfortranarray(x),
         x.astype(x.dtype.newbyteorder()),
@@ -56,18 +67,19 @@ def test_arrays_that_the_kernels_cannot_take_give_the_same_bits():
         memoryview(x),
     ]
     for other in others:
-        assert same_bits(layer.stream(B).step(other), expected)
-    for out in (np.zeros((H, B), np.float32).T, np.zeros((B, 2 * H), "f4")[:, ::2]):
-        assert layer.stream(B).step(x, out) is out
+        assert same_bits(make().step(other), expected)
+    wide = np.zeros((B, 2 * expected.shape[1]), expected.dtype)
+    for out in (np.zeros_like(expected.T).T, wide[:, ::2]):
+        assert make().step(x, out) is out
         assert np.array_equal(out, expected)
 
 
-def test_a_fresh_output_is_not_overwritten_by_the_next_step():
-    layer = xr.LSTM(I, H, seed=1)
-    stream, x = layer.stream(), draw(2, I)
-    first = stream.step(x[0])
+@of_every_stepper
+def test_a_fresh_output_is_not_overwritten_by_the_next_step(name):
+    stream = STREAMS[name]()
+    first = stream.step(step_of(stream))
     kept = first.copy()
-    stream.step(x[1])
+    stream.step(step_of(stream, seed=1))
     assert same_bits(first, kept)
 
 
@@ -131,14 +143,14 @@ def test_changed_weights_act_from_the_next_step_and_keep_the_state():
     assert same_bits(stream.step(x[1]), expected[0])
 
 
-def test_changing_the_isa_in_midstream_changes_no_bit():
-    layer = xr.LSTM(I, H, 2, seed=1)
-    x = draw(T, B, I)
-    y, _ = layer(x)
-    stream = layer.stream(B)
+@pytest.mark.parametrize("name", ["lstm", "time-depth", "echo-state"])
+def test_changing_the_isa_in_midstream_changes_no_bit(name):
+    stream, other = STREAMS[name](), STREAMS[name]()
     for t in range(T):
+        x = step_of(stream, seed=t)
+        expected = other.step(x)
         with xr.use_isa(xr.isas()[t % len(xr.isas())]):
-            assert same_bits(stream.step(x[t]), y[t])
+            assert same_bits(stream.step(x), expected)
 
 
 def test_dropout_does_not_act():
@@ -147,9 +159,11 @@ def test_dropout_does_not_act():
     assert same_bits(layer.stream(B).step(x), layer(x[None])[0][0])
 
 
-def test_a_step_with_out_allocates_nothing_that_stays():
-    stream = xr.LSTM(I, H, seed=1).stream()
-    x, out = draw(I), np.zeros(H, np.float32)
+@of_every_stepper
+def test_a_step_with_out_allocates_nothing_that_stays(name):
+    stream = STREAMS[name]()
+    x = step_of(stream)
+    out = np.zeros_like(stream.step(x))
     for _ in range(100):
         stream.step(x, out)
     tracemalloc.start()
@@ -166,33 +180,56 @@ def test_a_step_with_out_allocates_nothing_that_stays():
     assert peak - before < 2048
 
 
-@pytest.mark.parametrize(
-    ("x", "out", "error", "message"),
-    [
-        (draw(I + 1), None, ValueError, r"x: expected \[B=3, I=4\], got \(5,\)"),
-        (draw(I, B), None, ValueError, r"x: expected \[B=3, I=4\], got \(4, 3\)"),
-        (draw(B * I), None, ValueError, r"x: expected \[B=3, I=4\], got \(12,\)"),
-        (draw(B, I, dtype="f8"), None, TypeError, "x: expected float32, got float64"),
-        ([[0.0] * I] * B, None, TypeError, "x: expected a NumPy array .* got list"),
-        (None, None, TypeError, "x: expected a NumPy array"),
-        (draw(B, I), draw(B, I), ValueError, r"out: expected \[B=3, H=5\]"),
-        (draw(B, I), draw(H, B), ValueError, r"out: expected \[B=3, H=5\]"),
-        (draw(B, I), draw(B, H, dtype="f8"), TypeError, "out: expected float32"),
-        (draw(B, I), [0.0], TypeError, "out: expected a NumPy array"),
-    ],
-)
-def test_a_wrong_step_is_refused_and_changes_nothing(x, out, error, message):
-    layer = xr.GRU(I, H, seed=1)
-    stream = layer.stream(B)
-    stream.step(draw(B, I, seed=3))
+def wrong_steps(stream):
+    """Yield (x, out, error, message) of steps that a stream must refuse."""
+    letter, width = output_of(stream)
+    x = step_of(stream)
+    name, other = x.dtype.name, "float64" if x.dtype == "f4" else "float32"
+    sizes = r"\[B=3, I=4\]"
+    if isinstance(stream, xr.EchoStream):
+        sizes = r"\[B(=3)?, I=4\]( or \[I=4\])?"
+    for shape in (I + 1,), (I, B), (B * I,), (B, I + 1), (1, B, I), (I,):
+        got = re.escape(str(shape))
+        yield (
+            np.ones(shape, x.dtype),
+            None,
+            ValueError,
+            f"x: expected {sizes}, got {got}",
+        )
+    yield x.astype(other), None, TypeError, f"x: expected {name}, got {other}"
+    yield x.tolist(), None, TypeError, "x: expected a NumPy array .* got list"
+    yield None, None, TypeError, "x: expected a NumPy array"
+    wanted = rf"out: expected \[B=3, {letter}={width}\]"
+    for shape in (B, width + 1), (width + 1, B), (B, width, 1), (width,):
+        yield x, np.ones(shape, x.dtype), ValueError, wanted
+    yield x, np.ones((B, width), other), TypeError, f"out: expected {name}"
+    yield x, [0.0], TypeError, "out: expected a NumPy array"
+
+
+@of_every_stepper
+def test_a_wrong_step_is_refused_and_changes_nothing(name):
+    stream = STREAMS[name]()
+    stream.step(step_of(stream, seed=3))
     before = stream.state
-    with pytest.raises(error, match=message):
-        stream.step(x, out)
-    assert same_bits(stream.state, before)
+    for x, out, error, message in wrong_steps(stream):
+        with pytest.raises(error, match=message):
+            stream.step(x, out)
+    assert same_bits(as_tuple(stream.state), as_tuple(before))
 
 
-def test_a_read_only_or_overlapping_out_is_refused():
-    stream = xr.GRU(H, H, seed=1).stream(B)
+def test_the_prediction_of_an_echo_stream_may_take_the_place_of_its_input():
+    stream, other = STREAMS["echo-state"](), STREAMS["echo-state"]()
+    x = step_of(stream)
+    expected = other.step(x)
+    assert stream.step(x, x) is x
+    assert same_bits(x, expected)
+    assert same_bits(stream.state, other.state)
+
+
+@pytest.mark.parametrize("name", ["gru", "time-depth"])
+def test_a_read_only_or_overlapping_out_is_refused(name):
+    layers = {"gru": xr.GRU, "time-depth": xr.TimeDepthGridLSTM}
+    stream = layers[name](H, H, seed=1).stream(B)
     x = draw(B, H)
     frozen = np.zeros((B, H), np.float32)
     frozen.flags.writeable = False
@@ -203,7 +240,7 @@ def test_a_read_only_or_overlapping_out_is_refused():
     memory = np.zeros(B * H + 2, np.float32)
     with pytest.raises(ValueError, match="out: expected memory of its own"):
         stream.step(memory[2:].reshape(B, H), memory[:-2].reshape(B, H))
-    assert not stream.state.any()
+    assert not any(part.any() for part in as_tuple(stream.state))
 
 
 def test_one_row_with_a_step_that_needs_bringing_into_shape():

@@ -10,26 +10,18 @@ import pickle
 import numpy as np
 import pytest
 from arrays import draw, same_bits
-from layer_kinds import KINDS, make_kind
-from modules import GRIDS
+from modules import WEIGHTED
 from writing import NAME, NEW, H
 
 import exactrnn as xr
 from exactrnn import _core
 from exactrnn._weights import store as weight_store
-from exactrnn.train import SGD, Embedding, LanguageModel, Linear
+from exactrnn.train import SGD
 
 T, B, I = 4, 2, 3
 X = draw(T, B, I)
 
-SOURCES = {
-    **{kind: lambda kind=kind: make_kind(kind, I, 6) for kind in KINDS},
-    **GRIDS,
-    "cell": lambda: xr.GRUCell(I, H, seed=1),
-    "linear": lambda: Linear(I, H, seed=1),
-    "embedding": lambda: Embedding(I, H, seed=1),
-    "language model": lambda: LanguageModel("abc", hidden_size=H, seed=1),
-}
+SOURCES = {name: make for name, make in WEIGHTED.items() if name != "echo-state"}
 of_every_source = pytest.mark.parametrize("name", SOURCES)
 
 
@@ -220,7 +212,7 @@ def test_an_array_that_outlives_its_block_is_seen_writing(layer):
     assert layer._store.clean
 
 
-@pytest.mark.parametrize("name", ["cell", "linear", "embedding", "grid", "gru"])
+@pytest.mark.parametrize("name", ["gru cell", "linear", "embedding", "grid", "gru"])
 def test_an_item_of_a_block_is_checked_and_copied_in(name):
     source = SOURCES[name]()
     (place, value), *_ = source.state_dict().items()
@@ -305,19 +297,27 @@ def test_weights_that_could_not_be_packed_are_packed_by_the_next_call(
     assert same_bits(layer(X)[0], twin(X)[0])
 
 
+@pytest.mark.parametrize("undone", [False, True])
+@pytest.mark.parametrize("forward", [False, True])
 def test_what_is_written_while_weights_are_packed_is_seen_by_the_next_call(
-    layer, monkeypatch
+    undone, forward, monkeypatch
 ):
+    layer = xr.GRU(I, H, seed=1)
+    layer(X)
     held, pack = layer.parameters(writable=True)[NAME], _core.pack
 
-    def write_then_pack(*arguments):
+    def pack_what_another_thread_writes(*arguments):
+        before = held.copy()
         held[...] = NEW
-        return pack(*arguments)
+        packs = pack(*arguments)
+        if undone:
+            held[...] = before
+        return packs
 
     held[0] += 1
     with monkeypatch.context() as patch:
-        patch.setattr(weight_store._core, "pack", write_then_pack)
-        layer(X)
+        patch.setattr(weight_store._core, "pack", pack_what_another_thread_writes)
+        (layer.forward if forward else layer)(X)
     twin = xr.GRU(I, H, seed=2)
     twin.load_state_dict(layer.state_dict())
     assert same_bits(layer(X)[0], twin(X)[0])

@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import variants
 from bits import assert_same_results, every_thread_used
-from grids import any_grid, make_grid, random_borders, run_kernel, run_twin
+from grids import (
+    any_grid,
+    lines_of,
+    make_grid,
+    random_borders,
+    random_sides,
+    run_kernel,
+    run_twin,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -141,6 +149,47 @@ def test_padding_counts_as_plus_zero(isa):
     expected = run_twin(grid, borders, dends, before[0])
     assert not expected["set 0 dW0"].any()
     actual = run_kernel(grid, borders, dends, isa, 1, before[1])
+    assert_same_results(actual, expected)
+
+
+# Widths of the inputs by dimension, and the options of the grid.
+SIDES = {
+    "1d": ((3,), {"sizes": (5,), "H": 5}),
+    "1d without memory": ((20,), {"sizes": (4,), "H": 3, "kinds": ("tanh",)}),
+    "depth": ((7, None), {"sizes": (2, 5), "H": 17, "unshared": (0,)}),
+    "depth without bias": ((7, None), {"sizes": (2, 5), "H": 6, "bias": False}),
+    "both": ((1, 33), {"sizes": (4, 3), "H": 18, "kinds": ("lstm", "relu")}),
+    "the last of three": ((None, None, 40), {"sizes": (3, 2, 2), "H": 5}),
+    "no points": ((4, None), {"sizes": (0, 3), "H": 4}),
+    "many rows": ((2, 50), {"sizes": (2, 3), "H": 33, "B": 150}),
+    "ragged": (
+        (7, 5),
+        {
+            "sizes": (4, 3),
+            "H": 9,
+            "lengths": np.array([[4, 3], [1, 3], [0, 2], [4, 0], [3, 2]]),
+            "B": 5,
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_inputs_at_sides_equal_twin(isa, dtype, threads, name):
+    widths, options = SIDES[name]
+    B = options.get("B", BATCH)
+    grid = make_grid(
+        dtype=dtype, **{key: value for key, value in options.items() if key != "B"}
+    )
+    borders, dends = problem(grid, B)
+    rng = np.random.default_rng(2)
+    sides = random_sides(rng, grid, B, widths, bias=options.get("bias", True))
+    expected = twin_results(
+        ("sides", name, dtype), lambda: run_twin(grid, borders, dends, sides=sides)
+    )
+    for side in sides:  # what a row does not have is not read
+        side.x[~lines_of(grid, side.k, B)] = np.nan
+    actual = run_kernel(grid, borders, dends, isa, threads, sides=sides)
     assert_same_results(actual, expected)
 
 

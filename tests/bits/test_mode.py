@@ -108,6 +108,13 @@ def modules():
     return [*found, linear.weight.copy(), linear.bias.copy()]
 
 
+def rounded_weights():
+    layer = train.Linear(4, 1, bias=False)
+    weight = np.array([[1 + 2.0**-24, 1 + 3 * 2.0**-24, 1e-40, 0.75 * 2.0**-149]])
+    layer.load_state_dict({"weight": weight}, dtype="float32")
+    return [*layer.state_dict().values()]
+
+
 def pictures():
     layer = xr.RNN(3, 4, seed=1)
     return [np.asarray(xr.plot.gradient_norms(layer, numbers(6, 2, 3), [5]))]
@@ -133,6 +140,7 @@ CALCULATIONS = {
     "echo state": echo_state,
     "language model": language_model,
     "modules": modules,
+    "rounded weights": rounded_weights,
     "pick": lambda: [np.array([pick(numbers(9), 0.5, 2**k) for k in range(0, 64, 7)])],
     "learned leak": lambda: dropped(
         lambda **o: xr.LeakyRNN(3, 4, leak=0.1, learn_leak=True, **o)

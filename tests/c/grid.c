@@ -3,12 +3,13 @@
  *     grid ISA f32|f64 H B THREADS TANH_OUTSIDE TIED RAGGED SETS [DIMENSION]...
  *
  *     TIED       1: all dimensions of a set have the weights of the first
- *     DIMENSION  five numbers: SIZE SET_STEP PHASE MEMORY ACTIVATION
+ *     DIMENSION  six numbers: SIZE SET_STEP PHASE MEMORY ACTIVATION INPUTS
  *
  * in    lengths [B, N] (int64) if ragged; for each set and dimension (if tied, each
- *       set) w and b; for each dimension h and m, then for each dh and dm
- * out   for each dimension h_out and m_out, then for each dh_out and dm_out; dw and db
- *       as the weights were read
+ *       set) w and b; for each dimension with inputs w, b and x; for each dimension h
+ *       and m, then for each dh and dm
+ * out   for each dimension h_out and m_out; for each without inputs dh_out and dm_out;
+ *       dw and db as the weights were read; for each dimension with inputs dx, dw, db
  *
  * Without a cache, as in inference, the far borders must be the same. Every call comes
  * after others of the same problem that were ended early.
@@ -16,7 +17,7 @@
 #include "arrays.h"
 #include "exactrnn/grid.h"
 
-enum { FIRST_DIMENSION = 10, DIMENSION_WORDS = 5, MAX_SETS = 16 };
+enum { FIRST_DIMENSION = 10, DIMENSION_WORDS = 6, MAX_SETS = 16 };
 
 struct call {
     const struct xr_grid *kernels;
@@ -57,6 +58,7 @@ static void read_words(struct call *call, int argc, char **argv)
         block->phase[k] = atoi(word[2]);
         block->memory[k] = atoi(word[3]);
         block->activation[k].kind = (enum xr_activation)atoi(word[4]);
+        block->inputs[k] = atoi(word[5]);
     }
 }
 
@@ -117,6 +119,48 @@ static ptrdiff_t border_count(const struct call *call, int k)
     return count;
 }
 
+/* Rows of the weights of a side. */
+static ptrdiff_t side_rows(const struct call *call, int k)
+{
+    return (call->block.memory[k] ? 2 : 1) * call->block.H;
+}
+
+static ptrdiff_t input_count(const struct call *call, int k)
+{
+    return border_count(call, k) / call->block.H * call->block.inputs[k];
+}
+
+static void read_side(struct call *call, int k)
+{
+    const struct xr_grid *kernels = call->kernels;
+    const ptrdiff_t rows = side_rows(call, k), I = call->block.inputs[k];
+    void *w = read_array(rows * I, call->element);
+    void *b = read_array(rows, call->element);
+    void *packed = allocate(kernels->side_bytes(&call->block, k, 0));
+    void *packed_backward = allocate(kernels->side_bytes(&call->block, k, 1));
+    kernels->pack_side(&call->block, k, w, b, packed, NULL);
+    kernels->pack_side_backward(&call->block, k, w, packed_backward, NULL);
+    free(w);
+    free(b);
+    call->problem.side[k] = (struct xr_grid_side){
+        .x = read_array(input_count(call, k), call->element),
+        .packed = packed,
+        .packed_backward = packed_backward,
+        .dx = allocate((size_t)input_count(call, k) * call->element),
+        .dw = allocate_zeros((size_t)(rows * I) * call->element),
+        .db = allocate_zeros((size_t)rows * call->element),
+    };
+}
+
+static void write_side(const struct call *call, int k)
+{
+    const struct xr_grid_side *side = &call->problem.side[k];
+    const ptrdiff_t rows = side_rows(call, k);
+    write_array(side->dx, input_count(call, k), call->element);
+    write_array(side->dw, rows * call->block.inputs[k], call->element);
+    write_array(side->db, rows, call->element);
+}
+
 static void read_borders(const struct call *call, const void **h, const void **m)
 {
     for (int k = 0; k < call->block.N; k++) {
@@ -135,10 +179,13 @@ static void new_borders(const struct call *call, void **h, void **m)
     }
 }
 
+/* Of those that are NULL nothing. */
 static void write_borders(const struct call *call, void *const *h, void *const *m)
 {
     for (int k = 0; k < call->block.N; k++) {
-        write_array(h[k], border_count(call, k), call->element);
+        if (h[k] != NULL) {
+            write_array(h[k], border_count(call, k), call->element);
+        }
         if (m[k] != NULL) {
             write_array(m[k], border_count(call, k), call->element);
         }
@@ -184,6 +231,14 @@ static void clear_gradients(const struct call *call)
         memset(call->dw[at], 0, (size_t)weight_count(call, k) * call->element);
         memset(call->db[at], 0, (size_t)rows_of(call, k) * call->element);
     }
+    for (int k = 0; k < call->block.N; k++) {
+        const struct xr_grid_side *side = &call->problem.side[k];
+        if (side->x != NULL) {
+            const size_t rows = (size_t)side_rows(call, k);
+            memset(side->dw, 0, rows * (size_t)call->block.inputs[k] * call->element);
+            memset(side->db, 0, rows * call->element);
+        }
+    }
 }
 
 static void run_call(struct call *call)
@@ -215,10 +270,20 @@ int main(int argc, char **argv)
         problem->lengths = read_array(problem->B * call.block.N, sizeof(int64_t));
     }
     read_sets(&call);
+    for (int k = 0; k < call.block.N; k++) {
+        if (call.block.inputs[k] > 0) {
+            read_side(&call, k);
+        }
+    }
     read_borders(&call, problem->h, problem->m);
     read_borders(&call, problem->dh, problem->dm);
     new_borders(&call, problem->h_out, problem->m_out);
     new_borders(&call, problem->dh_out, problem->dm_out);
+    for (int k = 0; k < call.block.N; k++) {
+        if (call.block.inputs[k] > 0) {
+            problem->dh_out[k] = problem->dm_out[k] = NULL;
+        }
+    }
     run_call(&call);
     write_borders(&call, problem->h_out, problem->m_out);
     write_borders(&call, problem->dh_out, problem->dm_out);
@@ -227,6 +292,11 @@ int main(int argc, char **argv)
         if (k == 0 || !call.tied) {
             write_array(call.dw[at], weight_count(&call, k), call.element);
             write_array(call.db[at], rows_of(&call, k), call.element);
+        }
+    }
+    for (int k = 0; k < call.block.N; k++) {
+        if (call.block.inputs[k] > 0) {
+            write_side(&call, k);
         }
     }
     return 0;

@@ -13,7 +13,7 @@ import pytest
 from bits import random_array
 from c_programs import ACTIVATIONS, Build, Case, Programs, describe_run
 from c_programs import make_problem as make_layer_problem
-from grids import make_grid, random_borders, run_twin
+from grids import make_grid, random_borders, random_sides, run_twin
 from variants import DTYPES, NETWORKS, VARIANTS
 
 import exactrnn as xr
@@ -70,6 +70,22 @@ GRIDS = {
         "unshared": (2,),
         "lengths": np.array([[3, 2, 2], [1, 2, 1], [3, 0, 2]]),
     },
+    "1d-input": {"sizes": (3,), "H": 5, "B": 1, "inputs": (19,)},
+    "2d-inputs": {
+        "sizes": (2, 4),
+        "H": 17,
+        "B": 3,
+        "kinds": ("lstm", "relu"),
+        "inputs": (7, 33),
+    },
+    "2d-input-ragged": {
+        "sizes": (3, 4),
+        "H": 6,
+        "B": 3,
+        "lengths": np.array([[3, 4], [1, 2], [3, 0]]),
+        "inputs": (4, None),
+    },
+    "2d-input, one row": {"sizes": (3, 5), "H": 17, "B": 1, "inputs": (20, None)},
 }
 DENSE_SIZES = [(5, 3, 17), (1, 1, 1), (300, 33, 5)]
 
@@ -148,26 +164,33 @@ def grid_problem(name, dtype):
     """
     options = dict(GRIDS[name])
     B, tied = options.pop("B"), options.get("tied", False)
+    inputs = options.pop("inputs", (None,) * len(options["sizes"]))
     grid = make_grid(dtype=dtype, **options)
     rng = np.random.default_rng(1)
     borders, dends = random_borders(rng, grid, B), random_borders(rng, grid, B, 1.0)
+    sides = random_sides(rng, grid, B, inputs)
     ragged = grid.lengths is not None
     words = [int(grid.tanh_outside), int(tied), int(ragged), len(grid.weights)]
     for k, kind in enumerate(grid.kinds):
         words += [grid.sizes[k], grid.set_steps[k], grid.phases[k]]
         memory = kind == "lstm"
         words += [int(memory), 0 if memory else ACTIVATIONS.index(kind)]
+        words += [inputs[k] or 0]
     arrays = [grid.lengths.astype(np.int64)] if ragged else []
     for pairs in grid.weights:
         arrays += [part for pair in pairs[: 1 if tied else None] for part in pair]
+    for side in sides:
+        arrays += [side.W, side.b, side.x]
     for pairs in (borders, dends):
         arrays += [part for pair in pairs for part in pair if part is not None]
+    found = run_twin(grid, borders, dends, sides=sides)
     written = [
         array
-        for name, array in run_twin(grid, borders, dends).items()
+        for name, array in found.items()
         if name.startswith(("end", "dborder"))
         or (name.startswith("set") and not (tied and not name.endswith("0")))
     ]
+    written += [array for name, array in found.items() if name.startswith("side")]
     return (grid.hidden_size, B), words, arrays, written
 
 

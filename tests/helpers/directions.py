@@ -19,23 +19,16 @@ UNSORTED = ((1, 4), (2, 1), (1, 2), (1, 4), (1, 3))
 """Sizes and periods of clockwork modules: in no order, two of them equal."""
 
 KINDS = {
-    "rnn": {},
+    **{cell: {} for cell in CELLS},
+    "jordan": {"options": {"output_size": 2}},
     "rnn softsign": {"activations": ("softsign",)},
     "rnn softplus clipped": {"activations": ("softplus",), "clip": 0.8},
-    "lstm": {},
     "lstm peepholes": {"options": {"peepholes": "ifo"}},
     "lstm linked": {"options": {"full_gate_recurrence": True, "peepholes": "ifo"}},
     "lstm projected": {"options": {"output_size": 2, "peepholes": "io"}},
-    "lstm_1997": {},
     "lstm_1997 blocks": {"options": {"cells": 3}},
-    "gru": {},
     "gru clipped": {"clip": 0.8},
-    "gru_before": {},
     "gru_before clipped": {"clip": 0.8},
-    "mut1": {},
-    "mut2": {},
-    "mut3": {},
-    "jordan": {"options": {"output_size": 2}},
     "jordan clipped": {
         "options": {"output_size": 2},
         "activations": (("leaky_relu", 0.1), ("scaled_tanh", 1.5, 0.75)),
@@ -45,10 +38,8 @@ KINDS = {
         "options": {"output_size": 4},
         "activations": ("sigmoid", "softsign"),
     },
-    "leaky": {},
     "leaky identity": {"activations": ("identity",)},
     "leaky elu clipped": {"activations": (("elu", 0.5),), "clip": 0.8},
-    "depth_gated": {},
     "rnn modules": {"sizes": (I, 6), "options": {"modules": UNSORTED}},
 }
 """Every cell, and options that change what the engine does: for `make_direction`."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from layer_kinds import CELL_CLASSES, KINDS, draw_gradient, draw_state, make_kind
-from variants import PUBLIC, options_of
+from variants import options_of
 
 import exactrnn as xr
-from exactrnn import train
+from exactrnn import layers, train
 
 T, B, I, H = 4, 3, 2, 6
 MANY = 20
@@ -174,14 +174,15 @@ def layer_weights(kind, source):
         given.pop(name, None)
     given = {**own, **given}
 
-    def make(state_dict, strict):
+    def make(state_dict, strict, dtype):
         try:
-            layer.load_state_dict(state_dict, strict)
+            layer.load_state_dict(state_dict, strict, dtype=dtype)
             return layer.state_dict()
         finally:
             layer.load_state_dict(own)
 
-    return Case({"state_dict": given, "strict": True}, make, words=tuple(own))
+    arguments = {"state_dict": given, "strict": True, "dtype": layer.dtype.name}
+    return Case(arguments, make, words=tuple(own))
 
 
 def layer_attribute(kind, source):
@@ -463,11 +464,10 @@ def streams_of_text(source):
 
 
 CONSTRUCTORS = {
-    **{kind: (options_of(kind, H)[0], options_of(kind, H)[1]) for kind in PUBLIC},
-    **{cell.__name__: (cell, {}) for cell in CELL_CLASSES.values()},
+    **{name: (kind, {}) for name, kind in layers.CLASSES.items()},
+    **{name: (own.kind, own.options(H)) for name, own in layers.NETWORKS.items()},
+    "ClockworkRNN": (xr.ClockworkRNN, {"periods": (1, 2)}),
     "GridLSTM": (xr.GridLSTM, {"sizes": (3, 2)}),
-    "TimeDepthGridLSTM": (xr.TimeDepthGridLSTM, {}),
-    "EchoState": (xr.EchoState, {}),
     "Embedding": (train.Embedding, {"num_embeddings": 4, "embedding_dim": 3}),
     "Linear": (train.Linear, {"in_features": 4, "out_features": 3}),
 }

@@ -1,5 +1,6 @@
 """Random grids, and their results by the kernels and by the twin, by name."""
 
+from dataclasses import dataclass
 from itertools import product
 from math import prod
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from exactrnn import _core
 from exactrnn._spec.activations import with_parameters
 from exactrnn.reference import grid as twin
+from exactrnn.reference.dense import linear_backward, linear_forward
 
 
 def set_steps(sizes, unshared):
@@ -107,6 +109,71 @@ def random_borders(rng, grid, B, scale=0.5):
     return tuple(pairs)
 
 
+@dataclass
+class Side:
+    """An input at the near side of dimension `k`, and its linear map: W, b or None."""
+
+    k: int
+    x: np.ndarray
+    W: np.ndarray
+    b: np.ndarray | None
+
+    def border(self, grid):
+        """Return (h, m) by the twin."""
+        H = grid.hidden_size
+        y = linear_forward(self.x.reshape(-1, self.x.shape[-1]), self.W, self.b)
+        parts = [y[:, at : at + H] for at in range(0, y.shape[1], H)]
+        h, *m = (part.reshape(*self.x.shape[:-1], H) for part in parts)
+        return h, m[0] if m else None
+
+    def gradients(self, dborder):
+        """Return dx, dW and db by the twin, from zeros."""
+        parts = [part.reshape(-1, part.shape[-1]) for part in dborder]
+        x = self.x.reshape(-1, self.x.shape[-1])
+        dW = np.zeros_like(self.W)
+        db = None if self.b is None else np.zeros_like(self.b)
+        dy = np.concatenate(parts, axis=1)
+        dx, dW, db = linear_backward(x, self.W, dy, dW, db)
+        return dx.reshape(self.x.shape), dW, db
+
+
+def random_sides(rng, grid, B, widths, *, bias=True):
+    """Return a side for each dimension that has a width; zeros where no row has a line.
+
+    `widths` are by dimension, None without input.
+    """
+    sides, dtype = [], grid.weights[0][0][0].dtype
+    for k, width in enumerate(widths):
+        if width is None:
+            continue
+        x = random_array(rng, (*twin.line_of(grid.sizes, k), B, width), dtype)
+        x[~lines_of(grid, k, B)] = 0
+        rows = (2 if grid.kinds[k] == "lstm" else 1) * grid.hidden_size
+        W = random_array(rng, (rows, width), dtype)
+        b = random_array(rng, (rows,), dtype) if bias else None
+        sides.append(Side(k, x, W, b))
+    return tuple(sides)
+
+
+def lines_of(grid, k, B):
+    """Return which lines of a dimension each row has: [the other sizes, B]."""
+    mask = np.ones((*twin.line_of(grid.sizes, k), B), bool)
+    others = [j for j in range(grid.dims) if j != k]
+    for *place, b in np.ndindex(mask.shape):
+        if grid.lengths is not None:
+            lengths = grid.lengths[b]
+            mask[(*place, b)] = all(
+                at < lengths[j] for at, j in zip(place, others, strict=True)
+            )
+    return mask
+
+
+def sides_by_name(results, number, gradients):
+    for name, array in zip(("dx", "dW", "db"), gradients, strict=True):
+        if array is not None:
+            results[f"side {number} {name}"] = array
+
+
 def by_name(results, name, pairs, letters="hm"):
     """Add the arrays of pairs to `results` under names such as `end h0`."""
     for k, pair in enumerate(pairs):
@@ -137,12 +204,19 @@ def kept_by_name(results, grid, B, gates, states):
                 results[f"point {letter}{k}"] = points
 
 
-def run_twin(grid, borders, dends, dweights=None):
+def run_twin(grid, borders, dends, dweights=None, sides=()):
     """Forward and backward by the twin: every result by name."""
+    borders = list(borders)
+    for side in sides:
+        borders[side.k] = side.border(grid)
     ends, cache = twin.grid_forward(grid, borders)
     dborders, dweights = twin.grid_backward(cache, dends, dweights)
     results = {}
     by_name(results, "end", ends)
+    for number, side in enumerate(sides):
+        dborder = [part for part in dborders[side.k] if part is not None]
+        sides_by_name(results, number, side.gradients(dborder))
+        dborders = (*dborders[: side.k], (None, None), *dborders[side.k + 1 :])
     by_name(results, "dborder", dborders)
     weights_by_name(results, dweights)
     memory = [kind == "lstm" for kind in grid.kinds]
@@ -156,13 +230,24 @@ def run_twin(grid, borders, dends, dweights=None):
     return results
 
 
-def pack_grid(grid, isa):
-    """Return the grid's weights packed, shared ones once."""
+def grid_block(grid, isa, sides=()):
+    """Return what a block of the grid is to the kernels."""
     dtype = grid.weights[0][0][0].dtype.name
     kinds = tuple(k if k == "lstm" else with_parameters(k) for k in grid.kinds)
-    block = _core.GridBlock(
-        isa, dtype, grid.hidden_size, kinds, grid.phases, grid.tanh_outside
+    widths = {side.k: side.x.shape[-1] for side in sides}
+    return _core.GridBlock(
+        isa,
+        dtype,
+        grid.hidden_size,
+        kinds,
+        grid.phases,
+        grid.tanh_outside,
+        tuple(widths.get(k) for k in range(grid.dims)),
     )
+
+
+def pack_grid(grid, block):
+    """Return the grid's weights packed, shared ones once."""
     made = {}
     for dimensions in grid.weights:
         for k, (W, b) in enumerate(dimensions):
@@ -179,22 +264,38 @@ def empty_like(pairs):
     )
 
 
-def run_kernel(grid, borders, dends, isa, threads, dweights=None):
+def run_kernel(grid, borders, dends, isa, threads, dweights=None, sides=()):
     """Forward and backward by the kernels: the names of `run_twin`."""
     B = borders[0][0].shape[-2]
-    packs = pack_grid(grid, isa)
-    shape = (grid.sizes, B, grid.set_steps)
+    block = grid_block(grid, isa, sides)
+    sets = pack_grid(grid, block)
+    packed = tuple(_core.grid_pack_side(block, s.k, s.W, s.b, True) for s in sides)
+    inputs = tuple(side.x for side in sides)
     lengths = None if grid.lengths is None else np.asarray(grid.lengths, np.int64)
     ends, alone = empty_like(borders), empty_like(borders)
-    cache = _core.grid_forward(packs, shape, borders, ends, lengths, threads, True)
-    _core.grid_forward(packs, shape, borders, alone, lengths, threads, False)
+
+    def forward(to, keep):
+        sweep = _core.GridSweep(grid.sizes, B, grid.set_steps, lengths, threads, keep)
+        return _core.grid_forward(sets, packed, sweep, inputs, borders, to)
+
+    cache = forward(ends, keep=True)
+    forward(alone, keep=False)
     assert_equal_pairs(ends, alone)
-    dborders = empty_like(borders)
+    dborders = list(empty_like(borders))
+    dsides = []
+    for side in sides:
+        dborders[side.k] = (None, None)
+        zeros = None if side.b is None else np.zeros_like(side.b)
+        dsides.append((np.zeros_like(side.W), zeros))
+    dinputs = tuple(np.full_like(x, np.nan) for x in inputs)
     if dweights is None:
         dweights = twin.new_gradients(grid)
     arrays = tuple(tuple(dims) for dims in dweights)
-    _core.grid_backward(packs, cache, dends, dborders, arrays)
+    wanted = _core.GridGradients(dinputs, tuple(dborders), arrays, tuple(dsides))
+    _core.grid_backward(sets, packed, cache, inputs, dends, wanted)
     results = {}
+    for number, (dx, pair) in enumerate(zip(dinputs, dsides, strict=True)):
+        sides_by_name(results, number, (dx, *pair))
     by_name(results, "end", ends)
     by_name(results, "dborder", dborders)
     weights_by_name(results, arrays)

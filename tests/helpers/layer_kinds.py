@@ -8,7 +8,8 @@ import numpy as np
 from arrays import draw
 from variants import PUBLIC, options_of
 
-import exactrnn as xr
+from exactrnn import layers
+from exactrnn.layers.single_step import RecurrentCell
 
 KINDS = (
     *PUBLIC,
@@ -24,7 +25,13 @@ KINDS = (
     "leaky-per-unit",
     "clockwork-equal",
 )
-CELL_CLASSES = {xr.RNN: xr.RNNCell, xr.LSTM: xr.LSTMCell, xr.GRU: xr.GRUCell}
+CELL_CLASSES = {
+    kind: cell
+    for kind in layers.CLASSES.values()
+    for cell in layers.CLASSES.values()
+    if kind.record is cell.record and issubclass(cell, RecurrentCell) and kind != cell
+}
+"""The class of single cells of a layer's class, where it has one."""
 
 
 def class_of(kind):

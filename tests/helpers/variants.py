@@ -1,18 +1,17 @@
 """The lists that tests run over, as data: cells, variants, isas, dtypes, threads.
 
-Cells and instruction sets come from the same `.def` files that C and CMake read, so a
-new one enters every generic test by its own line there. A variant is a cell with
-options, of a public class. Ids use the lists' words: a test of all of these reads
-`gru-avx2-f32-2threads`.
+Cells and instruction sets come from the same `.def` files that C and CMake read,
+networks from the list of the public classes, so a new one enters every generic test by
+its own line there. A variant is a public class with options. Ids use the lists'
+words: a test of all of these reads `gru-avx2-f32-2threads`.
 """
 
 import re
 from pathlib import Path
 
 import exactrnn as xr
+from exactrnn import layers
 from exactrnn._spec.activations import PARAMETERS
-from exactrnn.layers import RecurrentLayer, _layer_config
-from exactrnn.reference.cells import CELLS as TWINS
 
 ROOT = Path(__file__).resolve().parents[2]
 TESTS = ROOT / "tests"
@@ -26,28 +25,21 @@ def read_def(path):
 
 
 CELLS = read_def(CSRC / "kernels" / "cells.def")
-NETWORKS = (*CELLS, "clockwork")  # which has no cell of its own, but modules
 KNOWN_ISAS = read_def(CSRC / "kernels" / "isas.def")
 ISAS = xr.isas()
 DTYPES = {"f32": "float32", "f64": "float64"}
 THREADS = (1, 2, 3, 7)
 
-# The public class of each network, with what chooses the cell. Sizes that depend on the
-# number of units are functions of it.
 PUBLIC = {
-    "rnn": (xr.RNN, {}),
-    "lstm": (xr.LSTM, {}),
-    "lstm_1997": (xr.LSTM1997, {"block_size": lambda H: 2 - H % 2}),
-    "gru": (xr.GRU, {}),
-    "gru_before": (xr.GRU, {"reset_after": False}),
-    "mut1": (xr.MUT1, {}),
-    "mut2": (xr.MUT2, {}),
-    "mut3": (xr.MUT3, {}),
-    "jordan": (xr.JordanRNN, {"output_size": lambda H: H // 3 + 1}),
-    "leaky": (xr.LeakyRNN, {"leak": 0.3}),
-    "clockwork": (xr.ClockworkRNN, {"periods": lambda H: (1, 2, 4)[:H]}),
-    "depth_gated": (xr.DepthGatedLSTM, {}),
+    name: (network.kind, network.form)
+    for name, network in layers.NETWORKS.items()
+    if (network.record.cell or name) in CELLS
 }
+"""The public class of each network that runs a cell, with what chooses the cell.
+
+Sizes that depend on the number of units are functions of it.
+"""
+NETWORKS = tuple(PUBLIC)
 
 
 def lstm(**options):
@@ -187,19 +179,6 @@ VARIANTS = {
 """Cells with options; every option of a public class by itself, and some together."""
 
 
-class CellLayer(RecurrentLayer):
-    """A layer of any cell of cells.def, also of one that has no public class."""
-
-    @classmethod
-    def _configure(cls, arguments):
-        cell = arguments["cell"]
-        return _layer_config(cell, TWINS[cell].default_activations, arguments)
-
-
-COMMON = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0}
-COMMON |= {"bidirectional": False, "reverse": False, "dtype": "float32"}
-
-
 def options_of(name, hidden_size):
     """Return the class of a cell or variant, and its options at a size."""
     layer_class, options = (PUBLIC | VARIANTS)[name]
@@ -210,14 +189,11 @@ def options_of(name, hidden_size):
 
 
 def make_layer(name, input_size, hidden_size, *, seed=0, **options):
-    """Return a layer of a cell, or of a variant, by name: public classes first.
+    """Return a layer of a network or of a variant, by name.
 
-    A depth-gated cell is that of upper layers: there are at least two.
+    Of a network whose upper layers are others than the first there are two at least.
     """
-    if name not in PUBLIC and name not in VARIANTS:
-        sizes = {"cell": name, "input_size": input_size, "hidden_size": hidden_size}
-        return CellLayer(sizes | COMMON | options, seed)
     layer_class, own = options_of(name, hidden_size)
-    if name == "depth_gated":
-        options["num_layers"] = max(2, options.get("num_layers", 1))
+    least = layer_class.record.example_layers
+    options["num_layers"] = max(least, options.get("num_layers", 1))
     return layer_class(input_size, hidden_size, seed=seed, **(own | options))

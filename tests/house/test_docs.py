@@ -6,13 +6,17 @@ others as scripts. Each check is seen to fail on a planted fault.
 
 import doctest
 import re
+import runpy
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import draw_cells
 import draw_rooms
 import pytest
-from variants import NETWORKS, ROOT
+from variants import ROOT
+
+from exactrnn import layers
+from exactrnn.layers import NETWORKS
 
 DOCS = ROOT / "docs"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
@@ -23,8 +27,10 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
 PICTURE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 
+DIAGRAM = re.compile(r"^```text\n.*?^```$", re.MULTILINE | re.DOTALL)
+
 PAGE_OF_CELL = {"mut1": "mut", "mut2": "mut", "mut3": "mut"}
-"""Cells of cells.def that share a page; every other one has its own."""
+"""Networks that share a page; every other has its own, or its class has."""
 
 MAX_PICTURE = 100_000
 """Bytes. The repository is cloned by everybody."""
@@ -77,7 +83,7 @@ def test_page_of_a_cell_has_an_example_and_a_picture(path):
         return
     assert BLOCK.search(text)
     assert all(label and target for label, target in PICTURE.findall(text))
-    assert PICTURE.search(text)
+    assert PICTURE.search(text) or DIAGRAM.search(text)
     headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
     expected = ["Equations", *SECTIONS]
     if path.name == "initialisation.md":  # about numbers, not about a cell
@@ -85,10 +91,24 @@ def test_page_of_a_cell_has_an_example_and_a_picture(path):
     assert [heading for heading in headings if heading in expected] == expected
 
 
-@pytest.mark.parametrize("cell", NETWORKS)
-def test_every_cell_has_a_page_and_a_picture(cell):
-    assert (DOCS / "cells" / f"{PAGE_OF_CELL.get(cell, cell)}.md").is_file()
-    assert (DOCS / "figures" / f"{cell}.svg").is_file()
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_has_a_page_with_a_picture(name):
+    form, kind = PAGE_OF_CELL.get(name, name), NETWORKS[name].record.name
+    pages = [DOCS / "cells" / f"{page}.md" for page in (form, kind)]
+    [text, *_] = [page.read_text(encoding="utf-8") for page in pages if page.is_file()]
+    drawn = (DOCS / "figures" / f"{name}.svg").is_file()
+    assert (drawn and f"figures/{name}.svg" in text) or DIAGRAM.search(text)
+    assert f"xr.{NETWORKS[name].kind.__name__}" in text
+
+
+def test_reference_of_the_api_lists_every_network():
+    text = (DOCS / "api.md").read_text(encoding="utf-8")
+    conf = runpy.run_path(str(DOCS / "conf.py"))
+    shown = [text]
+    conf["list_networks"](None, "api", shown)
+    names = re.findall(r"^\.\. auto(?:class|function):: (\w+)$", shown[0], re.MULTILINE)
+    assert {*layers.__all__} <= {*names}
+    assert len(names) == len({*names})
 
 
 def missing_targets(text, folder):

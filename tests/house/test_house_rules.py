@@ -28,7 +28,7 @@ MAX_LINES = 600
 MAX_COLUMNS = 88
 MAX_PARAMETERS = 8
 
-# The public constructors take torch's arguments and ours: api.md fixes them.
+# The public constructors take torch's arguments and ours.
 WIDE_SIGNATURES = {
     (f"src/exactrnn/layers/{path.name}", "__init__")
     for path in (PACKAGE / "layers").glob("*.py")
@@ -62,6 +62,52 @@ def test_nothing_is_left_unfinished(path):
     if path.name in ("test_house_rules.py", "pyproject.toml"):
         return  # they name the words
     assert not UNFINISHED.findall(text_of(path))
+
+
+NAMED_FILE = re.compile(
+    r"(?<![\w./*{}-])(?:[\w.-]+/)+[\w-]+\.(?:py|px[di]|pyx|pyi|c|h|def|md|svg|cmake)\b"
+    r"|(?<![\w./*{}-])[\w-]+\.(?:py|px[di]|pyx|pyi|md|cmake)\b"
+)
+MADE_UP = re.compile(r"(?:^|/)(?:test_)?(?:toy|foo|none|some)\.|(?:^|/)sys/")
+MADE_BY_COMMANDS = ("memory.md", "table.md", "threads1.md", "threads2.md")
+
+
+def missing_files(text, present):
+    """Return the files that a text names, by the ends of their paths, and that are not.
+
+    Examples have names of their own, made up by people who know none better.
+    """
+    names = {re.sub(r"^(?:\.\.?/)+", "", name) for name in NAMED_FILE.findall(text)}
+    return sorted(
+        name
+        for name in names - {*MADE_BY_COMMANDS}
+        if not MADE_UP.search(name)
+        and not any(path == name or path.endswith(f"/{name}") for path in present)
+    )
+
+
+BUILT = {".git", "build", "_build"}
+PRESENT = [
+    relative(path)
+    for path in ROOT.rglob("*")
+    if path.is_file() and BUILT.isdisjoint(path.relative_to(ROOT).parts)
+]
+
+
+@pytest.mark.parametrize("path", written_files(), ids=relative)
+def test_files_that_are_named_are_there(path):
+    if path.name == "test_house_rules.py":
+        return  # it names files that are none
+    assert missing_files(text_of(path), PRESENT) == []
+
+
+def test_file_that_is_not_there_is_found():
+    present = ["src/exactrnn/io.py", "csrc/kernels/vec.h", "docs/api.md"]
+    said = "`io.py`, kernels/vec.h, ../docs/api.md, cells/foo.c, _core_*.pxi, cache.h"
+    assert missing_files(said, present) == []
+    said = "`_io.py`, kernels/vec/vec.h, the twin in exactrnn/cells/gru.py, (plan.md)"
+    gone = ["_io.py", "exactrnn/cells/gru.py", "kernels/vec/vec.h", "plan.md"]
+    assert missing_files(said, present) == gone
 
 
 @pytest.mark.parametrize(

@@ -1,29 +1,42 @@
 """CONTRIBUTING.md, "Adding a cell": its steps, taken from the page, really work.
 
 They are applied to a copy of the tree; that copy is built and installed in a folder of
-its own, and there the toy's own test, the rules of the house for its files and a
-comparison of kernel and twin in bits have to pass.
+its own. There kernel and twin have the same bits, and what the generic tests find by
+themselves has to pass: gradients by central differences, equations, files, pictures,
+pages, benchmarks, published bits.
 """
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from variants import ISAS, ROOT
 
-STEP = re.compile(r"<!-- (file|change): (\S+) -->\n```\w+\n(.*?)^```$", re.M | re.S)
+STEP = re.compile(
+    r"<!-- (file|change|run|stages|stages-change): (\S+) -->\n"
+    r"(````?)\w+\n(.*?)^\3$",
+    re.MULTILINE | re.DOTALL,
+)
+PAGES = ("CONTRIBUTING.md", "csrc/kernels/cells/README.md")
+"""Where the steps stand: of a cell, and of its second form with two stages."""
+MOST_FILES = 10
+"""Files that a new public network touches, kernel and twin included."""
 COPIED = ("src", "csrc", "cmake", "tests", "benchmarks", ".ci", "docs")
 
 COMPARISON = """
+import itertools
+
 import numpy as np
 import exactrnn as xr
 from variants import DTYPES, ISAS, make_layer
 
-for dtype in DTYPES.values():
-    layer = make_layer("toy", 5, 33, bidirectional=True, dtype=dtype, seed=3)
+for name, dtype in itertools.product(("toy", "toy_before"), DTYPES.values()):
+    layer = make_layer(name, 5, 33, bidirectional=True, dtype=dtype, seed=3)
     rng = np.random.default_rng(0)
     x = rng.standard_normal((7, 3, 5)).astype(dtype)
     y, h, cache = xr.reference.forward(layer, x, lengths=[7, 0, 4])
@@ -36,14 +49,15 @@ for dtype in DTYPES.values():
             grads = layer.backward(cache, dy)
         computed = [y, h, grads.x, grads.state, *grads.weights.values()]
         for ours, twin in zip(computed, expected, strict=True):
-            assert ours.tobytes() == twin.tobytes(), (isa, dtype)
+            assert ours.tobytes() == twin.tobytes(), (name, isa, dtype)
 print("compared", *ISAS)
 """
 
 
 def read_steps():
-    """Return [(kind, path, text)] of the marked code blocks of CONTRIBUTING.md."""
-    return STEP.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    """Return [(kind, path, text)] of the marked code blocks of the pages."""
+    text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
+    return [(kind, path, body) for kind, path, _, body in STEP.findall(text)]
 
 
 def change_text(text, change):
@@ -73,12 +87,21 @@ def copy_tree(folder):
 def apply_steps(folder):
     for kind, name, text in read_steps():
         path = folder / name
-        if kind == "file":
+        if kind in ("file", "stages"):
             assert not path.exists()
             path.write_text(text, encoding="utf-8")
-        else:
+        elif kind != "run":
             changed = change_text(path.read_text(encoding="utf-8"), text)
             path.write_text(changed, encoding="utf-8")
+
+
+def publish(folder, target):
+    """Do the step that is a command, and install what it writes."""
+    [(name, text)] = [step[1:] for step in read_steps() if step[0] == "run"]
+    program, *arguments = shlex.split(text)
+    assert program == "python"
+    run_python(folder, target, *arguments)
+    shutil.copy(folder / name, target / Path(name).relative_to("src"))
 
 
 def install(folder, target):
@@ -115,6 +138,22 @@ def run_python(folder, target, *arguments):
     return answer.stdout
 
 
+GENERIC = (
+    "tests/reference/cells",
+    "tests/reference/test_layer_gradients.py",
+    "tests/reference/test_twin_gradients.py",
+    "tests/reference/test_equations.py",
+    "tests/api/test_io.py",
+    "tests/bits/test_verify.py",
+    "tests/house/test_cells_listed.py",
+    "tests/house/test_house_rules.py",
+    "tests/house/test_networks.py",
+    "tests/house/test_docs.py",
+    "tests/tools/test_benchmarks.py",
+)
+"""Tests that walk the lists; the toy is among what each of them runs over."""
+
+
 @pytest.mark.slow
 def test_cell_of_the_page_builds_and_has_the_bits_of_its_twin(tmp_path):
     folder = tmp_path / "tree"
@@ -125,25 +164,35 @@ def test_cell_of_the_page_builds_and_has_the_bits_of_its_twin(tmp_path):
     install(folder, target)
     shutil.rmtree(folder / "src" / "exactrnn" / "__pycache__", ignore_errors=True)
     assert "compared" in run_python(folder, target, "-c", COMPARISON)
-    pytest_command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "toy"]
-    tests = ["tests/reference/cells", "tests/house/test_cells_listed.py"]
-    tests += ["tests/house/test_house_rules.py"]
-    assert "passed" in run_python(folder, target, *pytest_command, *tests)
+    publish(folder, target)
+    command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "toy or Toy"]
+    report = run_python(folder, target, *command, "-rA", *GENERIC)
+    passed = re.findall(r"^PASSED (\S+?)::", report, re.MULTILINE)
+    ran = {next(name for name in GENERIC if path.startswith(name)) for path in passed}
+    assert ran == {*GENERIC}
 
 
-def test_page_has_every_step():
-    steps = {(kind, path) for kind, path, _ in read_steps()}
-    assert steps == {
-        ("file", "csrc/kernels/cells/toy.c"),
-        ("change", "csrc/kernels/cells.def"),
-        ("file", "src/exactrnn/reference/cells/toy.py"),
-        ("change", "src/exactrnn/reference/cells/__init__.py"),
-        ("file", "tests/reference/cells/test_toy.py"),
-        ("change", "CHANGELOG.md"),
+def test_a_public_network_touches_ten_files():
+    files = {path for kind, path, _ in read_steps() if not kind.startswith("stages")}
+    assert len(files) <= MOST_FILES
+    assert files == {
+        "csrc/kernels/cells/toy.c",
+        "csrc/kernels/cells.def",
+        "src/exactrnn/reference/cells/toy.py",
+        "src/exactrnn/layers/toy.py",
+        "src/exactrnn/layers/__init__.py",
+        "src/exactrnn/verify/hashes.json",
+        "tests/reference/cells/test_toy.py",
+        "docs/cells/toy.md",
+        "docs/cells/index.md",
+        "CHANGELOG.md",
     }
 
 
 def test_steps_still_fit_the_tree():
+    written = {name: text for kind, name, text in read_steps() if kind == "file"}
     for kind, name, text in read_steps():
-        if kind == "change":
-            assert change_text((ROOT / name).read_text(encoding="utf-8"), text)
+        if kind.endswith("change"):
+            path = ROOT / name
+            before = written.get(name) or path.read_text(encoding="utf-8")
+            assert change_text(before, text)

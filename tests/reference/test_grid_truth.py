@@ -132,7 +132,7 @@ def test_one_unit_by_hand(phases, tanh_outside):
 
 
 def test_time_transform_of_one_layer_is_an_lstm(dtype):
-    """cells.md 18: with h_depth := x_t and o*tanh(m'), bit for bit, back as well."""
+    """With h_depth := x_t and o*tanh(m'), bit for bit, back as well."""
     T, B, H = 7, 3, 5
     grid = make_grid((1, T), H, tanh_outside=False, dtype=dtype, seed=2)
     rng = np.random.default_rng(3)
@@ -162,7 +162,7 @@ def test_time_transform_of_one_layer_is_an_lstm(dtype):
 
 
 def test_tied_dimensions_differ_by_their_memory_alone():
-    """Same Hc, same W: cells.md 10, of weights tied among dimensions."""
+    """Same Hc, same W: of weights tied among dimensions."""
     grid = make_grid((1, 1), 3, tied=True)
     borders = random_borders(np.random.default_rng(4), grid, 2)
     _, cache = twin.grid_forward(grid, borders)

@@ -10,29 +10,24 @@ import pytest
 from bits import as_tuple, assert_same_bits
 
 import exactrnn as xr
-from exactrnn import reference
+from exactrnn import layers, reference
 
 I, H, T, B = 2, 3, 3, 2
 LENGTHS = np.array([3, 2])
 STEP, TOLERANCE = 1e-5, 1e-8
 
 LAYERS = {
-    "rnn": (xr.RNN, {}),
+    **{name: (own.kind, own.options(H)) for name, own in layers.NETWORKS.items()},
     "peephole lstm": (xr.LSTM, {"peepholes": "ifo"}),
     "projected lstm": (xr.LSTM, {"proj_size": 2, "peepholes": "o"}),
     "linked lstm": (xr.LSTM, {"full_gate_recurrence": True, "coupled": "input"}),
-    "1997": (xr.LSTM1997, {"block_size": 3}),
-    "gru": (xr.GRU, {"reset_after": False}),
-    "mut1": (xr.MUT1, {}),
-    "mut2": (xr.MUT2, {}),
-    "mut3": (xr.MUT3, {}),
-    "jordan": (xr.JordanRNN, {"output_size": 2}),
-    "leaky": (xr.LeakyRNN, {"leak": 0.4}),
+    "blocks of 1997": (xr.LSTM1997, {"block_size": 3}),
+    "wide jordan": (xr.JordanRNN, {"output_size": 5}),
     "one learned leak": (xr.LeakyRNN, {"leak": 0.4, "learn_leak": True}),
     "learned leaks": (xr.LeakyRNN, {"leak": (0.2, 0.5, 0.9), "learn_leak": True}),
-    "clockwork": (xr.ClockworkRNN, {"periods": (1, 2, 3)}),
-    "depth-gated lstm": (xr.DepthGatedLSTM, {}),
+    "shared grid": (xr.TimeDepthGridLSTM, {"shared": True, "priority": "time"}),
 }
+"""Every network there is, and options that change what a stack does."""
 
 
 def make_layer(kind, num_layers=2, **options):
@@ -130,14 +125,14 @@ def test_gradients_of_layers_are_central_differences(kind):
 
 
 def test_gradients_of_three_depth_gated_layers_with_dropout():
-    layer = make_layer("depth-gated lstm", 3, bidirectional=False)
+    layer = make_layer("depth_gated", 3, bidirectional=False)
     rng = np.random.default_rng(4)
     masks = [np.where(rng.random((T, B, H)) < 0.3, 0.0, 1 / 0.7) for _ in range(2)]
     assert wrong_gradients(layer, make_arrays(layer), masks) == []
 
 
 def test_closed_depth_gates_leave_a_stack_of_peephole_lstms():
-    gated = make_layer("depth-gated lstm", 3)
+    gated = make_layer("depth_gated", 3)
     plain = make_layer("peephole lstm", 3)
     weights = gated.state_dict()
     for name in weights:

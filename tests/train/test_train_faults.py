@@ -12,6 +12,7 @@ import threading
 import numpy as np
 import pytest
 from arrays import draw, same_bits
+from writing import NEW, H, ways
 
 import exactrnn as xr
 from exactrnn.train import (
@@ -136,6 +137,26 @@ def test_changed_weights_are_refused_and_act(name, way, held):
     dy = gradient_of(y)
     assert same_bits(gradients(module, cache, dy), gradients(twin, twin_cache, dy))
     del kept
+
+
+NAMED = {"linear": lambda: Linear(H, 3 * H), "embedding": lambda: Embedding(3 * H, H)}
+
+
+@pytest.mark.parametrize("write", [*ways("view"), *ways("memory")])
+@pytest.mark.parametrize("name", NAMED)
+def test_every_way_to_write_a_weight_acts(name, write):
+    module = NAMED[name]()
+    x = np.arange(3 * H) if name == "embedding" else np.eye(H, dtype="float32")
+    before = module(x)
+    module.forward(x)
+    if write.__name__.startswith("view"):
+        write(module.weight)
+    else:
+        write(module.parameters(writable=True)["weight"])
+    expected = NEW if name == "embedding" else NEW.T + module.bias
+    assert not same_bits(module(x), before)
+    np.testing.assert_allclose(module(x), expected, rtol=1e-6)
+    assert same_bits(module.state_dict()["weight"], NEW)
 
 
 @of_every_module

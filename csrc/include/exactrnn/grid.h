@@ -15,6 +15,9 @@
  * priority dimensions, come after them in this order, and read h'_j instead of h_j
  * wherever phase j is less than their own.
  *
+ * Where an input x enters at the near side of dimension k, a linear map of it is the
+ * near border: h_k = W_h x + b_h and, where there is memory, m_k = W_m x + b_m.
+ *
  * Letters: N dimensions, H units, B batch rows, P points in lexicographic order, the
  * last coordinate fastest. A line of dimension k is the points that differ in
  * coordinate k alone; lines are numbered as the points of the grid without dimension k.
@@ -36,6 +39,18 @@ struct xr_grid_block {
     int phase[XR_GRID_DIMS]; /* 0, or a number of its own from 1 on without gaps */
     int tanh_outside;        /* h' = tanh(o * m') instead of o * tanh(m') */
     ptrdiff_t H;
+    ptrdiff_t inputs[XR_GRID_DIMS]; /* I, values of the input at the near side of each
+                                     * dimension; 0 where none enters */
+};
+
+/* The input at the near side of a dimension, in one call. On lines that a row does not
+ * have x is not read, and dx is +0.0. Gradients are for backward, which adds to dw and
+ * db and reads x as forward did. */
+struct xr_grid_side {
+    const void *x; /* [lines of the dimension, B, I]; NULL: none enters */
+    const void *packed, *packed_backward; /* by pack_side and pack_side_backward */
+    void *dx;
+    void *dw, *db; /* as w and b of pack_side; db may be NULL */
 };
 
 /* One call. `forward` reads h and m, writes h_out and m_out and (if not NULL) cache;
@@ -52,13 +67,15 @@ struct xr_grid_problem {
     const void *const *packed;          /* [sets, N], by pack; may be equal */
     const void *const *packed_backward; /* [sets, N], by pack_backward */
 
-    /* [lines of dimension k, B, H]; NULL for zeros, and m where there is no memory */
-    const void *h[XR_GRID_DIMS], *m[XR_GRID_DIMS]; /* at the near borders */
-    void *h_out[XR_GRID_DIMS], *m_out[XR_GRID_DIMS];
+    /* [lines of dimension k, B, H]; m is NULL where there is no memory. At the near
+     * borders NULL is zeros; where an input enters they are not read. */
+    const void *h[XR_GRID_DIMS], *m[XR_GRID_DIMS];
+    struct xr_grid_side side[XR_GRID_DIMS];
+    void *h_out[XR_GRID_DIMS], *m_out[XR_GRID_DIMS]; /* NULL: not wanted */
     void *cache; /* cache_layout().bytes; NULL: inference */
 
-    const void *dh[XR_GRID_DIMS], *dm[XR_GRID_DIMS]; /* of h_out and m_out */
-    void *dh_out[XR_GRID_DIMS], *dm_out[XR_GRID_DIMS];
+    const void *dh[XR_GRID_DIMS], *dm[XR_GRID_DIMS];   /* of h_out and m_out */
+    void *dh_out[XR_GRID_DIMS], *dm_out[XR_GRID_DIMS]; /* NULL: not wanted */
     void *const *dw; /* [sets, N], each as w of pack; may be equal: sets one after the
                       * other, of a set dimension after dimension */
     void *const *db; /* likewise as b, or NULL */
@@ -84,6 +101,13 @@ struct xr_grid {
                  void *packed, struct xr_stop *stop);
     void (*pack_backward)(const struct xr_grid_block *block, int k, const void *w,
                           void *packed, struct xr_stop *stop);
+    /* The side of dimension k: w [S*H, I] and b [S*H] or NULL, rows h, then m where
+     * there is memory (S = 2, else 1). */
+    size_t (*side_bytes)(const struct xr_grid_block *block, int k, int backward);
+    void (*pack_side)(const struct xr_grid_block *block, int k, const void *w,
+                      const void *b, void *packed, struct xr_stop *stop);
+    void (*pack_side_backward)(const struct xr_grid_block *block, int k, const void *w,
+                               void *packed, struct xr_stop *stop);
     struct xr_grid_cache (*cache_layout)(const struct xr_grid_problem *problem);
     size_t (*scratch_bytes)(const struct xr_grid_problem *problem, int backward);
     void (*forward)(const struct xr_grid_problem *problem);

@@ -156,14 +156,16 @@ static void grid_take_gradients(const struct grid_run *run)
     }
 }
 
-/* Copies the gradients of the near borders to the caller. */
+/* Copies the gradients of the near borders to the caller, where he wants them. */
 static void grid_give_gradients(const struct grid_run *run)
 {
     const struct xr_grid_problem *problem = run->problem;
     for (int k = 0; k < run->N; k++) {
         for (ptrdiff_t row = 0; row < run->lines[k] * run->B; row++) {
-            grid_from_row(run, run->dh[k] + row * run->Hp, row, problem->dh_out[k]);
-            if (grid_has_memory(run, k)) {
+            if (problem->dh_out[k] != NULL) {
+                grid_from_row(run, run->dh[k] + row * run->Hp, row, problem->dh_out[k]);
+            }
+            if (problem->dm_out[k] != NULL) {
                 grid_from_row(run, run->dm[k] + row * run->Hp, row, problem->dm_out[k]);
             }
         }

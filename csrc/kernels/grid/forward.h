@@ -10,6 +10,7 @@
 
 #include "kernels/grid/point.h"
 #include "kernels/grid/run.h"
+#include "kernels/grid/sides.h"
 
 enum {
     GRID_ROWS_AT_ONCE = 24,       /* through product and point function: whole tiles */
@@ -160,6 +161,9 @@ static void grid_forward_thread(void *context, int rank, int size,
     if (lane.group >= lane.groups) {
         return;
     }
+    if (grid_make_borders(&lane)) {
+        return;
+    }
     const ptrdiff_t at_once = run->any_ahead ? run->ahead_waves : run->waves;
     for (ptrdiff_t w0 = 0; w0 < run->waves;) {
         const ptrdiff_t plane_end = (w0 / run->plane_waves + 1) * run->plane_waves;
@@ -176,12 +180,14 @@ static void grid_forward_thread(void *context, int rank, int size,
     }
 }
 
-/* Copies the near borders from the caller: h, and m where there is memory. */
+/* Copies the near borders that no input enters from the caller: h, and m where there is
+ * memory. */
 static void grid_take_borders(const struct grid_run *run)
 {
     const struct xr_grid_problem *problem = run->problem;
     for (int k = 0; k < run->N; k++) {
-        for (ptrdiff_t row = 0; row < run->lines[k] * run->B; row++) {
+        const ptrdiff_t rows = problem->side[k].x ? 0 : run->lines[k] * run->B;
+        for (ptrdiff_t row = 0; row < rows; row++) {
             const ptrdiff_t line = row / run->B, b = row % run->B;
             elem *h = grid_state_row(run, run->h[k], k, line, 0, b);
             grid_to_row(run, problem->h[k], row, h);
@@ -193,8 +199,8 @@ static void grid_take_borders(const struct grid_run *run)
     }
 }
 
-/* Copies each row's last h and m of every line to the caller, or zeros on lines that
- * the row does not have. */
+/* Copies each row's last h and m of every line to the caller, where he wants them, or
+ * zeros on lines that the row does not have. */
 static void grid_give_borders(const struct grid_run *run)
 {
     const struct xr_grid_problem *problem = run->problem;
@@ -204,8 +210,10 @@ static void grid_give_borders(const struct grid_run *run)
             const ptrdiff_t s = grid_length(run, b, k);
             const int has = grid_row_has_line(run, b, k, line);
             const elem *h = grid_state_row(run, run->h[k], k, line, s, b);
-            grid_from_row(run, has ? h : NULL, row, problem->h_out[k]);
-            if (grid_has_memory(run, k)) {
+            if (problem->h_out[k] != NULL) {
+                grid_from_row(run, has ? h : NULL, row, problem->h_out[k]);
+            }
+            if (problem->m_out[k] != NULL) {
                 const elem *m = grid_state_row(run, run->m[k], k, line, s, b);
                 grid_from_row(run, has ? m : NULL, row, problem->m_out[k]);
             }

@@ -1,19 +1,24 @@
-/* Weight gradients of a grid, after its wavefronts.
+/* Weight gradients of a grid and of its sides, after the wavefronts.
  *
  * dW of a dimension of a set is a long sum (contract N3) over k = points of the set in
  * lexicographic order, then batch rows; a point that a row does not have counts as
  * +0.0 * +0.0, as padding does in layer/gradients.h. Where dimensions or sets have one
  * gradient together, their long sums follow one another in it, sets first to last, in a
  * set dimensions first to last.
- * Twin: weight_gradients in src/exactrnn/reference/grid.py.
+ *
+ * dW of a side is likewise a long sum over k = lines of its dimension, then rows.
+ * Twins: weight_gradients in src/exactrnn/reference/grid.py, linear_backward in
+ * dense.py.
  */
 #ifndef XR_GRID_GRADIENTS_H
 #define XR_GRID_GRADIENTS_H
 
 #include "kernels/grid/backward.h"
+#include "kernels/grid/sides.h"
 #include "kernels/math/long_sums.h"
 
-/* The gate rows of `units` units of dimension k of a set, from unit `begin` on. */
+/* The gate rows of `units` units of dimension k of a set, from unit `begin` on; or the
+ * rows of these units for one state of a side, which has one "gate". */
 struct grid_job {
     int k, gates;
     ptrdiff_t set, begin, units;
@@ -163,6 +168,98 @@ static void grid_weight_gradients(const struct grid_run *run, int rank, int size
                 .db = run->problem->db[set * run->N + k],
             };
             grid_run_job(run, &job, &buffer, watch);
+        }
+    }
+}
+
+/* Points the rows of a chunk to the gradients of a state of the near border, and to
+ * x. */
+static void grid_gather_side(const struct grid_run *run, const struct grid_job *job,
+                             ptrdiff_t row, const elem *gradients, struct chunk *chunk)
+{
+    const int k = job->k;
+    const elem *x = run->problem->side[k].x;
+    const ptrdiff_t end = min_of(row + CHUNK, run->lines[k] * run->B);
+    int in_gap = 0;
+    chunk->rows = 0;
+    for (; row < end; row++) {
+        const int padded = !grid_row_has_line(run, row % run->B, k, row / run->B);
+        if (padded && in_gap) {
+            continue;
+        }
+        in_gap = padded;
+        chunk->da[chunk->rows] = padded ? run->zeros : gradients + row * run->Hp;
+        chunk->operand[chunk->rows++] =
+            padded ? run->zeros : x + row * run->block->inputs[k];
+    }
+}
+
+/* Multiplies the two sides of a chunk, OPERAND_WIDTH values of x at a time. */
+static void grid_side_weights(const struct grid_run *run, const struct grid_job *job,
+                              struct chunk *chunk, const struct grid_buffer *buffer,
+                              struct xr_watch *watch)
+{
+    const ptrdiff_t I = run->block->inputs[job->k];
+    for (ptrdiff_t first = 0; first < I; first += OPERAND_WIDTH) {
+        const ptrdiff_t inside = min_of(OPERAND_WIDTH, I - first);
+        if (xr_leaves(watch, (job->units + 1) * OPERAND_WIDTH * chunk->rows)) {
+            return;
+        }
+        pack_operand(chunk, inside, buffer->operand);
+        for (ptrdiff_t r = 0; r < job->units; r += TILE_GATES) {
+            elem *dw[TILE_GATES];
+            const ptrdiff_t m = min_of(TILE_GATES, job->units - r);
+            for (ptrdiff_t i = 0; i < m; i++) {
+                dw[i] = job->dw + (job->begin + r + i) * I + first;
+            }
+            weight_tile(buffer->da + r * chunk->rows, buffer->operand, chunk->rows, dw,
+                        m, inside);
+        }
+        for (ptrdiff_t k = 0; k < chunk->rows; k++) {
+            chunk->operand[k] += inside;
+        }
+    }
+}
+
+static void grid_run_side_job(const struct grid_run *run, const struct grid_job *job,
+                              const elem *gradients, const struct grid_buffer *buffer,
+                              struct xr_watch *watch)
+{
+    struct chunk chunk;
+    for (ptrdiff_t row = 0; row < run->lines[job->k] * run->B; row += CHUNK) {
+        if (xr_leaves(watch, CHUNK)) {
+            return;
+        }
+        grid_gather_side(run, job, row, gradients, &chunk);
+        grid_pack_gates(run, job, &chunk, buffer);
+        grid_side_weights(run, job, &chunk, buffer, watch);
+        for (ptrdiff_t u = 0; job->db != NULL && u < job->units; u++) {
+            job->db[job->begin + u] += buffer->bias[u];
+        }
+    }
+}
+
+/* Does this thread's share of the weight gradients of all sides: the rows of some
+ * units. */
+static void grid_side_gradients(const struct grid_run *run, int rank, int size,
+                                struct xr_watch *watch)
+{
+    const struct grid_buffer buffer = grid_buffer_of(run, rank);
+    const ptrdiff_t begin = rank * run->H / size, end = (rank + 1) * run->H / size;
+    for (int k = 0; k < run->N && begin < end; k++) {
+        const struct xr_grid_side *side = &run->problem->side[k];
+        const ptrdiff_t block = run->H * run->block->inputs[k];
+        for (int s = 0; side->x != NULL && s < grid_states(run->block, k); s++) {
+            const struct grid_job job = {
+                .k = k,
+                .gates = 1,
+                .begin = begin,
+                .units = end - begin,
+                .dw = (elem *)side->dw + s * block,
+                .db = side->db ? (elem *)side->db + s * run->H : NULL,
+            };
+            const elem *gradients = s == 0 ? run->dh[k] : run->dm[k];
+            grid_run_side_job(run, &job, gradients, &buffer, watch);
         }
     }
 }

@@ -1,18 +1,20 @@
 /* Grid LSTM in N dimensions: exactrnn/grid.h says what it is, geometry.h and run.h how
- * its points are visited; pack.h, point.h, forward.h, backward.h and gradients.h are
- * the parts. This file puts backward together and fills the table.
+ * its points are visited; pack.h, point.h, sides.h, forward.h, backward.h and
+ * gradients.h are the parts. This file puts backward together and fills the table.
  */
 #include "exactrnn/grid.h"
 
 #include "kernels/grid/backward.h"
 #include "kernels/grid/forward.h"
 #include "kernels/grid/gradients.h"
+#include "kernels/grid/sides.h"
 
 static struct grid_run grid_backward_run(const struct xr_grid_problem *problem,
                                          struct arena *arena)
 {
     struct grid_run run = grid_make_run(problem, arena);
-    const ptrdiff_t widest = GRID_GATES * run.Hp;
+    const ptrdiff_t inputs = grid_widest_input(&run);
+    const ptrdiff_t widest = max_of(GRID_GATES * run.Hp, inputs);
     for (int k = 0; k < run.N; k++) {
         const ptrdiff_t row = grid_gates(run.block, k) * run.Hp;
         const ptrdiff_t ends = run.lines[k] * run.B * run.Hp;
@@ -22,7 +24,7 @@ static struct grid_run grid_backward_run(const struct xr_grid_problem *problem,
             run.dm[k] = arena_take(arena, ends, sizeof(elem));
         }
     }
-    run.thread_buffer_size = grid_buffer_size(&run);
+    run.thread_buffer_size = max_of(grid_buffer_size(&run), GRID_ROWS * inputs);
     run.thread_buffers =
         arena_take(arena, run.threads * run.thread_buffer_size, sizeof(elem));
     run.zeros = arena_take(arena, widest, sizeof(elem));
@@ -38,6 +40,8 @@ static void grid_backward_thread(void *context, int rank, int size,
     const struct grid_run *run = context;
     grid_backward_waves(run, rank, size, watch);
     if (!xr_barrier_wait(&run->barriers[run->threads], size, watch)) {
+        grid_input_gradients(run, rank, size, watch);
+        grid_side_gradients(run, rank, size, watch);
         grid_weight_gradients(run, rank, size, watch);
     }
 }
@@ -69,6 +73,9 @@ const struct xr_grid XR_NAME(xr_grid) = {
     .packed_bytes = grid_packed_bytes,
     .pack = grid_pack_forward,
     .pack_backward = grid_pack_backward,
+    .side_bytes = grid_side_bytes,
+    .pack_side = grid_pack_side,
+    .pack_side_backward = grid_pack_side_backward,
     .cache_layout = grid_cache_layout,
     .scratch_bytes = grid_scratch_bytes,
     .forward = grid_forward,

@@ -37,14 +37,14 @@ static int grid_gates(const struct xr_grid_block *block, int k)
     return block->memory[k] ? GRID_GATES : 1;
 }
 
-/* Places the panels of all h_j, from element `at` of the pack on. */
-static void grid_place_slices(const struct xr_grid_block *block, struct grid_pack *pack,
-                              ptrdiff_t most, ptrdiff_t at)
+/* Places so many panels of one size, from element `at` of the pack on. */
+static void grid_place_slices(struct grid_pack *pack, int slices, ptrdiff_t most,
+                              ptrdiff_t at)
 {
     const ptrdiff_t line = XR_ALIGNMENT / (ptrdiff_t)sizeof(elem);
     const ptrdiff_t end = place_panels(&pack->panels, most, pack->Hp, at);
     pack->slice = ceil_div(end - pack->panels.data, line) * line;
-    pack->end = pack->panels.data + block->N * pack->slice;
+    pack->end = pack->panels.data + slices * pack->slice;
 }
 
 static struct grid_pack grid_forward_layout(const struct xr_grid_block *block, int k)
@@ -57,7 +57,7 @@ static struct grid_pack grid_forward_layout(const struct xr_grid_block *block, i
     for (int g = 0; g < G; g++) {
         pack.panels.slot[g] = g;
     }
-    grid_place_slices(block, &pack, PANEL_VECTORS / G, pack.bias + G * pack.Hp);
+    grid_place_slices(&pack, block->N, PANEL_VECTORS / G, pack.bias + G * pack.Hp);
     return pack;
 }
 
@@ -70,12 +70,12 @@ static struct grid_pack grid_backward_layout(const struct xr_grid_block *block, 
     for (int g = 0; g < G; g++) {
         pack.da[g] = (struct segment){g * pack.Hp, block->H};
     }
-    grid_place_slices(block, &pack, BACKWARD_VECTORS,
+    grid_place_slices(&pack, block->N, BACKWARD_VECTORS,
                       GRID_HEADER_BYTES / (ptrdiff_t)sizeof(elem));
     return pack;
 }
 
-/* Returns the panels of h_j. */
+/* Returns the panels of h_j, or of a state of a side. */
 static struct panels grid_slice(const struct grid_pack *pack, int j)
 {
     struct panels panels = pack->panels;

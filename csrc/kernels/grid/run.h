@@ -66,6 +66,19 @@ static ptrdiff_t grid_block_work(const struct grid_run *run)
     return gates * run->H * run->H * run->N;
 }
 
+/* Multiplications of all linear maps of inputs. */
+static ptrdiff_t grid_side_work(const struct grid_run *run)
+{
+    ptrdiff_t work = 0;
+    for (int k = 0; k < run->N; k++) {
+        if (run->problem->side[k].x != NULL) {
+            const ptrdiff_t rows = (run->block->memory[k] ? 2 : 1) * run->H;
+            work += run->lines[k] * run->B * rows * run->block->inputs[k];
+        }
+    }
+    return work;
+}
+
 static void grid_place_cache(struct grid_run *run, struct arena *arena)
 {
     for (int k = 0; k < run->N; k++) {
@@ -123,7 +136,8 @@ static struct grid_run grid_make_run(const struct xr_grid_problem *problem,
         .B = problem->B,
     };
     grid_count_points(&run);
-    const ptrdiff_t work = run.points * run.B * grid_block_work(&run);
+    const ptrdiff_t points = run.points * run.B * grid_block_work(&run);
+    const ptrdiff_t work = points + grid_side_work(&run);
     run.threads = threads_for(work, xr_thread_work.call, problem->threads);
     grid_count_waves(&run);
     run.planes = !grid_shares_points(&run);

@@ -28,7 +28,7 @@ def check_floats(
     """Return `value` as a plain array of `dtype`, None for float32 or float64."""
     array = as_any_array(name, value)
     taken = DTYPES if dtype is None else (dtype.name,)
-    if array.dtype.name not in taken:
+    if array.dtype is not dtype and array.dtype.name not in taken:  # is: the usual one
         expected = " or ".join(taken)
         raise TypeError(f"{name}: expected {expected}, got {shorten(array.dtype)}")
     if shape is not None:

@@ -6,7 +6,7 @@ What a grid is stands in `_spec/grid.py`; the public classes are in `grid.py` an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -22,24 +22,6 @@ from exactrnn._spec.sequence import SequenceSpec
 from exactrnn._weights.store import STALE, Packs, ParameterStore
 
 S = TypeVar("S")
-
-
-class SidePack:
-    """A copy of the weights of a side with input; immutable."""
-
-    has_backward = True
-
-    def __init__(self, weight: Array, bias: Array | None) -> None:
-        self.weight = weight.copy()
-        self.bias = None if bias is None else bias.copy()
-
-    def equals(self, other: SidePack) -> bool:
-        """Tell whether both are of the same bytes."""
-        mine, theirs = (
-            [part.tobytes() for part in (pack.weight, pack.bias) if part is not None]
-            for pack in (self, other)
-        )
-        return mine == theirs
 
 
 class GridStore(ParameterStore):
@@ -65,6 +47,7 @@ class GridStore(ParameterStore):
             ),
             config.phases,
             config.output == OUTPUTS[0],
+            config.input_sizes,
         )
         panels: list[tuple[Any, ...]] = []
         for direction in range(config.directions):
@@ -76,9 +59,15 @@ class GridStore(ParameterStore):
                             block, k, weights[weight], _bias(weights, bias), backward
                         )
                 panels.append(tuple(made[weight] for weight, _ in dimensions))
-            names = config.side_names(direction)
-            sides = [SidePack(weights[w], _bias(weights, b)) for w, b in names]
-            panels.append(tuple(sides))
+            pairs = zip(config.sides, config.side_names(direction), strict=True)
+            panels.append(
+                tuple(
+                    _core.grid_pack_side(
+                        block, k, weights[weight], _bias(weights, bias), backward
+                    )
+                    for k, (weight, bias) in pairs
+                )
+            )
         return Packs(isa, self._version, backward, tuple(panels))
 
 
@@ -226,24 +215,19 @@ class GridStack:
         layer: int | None = None,
     ) -> _core.GridCache | None:
         sets, sides = self.of_direction(packs, direction, layer)
-        threads = engine.threads_for_calls()
-        borders = list(call.borders)
-        dims = self.config.sides[: len(sides)]
-        for k, pack, x in zip(dims, sides, call.inputs, strict=True):
-            borders[k] = self.project(pack, x, packs.isa, threads)
-        return _core.grid_forward(
-            sets,
-            (call.sizes, call.batch, self.config.set_steps),
-            tuple(borders),
-            ends,
+        sweep = _core.GridSweep(
+            call.sizes,
+            call.batch,
+            self.config.set_steps,
             call.lengths,
-            threads,
+            engine.threads_for_calls(),
             keep,
         )
+        return _core.grid_forward(sets, sides, sweep, call.inputs, call.borders, ends)
 
     def of_direction(
         self, packs: Packs, direction: int, layer: int | None = None
-    ) -> tuple[tuple[tuple[_core.GridPacked, ...], ...], tuple[SidePack, ...]]:
+    ) -> tuple[tuple[tuple[_core.GridPacked, ...], ...], tuple[_core.GridPacked, ...]]:
         """Return the packed sets and sides of one direction, of one layer or all."""
         count = self.config.sets + 1
         panels: Any = packs.panels[direction * count : (direction + 1) * count]
@@ -257,20 +241,17 @@ class GridStack:
             return sets
         return sets[layer * step : (layer + 1) * step]
 
-    def project(self, pack: SidePack, x: Array, isa: str, threads: int) -> Pair:
-        """Return (h, m) of a side: a linear layer of its input."""
-        H, (rows, columns) = self.config.hidden_size, pack.weight.shape
-        flat = x.reshape(-1, columns)
-        y = _checks.allocate((len(flat), rows), self.config.dtype)
-        _core.linear_forward(flat, pack.weight, pack.bias, y, isa, threads)
-        h = np.ascontiguousarray(y[:, :H])
-        return h, np.ascontiguousarray(y[:, H:]) if rows > H else None
+    def new_borders(self, call: GridCall, but: Sequence[int] = ()) -> tuple[Pair, ...]:
+        """Return arrays [the other sizes, B, H] for h and m of every dimension.
 
-    def new_borders(self, call: GridCall) -> tuple[Pair, ...]:
-        """Return arrays [the other sizes, B, H] for h and m of every dimension."""
+        None stands for those of the dimensions in `but`.
+        """
         config = self.config
-        pairs = []
+        pairs: list[Pair] = []
         for k in range(config.dims):
+            if k in but:
+                pairs.append((None, None))
+                continue
             others = call.sizes[:k] + call.sizes[k + 1 :]
             shape = (*others, call.batch, config.hidden_size)
             h = _checks.allocate(shape, config.dtype)
@@ -286,38 +267,30 @@ class GridStack:
     def run_back(
         self, run: GridRun, dends: tuple[Pair, ...], dweights: Mapping[str, Array]
     ) -> tuple[tuple[Array, ...], tuple[Pair, ...]]:
-        """Add to `dweights`; return the gradients of the inputs and of the borders."""
+        """Add to `dweights`; return the gradients of the inputs and of the borders.
+
+        A border that an input enters has none of its own.
+        """
         config, call = self.config, run.call
         packs = self.store.packs(engine.isa(), backward=True)
         _checks.check_version(run.version, packs.version)
         sets, sides = self.of_direction(packs, run.direction, run.layer)
-        dborders = self.new_borders(call)
-        arrays = tuple(
-            tuple((dweights[w], None if b is None else dweights[b]) for w, b in names)
-            for names in self._of_layer(
-                tuple(config.block_names(run.direction)), run.layer
-            )
-        )
-        _core.grid_backward(sets, run.kept, dends, dborders, arrays)
-        dinputs = []
+        dinputs = tuple(np.empty_like(x) for x in call.inputs)
+        dborders = self.new_borders(call, but=config.sides[: len(sides)])
+        blocks = self._of_layer(tuple(config.block_names(run.direction)), run.layer)
         side_names = config.side_names(run.direction)[: len(sides)]
-        for index, names in enumerate(side_names):
-            k, x = config.sides[index], call.inputs[index]
-            parts = [part for part in dborders[k] if part is not None]
-            rows = [part.reshape(-1, config.hidden_size) for part in parts]
-            dy = np.ascontiguousarray(np.concatenate(rows, axis=1))
-            flat = x.reshape(-1, x.shape[-1])
-            dx = np.empty_like(flat)
-            db = None if names[1] is None else dweights[names[1]]
-            _core.linear_backward(
-                flat,
-                sides[index].weight,
-                dy,
-                dx,
-                dweights[names[0]],
-                db,
-                packs.isa,
-                engine.threads_for_calls(),
-            )
-            dinputs.append(dx.reshape(x.shape))
-        return tuple(dinputs), dborders
+        wanted = _core.GridGradients(
+            dinputs,
+            dborders,
+            tuple(_named(dweights, names) for names in blocks),
+            _named(dweights, side_names),
+        )
+        _core.grid_backward(sets, sides, run.kept, call.inputs, dends, wanted)
+        return dinputs, dborders
+
+
+def _named(
+    arrays: Mapping[str, Array], names: Sequence[tuple[str, str | None]]
+) -> tuple[tuple[Array, Array | None], ...]:
+    """Return the arrays of weights and biases by their names."""
+    return tuple((arrays[w], None if b is None else arrays[b]) for w, b in names)

@@ -13,8 +13,9 @@ has no time, so its calls are its own; all else is as with the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, Self, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from exactrnn import _core
 from exactrnn._checks import Array, Lengths
 from exactrnn._run.dropout import Masks
 from exactrnn._run.episodes import Episodes
@@ -93,31 +94,6 @@ class SequenceRun(Run, Protocol):
         """Return all gradients, from those of output and final states."""
 
 
-class Stepper(Protocol):
-    """One time step over and over, with the state inside; see `_core.Turn`."""
-
-    @property
-    def state(self) -> Sequence[Array]:
-        """The states [L, B, width]."""
-
-    @property
-    def clock(self) -> Lengths | None:
-        """The clock [B], where there is one."""
-
-    def step(self, x: Array, out: Array) -> Array:
-        """Read `x` [B, I], write `out` [B, O] and return it."""
-
-    def take(self) -> None:
-        """Wait for nobody: take the turn, or raise because another thread has it."""
-
-    def give(self) -> None:
-        """Give the turn back."""
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *error: object) -> None: ...
-
-
 class Owner(Protocol):
     """What owns the weights of a layer, in time or not, and its random numbers."""
 
@@ -151,5 +127,5 @@ class Runner(Owner, Protocol):
     ) -> tuple[States, SequenceRun]:
         """Do what `run_keeping` does, with masks that are drawn already."""
 
-    def new_stepper(self, packs: Packs, batch_size: int) -> Stepper:
+    def new_stepper(self, packs: Packs, batch_size: int) -> _core.AnyStepper:
         """Return what steps that many rows, from a state of zeros."""

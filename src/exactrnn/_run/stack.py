@@ -115,7 +115,13 @@ class Stack:
         `packs` are the weights, if the caller has fetched them for several runs.
         """
         packs = packs or self.store.packs(engine.isa())
-        threads = engine.threads_for_calls()
+        sweep = _core.Sweep(
+            call.lengths,
+            call.clock,
+            self.config.reverse,
+            engine.threads_for_calls(),
+            keep=False,
+        )
         state_out = self._new_states(call)
         if call.empty:
             return state_out
@@ -124,16 +130,8 @@ class Stack:
         for layer, panels in enumerate(packs.panels):
             target = y if layer == top else self.new_output(call)
             cells = self._new_cells(layer, call)
-            _core.forward(
-                panels,
-                x,
-                target,
-                self._states_of(layer, call, state_out),
-                (call.lengths, call.clock, self.config.reverse),
-                threads,
-                False,
-                (lower, cells),
-            )
+            before, after = self._states_of(layer, call, state_out)
+            _core.forward(panels, sweep, x, target, before, after, lower, cells)
             x, lower = target, cells
         return state_out
 
@@ -149,7 +147,13 @@ class Stack:
     ) -> tuple[States, StackRun]:
         """Do what `run_keeping` does, with masks that are drawn already."""
         packs = packs or self.store.packs(engine.isa(), backward=True)
-        threads = engine.threads_for_calls()
+        sweep = _core.Sweep(
+            call.lengths,
+            call.clock,
+            self.config.reverse,
+            engine.threads_for_calls(),
+            keep=True,
+        )
         state_out = self._new_states(call)
         top = self.config.num_layers - 1
         inputs, kept = [call.x], []
@@ -157,15 +161,16 @@ class Stack:
         for layer, panels in enumerate(packs.panels):
             target = y if layer == top else self.new_output(call)
             if not call.empty:
+                before, after = self._states_of(layer, call, state_out)
                 cache = _core.forward(
                     panels,
+                    sweep,
                     inputs[-1],
                     target,
-                    self._states_of(layer, call, state_out),
-                    (call.lengths, call.clock, self.config.reverse),
-                    threads,
-                    True,
-                    (cells[layer - 1] if layer else None, cells[layer]),
+                    before,
+                    after,
+                    cells[layer - 1] if layer else None,
+                    cells[layer],
                 )
                 kept.append(cast(_core.LayerCache, cache))
             if layer < top:
@@ -208,15 +213,15 @@ class Stack:
             dweights = self._new_gradients(layer, weights)
             lower = run.cells[layer - 1] if layer else None
             dlower = None if lower is None else np.empty_like(lower)
+            own = None if dstate is None else self._at(layer, dstate)
             _core.backward(
                 packs.panels[layer],
                 run.kept[layer],
                 run.inputs[layer],
-                dy,
-                None if dstate is None else self._at(layer, dstate),
-                (dx, self._at(layer, dstate_out), dweights),
+                lower,
+                _core.GradientsIn(dy, own, dcells),
+                _core.GradientsOut(dx, self._at(layer, dstate_out), dlower, dweights),
                 truncated,
-                (lower, dlower, dcells),
             )
             if config.learn_leak:
                 self._name_gradients(layer, dweights, weights)

@@ -188,9 +188,14 @@ class TimeDepthStack:
             dx = np.where(mask[..., None], dx, dx.dtype.type(0))
         return dx, dstate_out, weights
 
-    def new_stepper(self, packs: Packs, batch_size: int) -> TimeDepthStepper:
-        """Return what steps that many rows, from a state of zeros."""
-        return TimeDepthStepper(self, packs, batch_size)
+    def new_stepper(self, packs: Packs, batch_size: int) -> _core.GridStepper:
+        """Return what runs one time step after the other, from a state of zeros."""
+        config = self.config
+        sets, (side,) = self.grid.of_direction(packs, 0)
+        sweep = _core.GridSweep(
+            (config.num_layers, 1), batch_size, config.set_steps, None, 1, keep=False
+        )
+        return _core.GridStepper(sets, side, sweep)
 
     def _masks_of(
         self, call: Call, masks: Sequence[Array], direction: int
@@ -366,68 +371,3 @@ def _at_layer(states: Pair, layer: int) -> Pair:
     """Return the part [1, B, H] of states [L, B, H], a view."""
     h, m = (None if part is None else part[layer : layer + 1] for part in states)
     return h, m
-
-
-class TimeDepthStepper(_core.Turn):
-    """One time step over and over: what `stream.Stream` asks of a stepper.
-
-    Parameters
-    ----------
-    stack : TimeDepthStack
-        The layer's.
-    packs : Packs
-        Its packed weights.
-    batch_size : int
-        B.
-    """
-
-    def __init__(self, stack: TimeDepthStack, packs: Packs, batch_size: int) -> None:
-        config = stack.config
-        sets, sides = stack.grid.of_direction(packs, 0)
-        L, B, H = config.num_layers, batch_size, config.hidden_size
-        has_memory = config.kinds[DEPTH] == "lstm"
-
-        def new(*shape: int) -> Array:
-            return np.zeros(shape, config.dtype)
-
-        self.state = (new(L, B, H), new(L, B, H))
-        self.clock = None
-        self._side, self._isa = sides[0], packs.isa
-        self._projected = new(B, (2 if has_memory else 1) * H)
-        self._near = (new(1, B, H), new(1, B, H) if has_memory else None)
-        self._far = (new(1, B, H), new(1, B, H) if has_memory else None)
-        self._grid = _core.GridStepper(
-            sets,
-            ((L, 1), B, config.set_steps),
-            (self._near, self.state),
-            (self._far, self.state),
-        )
-
-    def step(self, x: Array, out: Array) -> Array:
-        """Read `x` [B, I], write `out` [B, H], both contiguous; returns `out`."""
-        side, y = self._side, self._projected
-        if not (type(x) is type(out) is np.ndarray):
-            raise TypeError("x, out: expected arrays")
-        # Views, whose shapes are no one else's to change.
-        given, target = x.view(), out.view()
-        sizes = (len(y), side.weight.shape[1]), self._near[0].shape[1:]
-        if given.dtype != y.dtype or not (
-            given.flags.c_contiguous and given.flags.aligned
-        ):
-            raise ValueError("x: expected a contiguous array of the layer's dtype")
-        if target.dtype != y.dtype or not target.flags.carray:
-            raise ValueError("out: expected a contiguous array of the layer's dtype")
-        if np.may_share_memory(given, target):
-            raise ValueError("out: expected memory of its own, got x's")
-        with self:
-            self._step(given.reshape(sizes[0]), target.reshape(sizes[1]))
-        return out
-
-    def _step(self, x: Array, out: Array) -> None:
-        side, y, H = self._side, self._projected, self._near[0].shape[-1]
-        _core.linear_forward(x, side.weight, side.bias, y, self._isa, 1)
-        self._near[0][0] = y[:, :H]
-        if self._near[1] is not None:
-            self._near[1][0] = y[:, H:]
-        self._grid.run()
-        out[...] = self._far[0][0]

@@ -8,21 +8,24 @@ runs in two directions has them twice, the second time with `_reverse`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import product
 from math import prod
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
 from exactrnn import _checks
 from exactrnn._checks import Array, FloatType
 from exactrnn._checks.limits import check_weights
 from exactrnn._spec.activations import Activation
-from exactrnn._spec.recurrent import Init, Weight
+from exactrnn._spec.recurrent import Weight
+from exactrnn._spec.rules import Init, Rule, Signs, set_biases
 from exactrnn._system.locks import cached_property
 
 OUTPUTS = ("tanh(o*m)", "o*tanh(m)")
 GATES = ("i", "f", "g", "o")
+KEEPS: Signs = {"f": 1, "i": -1}
+FORGETS: Signs = {"f": 1}
 
 Pair: TypeAlias = tuple[Array | None, Array | None]
 """h and m of one dimension, contiguous; None for zeros, or without memory."""
@@ -52,10 +55,6 @@ class GridConfig:
     place: str = "p"
     side_labels: bool = True
     directions: int = 1
-    # Of a `Config`, asked by `_weights/first.py`: no grid has them.
-    activations: tuple[str, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
-    hh_mask: None = None
 
     def __post_init__(self) -> None:
         """Raise for absurd sizes, before anything is listed by position."""
@@ -105,11 +104,6 @@ class GridConfig:
     def has_memory(self) -> bool:
         """Whether any dimension has memory, and so gates."""
         return "lstm" in self.kinds
-
-    @property
-    def cell(self) -> str:
-        """What first weights are drawn for: gates of an LSTM, or none."""
-        return "lstm" if self.has_memory else "rnn"
 
     @cached_property
     def num_arrays(self) -> int:
@@ -172,23 +166,22 @@ class GridConfig:
 
     @cached_property
     def weights(self) -> tuple[Weight, ...]:
-        """What each weight is, in the order of `state_dict`.
-
-        The bias of a block has the kind `bias_ih`, as a forget bias is put there.
-        """
+        """What each weight is, in the order of `state_dict`."""
         found: dict[str, Weight] = {}
         H = self.hidden_size
         for direction in range(self.directions):
             for k, names in zip(self.sides, self.side_names(direction), strict=True):
-                blocks = self._side_blocks(k)
-                columns = cast(int, self.input_sizes[k])
-                shape = (len(blocks) * H, columns)
-                found |= _weights_of(names, ("weight_ih", "bias"), shape, blocks)
+                blocks, columns = self._side_blocks(k), cast(int, self.input_sizes[k])
+                rules = (Rule("input", (H, columns)), Rule("vector"))
+                found |= _weights_of(names, ("ih", blocks, columns), H, rules)
             for dimensions in self.block_names(direction):
                 for k, names in enumerate(dimensions):
-                    blocks = self._blocks(k)
-                    shape = (len(blocks) * H, self.dims * H)
-                    found |= _weights_of(names, ("weight_hh", "bias_ih"), shape, blocks)
+                    blocks, columns = self._blocks(k), self.dims * H
+                    bias = set_biases(
+                        blocks, self.init, self.forget_bias, (KEEPS, FORGETS)
+                    )
+                    rules = (Rule("recurrent", (H, columns)), bias)
+                    found |= _weights_of(names, ("hh", blocks, columns), H, rules)
         return tuple(found.values())
 
     @cached_property
@@ -213,14 +206,19 @@ class GridConfig:
 
 def _weights_of(
     names: tuple[str, str | None],
-    kinds: tuple[str, str],
-    shape: tuple[int, int],
-    blocks: tuple[str, ...],
+    matrix: tuple[str, tuple[str, ...], int],
+    hidden_size: int,
+    rules: tuple[Rule, Rule],
 ) -> dict[str, Weight]:
-    """Return a matrix and its bias, if there is one, by name."""
-    shapes = (shape, shape[:1])
+    """Return a matrix and its bias, if there is one, by name.
+
+    `matrix` is its kind, "ih" or "hh", the letters of its row blocks and its columns.
+    """
+    kind, blocks, columns = matrix
+    rows = len(blocks) * hidden_size
+    kinds, shapes = (f"weight_{kind}", f"bias_{kind}"), ((rows, columns), (rows,))
     return {
-        name: Weight(name, kind, size, blocks, 0, 0)
-        for name, kind, size in zip(names, kinds, shapes, strict=True)
+        name: Weight(name, kind, shape, blocks, rule, 0, 0)
+        for name, kind, shape, rule in zip(names, kinds, shapes, rules, strict=True)
         if name is not None
     }

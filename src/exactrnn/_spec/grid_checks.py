@@ -17,7 +17,7 @@ from exactrnn._checks.limits import quote
 from exactrnn._spec import option_checks
 from exactrnn._spec.activations import Activation
 from exactrnn._spec.grid import OUTPUTS
-from exactrnn._spec.recurrent import Init
+from exactrnn._spec.rules import Init
 
 Sizes: TypeAlias = tuple[int | None, ...]
 
@@ -140,8 +140,8 @@ def check_tied(value: object, kinds: tuple[Activation, ...]) -> bool:
 
 def check_init(value: object, kinds: tuple[Activation, ...], bias: bool) -> Init:
     """Return how first weights are drawn: a rule of gated cells, none of a paper."""
-    cell = "gru" if "lstm" in kinds else "jordan"
-    return option_checks.check_init(value, cell, bias)
+    rules = option_checks.init_rules(paper=False, chrono="lstm" in kinds)
+    return option_checks.check_init(value, rules, bias)
 
 
 def check_forget_bias(
@@ -153,21 +153,15 @@ def check_forget_bias(
     )
 
 
-def check_input_sizes(
-    value: object, sides: tuple[int, ...], dims: int
-) -> tuple[int | None, ...]:
-    """Return the width of the input at each dimension's near side, None for none."""
-    widths: Sequence[object] = [value] * len(sides)
+def check_input_sizes(value: object, sides: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the width of the input at each of the sides; without any, one in spite."""
+    count = len(sides) or 1
+    widths: Sequence[object] = [value] * count
     if isinstance(value, Sequence) and not isinstance(value, str):
         widths = tuple(value)
-        if len(widths) != len(sides):
+        if len(widths) != count:
             raise ValueError(
                 f"input_size: expected one integer or one for each of sides={sides}, "
                 f"got {len(widths)}"
             )
-    found: list[int | None] = [None] * dims
-    for index, k in enumerate(sides):
-        found[k] = _checks.check_size("input_size", widths[index])
-    if not sides:
-        _checks.check_size("input_size", value)
-    return tuple(found)
+    return tuple(_checks.check_size("input_size", width) for width in widths)

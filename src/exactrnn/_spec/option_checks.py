@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -31,8 +32,7 @@ GATES = "ifo"
 COUPLED_AWAY = {"input": "f", "forget": "i"}
 """The gate that is 1 minus the one named."""
 INITS = ("uniform", "orthogonal", "glorot")
-PAPER_CELLS = ("rnn", "lstm", "depth_gated")
-CHRONO_CELLS = ("lstm", "gru", "gru_before", "depth_gated")
+CHRONO = "('chrono', T)"
 MAX_PERIOD = 2**62
 
 
@@ -147,6 +147,11 @@ def check_nonlinearity(
     )
 
 
+def each_direction(found: Any) -> tuple[Activation, ...]:
+    """Return the activation of both directions, or of each, of a checked argument."""
+    return (found,) if is_one_activation(found) else tuple(found)
+
+
 def check_clip(value: object, dtype: FloatType) -> float | None:
     """Return the limit of pre-activations, None for none."""
     if value is None:
@@ -256,11 +261,18 @@ def check_block_size(value: object, hidden_size: int) -> int:
 # First weights
 
 
-def check_init(value: object, cell: str, bias: bool) -> str | tuple[str, int]:
-    """Return how first weights are drawn."""
-    chrono = cell in CHRONO_CELLS
-    names = (*INITS, "paper") if cell in PAPER_CELLS else INITS
-    listed = ", ".join(map(repr, names)) + (" or ('chrono', T)" if chrono else "")
+def init_rules(paper: bool, chrono: bool) -> tuple[str, ...]:
+    """Return the ways to draw first weights that a network has."""
+    return (*INITS, *("paper",) * paper, *(CHRONO,) * chrono)
+
+
+def check_init(
+    value: object, rules: tuple[str, ...], bias: bool
+) -> str | tuple[str, int]:
+    """Return how first weights are drawn: by one of `init_rules`."""
+    chrono = CHRONO in rules
+    names = [rule for rule in rules if rule != CHRONO]
+    listed = ", ".join(map(repr, names)) + f" or {CHRONO}" * chrono
     expected = f"init: expected one of {listed}"
     if isinstance(value, tuple | list):
         if not chrono or len(value) != 2 or value[0] != "chrono":
@@ -308,13 +320,10 @@ def check_periods(value: object) -> tuple[int, ...]:
     return _sizes("periods", value)
 
 
-def check_modules(
+def check_module_sizes(
     sizes: object, periods: tuple[int, ...], hidden_size: int
-) -> tuple[tuple[int, int], ...]:
-    """Return (size, period) of each module.
-
-    Without sizes they are equal; units that are left over go to the faster modules.
-    """
+) -> tuple[int, ...] | None:
+    """Return the units of each module, None for equal numbers."""
     count = len(periods)
     if sizes is None:
         if hidden_size < count:
@@ -322,17 +331,14 @@ def check_modules(
                 f"hidden_size: expected at least one unit for each of {count} periods, "
                 f"got {hidden_size}"
             )
-        each, left = divmod(hidden_size, count)
-        fastest = sorted(range(count), key=lambda module: periods[module])[:left]
-        found = tuple(each + (module in fastest) for module in range(count))
-    else:
-        found = _sizes("module_sizes", sizes)
-        if len(found) != count or sum(found) != hidden_size:
-            raise ValueError(
-                f"module_sizes: expected {count} sizes, one for each period, that add "
-                f"up to hidden_size={hidden_size}, got {quote(found)}"
-            )
-    return tuple(zip(found, periods, strict=True))
+        return None
+    found = _sizes("module_sizes", sizes)
+    if len(found) != count or sum(found) != hidden_size:
+        raise ValueError(
+            f"module_sizes: expected {count} sizes, one for each period, that add "
+            f"up to hidden_size={hidden_size}, got {quote(found)}"
+        )
+    return found
 
 
 def check_phase(value: object) -> int:

@@ -1,7 +1,7 @@
 """From the options of LSTM, GRU and simple networks to what the kernels are told.
 
-Layers and single cells have the same options; here they are checked, in the order in
-which one depends on another, and become fields of a `Config`.
+Layers and single cells have the same options: their checks, for the records of both,
+and what a `Config` has of them.
 """
 
 from __future__ import annotations
@@ -11,101 +11,91 @@ from typing import Any
 
 from exactrnn import _checks
 from exactrnn._spec import option_checks
+from exactrnn._spec.arguments import Arguments, Check, as_activations, as_flag
 
+SHARED = (
+    *("clip", "bias", "bidirectional", "reverse", "dtype", "init", "forget_bias"),
+    *("input_size", "hidden_size", "num_layers", "batch_first", "dropout"),
+)
+LSTM_OPTIONS = ("proj_size", "peepholes", "coupled", "omit", "full_gate_recurrence")
 LSTM_USES = ("gates", "candidate", "output")
 GRU_USES = ("gates", "candidate")
 
 
-def lstm_fields(arguments: Mapping[str, object]) -> dict[str, Any]:
-    """Return the fields of an LSTM's config from its constructor's arguments."""
-    omit = option_checks.check_letters("omit", arguments["omit"])
-    coupled = option_checks.check_coupled(arguments["coupled"], omit)
-    wanted = arguments["peepholes"]
-    peepholes = option_checks.check_peepholes(wanted, omit, coupled)
-    links = _checks.check_flag(
-        "full_gate_recurrence", arguments["full_gate_recurrence"]
-    )
-    links = option_checks.check_gate_recurrence(links, omit)
-    proj_size = option_checks.check_proj_size(arguments["proj_size"])
-    given = {
-        "proj_size": proj_size,
-        "peepholes": peepholes,
-        "coupled": coupled,
-        "omit": omit,
-        "full_gate_recurrence": links,
-    }
-    options = {name: value for name, value in given.items() if value}
+def _omit(name: str, value: object, _: Arguments) -> str:
+    return option_checks.check_letters(name, value)
+
+
+def _coupled(_: str, value: object, given: Arguments) -> str | None:
+    return option_checks.check_coupled(value, given["omit"])
+
+
+def _peepholes(_: str, value: object, given: Arguments) -> str:
+    return option_checks.check_peepholes(value, given["omit"], given["coupled"])
+
+
+def _gate_recurrence(name: str, value: object, given: Arguments) -> bool:
+    links = _checks.check_flag(name, value)
+    return option_checks.check_gate_recurrence(links, given["omit"])
+
+
+def _proj_size(_: str, value: object, __: Arguments) -> int:
+    return option_checks.check_proj_size(value)
+
+
+LSTM_CHECKS: Mapping[str, Check] = {
+    "omit": _omit,
+    "coupled": _coupled,
+    "peepholes": _peepholes,
+    "full_gate_recurrence": _gate_recurrence,
+    "proj_size": _proj_size,
+    "activations": as_activations(LSTM_USES),
+}
+GRU_CHECKS: Mapping[str, Check] = {
+    "reset_after": as_flag,
+    "activations": as_activations(GRU_USES),
+}
+
+
+def lstm_fields(given: Arguments) -> dict[str, Any]:
+    """Return what only an LSTM has of a config."""
+    chosen = {name: given[name] for name in LSTM_OPTIONS}
+    options = {name: value for name, value in chosen.items() if value}
     if "proj_size" in options:
         options["output_size"] = options.pop("proj_size")
-    return {
-        **_common(arguments, LSTM_USES),
-        "given": given,
-        "options": options,
-        "forget_bias": forget_bias(arguments, has_forget="f" not in omit),
-    }
+    return {"options": options, **activation_fields(given, LSTM_USES)}
 
 
-def gru_fields(arguments: Mapping[str, object]) -> dict[str, Any]:
-    """Return the fields of a GRU's config, its cell among them."""
-    after = _checks.check_flag("reset_after", arguments["reset_after"])
-    return {
-        **_common(arguments, GRU_USES),
-        "cell": "gru" if after else "gru_before",
-        "given": {"reset_after": after},
-    }
+def gru_fields(given: Arguments) -> dict[str, Any]:
+    """Return what only a GRU has of a config, its cell among them."""
+    cell = "gru" if given["reset_after"] else "gru_before"
+    return {"cell": cell, **activation_fields(given, GRU_USES)}
 
 
-def simple_fields(
-    arguments: Mapping[str, object], names: tuple[str, ...] = ("nonlinearity",)
-) -> dict[str, Any]:
-    """Return what the nonlinearities of these names and the clip are in a config."""
-    dtype = _checks.check_dtype(arguments["dtype"])
-    both = _is_bidirectional(arguments)
-    chosen = {
-        name: option_checks.check_nonlinearity(name, arguments[name], dtype, both)
-        for name in names
-    }
-    directed = any(len(found) == 2 for found in chosen.values())
+def shared_fields(given: Arguments) -> dict[str, Any]:
+    """Return what the arguments that all networks share are in a config.
+
+    Those that a class does not have are left at the config's own defaults.
+    """
+    found = {name: given[name] for name in SHARED if name in given}
+    return {"record": given.record, **found}
+
+
+def activation_fields(given: Arguments, uses: tuple[str, ...]) -> dict[str, Any]:
+    """Return what the activations in these places are in a config."""
+    chosen = given["activations"]
+    return {"activations": chosen, "directed": len(chosen) > len(uses)}
+
+
+def simple_fields(given: Arguments, *names: str) -> dict[str, Any]:
+    """Return what the nonlinearities of these names are in a config."""
+    chosen = [option_checks.each_direction(given[name]) for name in names]
+    directed = any(len(found) == 2 for found in chosen)
     return {
         "activations": tuple(
             found[min(direction, len(found) - 1)]
             for direction in range(1 + directed)
-            for found in chosen.values()
+            for found in chosen
         ),
         "directed": directed,
-        "clip": option_checks.check_clip(arguments["clip"], dtype),
-        "given": {
-            name: found[0] if len(found) == 1 else found
-            for name, found in chosen.items()
-        },
     }
-
-
-def forget_bias(
-    arguments: Mapping[str, object], *, has_forget: bool = True
-) -> float | None:
-    """Return the first bias of the forget gate that is asked for."""
-    return option_checks.check_forget_bias(
-        arguments["forget_bias"],
-        bias=_checks.check_flag("bias", arguments["bias"]),
-        has_forget=has_forget,
-        chrono=not isinstance(arguments["init"], str),
-    )
-
-
-def _common(arguments: Mapping[str, object], uses: tuple[str, ...]) -> dict[str, Any]:
-    dtype = _checks.check_dtype(arguments["dtype"])
-    both = _is_bidirectional(arguments)
-    wanted = arguments["activations"]
-    chosen = option_checks.check_activations(wanted, uses, dtype, both)
-    return {
-        "activations": chosen,
-        "directed": len(chosen) > len(uses),
-        "clip": option_checks.check_clip(arguments["clip"], dtype),
-    }
-
-
-def _is_bidirectional(arguments: Mapping[str, object]) -> bool:
-    """Return what a layer was told; a single cell has one direction."""
-    wanted = arguments.get("bidirectional", False)
-    return _checks.check_flag("bidirectional", wanted)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple, TypeAlias
 
@@ -32,16 +33,15 @@ from exactrnn._checks import Array, FloatType, check_weight
 from exactrnn._checks.limits import check_weights
 from exactrnn._numeric import leak as _leak
 from exactrnn._spec.activations import Activation
+from exactrnn._spec.record import Record
+from exactrnn._spec.rules import Init, Rule, forget_bias_of, set_biases
 from exactrnn._system.locks import cached_property
 
 Options: TypeAlias = Mapping[str, Any]
 """What the kernels are asked for beyond the plain cell; empty for most layers."""
-Init: TypeAlias = str | tuple[str, int]
 Names: TypeAlias = tuple[str | None, ...]
 
 LEAK_ROLE = 6
-RUNS = {"clockwork": "rnn"}
-"""Cells by the name of a network that is one only by its options, here modules."""
 GATES = "ifo"
 PART_OF_GATE = {"v": "n", "x": "n"}
 """Sums that are a part of a gate's, by letter: row blocks are named by the gate."""
@@ -67,13 +67,14 @@ class Weight(NamedTuple):
     """One weight: its name, and what it is in the network.
 
     `blocks` are the letters of its row blocks of H rows (of its rows for peepholes);
-    () where it has none.
+    () where it has none. `rule` says how it is drawn first.
     """
 
     name: str
     kind: str
     shape: tuple[int, ...]
     blocks: tuple[str, ...]
+    rule: Rule
     layer: int
     direction: int
 
@@ -83,21 +84,22 @@ class Entry(NamedTuple):
 
     kind: str
     shape: tuple[int, ...]
-    blocks: tuple[str, ...] = ()
+    blocks: tuple[str, ...]
+    rule: Rule
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Sizes and options, all checked; `suffixed` tells a layer from a single cell.
 
-    `options` is what the kernels are told; `given` are the arguments that only this
-    class has, checked and made plain. `directed` tells whether `activations` are those
-    of the forward direction and then those of the reverse one. `bottom` is the cell of
-    the first layer, with its options, where it is another than that of the upper ones.
-    `leak` and `phase` are for leaky and clockwork layers alone.
+    `cell` is the form of the network, `record` what its class says. `options` is what
+    the kernels are told. `directed` tells whether `activations` are those of the
+    forward direction and then those of the reverse one. `leak` and `phase` are for
+    leaky and clockwork layers alone.
     """
 
     cell: str
+    record: Record
     activations: tuple[Activation, ...]
     input_size: int
     hidden_size: int
@@ -114,8 +116,6 @@ class Config:
     forget_bias: float | None = None
     suffixed: bool = True
     options: Options = field(default_factory=dict)
-    given: Mapping[str, object] = field(default_factory=dict)
-    bottom: tuple[str, Options] | None = None
     leak: float | tuple[float, ...] | None = None
     learn_leak: bool = False
     phase: int = 0
@@ -125,7 +125,7 @@ class Config:
         sizes = {"input_size": self.input_size, "hidden_size": self.hidden_size}
         sizes |= {"num_layers": self.num_layers} if self.suffixed else {}
         if self.output_size != self.hidden_size:
-            name = "output_size" if self.cell == "jordan" else "proj_size"
+            name = "output_size" if self.record.readout else "proj_size"
             sizes[name] = self.output_size
         spelled = ", ".join(f"{name}={size}" for name, size in sizes.items())
         itemsize = self.dtype.itemsize
@@ -162,7 +162,7 @@ class Config:
         """The letter of the width of h in messages."""
         if "output_size" not in self.options:
             return "H"
-        return "O" if self.cell == "jordan" else "P"
+        return "O" if self.record.readout else "P"
 
     def input_size_of(self, layer: int) -> int:
         """Return I of one layer: the output of the layer below but for the first."""
@@ -178,12 +178,15 @@ class Config:
 
     def cell_of(self, layer: int) -> str:
         """Return the name of the cell that a layer runs."""
-        cell = self.cell if layer or self.bottom is None else self.bottom[0]
-        return RUNS.get(cell, cell)
+        bottom = self.record.bottom
+        if layer == 0 and bottom is not None:
+            return bottom[0]
+        return self.record.cell or self.cell
 
     def options_of(self, layer: int) -> Options:
         """Return what that cell is asked for."""
-        return self.options if layer or self.bottom is None else self.bottom[1]
+        bottom = self.record.bottom
+        return self.options if layer or bottom is None else bottom[1]
 
     def info_of(self, layer: int) -> _core.CellInfo:
         """Return what the kernels say about the cell of a layer."""
@@ -264,30 +267,65 @@ class Config:
         columns = O + info["heard"] * H
         w, r = self._blocks(layer, "W"), self._blocks(layer, "R")
         W, R = info["w_blocks"] * H, info["r_blocks"] * H
-        jordan, n = self.cell == "jordan", info["links"] * H
-        second = "weight_ho" if jordan else "weight_hr"
+        readout, n = self.record.readout, info["links"] * H
+        second = "weight_ho" if readout else "weight_hr"
+        added = bias and not self.has_blocks
+        output = Entry(second, (O, H), (), Rule("recurrent", (O, H)))
+        linked = self._linked_gates()
+        links = Entry("weight_gates", (n, n), linked, Rule("recurrent", (H, H)))
         return (
-            Entry("weight_ih", (W, I), w),
-            Entry("weight_hh", (R, columns), r),
-            Entry("bias_ih", (W,), w) if bias else None,
-            Entry("bias_hh", (R,), r) if bias and not self.has_blocks else None,
-            Entry(second, (O, H)) if info["projects"] else None,
-            Entry("bias_ho", (O,)) if jordan and bias else None,
+            Entry("weight_ih", (W, I), w, self._matrix_rule("input", W, w, I)),
+            Entry("weight_hh", (R, columns), r, self._hh_rule(R, r, columns)),
+            Entry("bias_ih", (W,), w, self._bias_rule(w)) if bias else None,
+            Entry("bias_hh", (R,), r, self._bias_rule(r, zero=True)) if added else None,
+            output if info["projects"] else None,
+            Entry("bias_ho", (O,), (), Rule("vector")) if readout and bias else None,
             self._vectors(layer),
-            Entry("weight_gates", (n, n), self._linked_gates()) if n else None,
+            links if n else None,
         )
 
     def _vectors(self, layer: int) -> Entry | None:
         """Return the entry of the weights of one per unit."""
         if self.leak is not None:
+            if not self.learn_leak:
+                return None
             leaks = 1 if isinstance(self.leak, float) else self.hidden_size
-            return Entry("leak_logit", (leaks,)) if self.learn_leak else None
+            first = partial(_leak.first_logit, self.leak, self.dtype)
+            return Entry("leak_logit", (leaks,), (), Rule("given", first=first))
         rows = self.info_of(layer)["vectors"]
+        if not rows:
+            return None
         letters = tuple(self.options_of(layer).get("peepholes", ""))
-        if self.cell_of(layer) == "depth_gated":
-            letters = (*GATES, "cd", "ld")
+        letters = letters or self.record.vectors
         shape = (rows, self.hidden_size)
-        return Entry("weight_peephole", shape, letters) if rows else None
+        return Entry("weight_peephole", shape, letters, Rule("vector"))
+
+    def _hh_rule(self, rows: int, blocks: tuple[str, ...], columns: int) -> Rule:
+        rule = self._matrix_rule("recurrent", rows, blocks, columns)
+        parts = tuple(size for size, _ in self.options.get("modules", ()))
+        return rule._replace(parts=parts, connected=self.hh_mask)
+
+    def _matrix_rule(
+        self, path: str, rows: int, blocks: tuple[str, ...], columns: int
+    ) -> Rule:
+        """Return the rule of a matrix with these row blocks."""
+        paper = {"input": "small", "recurrent": "identity"}[path]
+        tile = (rows // max(1, len(blocks)), columns)
+        return Rule(path, tile, paper if self._is_identity else "")
+
+    def _bias_rule(self, blocks: tuple[str, ...], *, zero: bool = False) -> Rule:
+        """Return the rule of a bias; `zero` for the one that leaves it to the other."""
+        bias = forget_bias_of(self.init, self.forget_bias, self.record.paper)
+        forgets = {"i": -1} if self.options.get("coupled") == "input" else {"f": 1}
+        rule = set_biases(blocks, self.init, bias, (self.record.keeps, forgets))
+        if zero:
+            rule = rule._replace(signs=dict.fromkeys(rule.signs, 0))
+        return rule._replace(paper="zeros" if self._is_identity else "")
+
+    @property
+    def _is_identity(self) -> bool:
+        """Whether `init="paper"` is that of simple networks of relu."""
+        return self.record.paper == "identity"
 
     def _blocks(self, layer: int, matrix: str) -> tuple[str, ...]:
         """Return the letters of the row blocks of a matrix, "W" or "R"."""

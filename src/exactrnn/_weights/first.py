@@ -21,6 +21,8 @@ layer and the weight's name, and is drawn in storage order:
                     LSTM; z of a GRU, which keeps. The u_j are drawn in float64 from a
                     stream of their own, named by the bias and "chrono"
 
+Which rule a weight has it says itself (`_spec/rules.py`): nothing here knows a cell.
+
 A bias that is set, also by `forget_bias`, is stored in bias_ih; the same rows of
 bias_hh are zero. Where f = 1 - i, the input gate gets the bias with its sign turned:
 σ(-b) is 1 - σ(b).
@@ -32,7 +34,8 @@ connections that exist orthonormal.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,40 +43,65 @@ from numpy.typing import NDArray
 from exactrnn._checks import Array, FloatType, allocate
 from exactrnn._numeric.algebra import orthonormal_rows
 from exactrnn._numeric.random import FLOAT64, Seed, elementary, normal, symmetric, unit
-from exactrnn._spec.recurrent import Config, Weight
+from exactrnn._spec.rules import Init, Rule
 
 __all__ = ["draw_mask", "draw_weights"]
 
-RECURRENT = ("weight_hh", "weight_hr", "weight_ho", "weight_gates")
-"""Matrices that a state passes on its way to the next step."""
-KEEPING_GATES: Mapping[str, Mapping[str, int]] = {
-    "lstm": {"f": 1, "i": -1},
-    "depth_gated": {"f": 1, "i": -1},
-    "gru": {"z": 1},
-    "gru_before": {"z": 1},
-}
-"""Signs of the bias with which a cell's gates keep their state, for chrono."""
 IRNN_DEVIATION = 0.001
-PAPER_FORGET_BIAS = 1.0
 
 
-def draw_weights(config: Config, seed: Seed) -> dict[str, Array]:
-    """Return the first weights by name, in the order of `state_dict`.
+class NamedWeight(Protocol):
+    """A weight, as far as it is drawn."""
 
-    Zeros stand for weights that are not drawn: the logits of learned leaks.
+    @property
+    def name(self) -> str:
+        """Its name in `state_dict`."""
 
-    Raises
-    ------
-    ValueError
-        If `config.init` has no meaning for the cell.
-    """
-    _check_rule(config)
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its shape."""
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """Letters of its row blocks."""
+
+    @property
+    def rule(self) -> Rule:
+        """How it is drawn."""
+
+
+class Drawn(Protocol):
+    """What is drawn: weights, and the arguments that say how."""
+
+    @property
+    def weights(self) -> Sequence[NamedWeight]:
+        """All weights, in the order of `state_dict`."""
+
+    @property
+    def hidden_size(self) -> int:
+        """H, of which the bound of "uniform" is made."""
+
+    @property
+    def dtype(self) -> FloatType:
+        """Of the weights."""
+
+    @property
+    def init(self) -> Init:
+        """The rule that the user has named."""
+
+
+def draw_weights(config: Drawn, seed: Seed) -> dict[str, Array]:
+    """Return the first weights by name, in the order of `state_dict`."""
     weights = {}
     for weight in config.weights:
         array = allocate(weight.shape, config.dtype)
         array[...] = _draw_weight(weight, config, seed.stream(weight.name))
+        if weight.rule.connected is not None:
+            array[~weight.rule.connected] = 0
+        if weight.rule.signs:
+            chrono = seed.stream(weight.name, "chrono")
+            _set_biases(array, weight, config, chrono)
         weights[weight.name] = array
-    _set_biases(weights, config, seed)
     return weights
 
 
@@ -91,86 +119,60 @@ def draw_mask(
     return np.where(kept, scale, dtype.type(0)).reshape(shape)
 
 
-def _check_rule(config: Config) -> None:
-    """Raise where options take away what a rule is about; cells are checked before."""
-    got = f"got {config.init!r}"
-    if config.init == "paper" and config.cell == "rnn" and not _is_irnn(config):
-        raise ValueError(
-            f"init: expected another with nonlinearity={config.activations[0]!r}, {got}"
-        )
-    if config.init == "paper" and config.cell != "rnn" and not config.bias:
-        raise ValueError(f"init: expected another with bias=False, {got}")
-    if isinstance(config.init, tuple) and "f" in config.options.get("omit", ""):
-        raise ValueError(f"init: expected another without a forget gate, {got}")
-
-
-def _is_irnn(config: Config) -> bool:
-    return config.cell == "rnn" and set(config.activations) == {"relu"}
-
-
 # Weights
 
 
 def _draw_weight(
-    weight: Weight, config: Config, generator: np.random.PCG64
+    weight: NamedWeight, config: Drawn, generator: np.random.PCG64
 ) -> Array | float:
     """Return one weight, or a number that fills it."""
-    if weight.kind == "leak_logit":
-        return 0.0
-    if config.init == "paper" and _is_irnn(config):
-        return _draw_irnn(weight, generator)
+    rule, shape = weight.rule, weight.shape
+    if rule.first is not None:
+        return rule.first()
+    if config.init == "paper" and rule.paper:
+        return _draw_irnn(rule.paper, shape, generator)
     if config.init not in ("glorot", "orthogonal"):
         number = config.dtype.type
         bound = number(1) / np.sqrt(number(config.hidden_size))
-        return symmetric(weight.shape, bound, config.dtype, generator)
-    if len(weight.shape) == 1 or weight.kind == "weight_peephole":
+        return symmetric(shape, bound, config.dtype, generator)
+    if rule.path == "vector":
         return 0.0
-    if config.init == "orthogonal" and weight.kind in RECURRENT:
-        return _draw_orthogonal(weight, config, generator)
-    rows, columns = _block_shape(weight)
+    if config.init == "orthogonal" and rule.path == "recurrent":
+        return _draw_orthogonal(weight, generator)
+    rows, columns = rule.tile
     bound = np.sqrt(6.0 / (rows + columns))
-    return symmetric(weight.shape, bound, config.dtype, generator)
+    return symmetric(shape, bound, config.dtype, generator)
 
 
-def _draw_irnn(weight: Weight, generator: np.random.PCG64) -> Array | float:
-    if weight.kind == "weight_hh":
-        return np.eye(weight.shape[0])
-    if weight.kind == "weight_ih":
-        return normal(weight.shape, generator) * IRNN_DEVIATION
-    return 0.0
+def _draw_irnn(
+    kind: str, shape: tuple[int, ...], generator: np.random.PCG64
+) -> Array | float:
+    if kind == "identity":
+        return np.eye(shape[0])
+    return normal(shape, generator) * IRNN_DEVIATION if kind == "small" else 0.0
 
 
-def _block_shape(weight: Weight) -> tuple[int, int]:
-    """Return rows and columns of the part of a matrix that makes one gate's sum."""
-    rows, columns = weight.shape
-    count = len(weight.blocks) or 1
-    if weight.kind == "weight_gates":
-        return rows // count, columns // count
-    return rows // count, columns
-
-
-def _draw_orthogonal(
-    weight: Weight, config: Config, generator: np.random.PCG64
-) -> Array:
+def _draw_orthogonal(weight: NamedWeight, generator: np.random.PCG64) -> Array:
     """Return a matrix whose blocks are orthogonal; zeros where nothing is connected."""
     matrix = np.zeros(weight.shape)
-    for rows, columns in _orthogonal_blocks(weight, config):
+    for rows, columns in _orthogonal_blocks(weight):
         height, width = matrix[rows, columns].shape
         matrix[rows, columns] = _orthogonal(height, width, generator)
     return matrix
 
 
 def _orthogonal_blocks(
-    weight: Weight, config: Config
+    weight: NamedWeight,
 ) -> Iterator[tuple[slice, slice | NDArray[np.bool_]]]:
     """Give the rows and columns of each block, in storage order."""
-    if weight.kind == "weight_hh" and config.hh_mask is not None:
+    rule = weight.rule
+    if rule.connected is not None:
         start = 0
-        for size, _ in config.options["modules"]:
-            yield slice(start, start + size), config.hh_mask[start]
+        for size in rule.parts:
+            yield slice(start, start + size), rule.connected[start]
             start += size
         return
-    height, width = _block_shape(weight)
+    height, width = rule.tile
     for row in range(0, weight.shape[0], height):
         for column in range(0, weight.shape[1], width):
             yield slice(row, row + height), slice(column, column + width)
@@ -186,38 +188,17 @@ def _orthogonal(height: int, width: int, generator: np.random.PCG64) -> Array:
 # Biases that are set
 
 
-def _set_biases(weights: Mapping[str, Array], config: Config, seed: Seed) -> None:
+def _set_biases(
+    array: Array, weight: NamedWeight, config: Drawn, generator: np.random.PCG64
+) -> None:
     """Put the biases of the gates that are to keep the state, in place."""
-    values: Mapping[str, Array | float] = {}
-    for weight in config.weights:
-        if weight.kind == "bias_ih":
-            values = _gate_biases(config, seed.stream(weight.name, "chrono"))
-        elif weight.kind == "bias_hh":
-            values = dict.fromkeys(values, 0.0)
-        else:
-            continue
-        gates = weights[weight.name].reshape(len(weight.blocks), -1)
-        for gate, value in values.items():
-            if gate in weight.blocks:
-                gates[weight.blocks.index(gate)] = value
-
-
-def _gate_biases(
-    config: Config, generator: np.random.PCG64
-) -> Mapping[str, Array | float]:
-    """Return the biases of one layer and direction by gate; none that are drawn."""
-    signs = KEEPING_GATES.get(config.cell, {})
-    if isinstance(config.init, tuple):
-        kept = _draw_chrono(config.hidden_size, config.init[1], generator)
-        return {gate: 0.0 + sign * kept for gate, sign in signs.items()}
-    bias = config.forget_bias
-    if bias is None and config.init == "paper" and "f" in signs:
-        bias = PAPER_FORGET_BIAS
-    if bias is None:
-        return {}
-    if config.options.get("coupled") == "input":
-        return {"i": 0.0 - bias}
-    return {"f": bias}
+    value: Array | float | None = weight.rule.bias
+    if value is None:
+        steps = int(config.init[1])
+        value = _draw_chrono(config.hidden_size, steps, generator)
+    gates = array.reshape(len(weight.blocks), -1)
+    for gate, sign in weight.rule.signs.items():
+        gates[weight.blocks.index(gate)] = {1: value, -1: 0.0 - value, 0: 0.0}[sign]
 
 
 def _draw_chrono(size: int, steps: int, generator: np.random.PCG64) -> Array:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from exactrnn import _checks
 from exactrnn._checks import Array
+from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.dense import DenseSpec
 from exactrnn._weights.dense import DenseStore
 from exactrnn._weights.store import STALE
@@ -93,23 +94,17 @@ class DenseModule(Module):
     def _assemble(
         self,
         spec: Any,
-        arguments: Mapping[str, object],
+        given: Arguments,
         weights: Mapping[str, Array],
         generator: np.random.PCG64,  # noqa: ARG002 (no call draws)
     ) -> None:
-        given = {**arguments, **self._plain(spec), "dtype": spec.dtype}
         # A bias that is there is a weight, one that is not an option: None.
         options = {
             name: None if name == "bias" else value
             for name, value in given.items()
             if name not in weights
         }
-        self._become(spec, options, given, _store=DenseStore(weights))
-
-    @classmethod
-    def _plain(cls, spec: DenseSpec) -> dict[str, object]:
-        """Return the constructor's arguments but for the dtype, as understood."""
-        raise NotImplementedError
+        self._become(spec, options, dict(given), _store=DenseStore(weights))
 
     def _kept(self, cache: object) -> tuple[NDArray[Any], dict[str, Array]]:
         """Return the input in a cache of this layer and the weights it saw."""

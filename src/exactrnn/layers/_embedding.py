@@ -6,18 +6,19 @@ Its twin is in `reference/dense.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from exactrnn import _checks, _core
+from exactrnn import _core
 from exactrnn._checks import Array
 from exactrnn._checks.arrays import Index, check_floats, check_index
 from exactrnn._checks.limits import check_weights
 from exactrnn._numeric.random import Seed
+from exactrnn._spec.arguments import Arguments, as_size
 from exactrnn._spec.dense import DenseSpec
+from exactrnn._spec.record import Record
 from exactrnn.engine import isa, threads_for_calls
 from exactrnn.layers._dense import DenseModule, ModuleCache, ModuleGradients
 
@@ -57,6 +58,11 @@ class Embedding(DenseModule):
     (1, 3, 4)
     """
 
+    record = Record(
+        name="embedding",
+        checks={"num_embeddings": as_size, "embedding_dim": as_size},
+    )
+
     num_embeddings: int
     embedding_dim: int
     weight: Array
@@ -69,18 +75,11 @@ class Embedding(DenseModule):
         dtype: Any = "float32",
         seed: int | None = None,
     ) -> None:
-        arguments = {
-            "num_embeddings": num_embeddings,
-            "embedding_dim": embedding_dim,
-            "dtype": dtype,
-        }
-        super().__init__(arguments, seed)
+        super().__init__(locals())
 
     @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> DenseSpec:
-        V = _checks.check_size("num_embeddings", arguments["num_embeddings"])
-        E = _checks.check_size("embedding_dim", arguments["embedding_dim"])
-        dtype = _checks.check_dtype(arguments["dtype"])
+    def _configure(cls, given: Arguments) -> DenseSpec:
+        V, E, dtype = (given[n] for n in ("num_embeddings", "embedding_dim", "dtype"))
         sizes = f"num_embeddings={V}, embedding_dim={E}"
         check_weights(sizes, 1, V * E, dtype.itemsize)
         return DenseSpec(("V", "E"), (V, E), bias=False, dtype=dtype)
@@ -88,10 +87,6 @@ class Embedding(DenseModule):
     @classmethod
     def _draw_weights(cls, spec: DenseSpec, seed: Seed) -> dict[str, Array]:
         return spec.draw(math.sqrt(3.0), seed)
-
-    @classmethod
-    def _plain(cls, spec: DenseSpec) -> dict[str, object]:
-        return dict(zip(("num_embeddings", "embedding_dim"), spec.shape, strict=True))
 
     def __call__(self, index: ArrayLike) -> Array:
         """Return the rows of `index` `[...]` as `[..., E]`.

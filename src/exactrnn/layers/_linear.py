@@ -6,7 +6,6 @@ Its twins are in `reference/dense.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,9 @@ from exactrnn._checks import Array
 from exactrnn._checks.arrays import check_floats, check_last_axis
 from exactrnn._checks.limits import check_weights
 from exactrnn._numeric.random import Seed
+from exactrnn._spec.arguments import Arguments, as_size
 from exactrnn._spec.dense import DenseSpec
+from exactrnn._spec.record import Record
 from exactrnn.engine import isa, threads_for_calls
 from exactrnn.layers._dense import DenseModule, ModuleCache, ModuleGradients
 
@@ -60,6 +61,11 @@ class Linear(DenseModule):
     [6.5, 1.0]
     """
 
+    record = Record(
+        name="linear",
+        checks={"in_features": as_size, "out_features": as_size},
+    )
+
     in_features: int
     out_features: int
     weight: Array
@@ -74,32 +80,18 @@ class Linear(DenseModule):
         dtype: Any = "float32",
         seed: int | None = None,
     ) -> None:
-        arguments = {
-            "in_features": in_features,
-            "out_features": out_features,
-            "bias": bias,
-            "dtype": dtype,
-        }
-        super().__init__(arguments, seed)
+        super().__init__(locals())
 
     @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> DenseSpec:
-        K = _checks.check_size("in_features", arguments["in_features"])
-        O = _checks.check_size("out_features", arguments["out_features"])
-        dtype = _checks.check_dtype(arguments["dtype"])
+    def _configure(cls, given: Arguments) -> DenseSpec:
+        K, O, dtype = (given[n] for n in ("in_features", "out_features", "dtype"))
         sizes = f"in_features={K}, out_features={O}"
         check_weights(sizes, 2, O * (K + 1), dtype.itemsize)
-        bias = _checks.check_flag("bias", arguments["bias"])
-        return DenseSpec(("O", "K"), (O, K), bias, dtype)
+        return DenseSpec(("O", "K"), (O, K), given["bias"], dtype)
 
     @classmethod
     def _draw_weights(cls, spec: DenseSpec, seed: Seed) -> dict[str, Array]:
         return spec.draw(1.0 / math.sqrt(spec.shape[1]), seed)
-
-    @classmethod
-    def _plain(cls, spec: DenseSpec) -> dict[str, object]:
-        O, K = spec.shape
-        return {"in_features": K, "out_features": O, "bias": spec.bias}
 
     def __call__(self, x: ArrayLike) -> Array:
         """Return `y [..., O]` for `x` `[..., K]`.

@@ -7,6 +7,16 @@ from exactrnn._checks import Array, ArrayLike
 from exactrnn.layers._recurrent import RecurrentLayer, go_back
 from exactrnn.layers._results import Cache, Gradients
 
+MEANINGS = {
+    "i": "input gate: what is written",
+    "f": "forget gate: what c keeps",
+    "g": "candidate: what may be written",
+    "o": "output gate: what is shown of c",
+    "m": "o * tanh(c), before the projection",
+    "c": "cell state",
+}
+"""What the gates of these cells are, for pictures."""
+
 
 class LSTMLayer(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):
     """A layer with a cell state, along which alone errors may go back in time."""

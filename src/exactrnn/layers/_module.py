@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar, cast
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,16 @@ from numpy.typing import NDArray
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike, FloatType, naming
 from exactrnn._checks.limits import list_names, shorten
-from exactrnn._numeric import leak, random
+from exactrnn._numeric import random
 from exactrnn._numeric.rounding import check_target, round_weight
 from exactrnn._run.dropout import warn_unused
 from exactrnn._run.protocol import Runner
 from exactrnn._run.stack import Stack
 from exactrnn._spec.activations import Activation
-from exactrnn._spec.recurrent import Config, Init
+from exactrnn._spec.arguments import Arguments
+from exactrnn._spec.record import Record
+from exactrnn._spec.recurrent import Config
+from exactrnn._spec.rules import Init
 from exactrnn._spec.sequence import SequenceSpec
 from exactrnn._system.mode import ieee_mode
 from exactrnn._weights import first
@@ -39,6 +42,8 @@ OPTIONS = (
     *("dropout", "init", "forget_bias"),
 )
 """Options of every layer that can be read as its attributes."""
+NOT_ARGUMENTS = ("self", "__class__", "seed")
+"""Local names of a constructor that are none of the arguments a layer remembers."""
 PARTS = frozenset({"_spec", "_store", "_stack", "_options", "_arguments"})
 """Attributes that a copy makes anew."""
 
@@ -92,13 +97,16 @@ class Module:
     operators change the layer too. The memory is read-only: for torch, buffers and
     pointers that write there are `editing` and `parameters(writable=True)`.
 
+    A class of the library has a `record`, and its constructor is its signature: the
+    body hands on all arguments, `super().__init__(locals())`.
+
     Parameters
     ----------
     arguments : mapping of str to object
-        The constructor's arguments by name, but for the seed.
-    seed : int or None
-        Seed of the first weights, and of what is drawn later.
+        The local names of the constructor: itself, the seed and all other arguments.
     """
+
+    record: ClassVar[Record]
 
     dtype: FloatType
 
@@ -107,28 +115,41 @@ class Module:
     _options: Mapping[str, object]
     _arguments: Mapping[str, object]
 
-    def __init__(self, arguments: Mapping[str, object], seed: object) -> None:
-        own = random.Seed(_checks.check_seed(seed), random.kind_of(type(self)))
-        arguments = {n: _checks.settle(n, value) for n, value in arguments.items()}
+    def __init__(self, arguments: Mapping[str, object]) -> None:
+        named = {n: v for n, v in arguments.items() if n not in NOT_ARGUMENTS}
+        seed = _checks.check_seed(arguments["seed"])
+        own = random.Seed(seed, random.kind_of(type(self)))
+        given = Arguments(named, self.record)
         with ieee_mode():
-            spec = self._configure(arguments)
+            spec = self._configure(given)
             weights = self._draw_weights(spec, own)
-            self._assemble(spec, arguments, weights, own.stream("dropout"))
+            self._assemble(spec, given, weights, own.stream("dropout"))
 
     @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> Any:
-        """Check the constructor's arguments and return the specification."""
+    def _configure(cls, given: Arguments) -> Any:
+        """Return what a module with these arguments is, without its weights."""
         raise NotImplementedError
+
+    @classmethod
+    def _given(cls, arguments: Mapping[str, object]) -> Arguments:
+        """Return arguments, to be checked; those missing have their defaults."""
+        parameters = inspect.signature(cls).parameters.values()
+        defaults = {
+            p.name: p.default
+            for p in parameters
+            if p.default is not p.empty and p.name != "seed"
+        }
+        return Arguments({**defaults, **arguments}, cls.record)
 
     @classmethod
     def _draw_weights(cls, spec: Any, seed: random.Seed) -> dict[str, Array]:
         """Return the first weights by name."""
-        raise NotImplementedError
+        return first.draw_weights(spec, seed)
 
     def _assemble(
         self,
         spec: Any,
-        arguments: Mapping[str, object],
+        given: Arguments,
         weights: Mapping[str, Array],
         generator: np.random.PCG64,
     ) -> None:
@@ -159,10 +180,9 @@ class Module:
         An argument that is missing has its default: a file may be older than it.
         """
         known = [name for name in inspect.signature(cls).parameters if name != "seed"]
-        given = {**cls._defaults(), **arguments}
-        naming.check_names("arguments", given, known)
-        arguments = {name: _checks.settle(name, value) for name, value in given.items()}
-        spec = cls._configure(arguments)
+        given = cls._given(arguments)
+        naming.check_names("arguments", dict.fromkeys(given), known)
+        spec = cls._configure(given)
         weights = naming.take_named("weights", weights)
         if len(weights) != spec.num_arrays:  # before they are listed
             expected = f"{spec.num_arrays} arrays, for these arguments"
@@ -174,18 +194,8 @@ class Module:
         if generator_state is not None:
             generator.state = cast(Any, generator_state)
         module = cls.__new__(cls)
-        module._assemble(spec, arguments, taken, generator)
+        module._assemble(spec, given, taken, generator)
         return module
-
-    @classmethod
-    def _defaults(cls) -> dict[str, object]:
-        """Return the defaults of the constructor's arguments, but for the seed."""
-        parameters = inspect.signature(cls).parameters.values()
-        return {
-            p.name: p.default
-            for p in parameters
-            if p.default is not p.empty and p.name != "seed"
-        }
 
     # Weights as attributes; options cannot be set
 
@@ -405,13 +415,14 @@ def _restore(
     generator_state: Mapping[str, Any] | None,
 ) -> Module:
     """Make a module for a copy or a pickle, without what the user has added."""
-    spec = kind._configure(arguments)
+    given = Arguments(arguments, kind.record)
+    spec = kind._configure(given)
     taken = {name: spec.take_weight(name, weights[name]) for name in weights}
     generator = random.make_generator(0)
     if generator_state is not None:
         generator.state = cast(Any, generator_state)
     module = kind.__new__(kind)
-    module._assemble(spec, arguments, taken, generator)
+    module._assemble(spec, given, taken, generator)
     return module
 
 
@@ -440,34 +451,22 @@ class RecurrentModule(SequenceFacts, Module, Generic[S]):
     _spec: RecurrentSpec
     _stack: Runner
 
-    def __init__(self, arguments: Mapping[str, object], seed: object) -> None:
-        super().__init__(arguments, seed)
+    def __init__(self, arguments: Mapping[str, object]) -> None:
+        super().__init__(arguments)
         warn_unused(self._stack.config)
-
-    @classmethod
-    def _draw_weights(cls, spec: Config, seed: random.Seed) -> dict[str, Array]:
-        weights = first.draw_weights(spec, seed)
-        for weight in spec.weights:
-            if weight.kind == "leak_logit" and spec.leak is not None:
-                weights[weight.name] = leak.first_logit(spec.leak, spec.dtype)
-            spec.clear_absent(weight, weights[weight.name])
-        return weights
 
     def _assemble(
         self,
         spec: Config,
-        arguments: Mapping[str, object],
+        given: Arguments,
         weights: Mapping[str, Array],
         generator: np.random.PCG64,
     ) -> None:
-        """Become a layer of these parts, of which `spec` has what was checked."""
-        checked = {name: getattr(spec, name) for name in OPTIONS}
-        plain = {**arguments, **checked, **spec.given}
+        """Become a layer of these parts."""
         stack: Runner = Stack(spec, weights, generator)
         # An argument may leave open what an attribute says: output_size=None.
-        options = {**plain, **checked}
-        given = {name: plain[name] for name in arguments}
-        self._become(spec, options, given, _stack=stack, _store=stack.store)
+        options = {**given, **{name: getattr(spec, name) for name in OPTIONS}}
+        self._become(spec, options, dict(given), _stack=stack, _store=stack.store)
 
     def _generator_state(self) -> dict[str, Any]:
         return self._stack.masks.generator_state()

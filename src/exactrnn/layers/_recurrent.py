@@ -5,46 +5,17 @@ Calls go to `_run/call.py`, where the caller's layout is handled.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Generic
 
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._run import call as _call
-from exactrnn._spec import option_checks
-from exactrnn._spec.activations import Activation
+from exactrnn._spec.arguments import Arguments
+from exactrnn._spec.options import shared_fields
 from exactrnn._spec.recurrent import Config
 from exactrnn.layers._module import RecurrentModule, S
 from exactrnn.layers._results import Cache, D, Gradients
 from exactrnn.layers._stream import Stream
-
-
-def layer_config(
-    cell: str,
-    activations: tuple[Activation, ...],
-    arguments: Mapping[str, object],
-    **own: Any,
-) -> Config:
-    """Check the arguments that all layers share; `own` are fields of one class."""
-    bias = _checks.check_flag("bias", arguments["bias"])
-    wanted = arguments.get("init", "uniform")
-    bidirectional = _checks.check_flag("bidirectional", arguments["bidirectional"])
-    reverse = arguments.get("reverse", False)
-    return Config(
-        cell=cell,
-        activations=activations,
-        input_size=_checks.check_size("input_size", arguments["input_size"]),
-        hidden_size=_checks.check_size("hidden_size", arguments["hidden_size"]),
-        num_layers=_checks.check_size("num_layers", arguments["num_layers"]),
-        bias=bias,
-        batch_first=_checks.check_flag("batch_first", arguments["batch_first"]),
-        dropout=_checks.check_dropout(arguments["dropout"]),
-        bidirectional=bidirectional,
-        reverse=option_checks.check_reverse(reverse, bidirectional),
-        dtype=_checks.check_dtype(arguments["dtype"]),
-        init=option_checks.check_init(wanted, cell, bias),
-        **own,
-    )
 
 
 class RecurrentLayer(RecurrentModule[S], Generic[S, D]):
@@ -53,6 +24,16 @@ class RecurrentLayer(RecurrentModule[S], Generic[S, D]):
     A call with checked arguments changes nothing but its results. One layer may be
     called from several Python threads at once.
     """
+
+    @classmethod
+    def _configure(cls, given: Arguments) -> Any:
+        fields = {"cell": cls.record.name, "activations": cls.record.activations}
+        return Config(**fields | cls._own_fields(given) | shared_fields(given))
+
+    @classmethod
+    def _own_fields(cls, given: Arguments) -> dict[str, Any]:  # noqa: ARG003
+        """Return what only layers of this class have of a config."""
+        return {}
 
     def __call__(
         self,

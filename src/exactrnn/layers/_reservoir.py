@@ -22,69 +22,70 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from exactrnn import _checks, layers
+from exactrnn import _checks
 from exactrnn._checks import Array, FloatType, naming
 from exactrnn._checks.limits import check_weights
 from exactrnn._checks.numbers import check_number
 from exactrnn._numeric.algebra import spectral_radius
 from exactrnn._numeric.random import FLOAT64, Seed, symmetric
+from exactrnn._spec.arguments import Arguments
+from exactrnn._spec.record import Record
 from exactrnn._system.mode import ieee_mode
+from exactrnn.layers.leaky import LeakyRNN
+from exactrnn.layers.rnn import RNN
 
-Reservoir: TypeAlias = layers.RNN | layers.LeakyRNN
+Reservoir: TypeAlias = RNN | LeakyRNN
 """The layer that runs the units; an RNN is a layer of leaky ones with α = 1."""
 READOUT = ("weight_out", "bias_out")
 
-DEFAULTS: Mapping[str, object] = {
-    "spectral_radius": 0.9,
-    "leak": 1.0,
-    "density": 0.1,
-    "input_scaling": 1.0,
-    "bias_scaling": 0.0,
-    "washout": 0,
-    "ridge": 1e-6,
-    "dtype": "float32",
-}
 
-
-def check_arguments(given: Mapping[str, object]) -> dict[str, Any]:
-    """Return the arguments of a network, checked and made plain."""
-    naming.check_names("arguments", given, ("input_size", "hidden_size", *DEFAULTS))
-    dtype = _checks.check_dtype(given["dtype"])
-    I = _checks.check_size("input_size", given["input_size"])
-    H = _checks.check_size("hidden_size", given["hidden_size"])
-    spelled = f"input_size={I}, hidden_size={H}"
-    check_weights(spelled, 3, H * (I + H + 1), dtype.itemsize)
-    washout = _checks.check_integer("washout", given["washout"])
-    if washout < 0:
-        raise ValueError(f"washout: expected an integer >= 0, got {washout}")
-    return {
-        "input_size": I,
-        "hidden_size": H,
-        "spectral_radius": _at_least_zero("spectral_radius", given),
-        "leak": _share("leak", given, dtype),
-        "density": _share("density", given, dtype),
-        "input_scaling": _at_least_zero("input_scaling", given),
-        "bias_scaling": _at_least_zero("bias_scaling", given),
-        "washout": washout,
-        "ridge": _at_least_zero("ridge", given),
-        "dtype": dtype,
-    }
-
-
-def _at_least_zero(name: str, given: Mapping[str, object]) -> float:
+def _at_least_zero(name: str, value: object, _: Arguments) -> float:
     expected = "a finite number >= 0"
-    number = check_number(name, given[name], expected)
+    number = check_number(name, value, expected)
     if not 0 <= number < math.inf:
         raise ValueError(f"{name}: expected {expected}, got {number}")
     return number
 
 
-def _share(name: str, given: Mapping[str, object], dtype: FloatType) -> float:
+def _share(name: str, value: object, given: Arguments) -> float:
     expected = "a number in (0, 1]"
-    number = check_number(name, given[name], expected)
-    if not 0 < number <= 1 or not dtype.type(number) > 0:
+    number = check_number(name, value, expected)
+    if not 0 < number <= 1 or not given["dtype"].type(number) > 0:
         raise ValueError(f"{name}: expected {expected}, got {number}")
     return number
+
+
+def _washout(name: str, value: object, _: Arguments) -> int:
+    washout = _checks.check_integer(name, value)
+    if washout < 0:
+        raise ValueError(f"{name}: expected an integer >= 0, got {washout}")
+    return washout
+
+
+RECORD = Record(
+    name="echo_state",
+    checks={
+        "spectral_radius": _at_least_zero,
+        "leak": _share,
+        "density": _share,
+        "input_scaling": _at_least_zero,
+        "bias_scaling": _at_least_zero,
+        "washout": _washout,
+        "ridge": _at_least_zero,
+    },
+)
+OPTIONS = ("input_size", "hidden_size", *RECORD.checks, "dtype")
+"""What a network remembers of its constructor's arguments."""
+
+
+def check_arguments(given: Mapping[str, object]) -> dict[str, Any]:
+    """Return the arguments of a network, checked and made plain."""
+    naming.check_names("arguments", given, OPTIONS)
+    taken = Arguments({name: given[name] for name in OPTIONS}, RECORD)
+    I, H, dtype = (taken[name] for name in ("input_size", "hidden_size", "dtype"))
+    spelled = f"input_size={I}, hidden_size={H}"
+    check_weights(spelled, 3, H * (I + H + 1), dtype.itemsize)
+    return dict(taken)
 
 
 def shapes_of(arguments: Mapping[str, Any]) -> dict[str, dict[str, int]]:
@@ -196,9 +197,9 @@ def make_layer(arguments: Mapping[str, Any], weights: Mapping[str, Array]) -> Re
     sizes = (arguments["input_size"], arguments["hidden_size"])
     dtype, leak = arguments["dtype"], arguments["leak"]
     if dtype.type(leak) == 1:
-        layer: Reservoir = layers.RNN(*sizes, dtype=dtype, seed=0)
+        layer: Reservoir = RNN(*sizes, dtype=dtype, seed=0)
     else:
-        layer = layers.LeakyRNN(*sizes, leak=leak, dtype=dtype, seed=0)
+        layer = LeakyRNN(*sizes, leak=leak, dtype=dtype, seed=0)
     # Two biases are one sum: the kernels add them before anything else.
     zeros = np.zeros_like(weights["bias_ih"])
     named = {f"{name}_l0": array for name, array in weights.items()}

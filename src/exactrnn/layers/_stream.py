@@ -18,12 +18,11 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrnn import _checks, engine
+from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, ArrayLike, Lengths
 from exactrnn._checks.limits import check_memory
 
 if TYPE_CHECKING:
-    from exactrnn._run.protocol import Stepper
     from exactrnn._weights.store import Packs
     from exactrnn.layers._module import RecurrentModule
 
@@ -73,6 +72,7 @@ class Stream(Generic[S]):
         "_config",
         "_dtype",
         "_layer",
+        "_letter",
         "_packs",
         "_shapes",
         "_stepper",
@@ -90,13 +90,7 @@ class Stream(Generic[S]):
         check_memory(f"batch_size={rows}", "states", values * itemsize)
         self._store = layer._stack.store
         self._dtype = layer.dtype
-        self._batch = (rows, layer.output_size)
-        # Shape of the output by shape of the input.
-        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {
-            (rows, layer.input_size): self._batch
-        }
-        if rows == 1:
-            self._shapes[layer.input_size,] = (layer.output_size,)
+        self._set_output(rows, config.output_letter, layer.output_size)
         self._packs = self._store.packs(engine.isa())
         self._stepper = self._new_stepper(self._packs)
 
@@ -111,6 +105,16 @@ class Stream(Generic[S]):
 
     def __repr__(self) -> str:
         return f"<stream of {self._layer!r}, B={self.batch_size}>"
+
+    def _set_output(self, rows: int, letter: str, width: int) -> None:
+        """Note the output's shape, and the letter of its width in messages."""
+        inputs = self._layer.input_size
+        self._letter, self._batch = letter, (rows, width)
+        # Shape of the output by shape of the input.
+        shapes: dict[tuple[int, ...], tuple[int, ...]] = {(rows, inputs): self._batch}
+        if rows == 1:
+            shapes[inputs,] = (width,)
+        self._shapes = shapes
 
     @property
     def batch_size(self) -> int:
@@ -205,14 +209,17 @@ class Stream(Generic[S]):
             if stepper.clock is not None:
                 stepper.clock[which] = self._config.phase
 
-    def _new_stepper(self, packs: Packs) -> Stepper:
+    def _new_stepper(self, packs: Packs) -> _core.AnyStepper:
         return self._layer._stack.new_stepper(packs, self._batch[0])
 
     def _renew(self) -> None:
         """Take over changed weights, or another instruction set, with the state."""
         packs = self._store.packs(engine.isa())
-        if packs is self._packs:
-            return
+        if packs is not self._packs:
+            self._replace_stepper(packs)
+
+    def _replace_stepper(self, packs: Packs) -> None:
+        """Go on with a new stepper, from the state of the one before."""
         before, stepper = self._stepper, self._new_stepper(packs)
         before.take()  # and keep: a thread that still holds it must not step it
         try:
@@ -231,7 +238,7 @@ class Stream(Generic[S]):
             _checks.check_shape("x", given, I=width)
         else:
             _checks.check_shape("x", given, B=self._batch[0], I=width)
-        sizes = {"B": self._batch[0], self._config.output_letter: self._batch[1]}
+        sizes = {"B": self._batch[0], self._letter: self._batch[1]}
         if one_row:
             del sizes["B"]
         result = np.empty(tuple(sizes.values()), self._dtype)
@@ -253,7 +260,9 @@ def _restore_stream(
     return stream
 
 
-def _set_state(stepper: Stepper, parts: Sequence[Array], clock: Lengths | None) -> None:
+def _set_state(
+    stepper: _core.AnyStepper, parts: Sequence[Array], clock: Lengths | None
+) -> None:
     """Copy a state, and the clocks of all rows where there are some."""
     for own, part in zip(stepper.state, parts, strict=True):
         own[...] = part

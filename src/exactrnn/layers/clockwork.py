@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, cast
 
-from exactrnn import _checks
 from exactrnn._checks import Array, Lengths
 from exactrnn._spec import option_checks
 from exactrnn._spec.activations import Activation
+from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.options import simple_fields
-from exactrnn._spec.recurrent import Config, Init
-from exactrnn.layers._recurrent import RecurrentLayer, layer_config
+from exactrnn._spec.record import Record
+from exactrnn._spec.recurrent import Config
+from exactrnn._spec.rules import Init
+from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["ClockworkRNN"]
+
+
+def _check_periods(_: str, value: object, __: Arguments) -> tuple[int, ...]:
+    return option_checks.check_periods(value)
+
+
+def _check_sizes(_: str, value: object, given: Arguments) -> tuple[int, ...] | None:
+    periods, hidden_size = given["periods"], given["hidden_size"]
+    return option_checks.check_module_sizes(value, periods, hidden_size)
+
+
+def _check_phase(_: str, value: object, __: Arguments) -> int:
+    return option_checks.check_phase(value)
+
+
+def share_units(units: int, periods: tuple[int, ...]) -> tuple[int, ...]:
+    """Return equal sizes of modules; what is left over goes to the faster ones."""
+    count = len(periods)
+    each, left = divmod(units, count)
+    fastest = sorted(range(count), key=lambda module: periods[module])[:left]
+    return tuple(each + (module in fastest) for module in range(count))
+
+
+def example_periods(H: int) -> tuple[int, ...]:
+    """Return a period for each 16 units, but from three to eight, at most H."""
+    return tuple(2**k for k in range(min(H, max(3, min(8, H // 16)))))
 
 
 class ClockworkRNN(RecurrentLayer[tuple[Array, Lengths], Array]):
@@ -106,6 +134,18 @@ class ClockworkRNN(RecurrentLayer[tuple[Array, Lengths], Array]):
     ((5, 2, 64), (1, 2, 64), [5, 3])
     """
 
+    record = Record(
+        name="clockwork",
+        cell="rnn",
+        forms={"clockwork": {"periods": example_periods}},
+        meanings={"a": "activation"},
+        checks={
+            "periods": _check_periods,
+            "module_sizes": _check_sizes,
+            "phase": _check_phase,
+        },
+    )
+
     periods: tuple[int, ...]
     phase: int
     nonlinearity: Activation | tuple[Activation, Activation]
@@ -130,24 +170,7 @@ class ClockworkRNN(RecurrentLayer[tuple[Array, Lengths], Array]):
         dtype: object = "float32",
         seed: int | None = None,
     ) -> None:
-        arguments = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "periods": periods,
-            "module_sizes": module_sizes,
-            "phase": phase,
-            "nonlinearity": nonlinearity,
-            "clip": clip,
-            "bias": bias,
-            "batch_first": batch_first,
-            "dropout": dropout,
-            "bidirectional": bidirectional,
-            "reverse": reverse,
-            "init": init,
-            "dtype": dtype,
-        }
-        super().__init__(arguments, seed)
+        super().__init__(locals())
 
     @property
     def module_sizes(self) -> tuple[int, ...]:
@@ -156,19 +179,9 @@ class ClockworkRNN(RecurrentLayer[tuple[Array, Lengths], Array]):
         return tuple(size for size, _ in spec.options["modules"])
 
     @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        hidden_size = _checks.check_size("hidden_size", arguments["hidden_size"])
-        periods = option_checks.check_periods(arguments["periods"])
-        sizes = arguments["module_sizes"]
-        modules = option_checks.check_modules(sizes, periods, hidden_size)
-        phase = option_checks.check_phase(arguments["phase"])
-        found = None if sizes is None else tuple(size for size, _ in modules)
-        fields = simple_fields(arguments)
-        fields["given"] |= {"periods": periods, "module_sizes": found, "phase": phase}
-        return layer_config(
-            "clockwork",
-            arguments=arguments,
-            options={"modules": modules},
-            phase=phase,
-            **fields,
-        )
+    def _own_fields(cls, given: Arguments) -> dict[str, Any]:
+        sizes, periods = given["module_sizes"], given["periods"]
+        sizes = sizes or share_units(given["hidden_size"], periods)
+        modules = tuple(zip(sizes, periods, strict=True))
+        own = {"options": {"modules": modules}, "phase": given["phase"]}
+        return own | simple_fields(given, "nonlinearity")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from exactrnn._checks import Array
-from exactrnn._spec.options import forget_bias as checked_forget_bias
-from exactrnn._spec.recurrent import Config, Init
-from exactrnn.layers._recurrent import RecurrentLayer, layer_config
+from exactrnn._spec.record import Record
+from exactrnn._spec.rules import Init
+from exactrnn.layers._lstm_layer import MEANINGS
+from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["DepthGatedLSTM"]
 
@@ -87,6 +86,18 @@ class DepthGatedLSTM(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):
     ['d_l1', 'f_l0', 'f_l1', 'g_l0', 'g_l1', 'i_l0', 'i_l1', 'o_l0', 'o_l1']
     """
 
+    record = Record(
+        name="depth_gated",
+        activations=("sigmoid", "tanh", "tanh"),
+        gates="ifod",
+        meanings={**MEANINGS, "d": "depth gate: what comes from the c below"},
+        keeps={"f": 1, "i": -1},
+        paper="forget",
+        vectors=("i", "f", "o", "cd", "ld"),
+        bottom=("lstm", {"peepholes": "ifo"}),
+        example_layers=2,
+    )
+
     def __init__(
         self,
         input_size: int,
@@ -103,27 +114,4 @@ class DepthGatedLSTM(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):
         dtype: object = "float32",
         seed: int | None = None,
     ) -> None:
-        arguments = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "bias": bias,
-            "batch_first": batch_first,
-            "dropout": dropout,
-            "bidirectional": bidirectional,
-            "reverse": reverse,
-            "init": init,
-            "forget_bias": forget_bias,
-            "dtype": dtype,
-        }
-        super().__init__(arguments, seed)
-
-    @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        return layer_config(
-            "depth_gated",
-            ("sigmoid", "tanh", "tanh"),
-            arguments,
-            bottom=("lstm", {"peepholes": "ifo"}),
-            forget_bias=checked_forget_bias(arguments),
-        )
+        super().__init__(locals())

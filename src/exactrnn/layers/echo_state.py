@@ -6,6 +6,7 @@ in `_readout.py`. The file is long because of its docstrings.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -114,6 +115,8 @@ class EchoState(SequenceFacts):
     True
     """
 
+    record = _reservoir.RECORD
+
     input_size: int
     hidden_size: int
     spectral_radius: float
@@ -146,19 +149,9 @@ class EchoState(SequenceFacts):
         w_in: ArrayLike | None = None,
         w: ArrayLike | None = None,
     ) -> None:
+        named = locals()
         arguments = _reservoir.check_arguments(
-            {
-                "input_size": input_size,
-                "hidden_size": hidden_size,
-                "spectral_radius": spectral_radius,
-                "leak": leak,
-                "density": density,
-                "input_scaling": input_scaling,
-                "bias_scaling": bias_scaling,
-                "washout": washout,
-                "ridge": ridge,
-                "dtype": dtype,
-            }
+            {name: named[name] for name in _reservoir.OPTIONS}
         )
         given = {"w_in": w_in, "w": w}
         weights = _reservoir.draw_reservoir(arguments, given, seed)
@@ -226,9 +219,9 @@ class EchoState(SequenceFacts):
 
     def __repr__(self) -> str:
         parts = [str(self.input_size), str(self.hidden_size)]
-        for name, default in _reservoir.DEFAULTS.items():
-            value = self.arguments()[name]
-            if value != default:
+        parameters = inspect.signature(EchoState).parameters
+        for name, value in [*self.arguments().items()][2:]:
+            if value != parameters[name].default:
                 parts.append(f"{name}={value!r}")
         return f"EchoState({', '.join(parts)})"
 

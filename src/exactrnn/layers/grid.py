@@ -13,19 +13,29 @@ import numpy as np
 
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike, Lengths
-from exactrnn._numeric.random import Seed
 from exactrnn._run.grid import GridRun, GridStack
 from exactrnn._run.grid_call import begin_grid, check_gradients
 from exactrnn._run.protocol import Owner
-from exactrnn._spec import grid_checks
 from exactrnn._spec.activations import Activation
+from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.grid import GridConfig, Pair
-from exactrnn._spec.recurrent import Init
-from exactrnn._weights import first
+from exactrnn._spec.grid_arguments import GRID_CHECKS
+from exactrnn._spec.record import Record
+from exactrnn._spec.rules import Init
 from exactrnn.layers._module import Module
 from exactrnn.layers._results import KeptCache, read_only
 
 __all__ = ["GridCache", "GridGradients", "GridLSTM"]
+
+MEANINGS = {
+    "i": "input gate: what is written",
+    "f": "forget gate: what m keeps",
+    "g": "candidate: what may be written",
+    "o": "output gate: what is shown of m",
+    "a": "activation",
+    "m": "memory",
+}
+"""What the gates of a grid's blocks are, for pictures."""
 
 Border: TypeAlias = Array | tuple[Array, Array]
 """`(h, m)` at a border of a dimension, or `h` where it has no memory."""
@@ -55,22 +65,18 @@ class GridModule(Module):
 
     _stack: Owner
 
-    @classmethod
-    def _draw_weights(cls, spec: Any, seed: Seed) -> dict[str, Array]:
-        return first.draw_weights(spec, seed)
-
     def _assemble(
         self,
         spec: Any,
-        arguments: Mapping[str, object],
+        given: Arguments,
         weights: Mapping[str, Array],
         generator: np.random.PCG64,
     ) -> None:
-        options = {**self._plain(spec), "dtype": spec.dtype}
+        options = self._attributes(given)
         self.__dict__.update(options)  # which `_shortest` reads
         stack = self._make_stack(spec, weights, generator)
-        given = {name: self._shortest(name, options[name]) for name in arguments}
-        self._become(spec, options, given, _stack=stack, _store=stack.store)
+        shown = {name: self._shortest(name, options[name]) for name in given}
+        self._become(spec, options, shown, _stack=stack, _store=stack.store)
 
     def _generator_state(self) -> dict[str, Any]:
         return self._stack.masks.generator_state()
@@ -82,10 +88,9 @@ class GridModule(Module):
         """Return what runs the layer."""
         raise NotImplementedError
 
-    @classmethod
-    def _plain(cls, config: Any) -> dict[str, object]:
-        """Return options and the constructor's arguments, as they were understood."""
-        raise NotImplementedError
+    def _attributes(self, given: Arguments) -> dict[str, object]:
+        """Return options that can be read, as they were understood."""
+        return dict(given)
 
     def _shortest(self, name: str, value: object) -> object:  # noqa: ARG002
         """Return a value of an argument that says the same in the shortest way."""
@@ -256,6 +261,10 @@ class GridLSTM(GridModule):
     (5, 2, 2, 4)
     """
 
+    record = Record(
+        name="grid_lstm", gates="ifo", meanings=MEANINGS, checks=GRID_CHECKS
+    )
+
     input_size: int | tuple[int, ...]
     hidden_size: int
     dims: int
@@ -292,23 +301,7 @@ class GridLSTM(GridModule):
         dtype: object = "float32",
         seed: int | None = None,
     ) -> None:
-        arguments = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "dims": dims,
-            "sides": sides,
-            "kinds": kinds,
-            "priority": priority,
-            "output": output,
-            "sizes": sizes,
-            "shared": shared,
-            "tied": tied,
-            "bias": bias,
-            "init": init,
-            "forget_bias": forget_bias,
-            "dtype": dtype,
-        }
-        super().__init__(arguments, seed)
+        super().__init__(locals())
 
     @classmethod
     def _make_stack(
@@ -317,60 +310,27 @@ class GridLSTM(GridModule):
         return GridStack(spec, weights, generator)
 
     @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> Any:
-        dims = grid_checks.check_dims(arguments["dims"])
-        sides = arguments["sides"]
-        chosen = (
-            (dims - 1,)
-            if sides is None
-            else grid_checks.check_dimensions("sides", sides, dims)
+    def _configure(cls, given: Arguments) -> Any:
+        dims = given["dims"]
+        widths = dict(zip(given["sides"], given["input_size"], strict=False))
+        names = (
+            *("hidden_size", "kinds", "priority", "output", "sizes", "shared"),
+            *("tied", "bias", "init", "forget_bias", "dtype"),
         )
-        chosen = tuple(sorted(chosen))
-        dtype = _checks.check_dtype(arguments["dtype"])
-        kinds = grid_checks.check_kinds(arguments["kinds"], dims, dtype)
-        bias = _checks.check_flag("bias", arguments["bias"])
-        init = grid_checks.check_init(arguments["init"], kinds, bias)
-        sizes = grid_checks.check_sizes(arguments["sizes"], dims)
         return GridConfig(
-            input_sizes=grid_checks.check_input_sizes(
-                arguments["input_size"], chosen, dims
-            ),
-            hidden_size=_checks.check_size("hidden_size", arguments["hidden_size"]),
-            kinds=kinds,
-            priority=grid_checks.check_dimensions(
-                "priority", arguments["priority"], dims
-            ),
-            output=grid_checks.check_output(arguments["output"]),
-            sizes=sizes,
-            shared=grid_checks.check_shared(arguments["shared"], sizes),
-            tied=grid_checks.check_tied(arguments["tied"], kinds),
-            bias=bias,
-            init=init,
-            forget_bias=grid_checks.check_forget_bias(
-                arguments["forget_bias"], kinds, init, bias
-            ),
-            dtype=dtype,
+            input_sizes=tuple(widths.get(k) for k in range(dims)),
             labels=tuple(f"d{k}" for k in range(dims)),
+            **{name: given[name] for name in names},
         )
 
-    @classmethod
-    def _plain(cls, config: Any) -> dict[str, object]:
-        widths = tuple(config.input_sizes[k] for k in config.sides)
-        return {
-            "input_size": widths[0] if len(set(widths)) == 1 else widths,
-            "hidden_size": config.hidden_size,
-            "dims": config.dims,
-            "sides": config.sides,
-            "kinds": config.kinds if len(set(config.kinds)) > 1 else config.kinds[0],
-            "priority": config.priority,
-            "output": config.output,
-            "sizes": config.sizes,
-            "shared": config.shared,
-            "tied": config.tied,
-            "bias": config.bias,
-            "init": config.init,
-            "forget_bias": config.forget_bias,
+    def _attributes(self, given: Arguments) -> dict[str, object]:
+        # What is the same for all is shown once.
+        once = {
+            name: given[name][0]
+            for name in ("input_size", "kinds")
+            if len(set(given[name])) == 1
         }
+        return {**given, **once}
 
     def _shortest(self, name: str, value: Any) -> object:
         if name == "sides" and value == (self.dims - 1,):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 from exactrnn._checks import Array
 from exactrnn._spec.activations import Activation
-from exactrnn._spec.options import gru_fields
-from exactrnn._spec.recurrent import Config, Init
-from exactrnn.layers._recurrent import RecurrentLayer, layer_config
+from exactrnn._spec.arguments import Arguments
+from exactrnn._spec.options import GRU_CHECKS, gru_fields
+from exactrnn._spec.record import Record
+from exactrnn._spec.rules import Init
+from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["GRU"]
 
@@ -86,6 +88,21 @@ class GRU(RecurrentLayer[Array, Array]):
     ((2, 5, 4), (2, 2, 4))
     """
 
+    record = Record(
+        name="gru",
+        forms={"gru": {}, "gru_before": {"reset_after": False}},
+        gates="rz",
+        meanings={
+            "r": "reset gate: what the candidate sees of h",
+            "z": "update gate: what h keeps",
+            "n": "candidate: what h may become",
+            "v": "recurrent part of the candidate, before the reset",
+            "s": "r * h: what the candidate sees of h",
+        },
+        keeps={"z": 1},
+        checks=GRU_CHECKS,
+    )
+
     reset_after: bool
 
     def __init__(
@@ -106,23 +123,8 @@ class GRU(RecurrentLayer[Array, Array]):
         dtype: object = "float32",
         seed: int | None = None,
     ) -> None:
-        arguments = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "reset_after": reset_after,
-            "activations": activations,
-            "clip": clip,
-            "bias": bias,
-            "batch_first": batch_first,
-            "dropout": dropout,
-            "bidirectional": bidirectional,
-            "reverse": reverse,
-            "init": init,
-            "dtype": dtype,
-        }
-        super().__init__(arguments, seed)
+        super().__init__(locals())
 
     @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        return layer_config(arguments=arguments, **gru_fields(arguments))
+    def _own_fields(cls, given: Arguments) -> dict[str, Any]:
+        return gru_fields(given)

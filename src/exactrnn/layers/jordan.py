@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 from exactrnn import _checks
 from exactrnn._checks import Array
 from exactrnn._spec.activations import Activation
+from exactrnn._spec.arguments import Arguments, as_nonlinearity
 from exactrnn._spec.options import simple_fields
-from exactrnn._spec.recurrent import Config, Init
-from exactrnn.layers._recurrent import RecurrentLayer, layer_config
+from exactrnn._spec.record import Record
+from exactrnn._spec.rules import Init
+from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["JordanRNN"]
+
+
+def _check_output_size(name: str, value: object, _: Arguments) -> int | None:
+    return None if value is None else _checks.check_size(name, value)
 
 
 class JordanRNN(RecurrentLayer[Array, Array]):
@@ -85,6 +91,21 @@ class JordanRNN(RecurrentLayer[Array, Array]):
     ((5, 1, 2), (1, 1, 2), (2, 4))
     """
 
+    record = Record(
+        name="jordan",
+        forms={"jordan": {"output_size": lambda H: max(1, H // 2)}},
+        meanings={
+            "a": "hidden units",
+            "s": "hidden units",
+            "h": "output, which is fed back",
+        },
+        readout=True,
+        checks={
+            "output_size": _check_output_size,
+            "output_nonlinearity": as_nonlinearity,
+        },
+    )
+
     nonlinearity: Activation | tuple[Activation, Activation]
     output_nonlinearity: Activation | tuple[Activation, Activation]
 
@@ -107,34 +128,10 @@ class JordanRNN(RecurrentLayer[Array, Array]):
         dtype: object = "float32",
         seed: int | None = None,
     ) -> None:
-        arguments = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "output_size": output_size,
-            "nonlinearity": nonlinearity,
-            "output_nonlinearity": output_nonlinearity,
-            "clip": clip,
-            "bias": bias,
-            "batch_first": batch_first,
-            "dropout": dropout,
-            "bidirectional": bidirectional,
-            "reverse": reverse,
-            "init": init,
-            "dtype": dtype,
-        }
-        super().__init__(arguments, seed)
+        super().__init__(locals())
 
     @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        fields = simple_fields(arguments, ("nonlinearity", "output_nonlinearity"))
-        wanted = arguments["output_size"]
-        size = None if wanted is None else _checks.check_size("output_size", wanted)
-        hidden_size = _checks.check_size("hidden_size", arguments["hidden_size"])
-        fields["given"]["output_size"] = size
-        return layer_config(
-            "jordan",
-            arguments=arguments,
-            options={"output_size": size or hidden_size},
-            **fields,
-        )
+    def _own_fields(cls, given: Arguments) -> dict[str, Any]:
+        size = given["output_size"] or given["hidden_size"]
+        own = {"options": {"output_size": size}}
+        return own | simple_fields(given, "nonlinearity", "output_nonlinearity")

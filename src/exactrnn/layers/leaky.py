@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrnn import _checks
 from exactrnn._checks import Array
 from exactrnn._spec import option_checks
 from exactrnn._spec.activations import Activation
+from exactrnn._spec.arguments import Arguments, as_flag
 from exactrnn._spec.options import simple_fields
-from exactrnn._spec.recurrent import Config, Init
-from exactrnn.layers._recurrent import RecurrentLayer, layer_config
+from exactrnn._spec.record import Record
+from exactrnn._spec.rules import Init
+from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["LeakyRNN"]
+
+
+def _check_leak(_: str, value: object, given: Arguments) -> object:
+    H, dtype, learned = (given[n] for n in ("hidden_size", "dtype", "learn_leak"))
+    return option_checks.check_leak(value, H, dtype, learned)
 
 
 class LeakyRNN(RecurrentLayer[Array, Array]):
@@ -87,6 +94,13 @@ class LeakyRNN(RecurrentLayer[Array, Array]):
     (4,)
     """
 
+    record = Record(
+        name="leaky",
+        forms={"leaky": {"leak": 0.3}},
+        meanings={"a": "activation: what h moves towards"},
+        checks={"leak": _check_leak, "learn_leak": as_flag},
+    )
+
     leak: float | tuple[float, ...]
     learn_leak: bool
     nonlinearity: Activation | tuple[Activation, Activation]
@@ -110,36 +124,10 @@ class LeakyRNN(RecurrentLayer[Array, Array]):
         dtype: object = "float32",
         seed: int | None = None,
     ) -> None:
-        arguments = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "leak": leak,
-            "learn_leak": learn_leak,
-            "nonlinearity": nonlinearity,
-            "clip": clip,
-            "bias": bias,
-            "batch_first": batch_first,
-            "dropout": dropout,
-            "bidirectional": bidirectional,
-            "reverse": reverse,
-            "init": init,
-            "dtype": dtype,
-        }
-        super().__init__(arguments, seed)
+        super().__init__(locals())
 
     @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        learned = _checks.check_flag("learn_leak", arguments["learn_leak"])
-        hidden_size = _checks.check_size("hidden_size", arguments["hidden_size"])
-        dtype = _checks.check_dtype(arguments["dtype"])
-        leak = option_checks.check_leak(arguments["leak"], hidden_size, dtype, learned)
-        fields = simple_fields(arguments)
-        fields["given"] |= {"leak": leak, "learn_leak": learned}
-        return layer_config(
-            "leaky",
-            arguments=arguments,
-            leak=option_checks.rounded_leak(leak, dtype),
-            learn_leak=learned,
-            **fields,
-        )
+    def _own_fields(cls, given: Arguments) -> dict[str, Any]:
+        leak = option_checks.rounded_leak(given["leak"], given["dtype"])
+        own = {"leak": leak, "learn_leak": given["learn_leak"]}
+        return own | simple_fields(given, "nonlinearity")

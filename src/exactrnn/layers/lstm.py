@@ -8,10 +8,11 @@ from typing import Any
 from exactrnn import _checks
 from exactrnn._checks.limits import quote
 from exactrnn._spec.activations import Activation
-from exactrnn._spec.options import lstm_fields
-from exactrnn._spec.recurrent import Config, Init
-from exactrnn.layers._lstm_layer import LSTMLayer
-from exactrnn.layers._recurrent import layer_config
+from exactrnn._spec.arguments import Arguments
+from exactrnn._spec.options import LSTM_CHECKS, lstm_fields
+from exactrnn._spec.record import Record
+from exactrnn._spec.rules import Init
+from exactrnn.layers._lstm_layer import MEANINGS, LSTMLayer
 
 __all__ = ["LSTM", "greff_variant"]
 
@@ -150,6 +151,15 @@ class LSTM(LSTMLayer):
      'bias_hh_l0': (12,), 'weight_peephole_l0': (2, 4)}
     """
 
+    record = Record(
+        name="lstm",
+        gates="ifo",
+        meanings=MEANINGS,
+        keeps={"f": 1, "i": -1},
+        paper="forget",
+        checks=LSTM_CHECKS,
+    )
+
     proj_size: int
     peepholes: str
     coupled: str | None
@@ -179,31 +189,11 @@ class LSTM(LSTMLayer):
         dtype: object = "float32",
         seed: int | None = None,
     ) -> None:
-        arguments = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "proj_size": proj_size,
-            "peepholes": peepholes,
-            "coupled": coupled,
-            "omit": omit,
-            "activations": activations,
-            "full_gate_recurrence": full_gate_recurrence,
-            "clip": clip,
-            "bias": bias,
-            "batch_first": batch_first,
-            "dropout": dropout,
-            "bidirectional": bidirectional,
-            "reverse": reverse,
-            "init": init,
-            "forget_bias": forget_bias,
-            "dtype": dtype,
-        }
-        super().__init__(arguments, seed)
+        super().__init__(locals())
 
     @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        return layer_config("lstm", arguments=arguments, **lstm_fields(arguments))
+    def _own_fields(cls, given: Arguments) -> dict[str, Any]:
+        return lstm_fields(given)
 
 
 def greff_variant(name: str, input_size: int, hidden_size: int, **options: Any) -> LSTM:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
-from exactrnn import _checks
 from exactrnn._spec import option_checks
-from exactrnn._spec.recurrent import Config, Init
-from exactrnn.layers._lstm_layer import LSTMLayer
-from exactrnn.layers._recurrent import layer_config
+from exactrnn._spec.arguments import Arguments
+from exactrnn._spec.record import Record
+from exactrnn._spec.rules import Init
+from exactrnn.layers._lstm_layer import MEANINGS, LSTMLayer
 
 __all__ = ["LSTM1997"]
+
+
+def _check_block_size(_: str, value: object, given: Arguments) -> int:
+    return option_checks.check_block_size(value, given["hidden_size"])
 
 
 class LSTM1997(LSTMLayer):
@@ -93,6 +97,18 @@ class LSTM1997(LSTMLayer):
     93
     """
 
+    record = Record(
+        name="lstm_1997",
+        forms={"lstm_1997": {"block_size": lambda H: 2 - H % 2}},
+        gates="io",
+        meanings={
+            **MEANINGS,
+            "i": "input gate of each block: what is written",
+            "o": "output gate of each block: what is shown of c",
+        },
+        checks={"block_size": _check_block_size},
+    )
+
     block_size: int
 
     def __init__(
@@ -111,29 +127,8 @@ class LSTM1997(LSTMLayer):
         dtype: object = "float32",
         seed: int | None = None,
     ) -> None:
-        arguments = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "block_size": block_size,
-            "bias": bias,
-            "batch_first": batch_first,
-            "dropout": dropout,
-            "bidirectional": bidirectional,
-            "reverse": reverse,
-            "init": init,
-            "dtype": dtype,
-        }
-        super().__init__(arguments, seed)
+        super().__init__(locals())
 
     @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        hidden_size = _checks.check_size("hidden_size", arguments["hidden_size"])
-        size = option_checks.check_block_size(arguments["block_size"], hidden_size)
-        return layer_config(
-            "lstm_1997",
-            (),
-            arguments,
-            options={"cells": size},
-            given={"block_size": size},
-        )
+    def _own_fields(cls, given: Arguments) -> dict[str, Any]:
+        return {"options": {"cells": given["block_size"]}}

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from exactrnn._checks import Array
-from exactrnn._spec.recurrent import Config, Init
-from exactrnn.layers._recurrent import RecurrentLayer, layer_config
+from exactrnn._spec.record import Record
+from exactrnn._spec.rules import Init
+from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["MUT1", "MUT2", "MUT3"]
 
 
-class _Mutation(RecurrentLayer[Array, Array]):
-    """What the three have in common: arguments and activations."""
+def _record(name: str, **meanings: str) -> Record:
+    """Return what one of the three says; `meanings` are of what it alone has."""
+    shared = {
+        "r": "reset gate: what the candidate sees of h",
+        "z": "update gate: what is written",
+        "n": "candidate: what h may become",
+        "s": "r * h: what the candidate sees of h",
+    }
+    return Record(
+        name=name,
+        activations=("sigmoid", "tanh"),
+        gates="rz",
+        meanings=shared | meanings,
+    )
 
-    _cell: str
+
+class _Mutation(RecurrentLayer[Array, Array]):
+    """What the three have in common: arguments."""
 
     def __init__(
         self,
@@ -31,23 +44,7 @@ class _Mutation(RecurrentLayer[Array, Array]):
         dtype: object = "float32",
         seed: int | None = None,
     ) -> None:
-        arguments = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "bias": bias,
-            "batch_first": batch_first,
-            "dropout": dropout,
-            "bidirectional": bidirectional,
-            "reverse": reverse,
-            "init": init,
-            "dtype": dtype,
-        }
-        super().__init__(arguments, seed)
-
-    @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        return layer_config(cls._cell, ("sigmoid", "tanh"), arguments)
+        super().__init__(locals())
 
 
 class MUT1(_Mutation):
@@ -115,7 +112,7 @@ class MUT1(_Mutation):
     ((5, 2, 4), 88)
     """
 
-    _cell = "mut1"
+    record = _record("mut1", x="tanh(W x): what the candidate sees of x")
 
 
 class MUT2(_Mutation):
@@ -182,7 +179,7 @@ class MUT2(_Mutation):
     ((5, 2, 4), 108)
     """
 
-    _cell = "mut2"
+    record = _record("mut2")
 
 
 class MUT3(_Mutation):
@@ -249,4 +246,4 @@ class MUT3(_Mutation):
     ((5, 2, 4), 108)
     """
 
-    _cell = "mut3"
+    record = _record("mut3", q="tanh(h): what the update gate sees of h")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import Any
 
 from exactrnn._checks import Array
 from exactrnn._spec.activations import Activation
+from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.options import simple_fields
-from exactrnn._spec.recurrent import Config, Init
-from exactrnn.layers._recurrent import RecurrentLayer, layer_config
+from exactrnn._spec.record import Record
+from exactrnn._spec.rules import Init
+from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["RNN"]
 
@@ -78,6 +80,8 @@ class RNN(RecurrentLayer[Array, Array]):
     ((5, 2, 4), (1, 2, 4))
     """
 
+    record = Record(name="rnn", meanings={"a": "activation"}, paper="identity")
+
     nonlinearity: Activation | tuple[Activation, Activation]
 
     def __init__(
@@ -97,22 +101,8 @@ class RNN(RecurrentLayer[Array, Array]):
         dtype: object = "float32",
         seed: int | None = None,
     ) -> None:
-        arguments = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "nonlinearity": nonlinearity,
-            "clip": clip,
-            "bias": bias,
-            "batch_first": batch_first,
-            "dropout": dropout,
-            "bidirectional": bidirectional,
-            "reverse": reverse,
-            "init": init,
-            "dtype": dtype,
-        }
-        super().__init__(arguments, seed)
+        super().__init__(locals())
 
     @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        return layer_config("rnn", arguments=arguments, **simple_fields(arguments))
+    def _own_fields(cls, given: Arguments) -> dict[str, Any]:
+        return simple_fields(given, "nonlinearity")

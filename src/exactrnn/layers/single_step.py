@@ -6,24 +6,40 @@ caller's hands. For a stream of steps `layer.stream()` is faster.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._run import call as _call
-from exactrnn._spec import option_checks
 from exactrnn._spec.activations import Activation
-from exactrnn._spec.options import gru_fields, lstm_fields, simple_fields
-from exactrnn._spec.recurrent import Config, Init
+from exactrnn._spec.arguments import Arguments
+from exactrnn._spec.options import gru_fields, lstm_fields, shared_fields, simple_fields
+from exactrnn._spec.recurrent import Config
+from exactrnn._spec.rules import Init
 from exactrnn.layers._module import RecurrentModule, S
 from exactrnn.layers._results import Cache, Gradients
+from exactrnn.layers.gru import GRU
+from exactrnn.layers.lstm import LSTM
+from exactrnn.layers.rnn import RNN
 
 __all__ = ["GRUCell", "LSTMCell", "RNNCell", "RecurrentCell"]
 
 
 class RecurrentCell(RecurrentModule[S]):
-    """What all single cells do: one step forward and back."""
+    """What all single cells do: one step forward and back.
+
+    A class is that of the layer whose record it has, with one layer and direction.
+    """
+
+    @classmethod
+    def _configure(cls, given: Arguments) -> Any:
+        fields = {"cell": cls.record.name} | cls._own_fields(given)
+        return Config(suffixed=False, **fields | shared_fields(given))
+
+    @classmethod
+    def _own_fields(cls, given: Arguments) -> dict[str, Any]:
+        """Return what only cells of this class have of a config."""
+        raise NotImplementedError
 
     def __call__(self, x: ArrayLike, state: S | None = None) -> S:
         """Do one step.
@@ -108,27 +124,6 @@ class RecurrentCell(RecurrentModule[S]):
         return Gradients(*_call.step_back(self._stack.config, run, layout, dstate))
 
 
-def _cell_config(
-    cell: str,
-    activations: tuple[Activation, ...],
-    arguments: Mapping[str, object],
-    **own: Any,
-) -> Config:
-    """Check the arguments that all cells share; `own` are fields of one class."""
-    bias = _checks.check_flag("bias", arguments["bias"])
-    return Config(
-        cell=cell,
-        activations=activations,
-        input_size=_checks.check_size("input_size", arguments["input_size"]),
-        hidden_size=_checks.check_size("hidden_size", arguments["hidden_size"]),
-        bias=bias,
-        dtype=_checks.check_dtype(arguments["dtype"]),
-        init=option_checks.check_init(arguments["init"], cell, bias),
-        suffixed=False,
-        **own,
-    )
-
-
 class RNNCell(RecurrentCell[Array]):
     """One step of Elman's simple recurrent network; equations as in `RNN`.
 
@@ -169,6 +164,8 @@ class RNNCell(RecurrentCell[Array]):
     (2, 4)
     """
 
+    record = RNN.record
+
     nonlinearity: Activation
 
     def __init__(
@@ -183,20 +180,11 @@ class RNNCell(RecurrentCell[Array]):
         dtype: object = "float32",
         seed: int | None = None,
     ) -> None:
-        arguments = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "bias": bias,
-            "nonlinearity": nonlinearity,
-            "clip": clip,
-            "init": init,
-            "dtype": dtype,
-        }
-        super().__init__(arguments, seed)
+        super().__init__(locals())
 
     @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        return _cell_config("rnn", arguments=arguments, **simple_fields(arguments))
+    def _own_fields(cls, given: Arguments) -> dict[str, Any]:
+        return simple_fields(given, "nonlinearity")
 
 
 class LSTMCell(RecurrentCell[tuple[Array, ...]]):
@@ -242,6 +230,8 @@ class LSTMCell(RecurrentCell[tuple[Array, ...]]):
     ((2, 4), (2, 4))
     """
 
+    record = LSTM.record
+
     proj_size: int
     peepholes: str
     coupled: str | None
@@ -266,26 +256,11 @@ class LSTMCell(RecurrentCell[tuple[Array, ...]]):
         dtype: object = "float32",
         seed: int | None = None,
     ) -> None:
-        arguments = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "bias": bias,
-            "proj_size": proj_size,
-            "peepholes": peepholes,
-            "coupled": coupled,
-            "omit": omit,
-            "activations": activations,
-            "full_gate_recurrence": full_gate_recurrence,
-            "clip": clip,
-            "init": init,
-            "forget_bias": forget_bias,
-            "dtype": dtype,
-        }
-        super().__init__(arguments, seed)
+        super().__init__(locals())
 
     @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        return _cell_config("lstm", arguments=arguments, **lstm_fields(arguments))
+    def _own_fields(cls, given: Arguments) -> dict[str, Any]:
+        return lstm_fields(given)
 
 
 class GRUCell(RecurrentCell[Array]):
@@ -331,6 +306,8 @@ class GRUCell(RecurrentCell[Array]):
     (12,)
     """
 
+    record = GRU.record
+
     reset_after: bool
 
     def __init__(
@@ -346,18 +323,8 @@ class GRUCell(RecurrentCell[Array]):
         dtype: object = "float32",
         seed: int | None = None,
     ) -> None:
-        arguments = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "bias": bias,
-            "reset_after": reset_after,
-            "activations": activations,
-            "clip": clip,
-            "init": init,
-            "dtype": dtype,
-        }
-        super().__init__(arguments, seed)
+        super().__init__(locals())
 
     @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> Config:
-        return _cell_config(arguments=arguments, **gru_fields(arguments))
+    def _own_fields(cls, given: Arguments) -> dict[str, Any]:
+        return gru_fields(given)

@@ -7,19 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from exactrnn import _checks
 from exactrnn._checks import Array
 from exactrnn._run.time_depth import TimeDepthStack
-from exactrnn._spec import grid_checks, option_checks
 from exactrnn._spec.activations import Activation
-from exactrnn._spec.recurrent import Init
+from exactrnn._spec.arguments import Arguments
+from exactrnn._spec.grid_arguments import PRIORITIES, TIME_DEPTH_CHECKS, kinds_of
+from exactrnn._spec.record import Record
+from exactrnn._spec.rules import Init
 from exactrnn._spec.time_depth import TimeDepthConfig
 from exactrnn.layers._recurrent import RecurrentLayer
-from exactrnn.layers.grid import GridModule
+from exactrnn.layers.grid import MEANINGS, GridModule
 
 __all__ = ["TimeDepthGridLSTM"]
-
-PRIORITIES = {"depth": (0,), "time": (1,), "none": ()}
 
 
 class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
@@ -106,6 +105,14 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
     ((5, 2, 4), (2, 2, 4))
     """
 
+    record = Record(
+        name="grid",
+        gates="ifo",
+        meanings=MEANINGS,
+        example_layers=2,
+        checks=TIME_DEPTH_CHECKS,
+    )
+
     depth: Activation
     output: str
     shared: bool
@@ -134,85 +141,29 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
         dtype: object = "float32",
         seed: int | None = None,
     ) -> None:
-        arguments = {
-            "input_size": input_size,
-            "hidden_size": hidden_size,
-            "num_layers": num_layers,
-            "depth": depth,
-            "priority": priority,
-            "output": output,
-            "shared": shared,
-            "tied": tied,
-            "bias": bias,
-            "batch_first": batch_first,
-            "dropout": dropout,
-            "bidirectional": bidirectional,
-            "reverse": reverse,
-            "init": init,
-            "forget_bias": forget_bias,
-            "dtype": dtype,
-        }
-        super().__init__(arguments, seed)
+        super().__init__(locals())
 
     @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> Any:
-        dtype = _checks.check_dtype(arguments["dtype"])
-        depth = grid_checks.check_kind("depth", arguments["depth"], dtype)
-        wanted = arguments["priority"]
-        priority = _checks.check_choice("priority", wanted, tuple(PRIORITIES))
-        bias = _checks.check_flag("bias", arguments["bias"])
-        kinds = (depth, "lstm")
-        init = grid_checks.check_init(arguments["init"], kinds, bias)
-        bidirectional = _checks.check_flag("bidirectional", arguments["bidirectional"])
-        reverse = option_checks.check_reverse(arguments["reverse"], bidirectional)
+    def _configure(cls, given: Arguments) -> Any:
+        names = (
+            *("hidden_size", "output", "tied", "bias", "dtype", "init"),
+            *("forget_bias", "dropout", "reverse", "batch_first"),
+        )
         return TimeDepthConfig(
-            input_sizes=(
-                _checks.check_size("input_size", arguments["input_size"]),
-                None,
-            ),
-            hidden_size=_checks.check_size("hidden_size", arguments["hidden_size"]),
-            kinds=kinds,
-            priority=PRIORITIES[priority],
-            output=grid_checks.check_output(arguments["output"]),
-            sizes=(_checks.check_size("num_layers", arguments["num_layers"]), None),
-            shared=(_checks.check_flag("shared", arguments["shared"]), True),
-            tied=grid_checks.check_tied(arguments["tied"], kinds),
-            bias=bias,
-            dtype=dtype,
-            init=init,
-            forget_bias=grid_checks.check_forget_bias(
-                arguments["forget_bias"], kinds, init, bias
-            ),
+            input_sizes=(given["input_size"], None),
+            kinds=kinds_of(given),
+            priority=PRIORITIES[given["priority"]],
+            sizes=(given["num_layers"], None),
+            shared=(given["shared"], True),
             labels=("depth", "time"),
             place="l",
             side_labels=False,
-            dropout=_checks.check_dropout(arguments["dropout"]),
-            directions=1 + bidirectional,
-            reverse=reverse,
-            batch_first=_checks.check_flag("batch_first", arguments["batch_first"]),
+            directions=1 + given["bidirectional"],
+            **{name: given[name] for name in names},
         )
 
-    @classmethod
-    def _plain(cls, config: Any) -> dict[str, object]:
-        names = {dims: name for name, dims in PRIORITIES.items()}
-        return {
-            "input_size": config.input_sizes[0],
-            "hidden_size": config.hidden_size,
-            "output_size": config.hidden_size,
-            "num_layers": config.num_layers,
-            "depth": config.kinds[0],
-            "priority": names[config.priority],
-            "output": config.output,
-            "shared": config.shared[0],
-            "tied": config.tied,
-            "bias": config.bias,
-            "batch_first": config.batch_first,
-            "dropout": config.dropout,
-            "bidirectional": config.directions == 2,
-            "reverse": config.reverse,
-            "init": config.init,
-            "forget_bias": config.forget_bias,
-        }
+    def _attributes(self, given: Arguments) -> dict[str, object]:
+        return {**given, "output_size": given["hidden_size"]}
 
     @classmethod
     def _make_stack(

@@ -16,12 +16,11 @@ from exactrnn._checks.limits import quote
 from exactrnn.layers.grid import GridCache
 from exactrnn.plot._flow import check_index
 from exactrnn.plot._panels import (
-    MEANINGS,
-    MEANINGS_OF_CELL,
     GridPlace,
     Panel,
     check_units,
     choose_panels,
+    meaning_of,
 )
 
 PLANE_WIDTH = 1.7
@@ -113,8 +112,9 @@ class GridView:
             arrays |= {f"h_d{k}": h} if m is None else {f"m_d{k}": m, f"h_d{k}": h}
         panels: dict[str, Panel] = {}
         for letter in "ifgomh":
-            title = MEANINGS_OF_CELL.get(("grid", letter), MEANINGS[letter])
-            panel = Panel(letter, title, letter in "ifo")
+            record = cache._owner.record
+            title = meaning_of(record, letter)
+            panel = Panel(letter, title, letter in record.gates)
             panel.values = {
                 GridPlace(k): self._shown(arrays[f"{letter}_d{k}"])
                 for k in range(len(self.sizes))

@@ -15,6 +15,7 @@ import numpy as np
 
 from exactrnn._checks import Array
 from exactrnn._checks.limits import list_names, quote
+from exactrnn._spec.record import Record
 from exactrnn.plot._flow import check_index
 
 if TYPE_CHECKING:
@@ -82,41 +83,8 @@ STYLE = {
     "ytick.labelsize": 6.5,
 }
 
-MEANINGS = {
-    "input": "input: what the layer reads",
-    "i": "input gate: what is written",
-    "f": "forget gate: what c keeps",
-    "g": "candidate: what may be written",
-    "o": "output gate: what is shown of c",
-    "d": "depth gate: what comes from the c below",
-    "r": "reset gate: what the candidate sees of h",
-    "z": "update gate: what h keeps",
-    "n": "candidate: what h may become",
-    "v": "recurrent part of the candidate, before the reset",
-    "s": "r * h: what the candidate sees of h",
-    "q": "tanh(h): what the update gate sees of h",
-    "x": "tanh(W x): what the candidate sees of x",
-    "m": "o * tanh(c), before the projection",
-    "a": "activation",
-    "h": "output",
-    "c": "cell state",
-}
-MEANINGS_OF_CELL = {
-    ("mut1", "z"): "update gate: what is written",
-    ("mut2", "z"): "update gate: what is written",
-    ("mut3", "z"): "update gate: what is written",
-    ("lstm_1997", "i"): "input gate of each block: what is written",
-    ("lstm_1997", "o"): "output gate of each block: what is shown of c",
-    ("jordan", "a"): "hidden units",
-    ("jordan", "s"): "hidden units",
-    ("jordan", "h"): "output, which is fed back",
-    ("leaky", "a"): "activation: what h moves towards",
-    ("grid", "f"): "forget gate: what m keeps",
-    ("grid", "o"): "output gate: what is shown of m",
-    ("grid", "m"): "memory",
-}
-GATES = frozenset("ifodrz")
-"""Letters of what multiplies; with a logistic activation they are between 0 and 1."""
+MEANINGS = {"input": "input: what the layer reads", "h": "output"}
+"""What a row shows where the cell's own record says nothing."""
 BETWEEN_0_AND_1 = ("sigmoid", "hard_sigmoid")
 
 VISIBLE = str.maketrans({" ": "␣", "\n": "↵", "\t": "→"})
@@ -165,6 +133,11 @@ def new_figure(mpl: Any, width: float, height: float) -> Figure:
 
 
 # What to draw
+
+
+def meaning_of(record: Record, letter: str) -> str:
+    """Return what a gate or state of a network is, in words."""
+    return record.meanings.get(letter, MEANINGS.get(letter, "value kept"))
 
 
 def choose_panels(

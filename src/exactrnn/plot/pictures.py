@@ -24,9 +24,7 @@ from exactrnn.plot._grid import PLANE_WIDTH, GridView
 from exactrnn.plot._panels import (
     BETWEEN_0_AND_1,
     BLUES,
-    GATES,
     MEANINGS,
-    MEANINGS_OF_CELL,
     MUTED,
     ORANGES,
     STYLE,
@@ -38,6 +36,7 @@ from exactrnn.plot._panels import (
     choose_panels,
     draw_grid,
     import_matplotlib,
+    meaning_of,
     new_figure,
     number_steps,
     size_of,
@@ -281,12 +280,12 @@ def _collect(
     panels: dict[str, Panel] = {}
     places: set[Place] = set()
     logistic = _has_logistic_gates(owner)
-    cell = getattr(owner, "cell", "grid")
+    record = owner.record
     for name, array in (*cache.gates.items(), *cache.states.items()):
         letter, place = _split(name)
         kind, _, dimension = letter.partition("_")
-        bounded = logistic and kind in GATES
-        title = MEANINGS_OF_CELL.get((cell, kind), MEANINGS.get(kind, "value kept"))
+        bounded = logistic and kind in record.gates
+        title = meaning_of(record, kind)
         title += f", along the {dimension}" if dimension else ""
         panel = panels.setdefault(letter, Panel(letter, title, bounded))
         panel.values.setdefault(place, one_row(array))

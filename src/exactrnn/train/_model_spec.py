@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +17,11 @@ from exactrnn._checks import (
     Array,
     FloatType,
     check_choice,
-    check_dtype,
-    check_size,
     describe,
 )
 from exactrnn._checks.limits import check_weights, quote
+from exactrnn._spec.arguments import Arguments, as_size
+from exactrnn._spec.record import Record
 from exactrnn._system.locks import cached_property
 from exactrnn.layers import GRU, LSTM, RNN
 from exactrnn.layers._embedding import Embedding
@@ -36,14 +36,14 @@ class Part(NamedTuple):
     """One module of a model: its class, its constructor's arguments, what it is."""
 
     kind: type[Module]
-    arguments: Mapping[str, object]
+    arguments: Arguments
     spec: Spec
 
 
 def make_part(kind: type[Module], **own: object) -> Part:
     """Return a part, all of whose other arguments have their defaults."""
-    arguments = {**kind._defaults(), **own}
-    return Part(kind, arguments, kind._configure(arguments))
+    given = kind._given(own)
+    return Part(kind, given, kind._configure(given))
 
 
 @dataclass(frozen=True)
@@ -137,18 +137,6 @@ def codes_of(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
-def check_model(arguments: Mapping[str, Any]) -> ModelSpec:
-    """Return what a model of these arguments is, each checked by itself."""
-    return ModelSpec(
-        check_alphabet(arguments["alphabet"]),
-        check_choice("cell", arguments["cell"], tuple(CELLS)),
-        check_size("num_layers", arguments["num_layers"]),
-        check_size("hidden_size", arguments["hidden_size"]),
-        check_size("embedding_size", arguments["embedding_size"]),
-        check_dtype(arguments["dtype"]),
-    )
-
-
 def check_alphabet(alphabet: object) -> str:
     """Return the characters of a model, each once."""
     expected = "alphabet: expected a str of at least one character, each once"
@@ -157,3 +145,18 @@ def check_alphabet(alphabet: object) -> str:
     if not alphabet or len(set(alphabet)) != len(alphabet):
         raise ValueError(f"{expected}, got {quote(alphabet)}")
     return alphabet
+
+
+def _alphabet(_: str, value: object, __: Arguments) -> str:
+    return check_alphabet(value)
+
+
+def _cell(name: str, value: object, _: Arguments) -> str:
+    return check_choice(name, value, tuple(CELLS))
+
+
+RECORD = Record(
+    name="language_model",
+    checks={"alphabet": _alphabet, "cell": _cell, "embedding_size": as_size},
+)
+"""How the arguments of a model are checked, for its class."""

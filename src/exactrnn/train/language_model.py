@@ -34,6 +34,7 @@ from exactrnn._checks.limits import quote
 from exactrnn._checks.naming import check_names
 from exactrnn._checks.numbers import check_real
 from exactrnn._numeric.random import Seed, kind_of, make_generator
+from exactrnn._spec.arguments import Arguments
 from exactrnn._system.mode import ieee_mode
 from exactrnn._weights.store import ParameterStore
 from exactrnn.engine import NUMERICS_VERSION
@@ -41,7 +42,7 @@ from exactrnn.io import Source, Target, bad_content, read_file, write_file
 from exactrnn.layers._embedding import Embedding
 from exactrnn.layers._linear import Linear
 from exactrnn.layers._module import Module
-from exactrnn.train._model_spec import SIZES, ModelSpec, check_model
+from exactrnn.train._model_spec import RECORD, SIZES, ModelSpec
 from exactrnn.train.bptt import StreamChunk, stream_batches
 from exactrnn.train.clipping import clip_global_norm
 from exactrnn.train.losses import (
@@ -138,6 +139,8 @@ class LanguageModel(Module):
     True
     """
 
+    record = RECORD
+
     alphabet: str
     cell: str
     num_layers: int
@@ -160,19 +163,11 @@ class LanguageModel(Module):
         dtype: Any = "float32",
         seed: int = 0,
     ) -> None:
-        arguments = {
-            "alphabet": alphabet,
-            "cell": cell,
-            "num_layers": num_layers,
-            "hidden_size": hidden_size,
-            "embedding_size": embedding_size,
-            "dtype": dtype,
-        }
-        super().__init__(arguments, seed)
+        super().__init__(locals())
 
     @classmethod
-    def _configure(cls, arguments: Mapping[str, object]) -> ModelSpec:
-        return check_model(arguments)
+    def _configure(cls, given: Arguments) -> ModelSpec:
+        return ModelSpec(**given)
 
     @classmethod
     def _draw_weights(cls, spec: ModelSpec, seed: Seed) -> dict[str, Array]:
@@ -186,7 +181,7 @@ class LanguageModel(Module):
     def _assemble(
         self,
         spec: ModelSpec,
-        arguments: Mapping[str, object],  # noqa: ARG002 (all are in `spec`)
+        given: Arguments,
         weights: Mapping[str, Array],
         generator: np.random.PCG64,
     ) -> None:
@@ -196,8 +191,7 @@ class LanguageModel(Module):
             own = {key: weights[f"{name}.{key}"] for key in part.spec.weight_shapes}
             parts[name] = part.kind.__new__(part.kind)
             parts[name]._assemble(part.spec, part.arguments, own, generator)
-        given = {"alphabet": spec.alphabet, **spec.sizes, "dtype": spec.dtype}
-        self._become(spec, given, given, **parts)
+        self._become(spec, dict(given), dict(given), **parts)
 
     def _stores(self) -> dict[str, ParameterStore]:
         return {

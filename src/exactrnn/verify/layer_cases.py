@@ -1,7 +1,7 @@
 """The cases of recurrent layers, as data: every cell, every option, small sizes.
 
 Weights and inputs are made in `cases.py`. A case never changes; new ones join at the
-end.
+end. A network that has none here has one of its own accord: the example of its record.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from exactrnn import _core
+from exactrnn._spec.record import Network
 from exactrnn.layers import (
     GRU,
     LSTM,
@@ -17,6 +19,7 @@ from exactrnn.layers import (
     MUT1,
     MUT2,
     MUT3,
+    NETWORKS,
     RNN,
     ClockworkRNN,
     DepthGatedLSTM,
@@ -166,4 +169,19 @@ LAYER_CASES: dict[str, LayerCase] = {
         H=17,
         lengths=RAGGED,
     ),
+}
+
+
+def example_of(network: Network) -> LayerCase:
+    """Return the case of a network by the example of its record."""
+    layers = network.record.example_layers
+    stack = {"num_layers": layers} if layers > 1 else {}
+    return LayerCase(network.kind, network.options(LayerCase.H) | stack, lengths=RAGGED)
+
+
+LAYER_CASES |= {
+    name: example_of(network)
+    for name, network in NETWORKS.items()
+    if (network.record.cell or name) in _core.cells()
+    and network.kind not in {case.make for case in LAYER_CASES.values()}
 }

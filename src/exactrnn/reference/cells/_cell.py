@@ -9,7 +9,8 @@ then calls a point function:
 
 with s a value that stage 0 has made.  Backward goes through the stages in the opposite
 order.  Everything else (the time loop, the sums, lengths, directions, modules,
-gradients of weights) is in ``reference.py`` and its parts and the same for all cells.
+gradients of weights) is the same for all cells and lies in the files of
+``reference``.
 
 Sizes: H units; O, the width of the output state, is H but for cells that project.
 
