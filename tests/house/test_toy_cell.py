@@ -54,6 +54,14 @@ print("compared", *ISAS)
 """
 
 
+WITHOUT_EDITABLE = """
+import sys
+
+# The finder of an editable install comes before PYTHONPATH and hides the copy.
+sys.meta_path[:] = [f for f in sys.meta_path if "Redirecting" not in type(f).__name__]
+"""
+
+
 def read_steps():
     """Return [(kind, path, text)] of the marked code blocks of the pages."""
     text = "".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
@@ -121,6 +129,7 @@ def install(folder, target):
     ):
         pytest.skip("pip cannot fetch the build requirements")
     assert answer.returncode == 0, answer.stdout + answer.stderr
+    (target / "sitecustomize.py").write_text(WITHOUT_EDITABLE)
 
 
 def run_python(folder, target, *arguments):
