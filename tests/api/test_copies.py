@@ -319,12 +319,18 @@ def test_caches_and_gradients_of_the_reference_are_copied(make_copy):
         assert same_bits(flat(xr.reference.backward(module, copied, y)), expected)
 
 
+def kept_by(cache):
+    """Return what a pickle has of the kernels' own caches."""
+    _, (_, _, _, described, *_) = cache.__reduce__()
+    return described["kept"]
+
+
 def test_a_pickled_cache_of_another_size_is_refused():
     layer = LAYERS["lstm"]()
     cache, _ = keep(layer)
-    content = cache._run.kept[0].content()
+    content = kept_by(cache)[0]
     kept = content["memory"]
-    packs = layer._stack.store.packs(xr.isa(), backward=True).panels[0]
+    packs = layer._store.packs(xr.isa(), backward=True).panels[0]
     assert type(_core.restore_cache(packs, content)) is _core.LayerCache
     for wrong in (kept[:-1], kept + b"x", b""):
         with pytest.raises(ValueError, match=r"cache: expected \d+ bytes for this"):
@@ -349,8 +355,8 @@ def test_arrays_of_a_cache_are_not_what_backward_reads_or_cannot_be_written(name
 
 def core_objects():
     layer, grid = LAYERS["lstm"](), GRIDS["grid"]()
-    packs = layer._stack.store.packs(xr.isa(), backward=True).panels
-    sets = grid._stack.store.packs(xr.isa(), backward=True).panels[0]
+    packs = layer._store.packs(xr.isa(), backward=True).panels
+    sets = grid._store.packs(xr.isa(), backward=True).panels[0]
     stream = LAYERS["time-depth"]().stream()
     yield from (packs[0][0], sets[0], _core.Turn(), layer.stream()._stepper)
     yield from (stream._stepper, fitted().stream()._stepper)
@@ -359,8 +365,8 @@ def core_objects():
     yield _core.GradientsIn(None, None, None)
     yield _core.GradientsOut(None, (), None, ())
     yield _core.GridGradients((), (), (), ())
-    yield keep(layer)[0]._run.kept[0]
-    yield keep(grid)[0]._run.kept
+    yield _core.restore_cache(packs[0], kept_by(keep(layer)[0])[0])
+    yield _core.restore_grid_cache((sets,), kept_by(keep(grid)[0]))
     yield _core.GridBlock(xr.isa(), "float32", H, ("lstm",), (0,), True)
 
 
@@ -389,4 +395,4 @@ def test_copies_of_leases_are_apart(make_copy):
 
 
 def test_a_version_that_is_gone_is_never_current():
-    assert LAYERS["gru"]()._stack.store.packs(xr.isa()).version != stack.STALE
+    assert LAYERS["gru"]()._store.packs(xr.isa()).version != stack.STALE

@@ -22,7 +22,7 @@ def small_calls_use_all_threads():
 
 def block_weights(layer, direction=0):
     """Return the weights of a layer's blocks for the twin, shared ones once."""
-    config, weights = layer._stack.config, layer.state_dict()
+    config, weights = layer._spec, layer.state_dict()
     return [
         [(weights[w], None if b is None else weights[b]) for w, b in dims]
         for dims in config.block_names(direction)
@@ -30,7 +30,7 @@ def block_weights(layer, direction=0):
 
 
 def twin_grid(layer, sizes, direction=0, lengths=None):
-    config = layer._stack.config
+    config = layer._spec
     return twin.Grid(
         config.kinds,
         config.phases,
@@ -48,7 +48,7 @@ def random_layer_input(layer, shape, seed=1):
 
 def twin_side(layer, k, x, direction=0):
     """Return (h, m) of a side with input, by the twin of a linear layer."""
-    config, weights = layer._stack.config, layer.state_dict()
+    config, weights = layer._spec, layer.state_dict()
     w, b = config.side_names(direction)[config.sides.index(k)]
     flat = x.reshape(-1, x.shape[-1])
     y = dense.linear_forward(flat, weights[w], None if b is None else weights[b])
@@ -91,7 +91,7 @@ def general_problem(layer, B=2):
         shape = (*lead, layer.hidden_size)
         h, m, dh, dm = (random_array(rng, shape, layer.dtype.name) for _ in range(4))
         memory = layer.kinds == "lstm" or layer.kinds[k] == "lstm"
-        width = layer._stack.config.input_sizes[k]
+        width = layer._spec.input_sizes[k]
         if width is not None:
             inputs.append(random_array(rng, (*lead, width), layer.dtype.name))
             borders.append(None)
@@ -116,7 +116,7 @@ def test_general_grid_equals_twin(isa, dtype, name):
         for a, b in zip(as_pair(one), as_pair(other), strict=True):
             assert a is b or a.tobytes() == b.tobytes()
 
-    config = layer._stack.config
+    config = layer._spec
     pairs, places = [], dict(zip(config.sides, inputs, strict=True))
     for k, border in enumerate(borders):
         pairs.append(twin_side(layer, k, places[k]) if k in places else as_pair(border))
@@ -345,7 +345,7 @@ def turned(array, lengths):
 
 def run_layer_twin(layer, x, state, dy, dstate, lengths):
     """The results of `run`, by the twins of grid and linear layer."""
-    config, L, D = layer._stack.config, layer.num_layers, 1 + layer.bidirectional
+    config, L, D = layer._spec, layer.num_layers, 1 + layer.bidirectional
     boxes = np.stack([np.full(len(lengths), L), lengths], axis=1)
     mask = np.arange(len(x))[:, None] < lengths
     x = np.where(mask[..., None], x, x.dtype.type(0))
@@ -502,7 +502,7 @@ def test_saved_layers_are_equal(tmp_path):
         ):
             assert repr(other) == repr(layer)
             assert_same_results(other.state_dict(), layer.state_dict())
-            assert other._stack.config == layer._stack.config
+            assert other._spec == layer._spec
 
 
 def test_repr_says_what_differs():

@@ -169,7 +169,8 @@ def test_masks_are_drawn_as_those_of_other_layers():
     """One after the other, [T, B, D*H] each, after the first weights."""
     grid = make_layer("three layers", dropout=0.5)
     gru = xr.GRU(3, 5, 3, dropout=0.5)
-    gru._stack.masks._generator.state = grid._stack.masks.generator_state()
+    parts = (gru.arguments(), gru.state_dict(), grid._generator_state())
+    gru = xr.GRU.restore(*parts)
     x = layer_problem(grid)["x"]
     masks = [layer.forward(x)[2].masks for layer in (grid, gru)]
     for own, other in zip(*masks, strict=True):
@@ -220,14 +221,15 @@ def test_central_difference_with_dropout():
     layer = make_layer("bidirectional", "float64", dropout=0.4)
     problem = layer_problem(layer, T=4)
     x, lengths = problem["x"], np.array([4, 2, 0, 3])
-    state = layer._stack.masks.generator_state()
+    state = layer._generator_state()
     cache = layer.forward(x, problem["state"], lengths=lengths)[2]
     grads = layer.backward(cache, problem["dy"], problem["dstate"])
     rng = np.random.default_rng(9)
 
     def loss():
-        layer._stack.masks._generator.state = state
-        y, final, _ = layer.forward(x, problem["state"], lengths=lengths)
+        parts = (layer.arguments(), layer.state_dict(), state)
+        again = type(layer).restore(*parts)  # draws the same masks
+        y, final, _ = again.forward(x, problem["state"], lengths=lengths)
         pairs = [(y, problem["dy"]), *zip(final, problem["dstate"], strict=True)]
         return sum(float((a * b).sum()) for a, b in pairs)
 

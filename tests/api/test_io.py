@@ -106,7 +106,7 @@ def write(path, layer=None, **changes):
         "class": "GRU",
         "arguments": layer.arguments(),
         "numerics": 1,
-        "generator": layer._stack.masks.generator_state(),
+        "generator": layer._generator_state(),
         **changes,
     }
     description = {

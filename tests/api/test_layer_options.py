@@ -332,7 +332,7 @@ def test_states_of_the_cache_are_those_after_each_step(kind, batch_first):
     x = draw(B, T, I) if batch_first else draw(T, B, I)
     lengths = [7, 2, 5]
     y, final, cache = layer.forward(x, lengths=lengths)
-    names = layer._stack.config.state_names
+    names = layer.state_names
     places = [f"_l{k}{end}" for k in range(2) for end in ("", "_reverse")]
     assert list(cache.states) == [name + place for place in places for name in names]
     assert cache.lengths.tolist() == lengths

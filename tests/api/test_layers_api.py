@@ -47,7 +47,7 @@ def test_shapes_are_those_of_torch(kind, dtype, num_layers, bidirectional):
     directions = 1 + bidirectional
     y, state, cache = layer.forward(draw(T, B, I, dtype=dtype))
     assert (y.shape, y.dtype) == ((T, B, directions * layer.output_size), dtype)
-    widths = layer._stack.config.state_sizes
+    widths = layer.state_sizes
     for part, width in zip(as_tuple(as_gradient(layer, state)), widths, strict=True):
         assert part.shape == (num_layers * directions, B, width)
     grads = layer.backward(cache, np.ones_like(y))

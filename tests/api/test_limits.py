@@ -166,7 +166,7 @@ def counted():
 
 def test_numbers_are_those_of_the_list():
     for module in counted():
-        config = module._stack.config
+        config = module._spec
         arrays = module.state_dict()
         assert config.num_arrays == len(arrays), repr(module)
         assert config.num_elements == sum(a.size for a in arrays.values())

@@ -54,7 +54,7 @@ def test_a_layer_in_reverse_is_half_a_bidirectional_one(name, isa, dtype, steps)
     ends = reverse_half(both, layer)
     problem = problem_for(layer, steps)
     in_episodes = steps == STEPS[2]
-    if in_episodes and layer._stack.config.counts_steps:
+    if in_episodes and layer.counts_steps:
         # The one clock of two directions goes with the forward one: a new one here.
         problem["state"] = (problem["state"][0], np.full(B, layer.phase))
     width = layer.output_size

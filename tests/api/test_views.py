@@ -55,7 +55,7 @@ class PackError(Exception):
 def test_reading_costs_the_next_call_nothing(layer, packed):
     layer.forward(X)
     stream = layer.stream(B)
-    store, packs = layer._stack.store, stream._packs
+    store, packs = layer._store, stream._packs
     packed.clear()
     held = layer.weight_hh_l0
     kept = [*layer.parameters().values(), held.T[1:], np.asarray(held)]
@@ -144,7 +144,7 @@ def test_a_write_that_fails_changes_nothing(layer):
             write()
     layer(X)
     assert same_bits(layer.state_dict(), before)
-    assert layer._stack.store.clean
+    assert layer._store.clean
 
 
 class Keeper:
@@ -176,9 +176,9 @@ def test_after_a_block_nothing_is_lent(layer):
         weights[NAME] *= 0
         np.copyto(weights["bias_hh_l0"], 1)
         assert not layer.weight_hh_l0.any()
-        assert not layer._stack.store.clean
+        assert not layer._store.clean
     layer(X)
-    assert layer._stack.store.clean
+    assert layer._store.clean
     assert not weights
     assert repr(weights) == "<weights to edit: the block has ended>"
     with pytest.raises(KeyError, match=NAME):
@@ -206,10 +206,10 @@ def test_an_array_that_outlives_its_block_is_seen_writing(layer):
     twin.load_state_dict(layer.state_dict())
     assert same_bits(layer(X)[0], twin(X)[0])
     assert same_bits(layer.state_dict()[NAME][2:], NEW[2:])
-    assert not layer._stack.store.clean
+    assert not layer._store.clean
     del kept
     layer(X)
-    assert layer._stack.store.clean
+    assert layer._store.clean
 
 
 @pytest.mark.parametrize("name", ["gru cell", "linear", "embedding", "grid", "gru"])
@@ -233,7 +233,7 @@ def test_a_block_that_raises_has_ended_too(layer):
         raise PackError
     assert not weights
     layer(X)
-    assert layer._stack.store.clean
+    assert layer._store.clean
 
 
 # What a lease that lives costs
@@ -257,8 +257,8 @@ def test_while_a_lease_lives_weights_are_compared_and_packed_when_they_change(
     del held
     layer(X)
     assert len(packed) == 3
-    assert layer._stack.store.clean
-    assert not layer._stack.store._seen
+    assert layer._store.clean
+    assert not layer._store._seen
 
 
 def test_zeros_of_both_signs_and_nans_are_told_apart(layer):
@@ -270,7 +270,7 @@ def test_zeros_of_both_signs_and_nans_are_told_apart(layer):
         held[0, 0] = value
         twin.load_state_dict(layer.state_dict())
         assert same_bits(layer(X)[0], twin(X)[0])
-        mine, its = (t._stack.store.packs(xr.isa()) for t in (layer, twin))
+        mine, its = (t._store.packs(xr.isa()) for t in (layer, twin))
         assert mine.panels[0][0].equals(its.panels[0][0])
 
 
@@ -361,8 +361,8 @@ def test_an_optimiser_of_arrays_trains_whatever_they_are(writable):
         assert same_bits(model.layer.state_dict(), twin.state_dict())
         assert same_bits(layer(X)[0], twin(X)[0])
         model.layer(X)
-        assert layer._stack.store.clean == (not writable)
-        assert model.layer._stack.store.clean
+        assert layer._store.clean == (not writable)
+        assert model.layer._store.clean
 
 
 def test_a_part_of_a_weight_may_be_trained(layer):

@@ -28,7 +28,7 @@ def layer():
     layer = xr.GRU(I, H, seed=1)
     layer(X)
     layer.forward(X)
-    assert layer._stack.store.clean
+    assert layer._store.clean
     return layer
 
 
@@ -86,7 +86,7 @@ def assert_seen(layer, write):
     write()
     gc.collect()
     assert_in_force(layer)
-    assert layer._stack.store.clean
+    assert layer._store.clean
     expected = with_weights(layer.state_dict())(X[1:2], state)[0][0]
     assert same_bits(stream.step(X[1]), expected)
     assert not same_bits(expected, twin(X[1:2], state)[0][0])
@@ -112,11 +112,11 @@ def test_what_is_written_to_a_lease_acts_in_the_next_call(layer, way, lease):
 @of_every_view
 @pytest.mark.parametrize("way", ways("memory") + ways("force"))
 def test_the_memory_of_a_view_cannot_be_written(layer, way, view):
-    before, packs = layer.state_dict(), layer._stack.store.packs(xr.isa())
+    before, packs = layer.state_dict(), layer._store.packs(xr.isa())
     with pytest.raises((ValueError, TypeError, BufferError, UserWarning)):
         VIEWS[view](layer, way)
     assert same_bits(layer.state_dict(), before)
-    assert layer._stack.store.fresh[xr.isa()] is packs
+    assert layer._store.fresh[xr.isa()] is packs
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -160,10 +160,10 @@ def test_a_held_array_may_be_written_between_any_two_calls(layer, holder):
         state = stream.state
         expected = with_weights(layer.state_dict())(X[:1], state)[0][0]
         assert same_bits(stream.step(X[0]), expected)
-        assert not layer._stack.store.clean
+        assert not layer._store.clean
     del held
     layer(X)
-    assert layer._stack.store.clean
+    assert layer._store.clean
 
 
 @pytest.mark.parametrize("last", [True, False])
@@ -185,7 +185,7 @@ def test_a_lease_lives_longer_than_its_layer(layer):
     gone = weakref.ref(layer)
     del layer
     gc.collect()
-    assert gone() is None or gone()._stack is not None
+    assert gone() is None or gone()._store is not None
     assert same_bits(weight, kept)
     weight[...] = 1
     assert (view == 1).all()
@@ -272,7 +272,7 @@ def test_backward_takes_weights_that_were_only_looked_at(layer):
 
 
 def test_clean_weights_are_packed_once(layer):
-    store = layer._stack.store
+    store = layer._store
     packs = store.packs(xr.isa())
     layer(X)
     layer.forward(X)
@@ -286,7 +286,7 @@ def test_clean_weights_are_packed_once(layer):
 def test_panels_for_backward_are_packed_when_first_needed():
     layer = xr.GRU(I, H, seed=1)
     layer(X)
-    store = layer._stack.store
+    store = layer._store
     assert not store.packs(xr.isa()).has_backward
     y, _, cache = layer.forward(X)
     assert store.packs(xr.isa()).has_backward

@@ -176,7 +176,7 @@ def test_resets_at_both_ends_let_nothing_in_or_out(name):
     assert_same_bits("y", results["y"][:-1], alone)
     assert not results["state0"].any()
     assert not results["dstate0"].any()
-    if layer._stack.config.counts_steps:
+    if layer.counts_steps:
         assert (results["state1"] == layer.phase).all()
 
 
@@ -322,7 +322,7 @@ def test_a_call_has_one_set_of_weights_for_all_its_episodes(name, monkeypatch):
     layer = make_any(name, I, H, **WAYS["both ways"])
     problem = episode_problem(layer, T, B, seed=20)
     steps = {key: problem[key] for key in ("mask", "resets", "lengths")}
-    store, asked = layer._stack.store, []
+    store, asked = layer._store, []
     packs = type(store).packs
 
     def count(self, isa, **options):

@@ -152,7 +152,7 @@ def whole(number):
 
 def write_slowly(layer, values):
     "As any change of weights, but a fork will find it half done."
-    with layer._stack.store.edit() as weights:
+    with layer._store.edit() as weights:
         for name, value in values.items():
             weights[name][...] = value
             time.sleep(1e-3)

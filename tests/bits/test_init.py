@@ -83,13 +83,13 @@ LARGE = "00515ede84a1e8d5"
 def weights_of(layer):
     """Yield name, kind and array of each weight."""
     weights = layer.state_dict()
-    for name, weight in layer._stack.config.weights_by_name.items():
+    for name, weight in layer._spec.weights_by_name.items():
         yield name, weight.kind, weights[name]
 
 
 def gates_of(layer, name):
     """Return the blocks of a weight's rows by the letter of their gate."""
-    letters = layer._stack.config.weights_by_name[name].blocks
+    letters = layer._spec.weights_by_name[name].blocks
     parts = np.split(layer.state_dict()[name], len(letters))
     return dict(zip(letters, parts, strict=True))
 
@@ -99,7 +99,7 @@ def recurrent_blocks(layer):
     for name, kind, matrix in weights_of(layer):
         if kind not in RECURRENT:
             continue
-        count = len(layer._stack.config.weights_by_name[name].blocks) or 1
+        count = len(layer._spec.weights_by_name[name].blocks) or 1
         for block in np.split(matrix, count):
             yield from np.split(block, count if kind == "weight_gates" else 1, axis=1)
 
@@ -166,7 +166,7 @@ def test_uniform_is_the_default_and_torchs(kind, dtype):
         bound = number(1) / np.sqrt(number(H))
         expected = ((2 * uniform - 1) * bound).reshape(weight.shape)
         if kind == "clockwork" and what == "weight_hh":
-            expected[~layer._stack.config.hh_mask] = 0
+            expected[~layer._spec.hh_mask] = 0
         assert same_bits(weight, expected)
 
 
@@ -213,9 +213,9 @@ def test_recurrent_blocks_are_orthogonal(kind, dtype):
 
 def modules_of(layer):
     """Return the connections that exist of each module of a clockwork layer."""
-    R, mask = layer.state_dict()["weight_hh_l0"], layer._stack.config.hh_mask
+    R, mask = layer.state_dict()["weight_hh_l0"], layer._spec.hh_mask
     assert not R[~mask].any()
-    sizes = [size for size, _ in layer._stack.config.options["modules"]]
+    sizes = [size for size, _ in layer._spec.options["modules"]]
     ends = np.cumsum(sizes)
     return [
         R[end - size : end, mask[end - 1]]
@@ -305,12 +305,12 @@ def test_forget_bias_sits_in_the_gate_that_forgets(kind, init):
             value = bias if name.startswith("bias_ih") else 0.0
             assert same_bits(part, np.full(H, value, "float32"))
             seen += 1
-    assert seen == 2 * layer._stack.config.num_layers * layer._stack.config.directions
+    assert seen == 2 * layer._spec.num_layers * layer._spec.directions
 
 
 def test_rules_do_not_move_the_masks_of_dropout():
     def state(**options):
-        return LAYERS["lstm"](dropout=0.5, **options)._stack.masks.generator_state()
+        return LAYERS["lstm"](dropout=0.5, **options)._generator_state()
 
     rules = [{"forget_bias": 1.0}, {"init": "paper"}, {"init": CHRONO}]
     assert all(state(**options) == state() for options in rules)

@@ -40,7 +40,7 @@ def test_every_case_is_published_and_no_other():
 def test_every_cell_has_a_case():
     cases = LAYER_CASES.values()
     layers = [case.make(case.I, case.H, **case.options) for case in cases]
-    configs = [layer._stack.config for layer in layers]
+    configs = [layer._spec for layer in layers]
     cells = {c.cell_of(k) for c in configs for k in range(c.num_layers)}
     assert cells == set(_core.cells())
 

@@ -61,7 +61,7 @@ def contents(subject):
         slots = to_bytes(tuple(subject._slots.values()))
         return contents(subject._source), slots, subject.num_steps
     weights = {name: w.tobytes() for name, w in subject.state_dict().items()}
-    return weights, subject._stack.masks.generator_state()
+    return weights, subject._generator_state()
 
 
 def random_array(rng, shape, dtype, scale=1.0):
@@ -74,7 +74,7 @@ def random_array(rng, shape, dtype, scale=1.0):
 
 def random_gradient(rng, layer, B):
     """Return a gradient of a layer's final state; as a state but without a clock."""
-    config = layer._stack.config
+    config = layer._spec
     L_D = config.num_layers * config.directions
     return as_state(
         random_array(rng, (L_D, B, width), layer.dtype, 0.5)
@@ -85,7 +85,7 @@ def random_gradient(rng, layer, B):
 def random_state(rng, layer, B):
     """Return an initial state; where a clock is part of it, rows differ in theirs."""
     parts = random_gradient(rng, layer, B)
-    if not layer._stack.config.counts_steps:
+    if not layer.counts_steps:
         return parts
     return parts, rng.integers(0, 13, B)
 
@@ -99,7 +99,7 @@ def as_state(parts):
 def random_problem(layer, T, B, lengths=None, seed=0):
     """Return x, state, dy, dstate and lengths: the keyword arguments of `run_layer`."""
     rng = np.random.default_rng(seed)
-    width = layer._stack.config.output_size * (1 + layer.bidirectional)
+    width = layer._spec.output_size * (1 + layer.bidirectional)
     return {
         "x": random_array(rng, (T, B, layer.input_size), layer.dtype, 2.0),
         "state": random_state(rng, layer, B),
@@ -136,7 +136,7 @@ def run_twin(layer, x, state, dy, dstate, lengths, **options):
         f"{name}_l{depth}{'_reverse' * d}": direction.slots[name]
         for depth, directions in enumerate(cache.directions)
         for d, direction in enumerate(directions)
-        for name in kept_sums(layer._stack.config, depth)
+        for name in kept_sums(layer._spec, depth)
         if name in direction.slots
     }
     return collect(y, final, gradients, gates)

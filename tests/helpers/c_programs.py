@@ -183,7 +183,7 @@ def make_problem(case, dtype):
     name, T, B, I, H, D, bare = case
     rng = np.random.default_rng(7)
     layer = make_layer(name, I, H, bidirectional=D == 2, dtype=dtype, seed=1)
-    config, depth = layer._stack.config, layer.num_layers - 1
+    config, depth = layer._spec, layer.num_layers - 1
     weights = layer.state_dict()
     lengths = rng.integers(T if bare else 0, T + 1, B)
     lengths[0] = T

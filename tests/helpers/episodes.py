@@ -103,7 +103,7 @@ def group_episodes(rows):
 def run_by_hand(layer, **problem):
     """Return the same as `run_layer`, all of it by runs with lengths alone."""
     x, dy = problem["x"], problem["dy"]
-    rows, config = cut_rows(problem), layer._stack.config
+    rows, config = cut_rows(problem), layer._spec
     back = [config.runs_back(d) for d in range(config.directions)] * config.num_layers
     floats = slice(None, -1 if config.counts_steps else None)
     state = as_tuple(problem["state"])

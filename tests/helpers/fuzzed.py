@@ -211,7 +211,7 @@ def cached_cell(kind, dtype):
 
 
 def state_of_cell(cell, source):
-    state = tuple(source(B, H) for _ in cell._stack.config.state_sizes)
+    state = tuple(source(B, H) for _ in cell.state_sizes)
     return state if len(state) > 1 else state[0]
 
 

@@ -65,7 +65,7 @@ def absent_connections(layer):
 def draw_state(layer, *rows, seed=1):
     """Return a state of a layer, [rows] or unbatched."""
     parts = draw_parts(layer, *rows, seed=seed)
-    if layer._stack.config.counts_steps:
+    if layer.counts_steps:
         return parts[0], np.arange(rows[0]) if rows else 5
     return tuple(parts) if len(parts) > 1 else parts[0]
 
@@ -80,19 +80,19 @@ def draw_parts(layer, *rows, seed):
     lead = (layer.num_layers * (1 + layer.bidirectional), *rows)
     return [
         draw(*lead, width, dtype=layer.dtype, seed=seed + k)
-        for k, width in enumerate(layer._stack.config.state_sizes)
+        for k, width in enumerate(layer.state_sizes)
     ]
 
 
 def as_gradient(layer, state):
     """Return the parts of a state that a gradient has."""
-    return state[0] if layer._stack.config.counts_steps else state
+    return state[0] if layer.counts_steps else state
 
 
 def move_axis(layer, state, move):
     """Apply `move` to each part of a state; a clock has no axis of layers."""
     if not isinstance(state, tuple):
         return move(state)
-    if layer._stack.config.counts_steps:
+    if layer.counts_steps:
         return move(state[0]), state[1]
     return tuple(move(part) for part in state)

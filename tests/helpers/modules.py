@@ -114,7 +114,7 @@ def keep(module, **options):
 
 
 def as_gradient(module, state):
-    config = module._stack.config
+    config = module._spec
     return as_tuple(state)[0] if config.counts_steps else state
 
 

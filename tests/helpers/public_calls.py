@@ -40,13 +40,13 @@ def together(arguments, name):
 def draw_parts(layer, *rows, seed=1):
     """Return the parts of a state that have a gradient."""
     lead = (layer.num_layers, *rows)
-    parts = layer._stack.config.state_parts
+    parts = layer._spec.state_parts
     return [draw(*lead, width, seed=seed + k) for k, (_, _, width) in enumerate(parts)]
 
 
 def draw_begin(layer, *rows):
     """Return the parts of a state."""
-    clock = [np.arange(*rows)] if layer._stack.config.counts_steps else []
+    clock = [np.arange(*rows)] if layer.counts_steps else []
     return draw_parts(layer, *rows) + clock
 
 

@@ -47,7 +47,7 @@ def draw_weights(layer):
 def draw_arrays(layer, lengths=None):
     """Return random x, state, dy, dstate; 0 in the padding of x and dy."""
     rng = np.random.default_rng(2)
-    config = layer._stack.config
+    config = layer._spec
     D = config.directions
     active = np.arange(T)[:, None, None] < np.reshape(lengths or [T] * B, (B, 1))
     x = np.where(active, rng.normal(size=(T, B, I)), 0)
@@ -63,7 +63,7 @@ def draw_arrays(layer, lengths=None):
 def run_layer(layer, arrays, lengths=None, **options):
     """Return outputs, states and gradients of the kernels by name."""
     [x], state, [dy], dstate = arrays
-    names, counts = layer._stack.config.state_names, layer._stack.config.counts_steps
+    names, counts = layer.state_names, layer.counts_steps
     state, dstate = (tuple(p) if len(p) > 1 else p[0] for p in (state, dstate))
     given = (state, CLOCK) if counts else state
     y, final, cache = layer.forward(x, given, lengths=lengths)

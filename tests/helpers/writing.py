@@ -49,7 +49,7 @@ def write_part_of_state_dict(layer):
 
 
 def write_edit(layer):
-    with layer._stack.store.edit() as weights:
+    with layer._store.edit() as weights:
         weights[NAME][...] = NEW
 
 

@@ -336,3 +336,29 @@ def test_reproducible_operations_are_accepted():
         "np.maximum.reduce(a)\nx = fma(a, b, c)\ny = 2.0**-126 * a\nmath.ldexp(a, 1)"
     )
     assert inexact_operations(source) == []
+
+
+RUNNERS = {"_stack", "_run"}
+"""What runs a layer, and what a cache has kept: for `layers/` and `_run/` alone."""
+
+
+def runners_read(source):
+    """Return the lines that read what runs an object other than their own."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute) and node.attr in RUNNERS
+        if not (isinstance(node.value, ast.Name) and node.value.id == "self")
+    ]
+
+
+@pytest.mark.parametrize("path", python_files(), ids=relative)
+def test_what_runs_a_layer_is_known_to_layers_alone(path):
+    rooms = [PACKAGE / "layers", PACKAGE / "_run"]
+    if not any(room in path.parents for room in rooms):
+        assert runners_read(text_of(path)) == []
+
+
+def test_readers_of_runners_are_found():
+    source = "from exactrnn._run import call\nlayer._stack.store\nf(x)._run\nself._run"
+    assert sorted(runners_read(source)) == [2, 3]

@@ -71,15 +71,14 @@ def test_gradients_through_masks_and_resets_are_central_differences(name, way):
     layer = make_any(name, I, H, dtype="float64", **options)
     problem = problem_of(layer, seed=2)
     steps = {key: problem[key] for key in ("mask", "resets", "lengths")}
-    generator = layer._stack.masks.generator_state()
+    generator = layer._generator_state()
     weights = layer.state_dict()
     inputs = {"x": problem["x"], **weights}
     inputs |= {f"state{k}": part for k, part in enumerate(floats(problem["state"]))}
 
     def forward():
-        layer._stack.masks._generator.state = generator
-        layer.load_state_dict(weights)
-        return layer.forward(problem["x"], problem["state"], **steps)
+        again = type(layer).restore(layer.arguments(), weights, generator)
+        return again.forward(problem["x"], problem["state"], **steps)  # the same masks
 
     def loss():
         y, final, _ = forward()
@@ -87,7 +86,8 @@ def test_gradients_through_masks_and_resets_are_central_differences(name, way):
         pairs += zip(floats(final), as_tuple(problem["dstate"]), strict=True)
         return sum(np.sum(a * da) for a, da in pairs)
 
-    found = layer.backward(forward()[2], problem["dy"], problem["dstate"])
+    cache = forward()[2]
+    found = cache.layer.backward(cache, problem["dy"], problem["dstate"])
     gradients = {"x": found.x, **found.weights}
     gradients |= {f"state{k}": part for k, part in enumerate(as_tuple(found.state))}
     rng = np.random.default_rng(3)
@@ -123,7 +123,7 @@ def run_torch(layer, problem):
     cell = getattr(torch.nn, f"{type(layer).__name__}Cell")(I, H).double()
     outputs, finals = [], []
     for d in range(1 + layer.bidirectional):
-        back = layer._stack.config.runs_back(d)
+        back = layer._spec.runs_back(d)
         end = "_l0" + "_reverse" * d
         own = {name: leaves[name + end] for name, _ in cell.named_parameters()}
         state = [part[d] for part in inputs[1:]]

@@ -60,7 +60,7 @@ def differentiate(layer, arrays, run):
         np.zeros(v.shape) if g is None else g.numpy()
         for v, g in zip(wanted, grads, strict=True)
     ]
-    names = layer._stack.config.state_names
+    names = layer.state_names
     found = {"y": y.detach().numpy(), "dx": dx}
     found |= {f"{s}_n": v.detach().numpy() for s, v in zip(names, final, strict=True)}
     found |= {f"d{s}_0": d for s, d in zip(names, rest, strict=False)}
@@ -102,7 +102,7 @@ def run_loop(layer, name, arrays, lengths=None):
     torch = pytest.importorskip("torch", reason="torch, the oracle, is absent")
     layer_class, options = options_of(name, layer.hidden_size)
     size = (layer.num_layers, 1 + layer.bidirectional)
-    counts = layer._stack.config.counts_steps
+    counts = layer.counts_steps
     ends = None if lengths is None else torch.tensor(lengths)
 
     def run(leaves, x, state):
@@ -188,7 +188,7 @@ def test_truncated_gradient_is_that_of_states_cut_off(name, monkeypatch):
     monkeypatch.setitem(_torch_steps.CLASSES, kind, Truncated)
     want = run_loop(layer, name, arrays, LENGTHS)
     got = run_layer(layer, arrays, LENGTHS, truncated=True)
-    cut = [f"d{s}_0" for s in layer._stack.config.state_names if s != "c"]
+    cut = [f"d{s}_0" for s in layer.state_names if s != "c"]
     for state in cut:
         assert not got.pop(state).any()
         assert not want.pop(state).any()

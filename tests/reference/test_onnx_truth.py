@@ -52,7 +52,7 @@ def activation_attributes(layer):
     Parameters stand in lists of their own, one entry for each function that has one.
     """
     chosen = layer.activations
-    if not layer._stack.config.directed:
+    if not layer._spec.directed:
         chosen *= 1 + layer.bidirectional
     named = [with_parameters(one) for one in chosen]
     counts = {name: len(usual) for name, usual in PARAMETERS.items()}
@@ -108,7 +108,7 @@ def make_onnx_model(layer, lengths):
     lstm = layer.cell == "lstm"
     operator, gates = OPERATORS[layer.cell]
     D, H = 1 + layer.bidirectional, layer.hidden_size
-    orders = (layer._stack.config.weights[0].blocks, gates)
+    orders = (layer._spec.weights[0].blocks, gates)
     arrays = onnx_arrays(layer, orders)
     if lengths is not None:
         arrays["lengths"] = np.array(lengths, np.int32)

@@ -132,8 +132,12 @@ def plant_row(cache, monkeypatch):
 
 def plant_length(cache, monkeypatch):
     """One step past the row's end."""
-    cache._run.lengths[1] += 1
-    return plot.gates(cache, 1)
+    longer = cache.lengths.copy()
+    longer[1] += 1
+    monkeypatch.setattr(xr.Cache, "lengths", property(lambda _: longer))
+    figure = plot.gates(cache, 1)
+    monkeypatch.undo()
+    return figure
 
 
 def plant_swap(cache, monkeypatch):

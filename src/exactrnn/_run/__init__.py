@@ -1,1 +1,1 @@
-"""A checked call on the kernels: stacks of layers, grids, episodes, dropout."""
+"""A checked call on the kernels: layouts, stacks of layers, grids, episodes."""

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from exactrnn._checks import Array
+from exactrnn._spec.sequence import SequenceSpec
 from exactrnn._system.locks import make_lock
 from exactrnn._system.mode import ieee_mode
 from exactrnn._weights import first
@@ -26,14 +27,14 @@ class Masks:
 
     Parameters
     ----------
-    config : Config
-        The layer's, or a grid's of time and depth; `config.dropout` is the share of
-        values to drop.
+    config : SequenceSpec or None
+        What the layer is; `config.dropout` is the share of values to drop. None for a
+        grid of N dimensions, which drops none.
     generator : numpy.random.PCG64
         Taken over.
     """
 
-    def __init__(self, config: Any, generator: np.random.PCG64) -> None:
+    def __init__(self, config: SequenceSpec | None, generator: np.random.PCG64) -> None:
         self._config = config
         self._generator = generator
         self._lock = make_lock()
@@ -50,14 +51,15 @@ class Masks:
         If the call raises, the numbers stand where they stood before; but not if
         another call has drawn since.
         """
-        if self._config.dropout == 0.0:
+        config = self._config
+        if config is None or config.dropout == 0.0:
             yield []
             return
         with self._lock:
             before = self._generator.state
             try:
                 with ieee_mode():
-                    masks = self._draw(steps, rows)
+                    masks = self._draw(config, steps, rows)
             except BaseException:
                 self._generator.state = before
                 raise
@@ -70,8 +72,7 @@ class Masks:
                     self._generator.state = before
             raise
 
-    def _draw(self, steps: int, rows: int) -> list[Array]:
-        config = self._config
+    def _draw(self, config: SequenceSpec, steps: int, rows: int) -> list[Array]:
         shape = (steps, rows, config.directions * config.output_size)
         return [
             first.draw_mask(shape, config.dropout, config.dtype, self._generator)
@@ -85,10 +86,10 @@ def drop(values: Array, mask: Array) -> Array:
         return values * mask
 
 
-def warn_unused(config: Any) -> None:
+def warn_unused(spec: SequenceSpec) -> None:
     """Warn of dropout in a layer that has no place for it, in the words of torch."""
-    share = getattr(config, "dropout", 0.0)
-    if share and config.num_layers == 1:
+    share = spec.dropout
+    if share and spec.num_layers == 1:
         warnings.warn(
             "dropout option adds dropout after all but last recurrent layer, so "
             "non-zero dropout expects num_layers greater than 1, but got "

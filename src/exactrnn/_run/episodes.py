@@ -28,14 +28,13 @@ lengths keep the memory within three times that of the call, however the resets 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrnn import _checks, engine
 from exactrnn._checks import Array, Lengths
 
 Bools: TypeAlias = NDArray[np.bool_]
@@ -137,20 +136,6 @@ class Episodes:
         return moved
 
 
-def directions_back(config: Any) -> Bools:
-    """Tell which of all layers and directions [L*D] read rows from their ends."""
-    one_layer = [config.runs_back(d) for d in range(config.directions)]
-    return np.array(one_layer * config.num_layers, np.bool_)
-
-
-def new_states(config: Any, rows: int) -> States:
-    """Return states of zeros, [L*D, rows, n]."""
-    lead = (config.num_layers * config.directions, rows)
-    return tuple(
-        np.zeros((*lead, width), config.dtype) for _, _, width in config.state_parts
-    )
-
-
 def arrange(
     shape: tuple[int, int],
     lengths: Lengths | None,
@@ -227,173 +212,4 @@ def _group(
         active,
         times[first[episode] + step],
         rows[episode].astype(np.intp),
-    )
-
-
-# The runs of a stack
-
-
-@dataclass(frozen=True, slots=True)
-class EpisodesRun:
-    """What `run_keeping` leaves behind: the stack's own run of each group.
-
-    `lengths` and the dropout `masks` [T, B, D*O] are those of the call.
-    """
-
-    version: int
-    lengths: Lengths | None
-    masks: tuple[Array, ...]
-    runs: tuple[Any, ...]
-    episodes: Episodes
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """T and B of the call."""
-        return self.episodes.steps, self.episodes.rows
-
-    @property
-    def inputs(self) -> tuple[Array, ...]:
-        """What each layer read [T, B, I of the layer], zeros where nothing was."""
-        by_layer = zip(*(run.inputs for run in self.runs), strict=True)
-        return tuple(self.episodes.collect(parts) for parts in by_layer)
-
-
-def run(stack: Any, call: Any, y: Array) -> States:
-    """Do what `Stack.run` does, with the episodes of the call."""
-    if call.episodes is None:
-        return stack.run(call, y)  # type: ignore[no-any-return]
-    packs = stack.store.packs(engine.isa())
-
-    def run_part(part: Any, target: Array, _: Group) -> States:
-        return stack.run(part, target, packs)  # type: ignore[no-any-return]
-
-    return _run_parts(stack.config, call, y, run_part)
-
-
-def run_keeping(stack: Any, call: Any, y: Array) -> tuple[States, Any]:
-    """Do what `Stack.run_keeping` does, with the episodes of the call.
-
-    Dropout draws for all steps, as without episodes.
-    """
-    if call.episodes is None:
-        return stack.run_keeping(call, y)  # type: ignore[no-any-return]
-    packs = stack.store.packs(engine.isa(), backward=True)
-    runs: list[Any] = []
-    with stack.masks.drawn(*call.x.shape[:2]) as masks:
-
-        def run_part(part: Any, target: Array, group: Group) -> States:
-            own = [group.gather(mask) for mask in masks]
-            ends, kept = stack.keep(part, target, own, packs)
-            runs.append(kept)
-            return ends  # type: ignore[no-any-return]
-
-        ends = _run_parts(stack.config, call, y, run_part)
-    kept = (packs.version, call.lengths, tuple(masks), tuple(runs), call.episodes)
-    return ends, EpisodesRun(*kept)
-
-
-def _run_parts(
-    config: Any, call: Any, y: Array, run_part: Callable[[Any, Array, Group], States]
-) -> States:
-    """Run each group, fill `y` and return the final states."""
-    episodes, back = call.episodes, directions_back(config)
-    clocks: Any = [None] * len(episodes.groups)
-    if call.clock is not None:
-        clocks = episodes.clocks(call.clock, config.phase, back)
-    final = new_states(config, episodes.rows)
-    y[...] = 0
-    for group, clock in zip(episodes.groups, clocks, strict=True):
-        part = call._replace(
-            x=group.gather(call.x),
-            state=group.take(call.state, group.enters(back)),
-            lengths=group.lengths,
-            clock=clock,
-            episodes=None,
-        )
-        target = _checks.allocate((*group.active.shape, y.shape[2]), y.dtype)
-        ends = run_part(part, target, group)
-        group.scatter(target, y)
-        group.give(ends, group.leaves(back), final)
-    return final
-
-
-def run_back(
-    stack: Any,
-    run: Any,
-    dy: Array | None,
-    dstate: States | None,
-    truncated: bool = False,
-) -> tuple[Array, States, dict[str, Array]]:
-    """Do what `Stack.run_back` does for a run of either kind."""
-    if not isinstance(run, EpisodesRun):
-        return stack.run_back(run, dy, dstate, truncated)  # type: ignore[no-any-return]
-
-    def run_part(part: Any, group: Group, dends: States | None) -> Any:
-        own = None if dy is None else group.gather(dy)
-        return stack.run_back(part, own, dends, truncated)
-
-    return back_parts(stack.config, run, dstate, run_part)
-
-
-@np.errstate(all="ignore")
-def back_parts(
-    config: Any,
-    run: Any,
-    dstate: States | None,
-    run_part: Callable[[Any, Group, States | None], Any],
-) -> tuple[Array, States, dict[str, Array]]:
-    """Go back through the run of each group and put the gradients together.
-
-    `run` has `runs` and `episodes`; `run_part` gives the gradients of one group's
-    input, initial states and weights.
-    """
-    episodes, back = run.episodes, directions_back(config)
-    dinitial = new_states(config, episodes.rows)
-    dinputs, dweights = [], dict[str, Array]()
-    for group, part in zip(episodes.groups, run.runs, strict=True):
-        dends = group.take(dstate, group.leaves(back))
-        dx, dbegin, own = run_part(part, group, dends)
-        dinputs.append(dx)
-        group.give(dbegin, group.enters(back), dinitial)
-        for name, dw in own.items():
-            dweights[name] = dweights[name] + dw if name in dweights else dw
-    return episodes.collect(dinputs), dinitial, dweights
-
-
-def shown(read: Callable[[Any], dict[str, Array]], run: Any) -> dict[str, Array]:
-    """Return the arrays [T, B, n] that `read` finds in a run of either kind."""
-    if not isinstance(run, EpisodesRun):
-        return read(run)
-    parts = [read(part) for part in run.runs]
-    return {
-        name: run.episodes.collect([part[name] for part in parts]) for name in parts[0]
-    }
-
-
-# Copies of runs
-
-
-def describe_run(stack: Any, run: Any) -> dict[str, Any]:
-    """Return a run of either kind as plain values, for `restore_run`."""
-    if not isinstance(run, EpisodesRun):
-        return stack.describe_run(run)  # type: ignore[no-any-return]
-    return {
-        "lengths": run.lengths,
-        "masks": run.masks,
-        "parts": tuple(stack.describe_run(part) for part in run.runs),
-        "episodes": run.episodes,
-    }
-
-
-def restore_run(stack: Any, described: Mapping[str, Any]) -> Any:
-    """Return the run that has been described, as one of this stack."""
-    if "episodes" not in described:
-        return stack.restore_run(described)
-    parts = tuple(stack.restore_run(part) for part in described["parts"])
-    return EpisodesRun(
-        parts[0].version,
-        described["lengths"],
-        described["masks"],
-        parts,
-        described["episodes"],
     )

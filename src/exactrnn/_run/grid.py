@@ -6,17 +6,19 @@ What a grid is stands in `_spec/grid.py`; the public classes are in `grid.py` an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from exactrnn import _checks, _core, engine
-from exactrnn._checks import Array, Lengths
+from exactrnn._checks import Array
 from exactrnn._run.dropout import Masks
+from exactrnn._run.grid_call import GridCall, line_mask
 from exactrnn._spec.activations import with_parameters
 from exactrnn._spec.grid import OUTPUTS, GridConfig, Pair
+from exactrnn._spec.sequence import SequenceSpec
 from exactrnn._weights.store import STALE, Packs, ParameterStore
 
 S = TypeVar("S")
@@ -29,10 +31,12 @@ class GridStore(ParameterStore):
     sides with input.
     """
 
-    _config: Any
+    def __init__(self, config: GridConfig, weights: Mapping[str, Array]) -> None:
+        super().__init__(weights)
+        self._config = config
 
     def _pack(self, isa: str, weights: Mapping[str, Array], backward: bool) -> Packs:
-        config: GridConfig = self._config
+        config = self._config
         block = _core.GridBlock(
             isa,
             config.dtype.name,
@@ -71,20 +75,6 @@ def _bias(weights: Mapping[str, Array], name: str | None) -> Array | None:
     return None if name is None else weights[name]
 
 
-class GridCall(NamedTuple):
-    """A checked call of one direction.
-
-    `inputs` [..., B, I] by side with input, zero where a row has no line; `borders` by
-    dimension, those with input ignored; `lengths` [B, N].
-    """
-
-    inputs: tuple[Array, ...]
-    borders: tuple[Pair, ...]
-    sizes: tuple[int, ...]
-    batch: int
-    lengths: Lengths | None
-
-
 @dataclass(frozen=True, slots=True)
 class GridRun:
     """What a run that keeps for backward leaves behind, of one direction.
@@ -92,11 +82,67 @@ class GridRun:
     `layer` is the one position along dimension 0 that was run, or None for all.
     """
 
+    stack: GridStack
     version: int
     direction: int
     call: GridCall
     kept: _core.GridCache
     layer: int | None = None
+
+    def back(
+        self, dends: tuple[Pair, ...], dweights: Mapping[str, Array]
+    ) -> tuple[tuple[Array, ...], tuple[Pair, ...]]:
+        """Add to `dweights`; return the gradients of the inputs and of the borders."""
+        return self.stack.run_back(self, dends, dweights)
+
+    def gates(self) -> dict[str, Array]:
+        """Return copies [sizes, B, H] of the gates by letter and label, as `i_d0`."""
+        return {
+            f"{letter}_{label}": self._copy(gate)
+            for k, label in enumerate(self.stack.config.labels)
+            for letter, gate in self.kept.gates(k).items()
+        }
+
+    def states(self) -> dict[str, Array]:
+        """Return copies of what each point hands on likewise, as `h_d0`, `m_d0`."""
+        return {
+            f"{letter}_{label}": self._copy(np.moveaxis(part[1:], 0, k))
+            for k, label in enumerate(self.stack.config.labels)
+            for letter, part in zip("hm", self.kept.states(k), strict=True)
+            if part is not None
+        }
+
+    def _copy(self, array: Array) -> Array:
+        """Return a copy with zeros where a row has no point."""
+        if self.call.lengths is None:
+            return array.copy()
+        mask = line_mask(self.call.sizes, self.call.lengths)
+        return np.where(mask[..., None], array, array.dtype.type(0))
+
+    def reduce(self) -> tuple[Callable[..., GridRun], Mapping[str, Any]]:
+        """Return what makes an equal run of an equal stack."""
+        return restore_run, {
+            "current": self.stack.store.is_current(self.version),
+            "direction": self.direction,
+            "call": self.call,
+            "kept": self.kept.content(),
+            "layer": self.layer,
+        }
+
+
+def restore_run(stack: GridStack, described: Mapping[str, Any]) -> GridRun:
+    """Return the run that has been reduced, as one of this stack."""
+    packs = stack.store.packs(engine.isa(), backward=True)
+    direction, layer = described["direction"], described["layer"]
+    sets, _ = stack.of_direction(packs, direction, layer)
+    return GridRun(
+        stack,
+        packs.version if described["current"] else STALE,
+        direction,
+        described["call"],
+        _core.restore_grid_cache(sets, described["kept"]),
+        layer,
+    )
 
 
 class GridStack:
@@ -110,6 +156,8 @@ class GridStack:
         As for `ParameterStore`; taken over.
     generator : numpy.random.PCG64
         Taken over; after the first weights only dropout draws from it.
+    spec : SequenceSpec, optional
+        What the layer is in time, which may drop something.
     """
 
     def __init__(
@@ -117,14 +165,25 @@ class GridStack:
         config: GridConfig,
         weights: Mapping[str, Array],
         generator: np.random.PCG64,
+        *,
+        spec: SequenceSpec | None = None,
     ) -> None:
         self.config = config
-        self.store = GridStore(cast(Any, config), weights)
-        self.masks = Masks(config, generator)
+        self.store = GridStore(config, weights)
+        self.masks = Masks(spec, generator)
 
-    def run(self, call: GridCall, direction: int, ends: tuple[Pair, ...]) -> None:
-        """Compute the far borders into `ends`."""
-        packs = self.store.packs(engine.isa())
+    def run(
+        self,
+        call: GridCall,
+        direction: int,
+        ends: tuple[Pair, ...],
+        packs: Packs | None = None,
+    ) -> None:
+        """Compute the far borders into `ends`.
+
+        `packs` are the weights, if the caller has fetched them for several runs.
+        """
+        packs = packs or self.store.packs(engine.isa())
         self._run(packs, call, direction, ends, keep=False)
 
     def run_keeping(
@@ -138,13 +197,12 @@ class GridStack:
         """Compute the far borders into `ends` and keep what `run_back` needs.
 
         With `layer` the call is of this position along dimension 0 alone; an input is
-        then at side 0 and read by the first layer. `packs` are the weights, if the
-        caller has fetched them for several runs.
+        then at side 0 and read by the first layer. `packs` are as for `run`.
         """
         packs = packs or self.store.packs(engine.isa(), backward=True)
         kept = self._run(packs, call, direction, ends, keep=True, layer=layer)
         kept = cast(_core.GridCache, kept)
-        return GridRun(packs.version, direction, call, kept, layer)
+        return GridRun(self, packs.version, direction, call, kept, layer)
 
     def _run(
         self,
@@ -230,46 +288,9 @@ class GridStack:
         _core.grid_backward(sets, sides, run.kept, call.inputs, dends, wanted)
         return dinputs, dborders
 
-    def describe_run(self, run: GridRun) -> dict[str, Any]:
-        """Return a run as plain values, for `restore_run` of an equal stack."""
-        return {
-            "current": self.store.is_current(run.version),
-            "direction": run.direction,
-            "call": run.call,
-            "kept": run.kept.content(),
-            "layer": run.layer,
-        }
-
-    def restore_run(self, described: Mapping[str, Any]) -> GridRun:
-        """Return the run that has been described, as one of this stack."""
-        packs = self.store.packs(engine.isa(), backward=True)
-        direction, layer = described["direction"], described["layer"]
-        sets, _ = self.of_direction(packs, direction, layer)
-        return GridRun(
-            packs.version if described["current"] else STALE,
-            direction,
-            described["call"],
-            _core.restore_grid_cache(sets, described["kept"]),
-            layer,
-        )
-
 
 def _named(
     arrays: Mapping[str, Array], names: Sequence[tuple[str, str | None]]
 ) -> tuple[tuple[Array, Array | None], ...]:
     """Return the arrays of weights and biases by their names."""
     return tuple((arrays[w], None if b is None else arrays[b]) for w, b in names)
-
-
-def line_mask(
-    sizes: Sequence[int], lengths: Lengths, but: int = -1
-) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Tell which points each row has: [sizes, B], without dimension `but`."""
-    kept = [k for k in range(len(sizes)) if k != but]
-    mask = np.ones((*(sizes[k] for k in kept), len(lengths)), np.bool_)
-    for axis, k in enumerate(kept):
-        places = np.arange(sizes[k])[:, None] < lengths[:, k]
-        mask &= places.reshape(
-            (1,) * axis + (sizes[k],) + (1,) * (len(kept) - axis - 1) + (len(lengths),)
-        )
-    return mask

@@ -1,48 +1,29 @@
 """One stack of layers and directions: what calls the kernels.
 
-`Stack` knows nothing of the caller's layouts: it works on time-major arrays that
-`_checks` has let through. The public calls around it are in `layers/`. Dropout between
-the layers happens here, in `run_keeping` and `run_back`.
+`Stack` knows nothing of the caller's layouts: it works on the time-major arrays of a
+checked call (`_run/call.py`). Dropout between the layers happens here, in
+`run_keeping` and `run_back`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 
 from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, Lengths
 from exactrnn._run.dropout import Masks, drop
-from exactrnn._run.episodes import Episodes
+from exactrnn._run.protocol import Call, Gradients, Reduced, States
 from exactrnn._spec.recurrent import LEAK_ROLE, Config
-from exactrnn._weights.store import STALE, Packs, ParameterStore
-
-
-class Call(NamedTuple):
-    """A checked call: `x` [T, B, I] time-major, states [L*D, B, width] each or None.
-
-    `clock` [B] is None for cells that do not count steps, `episodes` for a call without
-    holes and resets; a stack is asked for the runs of a call's episodes one by one.
-    """
-
-    x: Array
-    state: tuple[Array, ...] | None
-    lengths: Lengths | None
-    batched: bool
-    clock: Lengths | None = None
-    episodes: Episodes | None = None
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to compute: no time step or no row."""
-        return self.x.size == 0
+from exactrnn._weights.packs import LayerStore
+from exactrnn._weights.store import STALE, Packs
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class StackRun:
     """What a `run` that keeps for backward leaves behind.
 
     `inputs[layer]` [T, B, I of the layer] is what each layer read, after the dropout
@@ -50,6 +31,7 @@ class Run:
     `cells[layer]` [D, T, B, Hp] are the cell states that a layer handed up, or None.
     """
 
+    stack: Stack
     version: int
     lengths: Lengths | None
     inputs: tuple[Array, ...]
@@ -62,6 +44,46 @@ class Run:
         """T and B."""
         steps, rows, _ = self.inputs[0].shape
         return steps, rows
+
+    def back(
+        self, dy: Array | None, dstate: States | None, truncated: bool = False
+    ) -> Gradients:
+        """Return all gradients, from those of output and final states."""
+        return self.stack.run_back(self, dy, dstate, truncated)
+
+    def gates(self) -> dict[str, Array]:
+        """Return the gates [T, B, H] by name and suffix."""
+        return self.stack.gates(self)
+
+    def states(self) -> dict[str, Array]:
+        """Return the states after each step, [T, B, width], by name and suffix."""
+        return self.stack.states(self)
+
+    def reduce(self) -> Reduced:
+        """Return what makes an equal run of an equal stack."""
+        return restore_run, {
+            "current": self.stack.store.is_current(self.version),
+            "lengths": self.lengths,
+            "inputs": self.inputs,
+            "masks": self.masks,
+            "kept": tuple(cache.content() for cache in self.kept),
+            "cells": self.cells,
+        }
+
+
+def restore_run(stack: Stack, described: Mapping[str, Any]) -> StackRun:
+    """Return the run that has been reduced, as one of this stack."""
+    packs = stack.store.packs(engine.isa(), backward=True)
+    pairs = zip(packs.panels, described["kept"], strict=False)  # none if empty
+    return StackRun(
+        stack,
+        packs.version if described["current"] else STALE,
+        described["lengths"],
+        described["inputs"],
+        described["masks"],
+        tuple(_core.restore_cache(panels, content) for panels, content in pairs),
+        described["cells"],
+    )
 
 
 class Stack:
@@ -84,12 +106,10 @@ class Stack:
         generator: np.random.PCG64,
     ) -> None:
         self.config = config
-        self.store = ParameterStore(config, weights)
+        self.store = LayerStore(config, weights)
         self.masks = Masks(config, generator)
 
-    def run(
-        self, call: Call, y: Array, packs: Packs | None = None
-    ) -> tuple[Array, ...]:
+    def run(self, call: Call, y: Array, packs: Packs | None = None) -> States:
         """Compute the output into `y` [T, B, D*O] and return the final states.
 
         `packs` are the weights, if the caller has fetched them for several runs.
@@ -115,7 +135,7 @@ class Stack:
             x, lower = target, cells
         return state_out
 
-    def run_keeping(self, call: Call, y: Array) -> tuple[tuple[Array, ...], Run]:
+    def run_keeping(self, call: Call, y: Array) -> tuple[States, StackRun]:
         """Compute as `run`, with dropout, and keep what `run_back` needs."""
         if self.config.dropout == 0.0:
             return self.keep(call, y, [])
@@ -123,8 +143,8 @@ class Stack:
             return self.keep(call, y, masks)
 
     def keep(
-        self, call: Call, y: Array, masks: list[Array], packs: Packs | None = None
-    ) -> tuple[tuple[Array, ...], Run]:
+        self, call: Call, y: Array, masks: Sequence[Array], packs: Packs | None = None
+    ) -> tuple[States, StackRun]:
         """Do what `run_keeping` does, with masks that are drawn already."""
         packs = packs or self.store.packs(engine.isa(), backward=True)
         sweep = _core.Sweep(
@@ -155,7 +175,8 @@ class Stack:
                 kept.append(cast(_core.LayerCache, cache))
             if layer < top:
                 inputs.append(drop(target, masks[layer]) if masks else target)
-        run = Run(
+        run = StackRun(
+            self,
             packs.version,
             call.lengths,
             tuple(inputs),
@@ -167,11 +188,11 @@ class Stack:
 
     def run_back(
         self,
-        run: Run,
+        run: StackRun,
         dy: Array | None,
-        dstate: tuple[Array, ...] | None,
+        dstate: States | None,
         truncated: bool = False,
-    ) -> tuple[Array, tuple[Array, ...], dict[str, Array]]:
+    ) -> Gradients:
         """Return the gradients of input, initial states and weights."""
         config = self.config
         packs = self.store.packs(engine.isa(), backward=True)
@@ -180,7 +201,7 @@ class Stack:
             name: np.zeros(shape, config.dtype)
             for name, shape in config.weight_shapes.items()
         }
-        call = Call(run.inputs[0], dstate, run.lengths, batched=True)
+        call = Call(run.inputs[0], dstate, run.lengths)
         dstate_out = self._new_states(call)
         if not run.kept:
             return np.zeros_like(call.x), dstate_out, weights
@@ -207,29 +228,9 @@ class Stack:
             dy, dcells = dx, dlower
         return dx, dstate_out, weights
 
-    def describe_run(self, run: Run) -> dict[str, Any]:
-        """Return a run as plain values, for `restore_run` of an equal stack."""
-        return {
-            "current": self.store.is_current(run.version),
-            "lengths": run.lengths,
-            "inputs": run.inputs,
-            "masks": run.masks,
-            "kept": tuple(cache.content() for cache in run.kept),
-            "cells": run.cells,
-        }
-
-    def restore_run(self, described: Mapping[str, Any]) -> Run:
-        """Return the run that has been described, as one of this stack."""
-        packs = self.store.packs(engine.isa(), backward=True)
-        pairs = zip(packs.panels, described["kept"], strict=False)  # none if empty
-        return Run(
-            packs.version if described["current"] else STALE,
-            described["lengths"],
-            described["inputs"],
-            described["masks"],
-            tuple(_core.restore_cache(panels, content) for panels, content in pairs),
-            described["cells"],
-        )
+    def new_stepper(self, packs: Packs, batch_size: int) -> _core.Stepper:
+        """Return what steps that many rows, from a state of zeros."""
+        return _core.Stepper(packs.panels, batch_size, self.config.phase)
 
     def _new_gradients(
         self, layer: int, weights: Mapping[str, Array]
@@ -299,11 +300,11 @@ class Stack:
         rows = slice(layer * directions, (layer + 1) * directions)
         return tuple([part[rows] for part in states])
 
-    def gates(self, run: Run) -> dict[str, Array]:
+    def gates(self, run: StackRun) -> dict[str, Array]:
         """Return the gates [T, B, H] by name and suffix."""
         return self._collect(run, lambda cache, d: cache.gates(d), self._gate_parts)
 
-    def states(self, run: Run) -> dict[str, Array]:
+    def states(self, run: StackRun) -> dict[str, Array]:
         """Return the states after each step, [T, B, width], by name and suffix."""
         names = self.config.state_names
 
@@ -319,7 +320,7 @@ class Stack:
 
     def _collect(
         self,
-        run: Run,
+        run: StackRun,
         read: Callable[[_core.LayerCache, int], dict[str, Array]],
         parts: Callable[[int], Iterable[tuple[str, str, int]]],
     ) -> dict[str, Array]:

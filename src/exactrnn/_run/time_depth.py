@@ -1,4 +1,4 @@
-"""The grid of time and depth under the interface of a recurrent layer's stack.
+"""The grid of time and depth as what runs a layer in time (see `protocol.py`).
 
 Dimension 0 is the depth, dimension 1 the time, so that a block sums over what comes
 from the input first, as every layer here does. The near border of the depth is the
@@ -23,59 +23,13 @@ import numpy as np
 
 from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, Lengths
-from exactrnn._checks.limits import MAX_ARRAYS
 from exactrnn._run.dropout import drop
-from exactrnn._run.grid import GridCall, GridRun, GridStack, line_mask
-from exactrnn._run.stack import Call
-from exactrnn._spec.grid import GridConfig, Pair
-from exactrnn._system.locks import cached_property
+from exactrnn._run.grid import GridRun, GridStack
+from exactrnn._run.grid_call import GridCall, line_mask
+from exactrnn._run.protocol import Call, Gradients, Reduced, States
+from exactrnn._spec.grid import Pair
+from exactrnn._spec.time_depth import DEPTH, TIME, TimeDepthConfig
 from exactrnn._weights.store import Packs
-
-DEPTH, TIME = 0, 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimeDepthConfig(GridConfig):
-    """A grid of two dimensions, with what a recurrent layer is asked for."""
-
-    batch_first: bool
-    dropout: float
-    reverse: bool = False
-
-    phase = 0
-    counts_steps = False
-    output_letter = "H"
-    state_names = ("h", "m")
-
-    def __post_init__(self) -> None:
-        """Raise for absurd sizes; layers that share their weights are no arrays."""
-        super().__post_init__()
-        if self.num_layers > MAX_ARRAYS:
-            got = f"got {self.num_layers}"
-            raise ValueError(f"num_layers: expected at most {MAX_ARRAYS}, {got}")
-
-    @property
-    def num_layers(self) -> int:
-        """L."""
-        return cast(int, self.sizes[DEPTH])
-
-    def runs_back(self, direction: int) -> bool:
-        """Tell whether a direction reads each row from its end to its start."""
-        return self.reverse or direction == 1
-
-    @property
-    def output_size(self) -> int:
-        """H, the width of the output of one direction."""
-        return self.hidden_size
-
-    @cached_property
-    def state_parts(self) -> tuple[tuple[str, str, int], ...]:
-        """Name, letter of the width and width of each state."""
-        return tuple((name, "H", self.hidden_size) for name in self.state_names)
-
-    def suffix(self, layer: int, direction: int) -> str:
-        """Return what follows a gate's or state's name."""
-        return f"_l{layer}" + "_reverse" * direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +39,7 @@ class TimeDepthRun:
     `runs` has by direction one run of the whole grid, or with dropout one by layer.
     """
 
+    stack: TimeDepthStack
     version: int
     lengths: Lengths | None
     inputs: tuple[Array, ...]
@@ -97,15 +52,74 @@ class TimeDepthRun:
         steps, rows, _ = self.inputs[0].shape
         return steps, rows
 
+    def back(
+        self,
+        dy: Array | None,
+        dstate: States | None,
+        truncated: bool = False,  # noqa: ARG002 (an LSTM's)
+    ) -> Gradients:
+        """Return all gradients, from those of output and final states."""
+        return self.stack.run_back(self, dy, dstate)
 
-class TimeDepthStack(GridStack):
-    """What `_layer.RecurrentLayer` asks of a stack, done by grids."""
+    def gates(self) -> dict[str, Array]:
+        """Return the gates [T, B, H] by name: letter, dimension, suffix."""
+        return self.stack.gates(self)
 
-    config: TimeDepthConfig
+    def states(self) -> dict[str, Array]:
+        """Return what each point hands on, [T, B, H], by name likewise."""
+        return self.stack.states(self)
 
-    def run(  # type: ignore[override]
-        self, call: Call, y: Array, packs: Packs | None = None
-    ) -> tuple[Array, ...]:
+    def reduce(self) -> Reduced:
+        """Return what makes an equal run of an equal stack."""
+        return restore_run, {
+            "lengths": self.lengths,
+            "inputs": self.inputs,
+            "masks": self.masks,
+            "runs": tuple(
+                tuple(part.reduce() for part in parts) for parts in self.runs
+            ),
+        }
+
+
+def restore_run(stack: TimeDepthStack, described: Mapping[str, Any]) -> TimeDepthRun:
+    """Return the run that has been reduced, as one of this stack."""
+    runs = tuple(
+        tuple(restore(stack.grid, part) for restore, part in parts)
+        for parts in described["runs"]
+    )
+    return TimeDepthRun(
+        stack,
+        runs[0][0].version,
+        described["lengths"],
+        described["inputs"],
+        described["masks"],
+        runs,
+    )
+
+
+class TimeDepthStack:
+    """What runs a grid of time and depth as a layer in time.
+
+    Parameters
+    ----------
+    config : TimeDepthConfig
+        What the layer is.
+    weights, generator
+        As for `GridStack`.
+    """
+
+    def __init__(
+        self,
+        config: TimeDepthConfig,
+        weights: Mapping[str, Array],
+        generator: np.random.PCG64,
+    ) -> None:
+        self.config = config
+        self.grid = GridStack(config, weights, generator, spec=config)
+        self.store = self.grid.store
+        self.masks = self.grid.masks
+
+    def run(self, call: Call, y: Array, packs: Packs | None = None) -> States:
         """Compute the output into `y` [T, B, D*H] and return the final states.
 
         `packs` are the weights, if the caller has fetched them for several runs.
@@ -114,14 +128,12 @@ class TimeDepthStack(GridStack):
         state_out = self._new_states(call)
         for direction in range(self.config.directions):
             part = self._grid_call(call, direction)
-            ends = self.new_borders(part)
-            self._run(packs, part, direction, ends, keep=False)
+            ends = self.grid.new_borders(part)
+            self.grid.run(part, direction, ends, packs)
             self._give(call, direction, ends, y, state_out)
         return state_out
 
-    def run_keeping(  # type: ignore[override]
-        self, call: Call, y: Array
-    ) -> tuple[tuple[Array, ...], TimeDepthRun]:
+    def run_keeping(self, call: Call, y: Array) -> tuple[States, TimeDepthRun]:
         """Compute as `run`, with dropout, and keep what `run_back` needs."""
         with self.masks.drawn(*call.x.shape[:2]) as masks:
             return self.keep(call, y, masks)
@@ -132,33 +144,32 @@ class TimeDepthStack(GridStack):
         y: Array,
         masks: Sequence[Array],
         packs: Packs | None = None,
-    ) -> tuple[tuple[Array, ...], TimeDepthRun]:
+    ) -> tuple[States, TimeDepthRun]:
         """Do what `run_keeping` does, with masks that are drawn already."""
         packs = packs or self.store.packs(engine.isa(), backward=True)
         state_out = self._new_states(call)
         runs: list[tuple[GridRun, ...]] = []
         for direction in range(self.config.directions):
             part = self._grid_call(call, direction)
-            ends = self.new_borders(part)
+            ends = self.grid.new_borders(part)
             own = self._masks_of(call, masks, direction)
             runs.append(self._keep_layers(part, (direction, packs), ends, own))
             self._give(call, direction, ends, y, state_out)
         version = runs[0][0].version
         return state_out, TimeDepthRun(
-            version, call.lengths, (call.x,), tuple(masks), tuple(runs)
+            self, version, call.lengths, (call.x,), tuple(masks), tuple(runs)
         )
 
-    def run_back(  # type: ignore[override]
-        self,
-        run: TimeDepthRun,
-        dy: Array | None,
-        dstate: tuple[Array, ...] | None,
-        truncated: bool = False,  # noqa: ARG002 (an LSTM's)
-    ) -> tuple[Array, tuple[Array, ...], dict[str, Array]]:
+    def run_back(
+        self, run: TimeDepthRun, dy: Array | None, dstate: States | None
+    ) -> Gradients:
         """Return the gradients of input, initial states and weights."""
         H, D = self.config.hidden_size, self.config.directions
-        call = Call(run.inputs[0], None, run.lengths, batched=True)
-        dstate_out, weights, dinputs = self._new_states(call), self.new_gradients(), []
+        call, weights = (
+            Call(run.inputs[0], None, run.lengths),
+            self.grid.new_gradients(),
+        )
+        dstate_out, dinputs = self._new_states(call), []
         for direction, parts in enumerate(run.runs):
             own = None if dy is None else dy[:, :, direction * H : (direction + 1) * H]
             h = None if own is None else self._in_order(call, own, direction)
@@ -177,34 +188,10 @@ class TimeDepthStack(GridStack):
             dx = np.where(mask[..., None], dx, dx.dtype.type(0))
         return dx, dstate_out, weights
 
-    def describe_run(self, run: TimeDepthRun) -> dict[str, Any]:  # type: ignore[override]
-        """Return a run as plain values, for `restore_run` of an equal stack."""
-        describe = super().describe_run
-        return {
-            "lengths": run.lengths,
-            "inputs": run.inputs,
-            "masks": run.masks,
-            "runs": tuple(tuple(map(describe, parts)) for parts in run.runs),
-        }
-
-    def restore_run(  # type: ignore[override]
-        self, described: Mapping[str, Any]
-    ) -> TimeDepthRun:
-        """Return the run that has been described, as one of this stack."""
-        restore = super().restore_run
-        runs = tuple(tuple(map(restore, parts)) for parts in described["runs"])
-        return TimeDepthRun(
-            runs[0][0].version,
-            described["lengths"],
-            described["inputs"],
-            described["masks"],
-            runs,
-        )
-
     def new_stepper(self, packs: Packs, batch_size: int) -> _core.GridStepper:
         """Return what runs one time step after the other, from a state of zeros."""
         config = self.config
-        sets, (side,) = self.of_direction(packs, 0)
+        sets, (side,) = self.grid.of_direction(packs, 0)
         sweep = _core.GridSweep(
             (config.num_layers, 1), batch_size, config.set_steps, None, 1, keep=False
         )
@@ -231,7 +218,7 @@ class TimeDepthStack(GridStack):
         """
         direction, packs = weights
         if not masks:
-            return (super().run_keeping(whole, direction, ends, packs=packs),)
+            return (self.grid.run_keeping(whole, direction, ends, packs=packs),)
         steps, runs = whole.sizes[TIME], []
         lengths = whole.lengths
         if lengths is not None:
@@ -242,7 +229,7 @@ class TimeDepthStack(GridStack):
             borders = (below, _at_layer(whole.borders[TIME], layer))
             call = GridCall(inputs, borders, (1, steps), whole.batch, lengths)
             far = (ends[DEPTH], _at_layer(ends[TIME], layer))
-            runs.append(super().run_keeping(call, direction, far, layer, packs))
+            runs.append(self.grid.run_keeping(call, direction, far, layer, packs))
             if layer < len(masks):
                 h, m = ends[DEPTH]
                 below = (
@@ -258,14 +245,14 @@ class TimeDepthStack(GridStack):
         dweights: Mapping[str, Array],
         masks: Sequence[Array],
     ) -> tuple[tuple[Array, ...], tuple[Pair, ...]]:
-        """Go back through `_keep_layers` as `GridStack.run_back` through a grid."""
+        """Go back through `_keep_layers` as `GridRun.back` through a grid."""
         if not masks:
-            return super().run_back(runs[0], tuple(dends), dweights)
+            return runs[0].back(tuple(dends), dweights)
         above: Pair = dends[DEPTH]
         dstates: list[Any] = []
         for layer in reversed(range(len(runs))):
             own = (above, _at_layer(dends[TIME], layer))
-            dinputs, dborders = super().run_back(runs[layer], own, dweights)
+            dinputs, dborders = runs[layer].back(own, dweights)
             dstates.insert(0, dborders[TIME])
             if layer:
                 h, m = dborders[DEPTH]
@@ -316,7 +303,7 @@ class TimeDepthStack(GridStack):
 
         L is 1 in the run of one layer.
         """
-        call = Call(run.inputs[0], None, run.lengths, batched=True)
+        call = Call(run.inputs[0], None, run.lengths)
         for letter, array in arrays.items():
             own = array[layer if part.layer is None else 0]
             if part.call.lengths is not None:

@@ -125,6 +125,16 @@ class GridConfig:
         both = sides + self.sets * rows * columns
         return self.directions * self.hidden_size * both
 
+    @cached_property
+    def gate_names(self) -> tuple[str, ...]:
+        """Names of the gates of the transforms, by dimension: i_d0, f_d0, ..."""
+        return tuple(
+            f"{gate}_{label}"
+            for kind, label in zip(self.kinds, self.labels, strict=True)
+            if kind == "lstm"
+            for gate in GATES
+        )
+
     def _side_blocks(self, k: int) -> tuple[str, ...]:
         """Return the letters of the row blocks of the input of a side."""
         return ("h", "m") if self.kinds[k] == "lstm" else ("h",)

@@ -1,4 +1,4 @@
-"""Checks of what callers hand to grid layers, with their error messages.
+"""Checks of the options of grid layers, with their error messages.
 
 As `_checks`, whose pieces are used: a message names the argument, what was expected
 and what came; shapes and ranges raise `ValueError`, kinds and dtypes `TypeError`.
@@ -7,16 +7,16 @@ and what came; shapes and ranges raise `ValueError`, kinds and dtypes `TypeError
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias, cast
+from typing import TypeAlias
 
 import numpy as np
 
 from exactrnn import _checks, _core
-from exactrnn._checks import Array, FloatType, Lengths
-from exactrnn._checks.limits import quote, shorten
+from exactrnn._checks import FloatType
+from exactrnn._checks.limits import quote
 from exactrnn._spec import option_checks
 from exactrnn._spec.activations import Activation
-from exactrnn._spec.grid import OUTPUTS, GridConfig, Pair
+from exactrnn._spec.grid import OUTPUTS
 from exactrnn._spec.rules import Init
 
 Sizes: TypeAlias = tuple[int | None, ...]
@@ -165,183 +165,3 @@ def check_input_sizes(value: object, sides: tuple[int, ...]) -> tuple[int, ...]:
                 f"got {len(widths)}"
             )
     return tuple(_checks.check_size("input_size", width) for width in widths)
-
-
-def spell_border(config: GridConfig, sizes: Sizes, k: int, last: str) -> str:
-    """Write the shape of a border of dimension k, unknown sizes as letters."""
-    parts = [
-        f"n_{j}" if sizes[j] is None else f"n_{j}={sizes[j]}"
-        for j in range(config.dims)
-        if j != k
-    ]
-    return ", ".join([*parts, "B", last])
-
-
-def take_inputs(config: GridConfig, x: object) -> tuple[Array, ...]:
-    """Return the inputs by side, of the right widths and numbers of axes."""
-    count = len(config.sides)
-    if count == 0:
-        if x is not None:
-            raise ValueError("x: expected None, because the grid has sides=(), got one")
-        return ()
-    given: Sequence[object] = [x]
-    if count > 1:
-        given = tuple(x) if isinstance(x, tuple | list) else ()
-        if len(given) != count:
-            got = _checks.describe(x)
-            got = f"{len(given)} of them" if isinstance(x, tuple | list) else got
-            raise TypeError(
-                f"x: expected a tuple of {count} arrays, for sides={config.sides}, "
-                f"got {got}"
-            )
-    arrays = []
-    for index, k in enumerate(config.sides):
-        name = "x" if count == 1 else f"x[{index}]"
-        array = _checks.as_array(name, given[index], config.dtype)
-        width = config.input_sizes[k]
-        if array.ndim != config.dims + 1 or array.shape[-1] != width:
-            wanted = spell_border(config, config.sizes, k, f"I={width}")
-            raise _checks.shape_error(name, wanted, array.shape)
-        arrays.append(array)
-    return tuple(arrays)
-
-
-def take_borders(name: str, config: GridConfig, borders: object) -> tuple[Pair, ...]:
-    """Return (h, m) by dimension, contiguous, None for zeros; shapes unchecked."""
-    if borders is None:
-        return ((None, None),) * config.dims
-    if isinstance(borders, np.ndarray) or not isinstance(borders, Sequence):
-        got = _checks.describe(borders)
-        raise TypeError(f"{name}: expected a sequence of {config.dims}, got {got}")
-    entries = check_items(name, borders, config.dims)
-    return tuple(
-        _take_border(f"{name}[{k}]", config, k, entry)
-        for k, entry in enumerate(entries)
-    )
-
-
-def _take_border(name: str, config: GridConfig, k: int, entry: object) -> Pair:
-    if entry is None:
-        return None, None
-    if config.kinds[k] != "lstm":
-        return _take_part(name, config, k, entry), None
-    parts = tuple(entry) if isinstance(entry, tuple | list) else ()
-    if len(parts) != 2:
-        got = _checks.describe(entry)
-        got = f"{len(parts)} arrays" if isinstance(entry, tuple | list) else got
-        raise TypeError(f"{name}: expected the tuple (h, m) or None, got {got}")
-    h, m = parts
-    return _take_part(f"{name}[0]", config, k, h), _take_part(
-        f"{name}[1]", config, k, m
-    )
-
-
-def _take_part(name: str, config: GridConfig, k: int, part: object) -> Array | None:
-    if part is None:
-        return None
-    array = _checks.as_array(name, part, config.dtype)
-    if array.ndim != config.dims + 1 or array.shape[-1] != config.hidden_size:
-        wanted = spell_border(config, config.sizes, k, f"H={config.hidden_size}")
-        raise _checks.shape_error(name, wanted, array.shape)
-    return np.ascontiguousarray(array, config.dtype)
-
-
-def border_arrays(
-    name: str, config: GridConfig, borders: Sequence[Pair]
-) -> list[tuple[str, int, Array]]:
-    """Return what is given of borders: name, dimension and array."""
-    found = []
-    for k, pair in enumerate(borders):
-        for index, part in enumerate(pair):
-            if part is not None:
-                place = f"[{k}][{index}]" if config.kinds[k] == "lstm" else f"[{k}]"
-                found.append((name + place, k, part))
-    return found
-
-
-def find_sizes(
-    config: GridConfig, sizes: Sizes, arrays: Sequence[tuple[str, int, Array]]
-) -> tuple[tuple[int, ...], int]:
-    """Return all sizes and B from what is known and from arrays [the others, B, ...].
-
-    Parameters
-    ----------
-    config : GridConfig
-        The grid.
-    sizes : tuple of int or None
-        Sizes that the caller has given for this call.
-    arrays : sequence of (str, int, ndarray)
-        Names, dimensions and arrays at their borders.
-    """
-    found = list(sizes)
-    for k, own in enumerate(config.sizes):
-        if own is not None:
-            if found[k] is not None and found[k] != own:
-                raise ValueError(
-                    f"sizes[{k}]: expected {own}, as the grid was made, got {found[k]}"
-                )
-            found[k] = own
-    batch: int | None = None
-    for name, k, array in arrays:
-        others = [j for j in range(config.dims) if j != k]
-        for axis, j in enumerate(others):
-            if found[j] is None:
-                found[j] = array.shape[axis]
-        batch = array.shape[-2] if batch is None else batch
-        expected = (*(found[j] for j in others), batch)
-        if array.shape[:-1] != expected:
-            spelled = [f"n_{j}={found[j]}" for j in others] + [f"B={batch}"]
-            last = ", ".join([*spelled, str(array.shape[-1])])
-            raise _checks.shape_error(name, last, array.shape)
-    if batch is None:
-        raise ValueError("borders: expected at least one array, or an input, got none")
-    for k, size in enumerate(found):
-        if size is None:
-            raise ValueError(
-                f"sizes[{k}]: expected an integer, because no array tells how many "
-                f"points there are along dimension {k}, got None"
-            )
-    return cast(tuple[int, ...], tuple(found)), batch
-
-
-def check_grid_lengths(
-    lengths: object, sizes: tuple[int, ...], batch: int
-) -> Lengths | None:
-    """Return lengths [B, N] as a fresh int64 array."""
-    if lengths is None:
-        return None
-    expected = f"B={batch}, N={len(sizes)}"
-    given = _checks.own_array(
-        "lengths", lengths, f"integers [{expected}]", batch * len(sizes)
-    )
-    if given.dtype.kind not in "iu" and given.size > 0:
-        raise TypeError(
-            f"lengths: expected integers [{expected}], got {shorten(given.dtype)}"
-        )
-    if given.shape != (batch, len(sizes)):
-        raise _checks.shape_error("lengths", expected, given.shape)
-    checked = given.astype(np.int64, order="C")
-    outside = np.argwhere((checked < 0) | (checked > np.array(sizes)))
-    if len(outside):
-        b, k = outside[0]
-        raise ValueError(
-            f"lengths[{b}, {k}]: expected 0..n_{k}={sizes[k]}, got {given[b, k]}"
-        )
-    return checked
-
-
-def check_gradients(
-    config: GridConfig, dends: object, sizes: tuple[int, ...], batch: int
-) -> tuple[Pair, ...]:
-    """Return the gradients of the far borders, contiguous, None for zeros."""
-    pairs = take_borders("dends", config, dends)
-    arrays = border_arrays("dends", config, pairs)
-    if not arrays:
-        raise ValueError("dends: expected at least one array, got none")
-    for name, k, array in arrays:
-        others = sizes[:k] + sizes[k + 1 :]
-        if array.shape[:-1] != (*others, batch):
-            spelled = spell_border(config, sizes, k, f"H={config.hidden_size}")
-            spelled = spelled.replace("B,", f"B={batch},")
-            raise _checks.shape_error(name, spelled, array.shape)
-    return pairs

@@ -248,6 +248,11 @@ class Config:
                 found[name] = found.get(name, 0) + self.units
         return found
 
+    @cached_property
+    def gate_names(self) -> tuple[str, ...]:
+        """Names of the gates that the cache of the last layer keeps."""
+        return tuple(self.kept_gates(self.num_layers - 1))
+
     # Weights
 
     def suffix(self, layer: int, direction: int) -> str:

@@ -33,8 +33,6 @@ class DenseStore(ParameterStore):
     They are the same for every instruction set.
     """
 
-    _config: Any
-
     def _pack(self, isa: str, weights: Mapping[str, Array], backward: bool) -> Packs:
         copies: Any = tuple(_Copied(weight) for weight in weights.values())
         return Packs(isa, self._version, backward, (copies,))

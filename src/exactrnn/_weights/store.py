@@ -42,8 +42,6 @@ import numpy as np
 
 from exactrnn import _core, engine
 from exactrnn._checks import Array
-from exactrnn._spec.activations import with_parameters
-from exactrnn._spec.recurrent import Config
 from exactrnn._system.locks import make_lock
 from exactrnn._weights.views import Exporter, WeightView, root_of
 
@@ -96,19 +94,16 @@ class Packs:
 
 
 class ParameterStore:
-    """Owner of the weights of one layer.
+    """Owner of the weights of one layer; each kind of layer packs in its own way.
 
     Parameters
     ----------
-    config : Config
-        Names and shapes of the weights, cell and dtype.
     weights : mapping of str to ndarray
-        One C-contiguous array per name of `config.weight_shapes`; taken over.
+        One C-contiguous array per name, in the order of `state_dict`; taken over.
     """
 
-    def __init__(self, config: Config, weights: Mapping[str, Array]) -> None:
+    def __init__(self, weights: Mapping[str, Array]) -> None:
         self.fresh: Mapping[str, Packs] = {}
-        self._config = config
         self._weights = dict(weights)
         self._known: Mapping[str, Packs] = {}
         self._seen: Mapping[str, Array] = {}
@@ -230,24 +225,8 @@ class ParameterStore:
             self._known = {now.isa: replace(now, version=self._version)}
 
     def _pack(self, isa: str, weights: Mapping[str, Array], backward: bool) -> Packs:
-        config = self._config
-        panels = tuple(
-            tuple(
-                _core.pack(
-                    isa,
-                    config.dtype.name,
-                    config.cell_of(layer),
-                    config.engine_weights(weights, layer, direction),
-                    tuple(map(with_parameters, config.activations_of(direction))),
-                    config.clip,
-                    dict(config.options_of(layer)),
-                    backward,
-                )
-                for direction in range(config.directions)
-            )
-            for layer in range(config.num_layers)
-        )
-        return Packs(isa, self._version, backward, panels)
+        """Return packed copies of these weights, of the store's version."""
+        raise NotImplementedError
 
 
 def _copied(weights: Mapping[str, Array]) -> dict[str, Array]:

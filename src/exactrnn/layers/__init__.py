@@ -13,8 +13,8 @@ from typing import Any
 from exactrnn._spec.record import Network
 from exactrnn.layers._embedding import Embedding
 from exactrnn.layers._linear import Linear
-from exactrnn.layers._module import Cache, Gradients
 from exactrnn.layers._recurrent import RecurrentLayer
+from exactrnn.layers._results import Cache, Gradients
 from exactrnn.layers._stream import Stream
 from exactrnn.layers.clockwork import ClockworkRNN
 from exactrnn.layers.depth_gated import DepthGatedLSTM

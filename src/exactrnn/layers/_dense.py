@@ -104,8 +104,7 @@ class DenseModule(Module):
             for name, value in given.items()
             if name not in weights
         }
-        store = DenseStore(spec, weights)
-        self._become(spec, options, dict(given), _store=store)
+        self._become(spec, options, dict(given), _store=DenseStore(weights))
 
     def _kept(self, cache: object) -> tuple[NDArray[Any], dict[str, Array]]:
         """Return the input in a cache of this layer and the weights it saw."""

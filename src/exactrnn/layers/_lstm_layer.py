@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
-from exactrnn.layers._module import Cache, Gradients
-from exactrnn.layers._recurrent import RecurrentLayer
+from exactrnn.layers._recurrent import RecurrentLayer, go_back
+from exactrnn.layers._results import Cache, Gradients
 
 MEANINGS = {
     "i": "input gate: what is written",
@@ -72,4 +72,4 @@ class LSTMLayer(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):
         [[[1.0, 1.0, 1.0, 1.0]]]
         """
         truncated = _checks.check_flag("truncated", truncated)
-        return self._go_back(cache, dy, dstate, truncated)
+        return go_back(self, cache, dy, dstate, truncated)

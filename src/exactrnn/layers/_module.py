@@ -2,8 +2,8 @@
 
 `Module` knows a specification and the owner of the weights, or several owners, each
 behind a prefix; `RecurrentModule` adds what runs a recurrent network, the stack of
-`_run/stack.py`, and the random numbers of dropout. The classes that a user gets back
-from calls, `Cache` and `Gradients`, are here too.
+`_run/stack.py`, and the random numbers of dropout. What calls give back is in
+`_results.py`.
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrnn import _checks
-from exactrnn._checks import Array, ArrayLike, FloatType, Lengths, naming
+from exactrnn._checks import Array, ArrayLike, FloatType, naming
 from exactrnn._checks.limits import list_names, shorten
 from exactrnn._numeric import random
 from exactrnn._numeric.rounding import check_target, round_weight
-from exactrnn._run import episodes
 from exactrnn._run.dropout import warn_unused
-from exactrnn._run.stack import Run, Stack
+from exactrnn._run.protocol import Runner
+from exactrnn._run.stack import Stack
 from exactrnn._spec.activations import Activation
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.record import Record
 from exactrnn._spec.recurrent import Config
 from exactrnn._spec.rules import Init
+from exactrnn._spec.sequence import SequenceSpec
 from exactrnn._system.mode import ieee_mode
 from exactrnn._weights import first
 from exactrnn._weights.store import ParameterStore, edit_together
 from exactrnn._weights.views import Leases, editing, marked
+from exactrnn.layers._facts import SequenceFacts
 
 OPTIONS = (
     *("cell", "activations", "input_size", "hidden_size", "output_size", "bias"),
@@ -47,28 +49,6 @@ PARTS = frozenset({"_spec", "_store", "_stack", "_options", "_arguments"})
 
 S = TypeVar("S", bound=Array | tuple[NDArray[Any], ...])
 """A state: `h` for cells with one, `(h, c)` and so on for cells with more."""
-N = TypeVar("N", bound=np.generic)
-D = TypeVar("D", bound=Array | tuple[Array, ...])
-"""The gradient of a state: of the same form, but for parts that have no gradient."""
-
-
-class Gradients(NamedTuple, Generic[D]):
-    """What `backward` returns.
-
-    Attributes
-    ----------
-    x : ndarray
-        Gradient of the input, in the input's shape.
-    state : ndarray or tuple of ndarrays
-        Gradient of the initial state, in its shape; of a clockwork layer's that of `h`
-        alone.
-    weights : dict of str to ndarray
-        Gradient of each weight by name.
-    """
-
-    x: Array
-    state: D
-    weights: dict[str, Array]
 
 
 class IncompatibleKeys(NamedTuple):
@@ -84,113 +64,6 @@ class IncompatibleKeys(NamedTuple):
 
     missing_keys: list[str]
     unexpected_keys: list[str]
-
-
-class Cache:
-    """What `forward` keeps for `backward`; it stays valid until the weights change.
-
-    It owns a copy of the input and of the states: changing the caller's arrays after
-    `forward` cannot change a gradient. `backward` leaves it as it is and may be called
-    again. A deep copy or a pickle takes its layer along: it belongs to that copy of the
-    layer, which is the one to call `backward` of.
-
-    Attributes
-    ----------
-    gates : dict of str to ndarray
-        The gate activations, if `forward` was called with `gates=True`.
-    states : dict of str to ndarray
-        The states after each step.
-    lengths : ndarray or None
-        The lengths that `forward` was given, as such or as a mask of first steps.
-    masks : tuple of ndarray
-        The dropout masks [T, B, D*O] between the layers, 0 or 1/(1-p); empty without
-        dropout.
-    """
-
-    __slots__ = ("_batched", "_gates", "_owner", "_run")
-
-    def __init__(
-        self, owner: RecurrentModule[Any], run: Run, batched: bool, gates: bool
-    ):
-        self._owner = owner
-        self._run = run
-        self._batched = batched
-        self._gates = gates
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        described = episodes.describe_run(self._owner._stack, self._run)
-        flags = (self._batched, self._gates)
-        return restore_cache, (type(self), self._owner, described, *flags)
-
-    def __copy__(self) -> Cache:
-        return type(self)(self._owner, self._run, self._batched, self._gates)
-
-    def __repr__(self) -> str:
-        steps, rows = self._run.shape
-        return f"<cache of {self._owner!r}, T={steps}, B={rows}>"
-
-    @property
-    def masks(self) -> tuple[Array, ...]:
-        """The dropout masks between the layers, time-major, read-only copies."""
-        return tuple(_read_only(mask.copy()) for mask in self._run.masks)
-
-    @property
-    def gates(self) -> dict[str, Array]:
-        """The gate activations as read-only arrays, by name with the weights' suffix.
-
-        Each is [T, B, H], [B, T, H] with `batch_first`, [T, H] unbatched. Values past
-        a row's length, or of masked steps, have no meaning.
-
-        Raises
-        ------
-        ValueError
-            If `forward` was called without `gates=True`.
-        """
-        if not self._gates:
-            raise ValueError(
-                "gates: expected forward(..., gates=True), got gates=False"
-            )
-        return self._shown(episodes.shown(self._owner._stack.gates, self._run))
-
-    @property
-    def states(self) -> dict[str, Array]:
-        """The states after each step as read-only arrays, by name: `h_l0`, `c_l0`, ...
-
-        Shaped as the gates, but `h` is as wide as the output. In the reverse direction
-        the one at step t is that after reading x_t, so the last one is at t = 0. Values
-        past a row's length, or of masked steps, have no meaning. A clock is not among
-        them.
-        """
-        return self._shown(episodes.shown(self._owner._stack.states, self._run))
-
-    @property
-    def lengths(self) -> Lengths | None:
-        """The lengths [B] that `forward` was given, read-only, or None.
-
-        A mask of the first steps of each row is given as lengths.
-        """
-        lengths = self._run.lengths
-        return None if lengths is None else _read_only(lengths.copy())
-
-    def _shown(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
-        """Return time-major arrays in the caller's layout, read-only."""
-        return {
-            name: _read_only(self._owner._to_user(array, self._batched))
-            for name, array in arrays.items()
-        }
-
-
-def restore_cache(
-    kind: type[Any], owner: Any, described: Mapping[str, Any], *flags: bool
-) -> Any:
-    """Make a cache for a copy or a pickle, of the copy of its owner."""
-    return kind(owner, episodes.restore_run(owner._stack, described), *flags)
-
-
-def _read_only(array: NDArray[N]) -> NDArray[N]:
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 class Spec(Protocol):
@@ -553,7 +426,11 @@ def _restore(
     return module
 
 
-class RecurrentModule(Module, Generic[S]):
+class RecurrentSpec(Spec, SequenceSpec, Protocol):
+    """What a recurrent layer or cell is, without its weights."""
+
+
+class RecurrentModule(SequenceFacts, Module, Generic[S]):
     """What recurrent layers and cells add: the stack that runs them, and dropout."""
 
     cell: str
@@ -571,7 +448,8 @@ class RecurrentModule(Module, Generic[S]):
     init: Init
     forget_bias: float | None
 
-    _stack: Stack
+    _spec: RecurrentSpec
+    _stack: Runner
 
     def __init__(self, arguments: Mapping[str, object]) -> None:
         super().__init__(arguments)
@@ -585,14 +463,10 @@ class RecurrentModule(Module, Generic[S]):
         generator: np.random.PCG64,
     ) -> None:
         """Become a layer of these parts."""
-        stack = Stack(spec, weights, generator)
+        stack: Runner = Stack(spec, weights, generator)
         # An argument may leave open what an attribute says: output_size=None.
         options = {**given, **{name: getattr(spec, name) for name in OPTIONS}}
         self._become(spec, options, dict(given), _stack=stack, _store=stack.store)
 
     def _generator_state(self) -> dict[str, Any]:
         return self._stack.masks.generator_state()
-
-    def _to_user(self, array: Array, batched: bool) -> Array:
-        """Return a time-major array in the layout that the caller uses."""
-        raise NotImplementedError

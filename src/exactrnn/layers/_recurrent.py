@@ -1,22 +1,20 @@
 """What all layers do with a sequence; the public classes are in `layers/`.
 
-The caller's layouts (time-major, batch first, unbatched) become time-major views here,
-and `_stack.Stack` runs them.
+Calls go to `_run/call.py`, where the caller's layout is handled.
 """
 
 from __future__ import annotations
 
-from typing import Any, Generic, cast
+from typing import Any, Generic
 
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
-from exactrnn._run import episodes as _episodes
-from exactrnn._run import states
-from exactrnn._run.stack import Call
+from exactrnn._run import call as _call
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.options import shared_fields
 from exactrnn._spec.recurrent import Config
-from exactrnn.layers._module import Cache, D, Gradients, RecurrentModule, S
+from exactrnn.layers._module import RecurrentModule, S
+from exactrnn.layers._results import Cache, D, Gradients
 from exactrnn.layers._stream import Stream
 
 
@@ -107,34 +105,8 @@ class RecurrentLayer(RecurrentModule[S], Generic[S, D]):
         True
         """
         if out is not None:
-            return self._run_into(out, x, state, lengths, mask, resets)
-        call: Call = self._begin(x, state, lengths, mask, resets)
-        y = self._new_y(call)
-        final = _episodes.run(self._stack, call, self._to_engine(y, call.batched))
-        return y, self._pack_state(final, call)
-
-    def _run_into(
-        self,
-        out: object,
-        x: object,
-        state: object,
-        lengths: object,
-        mask: object,
-        resets: object,
-    ) -> tuple[Array, S]:
-        """Do what a plain call with `out` does."""
-        given = _checks.as_array("x", x, self.dtype)
-        call = self._begin(given, state, lengths, mask, resets)
-        inputs = (given, *(call.state or ()))
-        steps, rows, _ = call.x.shape
-        sizes = self._y_sizes(steps, rows, call.batched)
-        y = _checks.check_out(out, self.dtype, sizes, inputs)
-        direct = _checks.make_readable(y) is y
-        result = y if direct else self._new_y(call)
-        final = _episodes.run(self._stack, call, self._to_engine(result, call.batched))
-        if not direct:
-            y[...] = result
-        return _checks.as_given(out, y), self._pack_state(final, call)
+            return _call.run_into(self._stack, out, x, state, lengths, mask, resets)
+        return _call.run(self._stack, x, state, lengths, mask, resets)
 
     def forward(
         self,
@@ -181,14 +153,10 @@ class RecurrentLayer(RecurrentModule[S], Generic[S, D]):
         ((5, 2, 3), (1, 2, 4), (12, 3))
         """
         gates = _checks.check_flag("gates", gates)
-        call = self._begin(x, state, lengths, mask, resets)
-        if call.episodes is None:  # which gather what they read
-            call = call._replace(x=call.x.copy())
-        y = self._new_y(call)
-        target = self._to_engine(y, call.batched)
-        final, run = _episodes.run_keeping(self._stack, call, target)
-        cache = Cache(self, run, call.batched, gates)
-        return y, self._pack_state(final, call), cache
+        y, final, run, layout = _call.run_keeping(
+            self._stack, x, state, lengths, mask, resets
+        )
+        return y, final, Cache(self, run, layout, gates)
 
     def backward(
         self, cache: Cache, dy: ArrayLike | None, dstate: D | None = None
@@ -220,31 +188,7 @@ class RecurrentLayer(RecurrentModule[S], Generic[S, D]):
         TypeError
             If something is not an array or not of the layer's dtype.
         """
-        return self._go_back(cache, dy, dstate)
-
-    def _go_back(
-        self,
-        cache: Cache,
-        dy: ArrayLike | None,
-        dstate: object,
-        truncated: bool = False,
-    ) -> Gradients[D]:
-        """Do what `backward` says; `truncated` as in `LSTM.backward`."""
-        _checks.check_owner(cache, self)
-        _checks.check_gradient_given(dy, dstate)
-        run, batched = cache._run, cache._batched
-        steps, rows = run.shape
-        dy_taken = None
-        if dy is not None:
-            given = _checks.as_array("dy", dy, self.dtype)
-            _checks.check_shape("dy", given, **self._y_sizes(steps, rows, batched))
-            dy_taken = _checks.make_readable(self._to_engine(given, batched))
-        taken = states.take_gradient(self._stack.config, dstate, rows, batched)
-        dx, dinitial, dweights = _episodes.run_back(
-            self._stack, run, dy_taken, taken, truncated
-        )
-        dstate_out = cast(D, states.pack_state(dinitial, None, batched))
-        return Gradients(self._to_user(dx, batched), dstate_out, dweights)
+        return go_back(self, cache, dy, dstate)
 
     def stream(self, batch_size: int = 1) -> Stream[S]:
         """Make a stream: one time step at a time, with the state kept inside.
@@ -278,89 +222,17 @@ class RecurrentLayer(RecurrentModule[S], Generic[S, D]):
         """
         return Stream(self, batch_size)
 
-    # Layouts
 
-    def _begin(
-        self,
-        x: object,
-        state: object,
-        lengths: object = None,
-        mask: object = None,
-        resets: object = None,
-    ) -> Call:
-        """Check the arguments of a call and bring them into time-major views."""
-        given = _checks.check_sequence(x, self.input_size, self.dtype, self.batch_first)
-        batched = given.ndim == 3
-        engine_x = _checks.make_readable(self._to_engine(given, batched))
-        steps, rows, _ = engine_x.shape
-        ends = None
-        if lengths is not None:
-            ends = _checks.check_lengths(lengths, steps, rows, batched)
-        episodes = None
-        if mask is not None or resets is not None:
-            ends, episodes = _episodes.arrange(
-                (steps, rows),
-                ends,
-                self._take_steps("mask", mask, steps, rows, batched),
-                self._take_steps("resets", resets, steps, rows, batched),
-            )
-        config = self._stack.config
-        parts, clock = states.take_state(config, state, rows, batched)
-        return Call(engine_x, parts, ends, batched, clock, episodes)
-
-    def _take_steps(
-        self, name: str, value: object, steps: int, rows: int, batched: bool
-    ) -> _episodes.Bools | None:
-        """Return booleans of all steps as an array [T, B] of their own."""
-        if value is None:
-            return None
-        sizes = {"T": steps, "B": rows}
-        if not batched:
-            del sizes["B"]
-        elif self.batch_first:
-            sizes = {"B": rows, "T": steps}
-        own = _checks.check_booleans(name, value, sizes)
-        return own.T if batched and self.batch_first else own.reshape(steps, rows)
-
-    def _pack_state(self, parts: tuple[Array, ...], call: Call) -> S:
-        """Return final states as the caller has them, the clock moved on."""
-        clock = call.clock
-        if clock is not None and call.episodes is not None:
-            config = self._stack.config
-            back = _episodes.directions_back(config)
-            clock = call.episodes.moved_clock(clock, config.phase, back)
-        elif clock is not None:
-            clock = states.moved_clock(clock, call.x.shape[0], call.lengths)
-        return cast(S, states.pack_state(parts, clock, call.batched))
-
-    def _to_engine(self, array: Array, batched: bool) -> Array:
-        """Return a view [T, B, ...] of an array in the caller's layout."""
-        if not batched:
-            return array[:, None, :]
-        return array.transpose(1, 0, 2) if self.batch_first else array
-
-    def _to_user(self, array: Array, batched: bool) -> Array:
-        """Return a view in the caller's layout of an array [T, B, ...]."""
-        if not batched:
-            return array[:, 0, :]
-        return array.transpose(1, 0, 2) if self.batch_first else array
-
-    def _y_sizes(self, steps: int, rows: int, batched: bool) -> dict[str, int]:
-        """Return the sizes of y in the caller's order of axes."""
-        config = self._stack.config
-        width = {f"D_{config.output_letter}": config.directions * config.output_size}
-        if not batched:
-            return {"T": steps, **width}
-        if self.batch_first:
-            return {"B": rows, "T": steps, **width}
-        return {"T": steps, "B": rows, **width}
-
-    def _new_y(self, call: Call) -> Array:
-        steps, rows, _ = call.x.shape
-        width = self._stack.config.directions * self.output_size
-        shape: tuple[int, ...] = (steps, rows, width)
-        if not call.batched:
-            shape = (steps, width)
-        elif self.batch_first:
-            shape = (rows, steps, width)
-        return _checks.allocate(shape, self.dtype)
+def go_back(
+    layer: RecurrentLayer[S, D],
+    cache: Cache,
+    dy: object,
+    dstate: object,
+    truncated: bool = False,
+) -> Gradients[D]:
+    """Do what `layer.backward` says; `truncated` as in `LSTM.backward`."""
+    _checks.check_owner(cache, layer)
+    run, layout = cache._run, cache._layout
+    return Gradients(
+        *_call.run_back(layer._stack.config, run, layout, dy, dstate, truncated)
+    )

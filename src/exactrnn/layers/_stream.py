@@ -210,7 +210,7 @@ class Stream(Generic[S]):
                 stepper.clock[which] = self._config.phase
 
     def _new_stepper(self, packs: Packs) -> _core.AnyStepper:
-        return _core.Stepper(packs.panels, self._batch[0], self._config.phase)
+        return self._layer._stack.new_stepper(packs, self._batch[0])
 
     def _renew(self) -> None:
         """Take over changed weights, or another instruction set, with the state."""

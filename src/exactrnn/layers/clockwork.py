@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from exactrnn._checks import Array, Lengths
 from exactrnn._spec import option_checks
@@ -11,6 +11,7 @@ from exactrnn._spec.activations import Activation
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.options import simple_fields
 from exactrnn._spec.record import Record
+from exactrnn._spec.recurrent import Config
 from exactrnn._spec.rules import Init
 from exactrnn.layers._recurrent import RecurrentLayer
 
@@ -174,8 +175,8 @@ class ClockworkRNN(RecurrentLayer[tuple[Array, Lengths], Array]):
     @property
     def module_sizes(self) -> tuple[int, ...]:
         """Units of each module, in the order of `periods`."""
-        modules: tuple[tuple[int, int], ...] = self._stack.config.options["modules"]
-        return tuple(size for size, _ in modules)
+        spec = cast(Config, self._spec)
+        return tuple(size for size, _ in spec.options["modules"])
 
     @classmethod
     def _own_fields(cls, given: Arguments) -> dict[str, Any]:

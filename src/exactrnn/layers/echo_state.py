@@ -15,16 +15,20 @@ import numpy as np
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike, FloatType, Lengths, naming
 from exactrnn._checks.limits import check_memory
+from exactrnn._run import layout as layouts
+from exactrnn._run.layout import Layout
+from exactrnn._spec.sequence import SequenceSpec
 from exactrnn._system.mode import ieee_mode
 from exactrnn._weights.views import marked
 from exactrnn.layers import _reservoir
 from exactrnn.layers._echo_stream import EchoStream
+from exactrnn.layers._facts import SequenceFacts
 from exactrnn.layers._readout import Samples, apply_readout, fit_readout
 
 __all__ = ["EchoState", "EchoStream"]
 
 
-class EchoState:
+class EchoState(SequenceFacts):
     """Echo state network: leaky units with fixed weights, and a linear readout.
 
     For each time step::
@@ -226,6 +230,10 @@ class EchoState:
         """O, values of the readout per step; None before `fit`."""
         return None if self._readout is None else len(self._readout[1])
 
+    @property
+    def _spec(self) -> SequenceSpec:
+        return self._layer._spec
+
     def _generator_state(self) -> dict[str, Any]:
         """Return what stands in a file, as that of layers: it draws nothing more."""
         return self._layer._generator_state()
@@ -322,7 +330,8 @@ class EchoState:
         targets = _checks.as_array("y", y, self.dtype)
         _check_targets(targets, given)
         h = self._run(given, None, steps)[0]
-        parts = tuple(_batched(part) for part in (given, h, targets))
+        inward = layouts.of_sequence(given.ndim).inward
+        parts = tuple(inward(part) for part in (given, h, targets))
         used = np.arange(len(h))[:, None] < steps
         used[: self.washout] = False
         if not used.any():
@@ -374,7 +383,7 @@ class EchoState:
         y = apply_readout(z.reshape(-1, z.shape[-1]), W, b)
         y = y.reshape(*z.shape[:-1], len(b))
         padding = np.arange(len(h))[:, None] >= steps
-        _batched(y)[padding] = 0
+        layouts.of_sequence(y.ndim).inward(y)[padding] = 0
         return y, final
 
     @ieee_mode()
@@ -424,8 +433,8 @@ class EchoState:
         dtype = self.dtype
         h = None if state is None else _checks.as_array("state", state, dtype)
         x = None if x0 is None else _checks.as_array("x0", x0, dtype)
-        rows, batched = _rows_of(h, x)
-        lead = {"B": rows} if batched else {}
+        layout, rows = _layout_of(h, x)
+        lead = (layouts.STEPS if layout.batched else layouts.STEP).sizes(1, rows)
         name = "state" if x is None else "x0"
         check_memory(f"{name}: B={rows}", "states", rows * self.hidden_size * 8)
         stream = self.stream(rows)
@@ -440,7 +449,7 @@ class EchoState:
         for t in range(count):
             x = stream.step(x, out=y[t])
         final = stream.state
-        return (y, final) if batched else (y[:, 0], final[:, 0])
+        return layout.outward(y), layout.state_outward(final)
 
     def stream(self, batch_size: int = 1) -> EchoStream:
         """Make a stream: one time step at a time, with the state kept inside.
@@ -564,17 +573,12 @@ def _restore(
     return kind.restore(arguments, weights)
 
 
-def _batched(array: Array) -> Array:
-    """Return a view [T, B, ...] of an array in the caller's layout."""
-    return array if array.ndim == 3 else array[:, None, :]
-
-
-def _rows_of(state: Array | None, x0: Array | None) -> tuple[int, bool]:
-    """Return B, and whether the caller's arrays have that axis."""
+def _layout_of(state: Array | None, x0: Array | None) -> tuple[Layout, int]:
+    """Return the layout of what `run` makes, and B; shapes are checked later."""
     for array, batched_axes in ((x0, 2), (state, 3)):
         if array is not None and array.ndim == batched_axes:
-            return max(array.shape[-2], 1), True
-    return 1, False
+            return layouts.TIME_MAJOR, max(array.shape[-2], 1)
+    return layouts.UNBATCHED, 1
 
 
 def _check_targets(y: Array, x: Array) -> None:

@@ -12,16 +12,18 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import numpy as np
 
 from exactrnn import _checks
-from exactrnn._checks import Array, ArrayLike
-from exactrnn._run.grid import GridCall, GridRun, GridStack, line_mask
-from exactrnn._spec import grid_checks
+from exactrnn._checks import Array, ArrayLike, Lengths
+from exactrnn._run.grid import GridRun, GridStack
+from exactrnn._run.grid_call import begin_grid, check_gradients
+from exactrnn._run.protocol import Owner
 from exactrnn._spec.activations import Activation
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.grid import GridConfig, Pair
 from exactrnn._spec.grid_arguments import GRID_CHECKS
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import Init
-from exactrnn.layers._module import RecurrentModule, restore_cache
+from exactrnn.layers._module import Module
+from exactrnn.layers._results import KeptCache, read_only
 
 __all__ = ["GridCache", "GridGradients", "GridLSTM"]
 
@@ -58,10 +60,10 @@ class GridGradients(NamedTuple):
     weights: dict[str, Array]
 
 
-class GridModule(RecurrentModule[Any]):
+class GridModule(Module):
     """What layers of grids have in common: a stack of their own."""
 
-    _stack: Any
+    _stack: Owner
 
     def _assemble(
         self,
@@ -76,12 +78,15 @@ class GridModule(RecurrentModule[Any]):
         shown = {name: self._shortest(name, options[name]) for name in given}
         self._become(spec, options, shown, _stack=stack, _store=stack.store)
 
+    def _generator_state(self) -> dict[str, Any]:
+        return self._stack.masks.generator_state()
+
     @classmethod
     def _make_stack(
-        cls, config: Any, weights: Mapping[str, Array], generator: np.random.PCG64
-    ) -> Any:
+        cls, spec: Any, weights: Mapping[str, Array], generator: np.random.PCG64
+    ) -> Owner:
         """Return what runs the layer."""
-        return GridStack(config, weights, generator)
+        raise NotImplementedError
 
     def _attributes(self, given: Arguments) -> dict[str, object]:
         """Return options that can be read, as they were understood."""
@@ -92,59 +97,63 @@ class GridModule(RecurrentModule[Any]):
         return value
 
 
-def mask_of(call: GridCall) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
-    """Tell which points each row has, [sizes, B]; None for all."""
-    return None if call.lengths is None else line_mask(call.sizes, call.lengths)
-
-
-def masked(array: Array, mask: np.ndarray[Any, np.dtype[np.bool_]] | None) -> Array:
-    """Return a read-only copy with zeros where there is no point."""
-    if mask is None:
-        copy = array.copy()
-    else:
-        copy = np.where(mask[..., None], array, array.dtype.type(0))
-    copy.flags.writeable = False
-    return copy
-
-
-def gates_of(run: GridRun, labels: Sequence[str]) -> dict[str, Array]:
-    """Return the gates [sizes, B, H] by letter and label of the dimension."""
-    mask = mask_of(run.call)
-    return {
-        f"{letter}_{label}": masked(gate, mask)
-        for k, label in enumerate(labels)
-        for letter, gate in run.kept.gates(k).items()
-    }
-
-
-class GridCache:
+class GridCache(KeptCache["GridLSTM", GridRun]):
     """What `GridLSTM.forward` keeps for `backward`; valid until the weights change.
 
     It owns copies of the inputs and of the borders. `backward` leaves it as it is and
     may be called again. A deep copy or a pickle takes its grid along, as `Cache` does.
+
+    Attributes
+    ----------
+    layer : GridLSTM
+        The grid that it is of.
+    x, sizes, batch_size, lengths, gates, points
+        What was read, where it was, and what came out at each point.
     """
 
-    __slots__ = ("_owner", "_run")
-
-    def __init__(self, owner: GridLSTM, run: GridRun):
-        self._owner = owner
-        self._run = run
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        described = self._owner._stack.describe_run(self._run)
-        return restore_cache, (type(self), self._owner, described)
-
-    def __copy__(self) -> GridCache:
-        return type(self)(self._owner, self._run)
+    __slots__ = ()
 
     def __repr__(self) -> str:
         call = self._run.call
         return f"<cache of {self._owner!r}, sizes={call.sizes}, B={call.batch}>"
 
     @property
+    def x(self) -> Array | tuple[Array, ...] | None:
+        """The input of each side as `forward` was given it, read-only; None for none.
+
+        +0.0 on lines that a row does not have.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import exactrnn as xr
+        >>> grid = xr.GridLSTM(3, 4, sizes=(None, 2), seed=1)
+        >>> ends, cache = grid.forward(np.ones((5, 1, 3), np.float32))
+        >>> cache.x.shape, cache.layer is grid
+        ((5, 1, 3), True)
+        """
+        return _one_or_all([read_only(part) for part in self._run.call.inputs])
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Points along each dimension, n_0, n_1, ..."""
+        return self._run.call.sizes
+
+    @property
+    def batch_size(self) -> int:
+        """B, the rows of the batch."""
+        return self._run.call.batch
+
+    @property
+    def lengths(self) -> Lengths | None:
+        """The lengths [B, N] that `forward` was given, read-only, or None."""
+        lengths = self._run.call.lengths
+        return None if lengths is None else read_only(lengths.copy())
+
+    @property
     def gates(self) -> dict[str, Array]:
         """Gates by name, `i_d0`, `f_d0`, ..., read-only copies [n_0, ..., B, H]."""
-        return gates_of(self._run, [f"d{k}" for k in range(self._owner.dims)])
+        return {name: read_only(gate) for name, gate in self._run.gates().items()}
 
     @property
     def points(self) -> tuple[Border, ...]:
@@ -152,16 +161,11 @@ class GridCache:
 
         +0.0 where a row has no point.
         """
-        mask = mask_of(self._run.call)
-        found: list[Border] = []
-        for k in range(self._owner.dims):
-            parts = [
-                masked(np.moveaxis(part[1:], 0, k), mask)
-                for part in self._run.kept.states(k)
-                if part is not None
-            ]
-            found.append(cast(Border, tuple(parts) if len(parts) > 1 else parts[0]))
-        return tuple(found)
+        found = {name: read_only(part) for name, part in self._run.states().items()}
+        return tuple(
+            _to_user((found[f"h_d{k}"], found.get(f"m_d{k}")))
+            for k in range(self._owner.dims)
+        )
 
 
 class GridLSTM(GridModule):
@@ -261,6 +265,8 @@ class GridLSTM(GridModule):
         name="grid_lstm", gates="ifo", meanings=MEANINGS, checks=GRID_CHECKS
     )
 
+    input_size: int | tuple[int, ...]
+    hidden_size: int
     dims: int
     sides: tuple[int, ...]
     kinds: Activation | tuple[Activation, ...]
@@ -269,6 +275,12 @@ class GridLSTM(GridModule):
     sizes: tuple[int | None, ...]
     shared: tuple[bool, ...]
     tied: bool
+    bias: bool
+    init: Init
+    forget_bias: float | None
+
+    _spec: GridConfig
+    _stack: GridStack
 
     def __init__(
         self,
@@ -290,6 +302,12 @@ class GridLSTM(GridModule):
         seed: int | None = None,
     ) -> None:
         super().__init__(locals())
+
+    @classmethod
+    def _make_stack(
+        cls, spec: Any, weights: Mapping[str, Array], generator: np.random.PCG64
+    ) -> GridStack:
+        return GridStack(spec, weights, generator)
 
     @classmethod
     def _configure(cls, given: Arguments) -> Any:
@@ -322,6 +340,18 @@ class GridLSTM(GridModule):
         if name == "shared" and len(set(value)) == 1:
             return value[0]
         return value
+
+    @property
+    def gate_names(self) -> tuple[str, ...]:
+        """Names in `cache.gates`: of the dimensions with memory.
+
+        Examples
+        --------
+        >>> import exactrnn as xr
+        >>> xr.GridLSTM(3, 4, kinds=("lstm", "tanh")).gate_names
+        ('i_d0', 'f_d0', 'g_d0', 'o_d0')
+        """
+        return self._spec.gate_names
 
     def __call__(
         self,
@@ -360,7 +390,7 @@ class GridLSTM(GridModule):
         TypeError
             If something is not an array or not of the layer's dtype.
         """
-        call = self._begin(x, borders, sizes, lengths)
+        call = begin_grid(self._spec, x, borders, sizes, lengths)
         ends = self._stack.new_borders(call)
         self._stack.run(call, 0, ends)
         return tuple(_to_user(pair) for pair in ends)
@@ -405,7 +435,7 @@ class GridLSTM(GridModule):
         >>> grads.x.shape, grads.weights["weight_hh_d0_p1"].shape
         ((5, 2, 3), (16, 8))
         """
-        call = self._begin(x, borders, sizes, lengths)
+        call = begin_grid(self._spec, x, borders, sizes, lengths)
         # Inputs were copied unless they were contiguous as they came.
         call = call._replace(inputs=tuple(np.array(part) for part in call.inputs))
         ends = self._stack.new_borders(call)
@@ -438,63 +468,21 @@ class GridLSTM(GridModule):
         """
         _checks.check_owner(cache, self)
         run = cache._run
-        config: GridConfig = self._stack.config
+        config = self._stack.config
         call = run.call
-        taken = grid_checks.check_gradients(config, dends, call.sizes, call.batch)
+        taken = check_gradients(config, dends, call.sizes, call.batch)
         weights = self._stack.new_gradients()
-        dinputs, dborders = self._stack.run_back(run, taken, weights)
+        dinputs, dborders = run.back(taken, weights)
         borders = tuple(
             None if k in config.sides else _to_user(pair)
             for k, pair in enumerate(dborders)
         )
-        dx = dinputs if len(dinputs) > 1 else dinputs[0] if dinputs else None
-        return GridGradients(dx, borders, weights)
-
-    def _begin(
-        self, x: object, borders: object, sizes: object, lengths: object
-    ) -> GridCall:
-        """Check the arguments of a call."""
-        config: GridConfig = self._stack.config
-        inputs = grid_checks.take_inputs(config, x)
-        pairs = grid_checks.take_borders("borders", config, borders)
-        arrays = grid_checks.border_arrays("borders", config, pairs)
-        for name, k, _ in arrays:
-            if k in config.sides:
-                raise ValueError(
-                    f"{name}: expected None, because the input of side {k} stands at "
-                    "this border, got an array"
-                )
-        for index, k in enumerate(config.sides):
-            name = "x" if len(inputs) == 1 else f"x[{index}]"
-            arrays.append((name, k, inputs[index]))
-        given = grid_checks.check_sizes(sizes, config.dims)
-        found, batch = grid_checks.find_sizes(config, given, arrays)
-        taken = grid_checks.check_grid_lengths(lengths, found, batch)
-        return GridCall(
-            tuple(
-                _padded(config, index, part, found, taken)
-                for index, part in enumerate(inputs)
-            ),
-            pairs,
-            found,
-            batch,
-            taken,
-        )
+        return GridGradients(_one_or_all(dinputs), borders, weights)
 
 
-def _padded(
-    config: GridConfig,
-    index: int,
-    array: Array,
-    sizes: tuple[int, ...],
-    lengths: Any,
-) -> Array:
-    """Return an input, contiguous, with zeros on lines that a row does not have."""
-    array = np.ascontiguousarray(_checks.make_readable(array))
-    if lengths is None:
-        return array
-    mask = line_mask(sizes, lengths, but=config.sides[index])
-    return np.where(mask[..., None], array, array.dtype.type(0))
+def _one_or_all(parts: Sequence[Array]) -> Array | tuple[Array, ...] | None:
+    """Return what all sides have as the caller has it: one array, several or none."""
+    return tuple(parts) if len(parts) > 1 else parts[0] if parts else None
 
 
 def _to_user(pair: Pair) -> Border:

@@ -6,17 +6,18 @@ caller's hands. For a stream of steps `layer.stream()` is faster.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
-from exactrnn._run.stack import Call
+from exactrnn._run import call as _call
 from exactrnn._spec.activations import Activation
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.options import gru_fields, lstm_fields, shared_fields, simple_fields
 from exactrnn._spec.recurrent import Config
 from exactrnn._spec.rules import Init
-from exactrnn.layers._module import Cache, Gradients, RecurrentModule, S
+from exactrnn.layers._module import RecurrentModule, S
+from exactrnn.layers._results import Cache, Gradients
 from exactrnn.layers.gru import GRU
 from exactrnn.layers.lstm import LSTM
 from exactrnn.layers.rnn import RNN
@@ -63,9 +64,8 @@ class RecurrentCell(RecurrentModule[S]):
         TypeError
             If something is not an array or not of the cell's dtype.
         """
-        call = self._begin(x, state)
-        final = self._stack.run(call, self._stack.new_output(call))
-        return self._pack_state(final, call.batched)
+        found: S = _call.step(self._stack, x, state)
+        return found
 
     def forward(
         self, x: ArrayLike, state: S | None = None, *, gates: bool = False
@@ -92,11 +92,8 @@ class RecurrentCell(RecurrentModule[S]):
             As in a plain call.
         """
         gates = _checks.check_flag("gates", gates)
-        given = self._begin(x, state)
-        call = given._replace(x=given.x.copy())
-        final, run = self._stack.run_keeping(call, self._stack.new_output(call))
-        cache = Cache(self, run, call.batched, gates)
-        return self._pack_state(final, call.batched), cache
+        final, run, layout = _call.step_keeping(self._stack, x, state)
+        return final, Cache(self, run, layout, gates)
 
     def backward(self, cache: Cache, dstate: S) -> Gradients[Any]:
         """Go back one step, from the gradient of the next state.
@@ -123,49 +120,8 @@ class RecurrentCell(RecurrentModule[S]):
             If something is not an array or not of the cell's dtype.
         """
         _checks.check_owner(cache, self)
-        run, batched = cache._run, cache._batched
-        rows = run.inputs[0].shape[1]
-        if isinstance(dstate, tuple | list) and not _checks.has_parts(dstate):
-            raise ValueError("dstate: expected at least one array, got only None")
-        taken = self._take_state("dstate", dstate, rows, batched, fill=True)
-        dx, dstate_out, dweights = self._stack.run_back(run, None, taken)
-        dx_out = self._to_user(dx, batched)
-        return Gradients(dx_out, self._pack_state(dstate_out, batched), dweights)
-
-    def _begin(self, x: object, state: object) -> Call:
-        given = _checks.check_step(x, self.input_size, self.dtype)
-        batched = given.ndim == 2
-        sequence = given[None] if batched else given[None, None]
-        taken = None
-        if state is not None:
-            taken = self._take_state("state", state, sequence.shape[1], batched)
-        return Call(_checks.make_readable(sequence), taken, None, batched)
-
-    def _take_state(
-        self,
-        name: str,
-        state: object,
-        rows: int,
-        batched: bool,
-        *,
-        fill: bool = False,
-    ) -> tuple[Array, ...]:
-        """Return the state's arrays as [1, B, width]."""
-        config = self._stack.config
-        lead = {"B": rows} if batched else {}
-        parts = _checks.check_state(
-            name, state, config.state_parts, config.dtype, lead, fill=fill
-        )
-        return tuple(part[None] if batched else part[None, None] for part in parts)
-
-    def _pack_state(self, parts: tuple[Array, ...], batched: bool) -> S:
-        shown = tuple(part[0] if batched else part[0, 0] for part in parts)
-        return cast(S, shown if len(shown) > 1 else shown[0])
-
-    def _to_user(self, array: Array, batched: bool) -> Array:
-        """Return a view [B, ...] or [...] of an array [1, B, ...]."""
-        step: Array = array[0] if batched else array[0, 0]
-        return step
+        run, layout = cache._run, cache._layout
+        return Gradients(*_call.step_back(self._stack.config, run, layout, dstate))
 
 
 class RNNCell(RecurrentCell[Array]):

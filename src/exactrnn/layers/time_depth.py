@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
-from exactrnn import _core
 from exactrnn._checks import Array
-from exactrnn._run.time_depth import TimeDepthConfig, TimeDepthStack
+from exactrnn._run.time_depth import TimeDepthStack
 from exactrnn._spec.activations import Activation
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.grid_arguments import PRIORITIES, TIME_DEPTH_CHECKS, kinds_of
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import Init
-from exactrnn._weights.store import Packs
+from exactrnn._spec.time_depth import TimeDepthConfig
 from exactrnn.layers._recurrent import RecurrentLayer
-from exactrnn.layers._stream import Stream
 from exactrnn.layers.grid import MEANINGS, GridModule
 
 __all__ = ["TimeDepthGridLSTM"]
-
-
-class _TimeDepthStream(Stream[Any]):
-    """A stream whose steps are grids of one point in time."""
-
-    __slots__ = ()
-
-    def _new_stepper(self, packs: Packs) -> _core.AnyStepper:
-        stack: TimeDepthStack = cast(Any, self._layer._stack)
-        return stack.new_stepper(packs, self.batch_size)
 
 
 class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
@@ -130,6 +118,8 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
     shared: bool
     tied: bool
 
+    _stack: TimeDepthStack
+
     def __init__(
         self,
         input_size: int,
@@ -177,27 +167,6 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
 
     @classmethod
     def _make_stack(
-        cls, config: Any, weights: Mapping[str, Array], generator: np.random.PCG64
-    ) -> Any:
-        return TimeDepthStack(config, weights, generator)
-
-    def stream(self, batch_size: int = 1) -> Stream[Any]:
-        """Make a stream: one time step at a time, with the state kept inside.
-
-        Parameters
-        ----------
-        batch_size : int
-            Number of rows that go on side by side.
-
-        Returns
-        -------
-        Stream
-            With state zero; it follows later changes of the weights.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If the layer reads rows from their ends, or `batch_size` is not an integer
-            of at least 1.
-        """
-        return _TimeDepthStream(self, batch_size)
+        cls, spec: Any, weights: Mapping[str, Array], generator: np.random.PCG64
+    ) -> TimeDepthStack:
+        return TimeDepthStack(spec, weights, generator)

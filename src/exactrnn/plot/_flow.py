@@ -13,7 +13,7 @@ import numpy as np
 
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
-from exactrnn._run import states
+from exactrnn._run.call import plain_state
 from exactrnn._system.mode import ieee_mode
 from exactrnn.layers._recurrent import RecurrentLayer
 
@@ -86,11 +86,8 @@ def gradient_norms(
     given = _checks.as_array("x", x, layer.dtype)
     if given.ndim != 2 or given.shape[1] != layer.input_size or len(given) == 0:
         raise _checks.shape_error("x", f"T>=1, I={layer.input_size}", given.shape)
-    call = layer._begin(given, state)
-    if call.state is not None:
-        state = states.pack_state(call.state, call.clock, batched=False)
-    steps, width = len(given), layer._stack.config.output_size
-    directions, runs_back = 1 + layer.bidirectional, layer._stack.config.runs_back
+    state = plain_state(layer._spec, given, state)
+    steps, width, directions = len(given), layer.output_size, layer.num_directions
     if dy is not None and step is not None:
         raise ValueError("step: expected None beside dy, got both")
     errors = np.zeros((steps, directions * width), layer.dtype)
@@ -101,18 +98,18 @@ def gradient_norms(
         errors[check_index("step", step, steps, "T")] = 1 / np.sqrt(width)
     else:
         for d in range(directions):
-            last = 0 if runs_back(d) else -1
+            last = 0 if _runs_back(layer, d) else -1
             errors[last, d * width : (d + 1) * width] = 1 / np.sqrt(width)
     norms: dict[str, Array] = {}
     for d in range(directions):
-        order = slice(None, None, -1 if runs_back(d) else 1)
+        order = slice(None, None, -1 if _runs_back(layer, d) else 1)
         own = errors[order, d * width : (d + 1) * width]
         part = _one_direction(layer, d)
         begin = _one_state(state, d) if layer.bidirectional else state
         found = np.array(list(_walk_back(part, given[order], own, begin)))[::-1]
-        for k, name in enumerate(part._stack.config.state_names):
+        for k, name in enumerate(layer.state_names):
             for depth in range(layer.num_layers):
-                suffix = layer._stack.config.suffix(depth, d)
+                suffix = f"_l{depth}" + "_reverse" * d
                 norms[name + suffix] = found[order, k, depth]
     return norms
 
@@ -134,6 +131,11 @@ def _check_layer(layer: object) -> None:
             "layer: expected one direction or one layer, "
             f"got bidirectional=True and num_layers={layer.num_layers}"
         )
+
+
+def _runs_back(layer: RecurrentLayer[Any, Any], d: int) -> bool:
+    """Tell whether direction d reads the steps from the last to the first."""
+    return layer.reverse or d == 1
 
 
 def _one_direction(layer: RecurrentLayer[Any, Any], d: int) -> RecurrentLayer[Any, Any]:

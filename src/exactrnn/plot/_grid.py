@@ -46,19 +46,17 @@ class GridView:
         units: slice | Sequence[int] | None,
         names: Iterable[str] | None,
     ) -> None:
-        call = cache._run.call
-        self.sizes = call.sizes
-        self.row = check_index("row", row, call.batch, "B")
-        self.lengths = self.sizes
-        if call.lengths is not None:
-            self.lengths = tuple(int(n) for n in call.lengths[self.row])
+        self.sizes = self.lengths = cache.sizes
+        self.row = check_index("row", row, cache.batch_size, "B")
+        if cache.lengths is not None:
+            self.lengths = tuple(int(n) for n in cache.lengths[self.row])
         if 0 in self.lengths:
             got = f"got {self.row} without"
             raise ValueError(f"row: expected one with points to draw, {got}")
         self.at = self._check_at(at)
         self.over = [k for k, place in enumerate(self.at) if place is None]
-        self.units = check_units(units, cache._owner.hidden_size)
-        self.count = np.arange(cache._owner.hidden_size)[self.units].size
+        self.units = check_units(units, cache.layer.hidden_size)
+        self.count = np.arange(cache.layer.hidden_size)[self.units].size
         known = self._panels(cache)
         dims = [GridPlace(k) for k in range(len(self.sizes))]
         self.panels = choose_panels(known, dims, names, False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
 import numpy as np
@@ -16,7 +16,8 @@ import numpy as np
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._spec.activations import name_of
-from exactrnn.layers._module import Cache
+from exactrnn._spec.recurrent import Config
+from exactrnn.layers._results import Cache
 from exactrnn.layers.grid import GridCache
 from exactrnn.plot._flow import check_index, gradient_norms
 from exactrnn.plot._grid import PLANE_WIDTH, GridView
@@ -128,7 +129,7 @@ def gates(
     known, places, steps = _collect(cache, row, units)
     places = _choose_places(places, layer, direction)
     panels = choose_panels(known, places, names, labels is None)
-    total = cache._run.shape[0]
+    total = len(_time_major(cache, cache.x))
     shown = None if labels is None else check_labels(labels, steps, total)
     with mpl.rc_context(STYLE):
         target = figure or new_figure(mpl, *size_of(panels, places, steps))
@@ -265,18 +266,15 @@ def _collect(
     cache: Cache, row: SupportsIndex, units: slice | Sequence[int] | None
 ) -> tuple[dict[str, Panel], list[Place], int]:
     """Return panels by letter, the places that they have, and the row's steps."""
-    run, owner = cache._run, cache._owner
-    steps, rows = run.shape
-    index = check_index("row", row, rows, "B")
-    length = steps if run.lengths is None else int(run.lengths[index])
+    owner, (steps, rows, _) = cache.layer, _time_major(cache, cache.x).shape
+    index, lengths = check_index("row", row, rows, "B"), cache.lengths
+    length = steps if lengths is None else int(lengths[index])
     if length == 0:
         raise ValueError(f"row: expected one with steps to draw, got {index} without")
 
     def one_row(array: Array) -> Array:
         """Return [length, units] of an array in the caller's layout."""
-        if array.ndim == 3 and cache._batched and getattr(owner, "batch_first", False):
-            array = array.swapaxes(0, 1)
-        array = array.reshape(steps, rows, -1)[:length, index]
+        array = _time_major(cache, array)[:length, index]
         return array[:, check_units(units, array.shape[1])]
 
     panels: dict[str, Panel] = {}
@@ -295,7 +293,7 @@ def _collect(
     if "h" in panels:
         panels["h"] = panels.pop("h")  # the output is the last thing a step makes
     read = Panel("input", MEANINGS["input"], False)
-    inputs = run.inputs
+    inputs = list(_inputs_of(cache))
     read.values = {  # a grid has one input, and its layers hand on more than h
         place: inputs[place.layer][:length, index]
         for place in places
@@ -304,15 +302,34 @@ def _collect(
     return {"input": read, **panels}, sorted(places), length
 
 
+def _time_major(cache: Cache, array: Array) -> Array:
+    """Return a view [T, B, n] of an array of the cache."""
+    return cache._layout.inward(array)
+
+
+def _inputs_of(cache: Cache) -> Iterator[Array]:
+    """Give what each layer read, [T, B, n]: after dropout, the h of the one below."""
+    yield _time_major(cache, cache.x)
+    layer, states = cache.layer, cache.states
+    for below in range(layer.num_layers - 1):
+        ends = ("", "_reverse")[: layer.num_directions]
+        parts = [states.get(f"h_l{below}{end}") for end in ends]
+        if any(part is None for part in parts):
+            return
+        both = [_time_major(cache, part) for part in parts if part is not None]
+        h = np.concatenate(both, axis=2)
+        yield h * cache.masks[below] if cache.masks else h
+
+
 def _has_logistic_gates(owner: Any) -> bool:
     """Tell whether gates are between 0 and 1, in all directions.
 
     Grids and the LSTM of 1997 have no choice of activations: gates are logistic.
     """
-    if not getattr(owner, "activations", ()):
+    spec = owner._spec
+    if not isinstance(spec, Config) or not spec.activations:
         return True
-    config = owner._stack.config
-    chosen = [config.activations_of(d)[0] for d in range(config.directions)]
+    chosen = [spec.activations_of(d)[0] for d in range(spec.directions)]
     return all(name_of(activation) in BETWEEN_0_AND_1 for activation in chosen)
 
 

@@ -1,7 +1,7 @@
 """Layers of grids in NumPy: what they add to the grid of ``grid.py``.
 
-That is inputs at sides, which are linear layers, and in time and depth the directions,
-dropout and the caller's layouts.  The door is ``layers.py``.
+That is inputs at sides, which are linear layers, and in time and depth the directions
+and dropout.  The door is ``layers.py``.
 
 With dropout a grid of time and depth is run layer by layer: the mask multiplies the h
 that goes up, not m.  Back, the last layer comes first and each adds a long sum of its
@@ -19,20 +19,12 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from exactrnn._checks import (
-    Array,
-    Lengths,
-    as_array,
-    check_gradient_given,
-    check_lengths,
-    check_sequence,
-    check_shape,
-    make_readable,
-)
-from exactrnn._run.grid import GridCall
-from exactrnn._run.states import pack_state, take_gradient, take_state
-from exactrnn._spec import grid_checks
-from exactrnn._spec.grid import OUTPUTS, Pair
+from exactrnn._checks import Array, Lengths
+from exactrnn._run.grid_call import GridCall, begin_grid, check_gradients
+from exactrnn._run.layout import Layout
+from exactrnn._run.protocol import Call, Gradients, States
+from exactrnn._spec.grid import OUTPUTS, GridConfig, Pair
+from exactrnn._spec.time_depth import TimeDepthConfig
 from exactrnn.reference.dense import linear_backward, linear_forward
 from exactrnn.reference.grid import Grid, grid_backward, grid_forward, line_of
 from exactrnn.reference.grid import GridCache as TwinCache
@@ -70,27 +62,33 @@ class TimeDepthCache:
         The masks between the layers; empty where there was no dropout.
     lengths : NDArray or None
         Integers [B].
-    batched : bool
-        Whether the input had a batch axis.
+    layout : exactrnn._run.layout.Layout
+        The caller's.
     """
 
     runs: tuple[tuple[GridCache, ...], ...]
     dropout_masks: tuple[Array, ...]
     lengths: Lengths | None
-    batched: bool
+    layout: Layout
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """T and B."""
+        T, B, _ = self.runs[0][0].inputs[0].shape
+        return T, B
 
 
 # One grid with its sides
 
 
 @dataclass(frozen=True)
-class Runner:
+class GridTwin:
     """A grid layer in one direction: its runs with the weights that it has there.
 
     In time and depth `layer` says which one is run; None is all of them.
     """
 
-    config: Any
+    config: GridConfig
     weights: Arrays
     direction: int = 0
 
@@ -169,7 +167,7 @@ def flat(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
 
 
-def new_gradients(config: Any) -> Arrays:
+def new_gradients(config: GridConfig) -> Arrays:
     """Return zeros for the gradients of all weights, by name."""
     return {n: np.zeros(s, config.dtype) for n, s in config.weight_shapes.items()}
 
@@ -181,8 +179,8 @@ def forward_grid(
     layer: Any, x: object, borders: object, sizes: object, lengths: object
 ) -> tuple[Any, GridCache]:
     """Compute what `GridLSTM.forward` does."""
-    call = layer._begin(x, borders, sizes, lengths)
-    ends, cache = Runner(layer._stack.config, layer.state_dict()).forward(call)
+    call = begin_grid(layer._spec, x, borders, sizes, lengths)
+    ends, cache = GridTwin(layer._spec, layer.state_dict()).forward(call)
     return tuple(as_border(pair) for pair in ends), cache
 
 
@@ -190,11 +188,11 @@ def backward_grid(
     layer: Any, cache: GridCache, dends: object
 ) -> tuple[Any, Any, Arrays]:
     """Compute what `GridLSTM.backward` does: gradients of x, borders and weights."""
-    config, sizes = layer._stack.config, cache.kept.grid.sizes
+    config, sizes = layer._spec, cache.kept.grid.sizes
     batch, dweights = cache.kept.h[0].shape[-2], new_gradients(config)
-    taken = grid_checks.check_gradients(config, dends, sizes, batch)
-    runner = Runner(config, layer.state_dict())
-    dinputs, dborders = runner.backward(cache, taken, dweights)
+    taken = check_gradients(config, dends, sizes, batch)
+    twin = GridTwin(config, layer.state_dict())
+    dinputs, dborders = twin.backward(cache, taken, dweights)
     borders = tuple(
         None if k in config.sides else as_border(pair)
         for k, pair in enumerate(dborders)
@@ -211,87 +209,79 @@ def as_border(pair: Pair) -> Any:
 # Time and depth
 
 
-def forward_layer(
-    layer: Any,
-    x: object,
-    state: object,
-    lengths: object,
-    masks: Sequence[Array],
-) -> tuple[Array, Any, TimeDepthCache]:
-    """Compute what `TimeDepthGridLSTM.forward` does; `masks` as in `reference`."""
-    config, weights = layer._stack.config, layer.state_dict()
-    given = check_sequence(x, layer.input_size, config.dtype, config.batch_first)
-    batched = given.ndim == 3
-    read = layer._to_engine(make_readable(given), batched)
-    T, B, _ = read.shape
-    ends = None if lengths is None else check_lengths(lengths, T, B, batched)
-    states, _ = take_state(config, state, B, batched)
-    points = None
-    if ends is not None:
-        points = np.stack([np.full(B, config.num_layers), ends], axis=1)
-    outputs, finals, runs = [], [], []
-    for d in range(config.directions):
-        back = config.runs_back(d)
-        inputs = (in_order(without_padding(read, ends), ends, back),)
-        borders = ((None, None), of_direction(config, states, d))
-        call = GridCall(inputs, borders, (config.num_layers, T), B, points)
-        own = [in_order(columns(config, mask, d), ends, back) for mask in masks]
-        y, final, kept = run_layers(Runner(config, weights, d), call, own)
-        outputs.append(in_order(y, ends, back))
-        finals.append(final)
-        runs.append(kept)
-    y = layer._to_user(np.concatenate(outputs, axis=2), batched)
-    cache = TimeDepthCache(tuple(runs), tuple(masks), ends, batched)
-    return y, pack_state(of_both(finals), None, batched), cache
+@dataclass(frozen=True)
+class TimeDepthTwin:
+    """What runs a grid of time and depth, by the definition."""
 
+    spec: TimeDepthConfig
+    weights: Arrays
 
-def backward_layer(
-    layer: Any, cache: TimeDepthCache, dy: object, dstate: object
-) -> tuple[Array, Any, Arrays]:
-    """Compute what `TimeDepthGridLSTM.backward` does."""
-    check_gradient_given(dy, dstate)
-    config, ends = layer._stack.config, cache.lengths
-    x = cache.runs[0][0].inputs[0]
-    dout = None
-    if dy is not None:
-        given = make_readable(as_array("dy", dy, config.dtype))
-        T, B, _ = x.shape
-        check_shape("dy", given, **layer._y_sizes(T, B, cache.batched))
-        dout = layer._to_engine(given, cache.batched)
-    dstates = take_gradient(config, dstate, x.shape[1], cache.batched)
-    weights, dweights = layer.state_dict(), new_gradients(config)
-    dinputs, dinitial = [], []
-    for d in range(config.directions):
-        back = config.runs_back(d)
-        dh = None if dout is None else in_order(columns(config, dout, d), ends, back)
-        dends = ((dh, None), of_direction(config, dstates, d))
-        own = [in_order(columns(config, m, d), ends, back) for m in cache.dropout_masks]
-        runner = Runner(config, weights, d)
-        dx, initial = back_layers(runner, cache.runs[d], dends, dweights, own)
-        dinputs.append(in_order(dx, ends, back))
-        dinitial.append(initial)
-    dx = dinputs[0] if len(dinputs) == 1 else dinputs[0] + dinputs[1]
-    dx = layer._to_user(without_padding(dx, ends), cache.batched)
-    return dx, pack_state(of_both(dinitial), None, cache.batched), dweights
+    def run(
+        self, call: Call, masks: Sequence[Array]
+    ) -> tuple[Array, States, TimeDepthCache]:
+        """Return the output [T, B, D*H], the final states and what `back` needs."""
+        spec, ends = self.spec, call.lengths
+        T, B, _ = call.x.shape
+        points = None
+        if ends is not None:
+            points = np.stack([np.full(B, spec.num_layers), ends], axis=1)
+        outputs, finals, runs = [], [], []
+        for d in range(spec.directions):
+            back = spec.runs_back(d)
+            inputs = (in_order(without_padding(call.x, ends), ends, back),)
+            borders = ((None, None), of_direction(spec, call.state, d))
+            whole = GridCall(inputs, borders, (spec.num_layers, T), B, points)
+            own = [in_order(columns(spec, mask, d), ends, back) for mask in masks]
+            y, final, kept = run_layers(GridTwin(spec, self.weights, d), whole, own)
+            outputs.append(in_order(y, ends, back))
+            finals.append(final)
+            runs.append(kept)
+        cache = TimeDepthCache(tuple(runs), tuple(masks), ends, call.layout)
+        return np.concatenate(outputs, axis=2), of_both(finals), cache
+
+    def back(
+        self,
+        cache: TimeDepthCache,
+        dy: Array | None,
+        dstates: States | None,
+        truncated: bool,  # noqa: ARG002 (an LSTM's)
+    ) -> Gradients:
+        """Return all gradients, from those of output and final states."""
+        spec, ends, dweights = self.spec, cache.lengths, new_gradients(self.spec)
+        dinputs, dinitial = [], []
+        for d in range(spec.directions):
+            back = spec.runs_back(d)
+            dh = None if dy is None else in_order(columns(spec, dy, d), ends, back)
+            dends = ((dh, None), of_direction(spec, dstates, d))
+            own = [
+                in_order(columns(spec, mask, d), ends, back)
+                for mask in cache.dropout_masks
+            ]
+            twin = GridTwin(spec, self.weights, d)
+            dx, initial = back_layers(twin, cache.runs[d], dends, dweights, own)
+            dinputs.append(in_order(dx, ends, back))
+            dinitial.append(initial)
+        dx = dinputs[0] if len(dinputs) == 1 else dinputs[0] + dinputs[1]
+        return without_padding(dx, ends), of_both(dinitial), dweights
 
 
 def run_layers(
-    runner: Runner, whole: GridCall, masks: Sequence[Array]
+    twin: GridTwin, whole: GridCall, masks: Sequence[Array]
 ) -> tuple[Array, Pair, tuple[GridCache, ...]]:
     """Run a grid at once or, where there are masks, layer by layer."""
     finals, caches = [], []
     below: Pair = (None, None)
-    for layer in range(runner.config.num_layers) if masks else [None]:
+    for layer in range(whole.sizes[DEPTH]) if masks else [None]:
         borders = (below, of_layer(whole.borders[TIME], layer))
         call = whole._replace(borders=borders)
         if layer is not None:
             inputs = () if layer else whole.inputs
             lengths = whole.lengths
             if lengths is not None:
-                lengths = lengths // [runner.config.num_layers, 1]
+                lengths = np.minimum(lengths, (1, whole.sizes[TIME]))
             sizes = (1, whole.sizes[TIME])
             call = call._replace(inputs=inputs, sizes=sizes, lengths=lengths)
-        ends, cache = runner.forward(call, layer)
+        ends, cache = twin.forward(call, layer)
         finals.append(ends[TIME])
         caches.append(cache)
         y, m = cast(tuple[Array, Array | None], ends[DEPTH])
@@ -301,7 +291,7 @@ def run_layers(
 
 
 def back_layers(
-    runner: Runner,
+    twin: GridTwin,
     caches: Sequence[GridCache],
     dends: tuple[Pair, Pair],
     dweights: Arrays,
@@ -312,7 +302,7 @@ def back_layers(
     dinitial: list[Pair] = []
     for layer in reversed(range(len(caches))) if masks else [None]:
         own = (above, of_layer(dfinal, layer))
-        dinputs, dborders = runner.backward(caches[layer or 0], own, dweights, layer)
+        dinputs, dborders = twin.backward(caches[layer or 0], own, dweights, layer)
         dinitial.insert(0, dborders[TIME])
         if layer:
             dh, dm = cast(tuple[Array, Array | None], dborders[DEPTH])
@@ -337,12 +327,12 @@ def in_order(x: Array, lengths: Lengths | None, back: bool) -> Array:
     return turned
 
 
-def columns(config: Any, y: Array, d: int) -> Array:
+def columns(config: GridConfig, y: Array, d: int) -> Array:
     """Return what belongs to a direction, [T, B, H] of [T, B, D*H]."""
     return y[..., d * config.hidden_size : (d + 1) * config.hidden_size]
 
 
-def of_direction(config: Any, states: tuple[Array, ...] | None, d: int) -> Pair:
+def of_direction(config: GridConfig, states: tuple[Array, ...] | None, d: int) -> Pair:
     """Return what belongs to a direction, [L, B, H] of [L*D, B, H]."""
     if states is None:
         return None, None

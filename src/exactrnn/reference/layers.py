@@ -1,13 +1,12 @@
 """The executable definition of the layers, forward and back, in NumPy.
 
 The kernels must give these bits (``NUMERICS_VERSION``).  Here is what a layer adds to
-its directions: layers on top of each other, dropout between them, the caller's
-layouts.  One layer in one direction, the time loop, is in ``sequence.py`` and
-``sequence_backward.py``, over the blocks of ``direction.py``; the elementwise
-mathematics of a step in ``cells/<name>.py``; sums of products and elementary functions
-in ``arith.py``.  Grids are in ``grid.py`` and ``grid_layers.py``.  Masks and resets cut
-a call into groups of episodes (``_run/episodes.py``), and each group is run as a call
-of its own.
+its directions: layers on top of each other and dropout between them.  One layer in one
+direction, the time loop, is in ``sequence.py`` and ``sequence_backward.py``, over the
+blocks of ``direction.py``; the elementwise mathematics of a step in
+``cells/<name>.py``; sums of products and elementary functions in ``arith.py``.  Grids
+are in ``grid.py`` and ``grid_layers.py``.  Masks and resets cut a call into groups of
+episodes (``_run/episodes.py``), and each group is run as a call of its own.
 
 Letters: T time, B batch, I input, H hidden, O output, which is H but for cells that
 project, G gates, D directions; x [T,B,I], h [T,B,O], W [G*H,I], R [G*H,O]; d in front:
@@ -22,25 +21,24 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, overload
 
 import numpy as np
 
-from exactrnn._checks import (
-    as_array,
-    check_gradient_given,
-    check_lengths,
-    check_sequence,
-    check_shape,
-    describe,
-    make_readable,
-)
-from exactrnn._run.episodes import (
-    Episodes,
-    Group,
+from exactrnn._checks import check_gradient_given, describe
+from exactrnn._run.call import begin, final_state
+from exactrnn._run.call import take_gradient as output_gradient
+from exactrnn._run.episode_runs import (
     back_parts,
+    clocked,
     directions_back,
     new_states,
 )
-from exactrnn._run.states import moved_clock, pack_state, take_gradient, take_state
+from exactrnn._run.episodes import Episodes, Group
+from exactrnn._run.layout import Layout
+from exactrnn._run.protocol import Call, States
+from exactrnn._run.protocol import Gradients as Triple
+from exactrnn._run.states import pack_state, take_gradient
 from exactrnn._spec.grid import GridConfig
 from exactrnn._spec.recurrent import Config
+from exactrnn._spec.sequence import SequenceSpec
+from exactrnn._spec.time_depth import TimeDepthConfig
 from exactrnn._system.mode import ieee_mode
 from exactrnn.layers.grid import GridGradients
 from exactrnn.reference.cells import CELLS
@@ -49,16 +47,14 @@ from exactrnn.reference.direction import Direction, Weights
 from exactrnn.reference.grid_layers import (
     GridCache,
     TimeDepthCache,
+    TimeDepthTwin,
     backward_grid,
-    backward_layer,
     forward_grid,
-    forward_layer,
 )
 from exactrnn.reference.sequence import DirectionCache, direction_forward
 from exactrnn.reference.sequence_backward import direction_backward
 
 if TYPE_CHECKING:
-    from exactrnn._run.stack import Call, Stack
     from exactrnn.layers.grid import Border, GridLSTM
     from exactrnn.layers.time_depth import TimeDepthGridLSTM
 
@@ -66,10 +62,10 @@ State: TypeAlias = Array | tuple[Array, ...]
 
 
 class Layer(Protocol):
-    """What the reference asks of a layer: its configuration and copies of weights."""
+    """What the reference asks of a layer: what it is, and copies of its weights."""
 
     @property
-    def _stack(self) -> Stack: ...
+    def _spec(self) -> Any: ...
 
     def state_dict(self) -> Mapping[str, Array]:
         """Weights by name, copied."""
@@ -86,13 +82,19 @@ class Cache:
         By layer, then by direction, forward first; time-major, batched.
     dropout_masks : tuple of Array
         The masks between the layers; empty where there was no dropout.
-    batched : bool
-        Whether the input had a batch axis.
+    layout : exactrnn._run.layout.Layout
+        The caller's.
     """
 
     directions: tuple[tuple[DirectionCache, ...], ...]
     dropout_masks: tuple[Array, ...]
-    batched: bool
+    layout: Layout
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """T and B."""
+        T, B, _ = self.directions[0][0].x.shape
+        return T, B
 
 
 @dataclass(frozen=True)
@@ -103,15 +105,20 @@ class EpisodesCache:
     ----------
     runs : tuple of Cache or TimeDepthCache
         One of each group of episodes.
-    episodes : exactrnn._episodes.Episodes
+    episodes : exactrnn._run.episodes.Episodes
         Which steps are whose.
-    batched : bool
-        Whether the input had a batch axis.
+    layout : exactrnn._run.layout.Layout
+        The caller's.
     """
 
     runs: tuple[Any, ...]
     episodes: Episodes
-    batched: bool
+    layout: Layout
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """T and B."""
+        return self.episodes.steps, self.episodes.rows
 
 
 @dataclass(frozen=True)
@@ -243,49 +250,21 @@ def forward(
     >>> h.tobytes() == depth_h.tobytes()
     True
     """
-    config, weights = layer._stack.config, layer.state_dict()
-    is_grid = isinstance(config, GridConfig)
-    in_time = hasattr(config, "num_layers")
-    refuse("sizes", sizes, is_grid and not in_time)
+    spec = layer._spec
+    in_time = is_in_time(spec)
+    refuse("sizes", sizes, not in_time)
     for name, value in (("mask", mask), ("resets", resets)):
         refuse(name, value, in_time)
     refuse("dropout_masks", dropout_masks, in_time)
-    if mask is not None or resets is not None:
-        call = layer._begin(x, state, lengths, mask, resets)
-        if call.episodes is not None:
-            return forward_episodes(layer, call, dropout_masks)
-        lengths = call.lengths
-    if is_grid and in_time:
-        return forward_layer(layer, x, state, lengths, dropout_masks or ())
-    if is_grid:
+    if not in_time:
         return forward_grid(layer, x, state, sizes, lengths)
-    given = check_sequence(x, config.input_size, config.dtype, config.batch_first)
-    batched = given.ndim == 3
-    y = time_major(config, make_readable(given), batched)
-    T, B, _ = y.shape
-    ends = None if lengths is None else check_lengths(lengths, T, B, batched)
-    states, clock = take_state(config, state, B, batched)
-
-    last: list[tuple[Array, ...]] = []
-    caches: list[tuple[DirectionCache, ...]] = []
-    for depth in range(config.num_layers):
-        if depth > 0 and dropout_masks is not None:
-            y = y * dropout_masks[depth - 1]
-        runs = []
-        for d in range(config.directions):
-            direction = layer_direction(config, weights, depth, d)
-            row = depth * config.directions + d
-            initial = states and tuple(part[row] for part in states)
-            lower = caches[-1][d].state["c"] if direction.cell.takes_lower else None
-            runs.append(direction_forward(direction, y, initial, ends, clock, lower))
-        y = np.concatenate([run[0] for run in runs], axis=2)
-        last += [run[1] for run in runs]
-        caches.append(tuple(run[2] for run in runs))
-    if clock is not None:
-        clock = moved_clock(clock, T, ends)
-    final = pack_state(stacked(last), clock, batched)
-    cache = Cache(tuple(caches), tuple(dropout_masks or ()), batched)
-    return caller_major(config, y, batched), final, cache
+    call = begin(spec, x, state, lengths, mask, resets)
+    twin, masks = twin_of(layer), tuple(dropout_masks or ())
+    if call.episodes is not None:
+        y, final, cache = run_episodes(twin, call, call.episodes, masks)
+    else:
+        y, final, cache = twin.run(call, masks)
+    return call.layout.outward(y), final_state(spec, call, final), cache
 
 
 @overload
@@ -352,125 +331,168 @@ def backward(
     >>> grads.weights["weight_hh_l0"].shape
     (12, 4)
     """
-    config = layer._stack.config
-    if isinstance(cache, EpisodesCache):
-        return backward_episodes(layer, cache, dy, dstate, truncated)
-    if isinstance(config, GridConfig):
-        in_time = hasattr(config, "num_layers")
-        refuse("dstate", dstate, in_time)
-        refuse("truncated", truncated or None, False)
-        if in_time:
-            return Gradients(*backward_layer(layer, cache, dy, dstate))
+    spec = layer._spec
+    refuse("dstate", dstate, is_in_time(spec))
+    refuse("truncated", truncated or None, not isinstance(spec, GridConfig))
+    if not is_in_time(spec):
         return GridGradients(*backward_grid(layer, cache, dy))
     check_gradient_given(dy, dstate)
-    config, weights = layer._stack.config, layer.state_dict()
-    D, O = config.directions, config.output_size
-    T, B, _ = cache.directions[0][0].x.shape
-    dout = None
-    if dy is not None:
-        given = make_readable(as_array("dy", dy, config.dtype))
-        check_shape("dy", given, **output_sizes(config, T, B, cache.batched))
-        dout = time_major(config, given, cache.batched)
-    dstates = take_gradient(config, dstate, B, cache.batched)
-
-    dinitial: list[tuple[Array, ...]] = []
-    dweights: Arrays = {}
-    dcells: list[Array | None] = [None] * D
-    for depth in reversed(range(config.num_layers)):
-        runs = []
-        for d in range(D):
-            dy_d = None if dout is None else dout[:, :, d * O : (d + 1) * O]
-            final = dstates and tuple(part[depth * D + d] for part in dstates)
-            run = direction_backward(
-                cache.directions[depth][d],
-                dy_d,
-                final,
-                dcells=dcells[d],
-                truncated=truncated,
-            )
-            dweights |= config.user_gradients(weights, run.weights, depth, d)
-            runs.append(run)
-        dx = runs[0].x if D == 1 else runs[0].x + runs[1].x
-        if depth > 0 and cache.dropout_masks:
-            dx = dx * cache.dropout_masks[depth - 1]
-        dinitial = [run.state for run in runs] + dinitial
-        dcells = [run.lower for run in runs]
-        dout = dx
+    (T, B), twin = cache.shape, twin_of(layer)
+    dout = output_gradient(spec, cache.layout, dy, T, B)
+    dstates = take_gradient(spec, dstate, B, cache.layout)
+    back = back_episodes if isinstance(cache, EpisodesCache) else type(twin).back
+    dx, dinitial, dweights = back(twin, cache, dout, dstates, truncated)
     return Gradients(
-        caller_major(config, dx, cache.batched),
-        cast(State, pack_state(stacked(dinitial), None, cache.batched)),
-        {name: dweights[name] for name in weights},
+        cache.layout.outward(dx),
+        cast(State, pack_state(dinitial, None, cache.layout)),
+        {name: dweights[name] for name in spec.weight_shapes},
     )
 
 
-def forward_episodes(
-    layer: Any, call: Call, masks: Sequence[Array] | None
-) -> tuple[Array, State, EpisodesCache]:
-    """Compute what a layer does with the episodes of a call, one group by another."""
-    config, episodes = layer._stack.config, cast(Episodes, call.episodes)
-    back = directions_back(config)
-    clocks: Any = [None] * len(episodes.groups)
-    if call.clock is not None:
-        clocks = episodes.clocks(call.clock, config.phase, back)
-    final = new_states(config, episodes.rows)
-    runs, outputs = [], []
-    for group, clock in zip(episodes.groups, clocks, strict=True):
-        begin = group.take(call.state, group.enters(back))
-        if begin is None:
-            begin = new_states(config, len(group.rows))
-        y, end, cache = forward(
-            layer,
-            caller_major(config, group.gather(call.x), True),
-            pack_state(begin, clock, True),
-            lengths=group.lengths,
-            dropout_masks=masks and [group.gather(mask) for mask in masks],
+# What runs a layer in time
+
+
+class Twin(Protocol):
+    """What runs a layer, by the definition: time-major, without episodes."""
+
+    @property
+    def spec(self) -> SequenceSpec:
+        """What the layer is."""
+
+    def run(self, call: Call, masks: Sequence[Array]) -> tuple[Array, States, Any]:
+        """Return the output [T, B, D*O], the final states and what `back` needs."""
+
+    def back(
+        self, cache: Any, dy: Array | None, dstates: States | None, truncated: bool
+    ) -> Triple:
+        """Return all gradients, from those of output and final states."""
+
+
+def twin_of(layer: Any) -> Twin:
+    """Return what runs a layer with its weights as they are."""
+    spec, weights = layer._spec, layer.state_dict()
+    if isinstance(spec, TimeDepthConfig):
+        return TimeDepthTwin(spec, weights)
+    return StackTwin(spec, weights)
+
+
+def is_in_time(spec: object) -> bool:
+    """Tell whether a layer reads sequences: all do but grids of N dimensions."""
+    return isinstance(spec, TimeDepthConfig) or not isinstance(spec, GridConfig)
+
+
+@dataclass(frozen=True)
+class StackTwin:
+    """What runs layers on top of each other, by the definition."""
+
+    spec: Config
+    weights: Arrays
+
+    def run(self, call: Call, masks: Sequence[Array]) -> tuple[Array, States, Cache]:
+        """Return the output [T, B, D*O], the final states and what `back` needs."""
+        spec, y, states = self.spec, call.x, call.state
+        last: list[States] = []
+        caches: list[tuple[DirectionCache, ...]] = []
+        for depth in range(spec.num_layers):
+            if depth > 0 and masks:
+                y = y * masks[depth - 1]
+            runs = []
+            for d in range(spec.directions):
+                direction = self._direction(depth, d)
+                row = depth * spec.directions + d
+                initial = states and tuple(part[row] for part in states)
+                lower = caches[-1][d].state["c"] if direction.cell.takes_lower else None
+                runs.append(
+                    direction_forward(
+                        direction, y, initial, call.lengths, call.clock, lower
+                    )
+                )
+            y = np.concatenate([run[0] for run in runs], axis=2)
+            last += [run[1] for run in runs]
+            caches.append(tuple(run[2] for run in runs))
+        return y, stacked(last), Cache(tuple(caches), tuple(masks), call.layout)
+
+    def back(
+        self, cache: Cache, dy: Array | None, dstates: States | None, truncated: bool
+    ) -> Triple:
+        """Return all gradients, from those of output and final states."""
+        spec, D, O = self.spec, self.spec.directions, self.spec.output_size
+        dout, dinitial, dweights = dy, list[States](), Arrays()
+        dcells: list[Array | None] = [None] * D
+        for depth in reversed(range(spec.num_layers)):
+            runs = []
+            for d in range(D):
+                dy_d = None if dout is None else dout[:, :, d * O : (d + 1) * O]
+                final = dstates and tuple(part[depth * D + d] for part in dstates)
+                run = direction_backward(
+                    cache.directions[depth][d],
+                    dy_d,
+                    final,
+                    dcells=dcells[d],
+                    truncated=truncated,
+                )
+                dweights |= spec.user_gradients(self.weights, run.weights, depth, d)
+                runs.append(run)
+            dx = runs[0].x if D == 1 else runs[0].x + runs[1].x
+            if depth > 0 and cache.dropout_masks:
+                dx = dx * cache.dropout_masks[depth - 1]
+            dinitial = [run.state for run in runs] + dinitial
+            dcells = [run.lower for run in runs]
+            dout = dx
+        return dx, stacked(dinitial), dweights
+
+    def _direction(self, depth: int, d: int) -> Direction:
+        """Return layer number `depth` in direction `d`: 0 forward, 1 reverse."""
+        spec, options = self.spec, self.spec.options_of(depth)
+        return Direction(
+            CELLS[spec.cell_of(depth)].adapted(options),
+            Weights.of(spec.engine_weights(self.weights, depth, d)),
+            spec.activations_of(d),
+            spec.runs_back(d),
+            spec.clip,
+            options,
         )
-        outputs.append(time_major(config, y, True))
+
+
+def stacked(runs: list[States]) -> States:
+    """Join the states of all layers and directions: [num_layers * D, B, ...] each."""
+    return tuple(np.stack(parts) for parts in zip(*runs, strict=True))
+
+
+# Episodes
+
+
+def run_episodes(
+    twin: Twin, call: Call, episodes: Episodes, masks: Sequence[Array]
+) -> tuple[Array, States, EpisodesCache]:
+    """Do what `Twin.run` does with the episodes of a call, one group by another."""
+    back, final = directions_back(twin.spec), new_states(twin.spec, episodes.rows)
+    runs, outputs = [], []
+    for group, clock in clocked(twin.spec, episodes, call.clock):
+        state = group.take(call.state, group.enters(back))
+        part = Call(group.gather(call.x), state, group.lengths, clock)
+        y, ends, cache = twin.run(part, [group.gather(mask) for mask in masks])
+        outputs.append(y)
         runs.append(cache)
-        ends = end if isinstance(end, tuple) else (end,)
-        group.give(ends[: len(final)], group.leaves(back), final)
-    y = episodes.collect(outputs)
-    moved = call.clock
-    if moved is not None:
-        moved = episodes.moved_clock(moved, config.phase, back)
-    kept = EpisodesCache(tuple(runs), episodes, call.batched)
-    return (
-        caller_major(config, y, call.batched),
-        cast(State, pack_state(final, moved, call.batched)),
-        kept,
-    )
+        group.give(ends, group.leaves(back), final)
+    kept = EpisodesCache(tuple(runs), episodes, call.layout)
+    return episodes.collect(outputs), final, kept
 
 
-def backward_episodes(
-    layer: Any, cache: EpisodesCache, dy: object, dstate: object, truncated: bool
-) -> Gradients:
-    """Compute what a layer's `backward` does, one group by another."""
-    check_gradient_given(dy, dstate)
-    config, episodes, batched = layer._stack.config, cache.episodes, cache.batched
-    dout = None
-    if dy is not None:
-        given = make_readable(as_array("dy", dy, config.dtype))
-        sizes = output_sizes(config, episodes.steps, episodes.rows, batched)
-        check_shape("dy", given, **sizes)
-        dout = time_major(config, given, batched)
+def back_episodes(
+    twin: Twin,
+    cache: EpisodesCache,
+    dy: Array | None,
+    dstates: States | None,
+    truncated: bool,
+) -> Triple:
+    """Do what `Twin.back` does, one group by another."""
 
-    def run_part(part: Any, group: Group, dends: tuple[Array, ...] | None) -> Any:
-        own = None
-        if dout is not None:
-            own = caller_major(config, group.gather(dout), True)
-        ends = None if dends is None else pack_state(dends, None, True)
-        found = backward(layer, part, own, ends, truncated=truncated)
-        state = found.state
-        begins = state if isinstance(state, tuple) else (state,)
-        return time_major(config, found.x, True), begins, found.weights
+    def run_part(part: Any, group: Group, dends: States | None) -> Triple:
+        own = None if dy is None else group.gather(dy)
+        return twin.back(part, own, dends, truncated)
 
-    dends = take_gradient(config, dstate, episodes.rows, batched)
-    dx, dinitial, dweights = back_parts(config, cache, dends, run_part)
-    return Gradients(
-        caller_major(config, dx, batched),
-        cast(State, pack_state(dinitial, None, batched)),
-        dweights,
-    )
+    return back_parts(twin.spec, cache.episodes, cache.runs, dstates, run_part)
 
 
 def refuse(name: str, value: object, known: bool) -> None:
@@ -478,46 +500,3 @@ def refuse(name: str, value: object, known: bool) -> None:
     if value is not None and not known:
         got = describe(value)
         raise TypeError(f"{name}: expected None, as this layer has none, got {got}")
-
-
-def layer_direction(
-    config: Config, weights: Mapping[str, Array], depth: int, d: int
-) -> Direction:
-    """Return layer number `depth` in direction `d`: 0 forward, 1 reverse."""
-    options = config.options_of(depth)
-    return Direction(
-        CELLS[config.cell_of(depth)].adapted(options),
-        Weights.of(config.engine_weights(weights, depth, d)),
-        config.activations_of(d),
-        config.runs_back(d),
-        config.clip,
-        options,
-    )
-
-
-def output_sizes(config: Config, T: int, B: int, batched: bool) -> dict[str, int]:
-    """Return the shape of the output in the caller's layout, by letter."""
-    letter = f"D_{config.output_letter}"
-    columns = {letter: config.directions * config.output_size}
-    if not batched:
-        return {"T": T} | columns
-    return ({"B": B, "T": T} if config.batch_first else {"T": T, "B": B}) | columns
-
-
-def time_major(config: Config, array: Array, batched: bool) -> Array:
-    """From the caller's layout to [T, B, ...]."""
-    if not batched:
-        return array[:, None]
-    return array.swapaxes(0, 1) if config.batch_first else array
-
-
-def caller_major(config: Config, array: Array, batched: bool) -> Array:
-    """From [T, B, ...] to the caller's layout."""
-    if not batched:
-        return array[:, 0]
-    return array.swapaxes(0, 1) if config.batch_first else array
-
-
-def stacked(runs: list[tuple[Array, ...]]) -> tuple[Array, ...]:
-    """Join the states of all layers and directions: [num_layers * D, B, ...] each."""
-    return tuple(np.stack(parts) for parts in zip(*runs, strict=True))

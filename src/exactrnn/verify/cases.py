@@ -223,7 +223,7 @@ def _split(layer: Any, states: Arrays) -> tuple[Any, Any]:
     """
     half = len(states) // 2
     state, dstate = tuple(states[:half]), tuple(states[half:])
-    if layer._stack.config.counts_steps:
+    if layer.counts_steps:
         clock = 3 * np.arange(states[0].shape[1], dtype=np.int64)
         return (state[0], clock), dstate[0]
     return (state, dstate) if half > 1 else (state[0], dstate[0])
@@ -244,7 +244,7 @@ def put_weights(layer: Any, source: UniformSource) -> None:
 
     Logits of learned leaks stay as they are.
     """
-    config, number = layer._stack.config, layer.dtype.type
+    config, number = layer._spec, layer.dtype.type
     bound = number(1) / np.sqrt(number(config.hidden_size))
     drawn = {
         weight.name: source.symmetric(weight.shape, bound, layer.dtype)
@@ -258,7 +258,7 @@ def run_layer(side: Side, case: LayerCase, dtype: FloatType) -> Arrays:
     """Compute the case of a recurrent layer."""
     layer = case.make(case.I, case.H, dtype=dtype, seed=0, **case.options)
     put_weights(layer, UniformSource(1))
-    source, config = UniformSource(2), layer._stack.config
+    source, config = UniformSource(2), layer._spec
     D = config.directions
     shapes = [(case.T, case.B, case.I), (case.T, case.B, D * config.output_size)]
     sizes = 2 * config.state_sizes

@@ -33,7 +33,7 @@ class GridCase:
     def border_shapes(self, layer: GridLSTM) -> list[list[tuple[int, ...]]]:
         """Return the shapes of h and m at a border of each dimension."""
         found = []
-        for k, kind in enumerate(layer._stack.config.kinds):
+        for k, kind in enumerate(layer._spec.kinds):
             line = self.sizes[:k] + self.sizes[k + 1 :]
             found.append([(*line, self.B, self.H)] * (2 if kind == "lstm" else 1))
         return found
@@ -77,8 +77,10 @@ def run_twin(
     case: GridCase, layer: GridLSTM, borders: Sequence[Arrays], dends: Sequence[Arrays]
 ) -> Arrays:
     """Return the same by the NumPy reference."""
-    config, weights = layer._stack.config, layer.state_dict()
-    names = list(config.block_names(0))
+    config, weights = layer._spec, layer.state_dict()
+    names = [
+        [(W, b) for W, b in dims if b is not None] for dims in config.block_names(0)
+    ]
     grid = twin.Grid(
         config.kinds,
         config.phases,

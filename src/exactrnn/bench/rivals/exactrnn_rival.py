@@ -8,7 +8,7 @@ from exactrnn import engine
 from exactrnn._checks import Array
 from exactrnn.bench.rivals import Outcome, Prepared
 from exactrnn.bench.rows import Problem, make_layer
-from exactrnn.layers._module import Gradients
+from exactrnn.layers._results import Gradients
 
 NAME = "exactrnn"
 

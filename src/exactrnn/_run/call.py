@@ -1,0 +1,250 @@
+"""A call of a layer or cell: what the caller hands in, checked, to the runs and back.
+
+All arguments become time-major views here, and results go back into the caller's layout
+(`layout.py`); what computes knows neither. `run`, `run_keeping` and `run_back` are for
+layers, `step`, `step_keeping` and `step_back` for single cells, which are sequences of
+one step. What goes back to the caller as a state is typed by the public classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from exactrnn import _checks
+from exactrnn._checks import Array, Lengths
+from exactrnn._run import episode_runs, episodes, states
+from exactrnn._run import layout as layouts
+from exactrnn._run.episodes import Bools
+from exactrnn._run.layout import Layout
+from exactrnn._run.protocol import Call, Runner, SequenceRun, States
+from exactrnn._spec.sequence import SequenceSpec
+
+Back: TypeAlias = tuple[Array, Any, dict[str, Array]]
+"""Gradients in the caller's layout: of the input, the initial state and the weights."""
+
+# Layers
+
+
+def run(
+    runner: Runner,
+    x: object,
+    state: object,
+    lengths: object,
+    mask: object,
+    resets: object,
+) -> tuple[Array, Any]:
+    """Return the output and the final state, keeping nothing."""
+    spec = runner.config
+    call = begin(spec, x, state, lengths, mask, resets)
+    y = new_output(spec, call)
+    final = _run(runner, call, call.layout.inward(y))
+    return y, final_state(spec, call, final)
+
+
+def run_into(
+    runner: Runner,
+    out: object,
+    x: object,
+    state: object,
+    lengths: object,
+    mask: object,
+    resets: object,
+) -> tuple[Array, Any]:
+    """Do what `run` does with the output in `out`."""
+    spec = runner.config
+    given = _checks.as_array("x", x, spec.dtype)
+    call = begin(spec, given, state, lengths, mask, resets)
+    steps, rows, _ = call.x.shape
+    sizes = output_sizes(spec, call.layout, steps, rows)
+    inputs = (given, *(call.state or ()))
+    y = _checks.check_out(out, spec.dtype, sizes, inputs)
+    direct = _checks.make_readable(y) is y
+    result = y if direct else new_output(spec, call)
+    final = _run(runner, call, call.layout.inward(result))
+    if not direct:
+        y[...] = result
+    return _checks.as_given(out, y), final_state(spec, call, final)
+
+
+def run_keeping(
+    runner: Runner,
+    x: object,
+    state: object,
+    lengths: object,
+    mask: object,
+    resets: object,
+) -> tuple[Array, Any, SequenceRun, Layout]:
+    """Return output and final state, what `run_back` needs, and the caller's layout."""
+    spec = runner.config
+    call = begin(spec, x, state, lengths, mask, resets)
+    y = new_output(spec, call)
+    target = call.layout.inward(y)
+    kept: SequenceRun
+    if call.episodes is not None:  # which gather what they read
+        final, kept = episode_runs.run_keeping(runner, call, call.episodes, target)
+    else:
+        final, kept = runner.run_keeping(call._replace(x=call.x.copy()), target)
+    return y, final_state(spec, call, final), kept, call.layout
+
+
+def run_back(
+    spec: SequenceSpec,
+    kept: SequenceRun,
+    layout: Layout,
+    dy: object,
+    dstate: object,
+    truncated: bool = False,
+) -> Back:
+    """Return the gradients, from those of output and final state."""
+    _checks.check_gradient_given(dy, dstate)
+    steps, rows = kept.shape
+    dout = take_gradient(spec, layout, dy, steps, rows)
+    dfinal = states.take_gradient(spec, dstate, rows, layout)
+    dx, dinitial, dweights = kept.back(dout, dfinal, truncated)
+    dbegin = states.pack_state(dinitial, None, layout)
+    return layout.outward(dx), dbegin, dweights
+
+
+def _run(runner: Runner, call: Call, y: Array) -> States:
+    if call.episodes is None:
+        return runner.run(call, y)
+    return episode_runs.run(runner, call, call.episodes, y)
+
+
+def begin(
+    spec: SequenceSpec,
+    x: object,
+    state: object = None,
+    lengths: object = None,
+    mask: object = None,
+    resets: object = None,
+) -> Call:
+    """Check the arguments of a call and bring them into time-major views."""
+    batch_first = spec.batch_first
+    given = _checks.check_sequence(x, spec.input_size, spec.dtype, batch_first)
+    layout = layouts.of_sequence(given.ndim, batch_first)
+    inward = _checks.make_readable(layout.inward(given))
+    steps, rows, _ = inward.shape
+    ends = None
+    if lengths is not None:
+        ends = _checks.check_lengths(lengths, steps, rows, layout.batched)
+    found = None
+    if mask is not None or resets is not None:
+        sizes = layout.sizes(steps, rows)
+        ends, found = episodes.arrange(
+            (steps, rows),
+            ends,
+            _take_steps("mask", mask, layout, sizes),
+            _take_steps("resets", resets, layout, sizes),
+        )
+    parts, clock = None, None
+    if state is not None or spec.counts_steps:
+        parts, clock = states.take_state(spec, state, rows, layout)
+    return Call(inward, parts, ends, clock, found, layout)
+
+
+def plain_state(spec: SequenceSpec, x: object, state: object) -> Any:
+    """Return an initial state as arrays of NumPy's, None if none is given."""
+    if state is None:
+        return None
+    call = begin(spec, x, state)
+    return states.pack_state(call.state or (), call.clock, call.layout)
+
+
+def _take_steps(
+    name: str, value: object, layout: Layout, sizes: dict[str, int]
+) -> Bools | None:
+    """Return booleans of all steps as an array [T, B] of their own."""
+    if value is None:
+        return None
+    return layout.inward(_checks.check_booleans(name, value, sizes))
+
+
+def take_gradient(
+    spec: SequenceSpec, layout: Layout, dy: object, steps: int, rows: int
+) -> Array | None:
+    """Return the gradient of the output as a view [T, B, D*O], None for none."""
+    if dy is None:
+        return None
+    given = _checks.as_array("dy", dy, spec.dtype)
+    width = spec.directions * spec.output_size
+    if given.shape != layout.shape(steps, rows, width):
+        expected = _checks.spell(output_sizes(spec, layout, steps, rows))
+        raise _checks.shape_error("dy", expected, given.shape)
+    return _checks.make_readable(layout.inward(given))
+
+
+def output_sizes(
+    spec: SequenceSpec, layout: Layout, steps: int, rows: int
+) -> dict[str, int]:
+    """Return the sizes of the output by letter, in the caller's order of axes."""
+    width = {f"D_{spec.output_letter}": spec.directions * spec.output_size}
+    return layout.sizes(steps, rows, **width)
+
+
+def new_output(spec: SequenceSpec, call: Call) -> Array:
+    """Return an array for the output, in the caller's layout."""
+    steps, rows, _ = call.x.shape
+    shape = call.layout.shape(steps, rows, spec.directions * spec.output_size)
+    return _checks.allocate(shape, spec.dtype)
+
+
+def final_state(spec: SequenceSpec, call: Call, parts: tuple[Array, ...]) -> Any:
+    """Return final states as the caller has them, the clock moved on."""
+    clock = None if call.clock is None else _moved_clock(spec, call, call.clock)
+    return states.pack_state(parts, clock, call.layout)
+
+
+def _moved_clock(spec: SequenceSpec, call: Call, clock: Lengths) -> Lengths:
+    if call.episodes is None:
+        return states.moved_clock(clock, call.x.shape[0], call.lengths)
+    return episode_runs.moved_clock(spec, call.episodes, clock)
+
+
+# Single cells
+
+
+def step(runner: Runner, x: object, state: object) -> Any:
+    """Return the next state of a cell."""
+    call = begin_step(runner.config, x, state)
+    final = runner.run(call, new_step(runner.config, call))
+    return states.pack_state(final, None, call.layout)
+
+
+def step_keeping(
+    runner: Runner, x: object, state: object
+) -> tuple[Any, SequenceRun, Layout]:
+    """Return the next state, what `step_back` needs, and the caller's layout."""
+    call = begin_step(runner.config, x, state)
+    call = call._replace(x=call.x.copy())
+    final, kept = runner.run_keeping(call, new_step(runner.config, call))
+    return states.pack_state(final, None, call.layout), kept, call.layout
+
+
+def step_back(
+    spec: SequenceSpec, kept: SequenceRun, layout: Layout, dstate: object
+) -> Back:
+    """Return the gradients, from those of the next state."""
+    if isinstance(dstate, tuple | list) and not _checks.has_parts(dstate):
+        raise ValueError("dstate: expected at least one array, got only None")
+    _, rows = kept.shape
+    taken = states.take_parts("dstate", spec, dstate, rows, layout, fill=True)
+    dx, dbegin, dweights = kept.back(None, taken)
+    return layout.outward(dx), states.pack_state(dbegin, None, layout), dweights
+
+
+def new_step(spec: SequenceSpec, call: Call) -> Array:
+    """Return an array [1, B, O] for an output that the state has as well."""
+    return _checks.allocate((1, call.x.shape[1], spec.output_size), spec.dtype)
+
+
+def begin_step(spec: SequenceSpec, x: object, state: object) -> Call:
+    """Check the arguments of a cell's call, as `begin` does a layer's."""
+    given = _checks.check_step(x, spec.input_size, spec.dtype)
+    layout = layouts.of_step(given.ndim)
+    inward = layout.inward(given)
+    taken = None
+    if state is not None:
+        rows = inward.shape[1]
+        taken = states.take_parts("state", spec, state, rows, layout)
+    return Call(_checks.make_readable(inward), taken, layout=layout)
