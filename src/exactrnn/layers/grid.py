@@ -468,7 +468,7 @@ class GridLSTM(GridModule):
         """
         _checks.check_owner(cache, self)
         run = cache._run
-        config = self._stack.config
+        config = self._stack.spec
         call = run.call
         taken = check_gradients(config, dends, call.sizes, call.batch)
         weights = self._stack.new_gradients()
