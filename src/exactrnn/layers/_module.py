@@ -467,7 +467,7 @@ class RecurrentModule(SequenceFacts, Module, Generic[S]):
 
     def __init__(self, arguments: Mapping[str, object]) -> None:
         super().__init__(arguments)
-        warn_unused(self._stack.config)
+        warn_unused(self._stack.spec)
 
     def _assemble(
         self,
