@@ -112,7 +112,7 @@ def _run(runner: Runner, call: Call, y: Array) -> States:
 
 
 def _with_own_input(call: Call) -> Call:
-    """Return a call whose input nobody else can change; `_replace` takes 0.7 µs more."""
+    """Return a call whose input is no one else's; `_replace` takes 0.7 µs more."""
     return Call(call.x.copy(), *call[1:])
 
 
