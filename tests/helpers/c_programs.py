@@ -18,7 +18,7 @@ from variants import CELLS, CSRC, DTYPES, ROOT, TESTS, make_layer
 
 from exactrnn._spec.activations import with_parameters
 from exactrnn.reference import direction_backward, direction_forward
-from exactrnn.reference.layers import layer_direction
+from exactrnn.reference.layers import StackTwin
 
 SOURCES = TESTS / "c"
 FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno")
@@ -184,7 +184,7 @@ def make_problem(case, dtype):
     rng = np.random.default_rng(7)
     layer = make_layer(name, I, H, bidirectional=D == 2, dtype=dtype, seed=1)
     config, depth = layer._spec, layer.num_layers - 1
-    weights = layer.state_dict()
+    twin = StackTwin(config, layer.state_dict())
     lengths = rng.integers(T if bare else 0, T + 1, B)
     lengths[0] = T
 
@@ -199,10 +199,7 @@ def make_problem(case, dtype):
         case=case,
         config=config,
         depth=depth,
-        directions=[
-            with_both_biases(layer_direction(config, weights, depth, d), draw)
-            for d in range(D)
-        ],
+        directions=[with_both_biases(twin.direction(depth, d), draw) for d in range(D)],
         lengths=lengths,
         clock=rng.integers(0, 1 if bare else 5, B),
         x=draw(T, B, config.input_size_of(depth)),

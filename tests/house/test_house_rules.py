@@ -69,7 +69,13 @@ NAMED_FILE = re.compile(
     r"|(?<![\w./*{}-])[\w-]+\.(?:py|px[di]|pyx|pyi|md|cmake)\b"
 )
 MADE_UP = re.compile(r"(?:^|/)(?:test_)?(?:toy|foo|none|some)\w*\.|(?:^|/)sys/")
-MADE_BY_COMMANDS = ("memory.md", "table.md", "threads1.md", "threads2.md")
+MADE_BY_COMMANDS = (
+    "memory.md",
+    "sitecustomize.py",
+    "table.md",
+    "threads1.md",
+    "threads2.md",
+)
 
 
 def missing_files(text, present):

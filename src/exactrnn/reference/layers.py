@@ -398,7 +398,7 @@ class StackTwin:
                 y = y * masks[depth - 1]
             runs = []
             for d in range(spec.directions):
-                direction = self._direction(depth, d)
+                direction = self.direction(depth, d)
                 row = depth * spec.directions + d
                 initial = states and tuple(part[row] for part in states)
                 lower = caches[-1][d].state["c"] if direction.cell.takes_lower else None
@@ -441,7 +441,7 @@ class StackTwin:
             dout = dx
         return dx, stacked(dinitial), dweights
 
-    def _direction(self, depth: int, d: int) -> Direction:
+    def direction(self, depth: int, d: int) -> Direction:
         """Return layer number `depth` in direction `d`: 0 forward, 1 reverse."""
         spec, options = self.spec, self.spec.options_of(depth)
         return Direction(
