@@ -330,7 +330,7 @@ def test_a_pickled_cache_of_another_size_is_refused():
     cache, _ = keep(layer)
     content = kept_by(cache)[0]
     kept = content["memory"]
-    packs = layer._store.packs(xr.isa(), backward=True).panels[0]
+    packs = layer._store.packs(xr.isa(), backward=True).copies[0]
     assert type(_core.restore_cache(packs, content)) is _core.LayerCache
     for wrong in (kept[:-1], kept + b"x", b""):
         with pytest.raises(ValueError, match=r"cache: expected \d+ bytes for this"):
@@ -356,8 +356,8 @@ def test_arrays_of_a_cache_are_not_what_backward_reads_or_cannot_be_written(name
 
 def core_objects():
     layer, grid = LAYERS["lstm"](), GRIDS["grid"]()
-    packs = layer._store.packs(xr.isa(), backward=True).panels
-    sets = grid._store.packs(xr.isa(), backward=True).panels[0]
+    packs = layer._store.packs(xr.isa(), backward=True).copies
+    sets = grid._store.packs(xr.isa(), backward=True).copies[0]
     stream = LAYERS["time-depth"]().stream()
     yield from (packs[0][0], sets[0], _core.Turn(), layer.stream()._stepper)
     yield from (stream._stepper, fitted().stream()._stepper)

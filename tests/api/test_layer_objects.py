@@ -1,6 +1,6 @@
 """Layers and cells as objects, and the package they come in.
 
-First weights, options as attributes, copies, single cells, what an import does.
+First weights, options as attributes, copies, single steps, what an import does.
 """
 
 import copy

@@ -271,7 +271,7 @@ def test_zeros_of_both_signs_and_nans_are_told_apart(layer):
         twin.load_state_dict(layer.state_dict())
         assert same_bits(layer(X)[0], twin(X)[0])
         mine, its = (t._store.packs(xr.isa()) for t in (layer, twin))
-        assert mine.panels[0][0].equals(its.panels[0][0])
+        assert mine.copies[0][0].equals(its.copies[0][0])
 
 
 @pytest.mark.parametrize("held", [False, True])

@@ -283,7 +283,7 @@ def test_clean_weights_are_packed_once(layer):
     assert store.packs(xr.isa()) is not packs
 
 
-def test_panels_for_backward_are_packed_when_first_needed():
+def test_copies_for_backward_are_packed_when_first_needed():
     layer = xr.GRU(I, H, seed=1)
     layer(X)
     store = layer._store

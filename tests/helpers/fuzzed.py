@@ -201,7 +201,7 @@ def layer_attribute(kind, source):
     return Case({name: own[name]}, make)
 
 
-# Single cells, grids, reservoirs
+# Single steps, grids, reservoirs
 
 
 @functools.cache

@@ -9,7 +9,7 @@ from arrays import draw
 from variants import PUBLIC, options_of
 
 from exactrnn import layers
-from exactrnn.layers.single_step import RecurrentCell
+from exactrnn.layers.single_step import SingleStep
 
 KINDS = (
     *PUBLIC,
@@ -29,9 +29,9 @@ CELL_CLASSES = {
     kind: cell
     for kind in layers.CLASSES.values()
     for cell in layers.CLASSES.values()
-    if kind.record is cell.record and issubclass(cell, RecurrentCell) and kind != cell
+    if kind.record is cell.record and issubclass(cell, SingleStep) and kind != cell
 }
-"""The class of single cells of a layer's class, where it has one."""
+"""The class of single steps of a layer's class, where it has one."""
 
 
 def class_of(kind):
@@ -40,7 +40,7 @@ def class_of(kind):
 
 
 CELL_KINDS = tuple(kind for kind in KINDS if class_of(kind) in CELL_CLASSES)
-"""Kinds that have a class of single cells."""
+"""Kinds that have a class of single steps."""
 
 
 def make_kind(kind, input_size, hidden_size, *, seed=0, **options):
@@ -50,7 +50,7 @@ def make_kind(kind, input_size, hidden_size, *, seed=0, **options):
 
 
 def make_cell(kind, input_size, hidden_size, *, seed=0, **options):
-    """Return a single cell of this kind."""
+    """Return a single step of this kind."""
     make, own = options_of(kind, hidden_size)
     cell_class = CELL_CLASSES[make]
     return cell_class(input_size, hidden_size, seed=seed, **own, **options)

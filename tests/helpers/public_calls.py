@@ -171,7 +171,7 @@ def weight_calls(module, x):
 
 
 def cell_calls(make):
-    """Return the calls of a single cell."""
+    """Return the calls of a single step."""
     cell, x = make(), draw(B, I)
     final, cache = cell.forward(x)
     shapes = [part.shape for part in as_tuple(final)]

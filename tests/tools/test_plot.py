@@ -20,7 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from exactrnn import plot
-from exactrnn.plot._panels import MISSING
+from exactrnn.plot._bands import MISSING
 
 T, B, I, H = 7, 3, 5, 6
 LENGTHS = [7, 4, 0]
@@ -177,7 +177,7 @@ def test_layout_does_not_change_the_picture(batch_first):
 
 
 @pytest.mark.parametrize("rows", [(), (B,)])
-def test_single_cell_is_drawn_as_one_step(rows):
+def test_single_step_is_drawn_as_one_step(rows):
     cell = xr.LSTMCell(I, H, seed=1)
     x = draw(*rows, I)
     (h, c), cache = cell.forward(x, gates=True)

@@ -2,7 +2,7 @@
 
 All arguments become time-major views here, and results go back into the caller's layout
 (`layout.py`); what computes knows neither. `run`, `run_keeping` and `run_back` are for
-layers, `step`, `step_keeping` and `step_back` for single cells, which are sequences of
+layers, `step`, `step_keeping` and `step_back` for single steps, which are sequences of
 one step. What goes back to the caller as a state is typed by the public classes.
 """
 
@@ -206,7 +206,7 @@ def _moved_clock(spec: SequenceSpec, call: Call, clock: Lengths) -> Lengths:
     return episode_runs.moved_clock(spec, call.episodes, clock)
 
 
-# Single cells
+# Single steps
 
 
 def step(runner: Runner, x: object, state: object) -> Any:

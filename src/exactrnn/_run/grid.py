@@ -27,7 +27,7 @@ S = TypeVar("S")
 class GridStore(ParameterStore):
     """Owner of the weights of a grid layer.
 
-    Its packed copies, `Packs.panels`, are for each direction the sets, and then the
+    Its packed copies, `Packs.copies`, are for each direction the sets, and then the
     sides with input.
     """
 
@@ -48,7 +48,7 @@ class GridStore(ParameterStore):
             spec.output == OUTPUTS[0],
             spec.input_sizes,
         )
-        panels: list[tuple[Any, ...]] = []
+        copies: list[tuple[Any, ...]] = []
         for direction in range(spec.directions):
             for dimensions in spec.block_names(direction):
                 made: dict[str, _core.GridPacked] = {}
@@ -57,9 +57,9 @@ class GridStore(ParameterStore):
                         made[weight] = _core.grid_pack(
                             block, k, weights[weight], _bias(weights, bias), backward
                         )
-                panels.append(tuple(made[weight] for weight, _ in dimensions))
+                copies.append(tuple(made[weight] for weight, _ in dimensions))
             pairs = zip(spec.sides, spec.side_names(direction), strict=True)
-            panels.append(
+            copies.append(
                 tuple(
                     _core.grid_pack_side(
                         block, k, weights[weight], _bias(weights, bias), backward
@@ -67,7 +67,7 @@ class GridStore(ParameterStore):
                     for k, (weight, bias) in pairs
                 )
             )
-        return Packs(isa, self._version, backward, tuple(panels))
+        return Packs(isa, self._version, backward, tuple(copies))
 
 
 def _bias(weights: Mapping[str, Array], name: str | None) -> Array | None:
@@ -229,9 +229,9 @@ class GridStack:
     ) -> tuple[tuple[tuple[_core.GridPacked, ...], ...], tuple[_core.GridPacked, ...]]:
         """Return the packed sets and sides of one direction, of one layer or all."""
         count = self.spec.sets + 1
-        panels: Any = packs.panels[direction * count : (direction + 1) * count]
-        sides = () if layer else panels[-1]
-        return self._of_layer(panels[:-1], layer), sides
+        copies: Any = packs.copies[direction * count : (direction + 1) * count]
+        sides = () if layer else copies[-1]
+        return self._of_layer(copies[:-1], layer), sides
 
     def _of_layer(self, sets: tuple[S, ...], layer: int | None) -> tuple[S, ...]:
         """Return those sets that the points of a layer have."""

@@ -4,8 +4,8 @@
     TIME_MAJOR   [T, B, n]     [L*D, B, n]   [T, B]       layers
     BATCH_FIRST  [B, T, n]     [L*D, B, n]   [B, T]       layers with `batch_first`
     UNBATCHED    [T, n]        [L*D, n]      [T]          layers
-    STEPS        [B, n]        [B, n]        -            single cells
-    STEP         [n]           [n]           -            single cells
+    STEPS        [B, n]        [B, n]        -            single steps
+    STEP         [n]           [n]           -            single steps
 
 What runs a layer knows the first alone; `inward` and `outward` give views between it
 and the others. The last two are sequences of one step.

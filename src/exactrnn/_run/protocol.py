@@ -1,7 +1,7 @@
 """What runs a layer, and what its runs leave behind: one interface for all kinds.
 
     of                     runner            run             call
-    layers, single cells   Stack             StackRun        Call
+    layers, single steps   Stack             StackRun        Call
     grids in time          TimeDepthStack    TimeDepthRun    Call
     either, with episodes  -                 EpisodesRun     Call
     grids of N dimensions  GridStack         GridRun         GridCall

@@ -74,14 +74,14 @@ class StackRun:
 def restore_run(stack: Stack, described: Mapping[str, Any]) -> StackRun:
     """Return the run that has been reduced, as one of this stack."""
     packs = stack.store.packs(engine.isa(), backward=True)
-    pairs = zip(packs.panels, described["kept"], strict=False)  # none if empty
+    pairs = zip(packs.copies, described["kept"], strict=False)  # none if empty
     return StackRun(
         stack,
         packs.version if described["current"] else STALE,
         described["lengths"],
         described["inputs"],
         described["masks"],
-        tuple(_core.restore_cache(panels, content) for panels, content in pairs),
+        tuple(_core.restore_cache(copies, content) for copies, content in pairs),
         described["cells"],
     )
 
@@ -127,11 +127,11 @@ class Stack:
             return state_out
         top = self.spec.num_layers - 1
         x, lower = call.x, None
-        for layer, panels in enumerate(packs.panels):
+        for layer, copies in enumerate(packs.copies):
             target = y if layer == top else self.new_output(call)
             cells = self._new_cells(layer, call)
             before, after = self._states_of(layer, call, state_out)
-            _core.forward(panels, sweep, x, target, before, after, lower, cells)
+            _core.forward(copies, sweep, x, target, before, after, lower, cells)
             x, lower = target, cells
         return state_out
 
@@ -158,12 +158,12 @@ class Stack:
         top = self.spec.num_layers - 1
         inputs, kept = [call.x], []
         cells = [self._new_cells(layer, call) for layer in range(top + 1)]
-        for layer, panels in enumerate(packs.panels):
+        for layer, copies in enumerate(packs.copies):
             target = y if layer == top else self.new_output(call)
             if not call.empty:
                 before, after = self._states_of(layer, call, state_out)
                 cache = _core.forward(
-                    panels,
+                    copies,
                     sweep,
                     inputs[-1],
                     target,
@@ -215,7 +215,7 @@ class Stack:
             dlower = None if lower is None else np.empty_like(lower)
             own = None if dstate is None else self._at(layer, dstate)
             _core.backward(
-                packs.panels[layer],
+                packs.copies[layer],
                 run.kept[layer],
                 run.inputs[layer],
                 lower,
@@ -230,7 +230,7 @@ class Stack:
 
     def new_stepper(self, packs: Packs, batch_size: int) -> _core.Stepper:
         """Return what steps that many rows, from a state of zeros."""
-        return _core.Stepper(packs.panels, batch_size, self.spec.phase)
+        return _core.Stepper(packs.copies, batch_size, self.spec.phase)
 
     def _new_gradients(
         self, layer: int, weights: Mapping[str, Array]

@@ -1,6 +1,6 @@
 """From the options of LSTM, GRU and simple networks to what the kernels are told.
 
-Layers and single cells have the same options: their checks, for the records of both,
+Layers and single steps have the same options: their checks, for the records of both,
 and what a `Config` has of them.
 """
 

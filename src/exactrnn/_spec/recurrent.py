@@ -1,7 +1,7 @@
 """What a layer is, without its weights: sizes, options, names and shapes of weights.
 
 The kernels know eight weights of one layer in one direction, by role; names follow
-`torch.nn`, with a suffix `_l0`, `_l0_reverse`, `_l1`, ... (none for a single cell):
+`torch.nn`, with a suffix `_l0`, `_l0_reverse`, `_l1`, ... (none for a single step):
 
     0  weight_ih [G*H, I]   1  weight_hh [G*H, O]   2  bias_ih [G*H]   3  bias_hh [G*H]
     4  weight_hr [O, H], the product that makes the output of a cell that projects
@@ -90,7 +90,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Sizes and options, all checked; `suffixed` tells a layer from a single cell.
+    """Sizes and options, all checked; `suffixed` tells a layer from a single step.
 
     `cell` is the form of the network, `record` what its class says. `options` is what
     the kernels are told. `directed` tells whether `activations` are those of the

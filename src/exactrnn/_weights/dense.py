@@ -40,5 +40,5 @@ class DenseStore(ParameterStore):
     def now(self) -> tuple[int, dict[str, Array]]:
         """Return the version of the weights and arrays by name, to be read alone."""
         packs: Any = self.packs("any", backward=True)
-        copies = (copy.weight for copy in packs.panels[0])
+        copies = (copy.weight for copy in packs.copies[0])
         return packs.version, dict(zip(self.names, copies, strict=True))

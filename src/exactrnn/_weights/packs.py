@@ -12,7 +12,7 @@ from exactrnn._weights.store import Packs, ParameterStore
 
 
 class LayerStore(ParameterStore):
-    """Owner of the weights of layers on top of each other, or of a single cell.
+    """Owner of the weights of layers on top of each other, or of a single step.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ class LayerStore(ParameterStore):
 
     def _pack(self, isa: str, weights: Mapping[str, Array], backward: bool) -> Packs:
         spec = self._spec
-        panels = tuple(
+        copies = tuple(
             tuple(
                 _core.pack(
                     isa,
@@ -44,4 +44,4 @@ class LayerStore(ParameterStore):
             )
             for layer in range(spec.num_layers)
         )
-        return Packs(isa, self._version, backward, panels)
+        return Packs(isa, self._version, backward, copies)

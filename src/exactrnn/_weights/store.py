@@ -77,18 +77,18 @@ def stores_in(source: object) -> Mapping[str, ParameterStore] | None:
 
 @dataclass(frozen=True, slots=True)
 class Packs:
-    """The packed weights of a layer: `panels[layer][direction]`, for one version."""
+    """The packed weights of a layer: `copies[layer][direction]`, for one version."""
 
     isa: str
     version: int
     has_backward: bool
-    panels: tuple[tuple[_core.Packed, ...], ...]
+    copies: tuple[tuple[_core.Packed, ...], ...]
 
     def equals(self, other: Packs) -> bool:
         """Tell whether both hold the same bytes."""
         pairs = (
             zip(mine, theirs, strict=True)
-            for mine, theirs in zip(self.panels, other.panels, strict=True)
+            for mine, theirs in zip(self.copies, other.copies, strict=True)
         )
         return all(a.equals(b) for directions in pairs for a, b in directions)
 

@@ -108,7 +108,7 @@ class EchoStream(Stream[Array]):
 
     def _new_stepper(self, packs: Packs) -> _core.EchoStepper:
         readout = self._network._fitted("step")
-        return _core.EchoStepper(packs.panels, self._batch[0], readout)
+        return _core.EchoStepper(packs.copies, self._batch[0], readout)
 
     def _step_checked(self, x: object, out: object) -> Array:
         """Do a step with arrays that the kernels cannot take, or say why not."""

@@ -22,11 +22,11 @@ from exactrnn.layers.gru import GRU
 from exactrnn.layers.lstm import LSTM
 from exactrnn.layers.rnn import RNN
 
-__all__ = ["GRUCell", "LSTMCell", "RNNCell", "RecurrentCell"]
+__all__ = ["GRUCell", "LSTMCell", "RNNCell", "SingleStep"]
 
 
-class RecurrentCell(RecurrentModule[S]):
-    """What all single cells do: one step forward and back.
+class SingleStep(RecurrentModule[S]):
+    """What all single steps do: one step forward and back.
 
     A class is that of the layer whose record it has, with one layer and direction.
     """
@@ -124,7 +124,7 @@ class RecurrentCell(RecurrentModule[S]):
         return Gradients(*_call.step_back(self._stack.spec, run, layout, dstate))
 
 
-class RNNCell(RecurrentCell[Array]):
+class RNNCell(SingleStep[Array]):
     """One step of Elman's simple recurrent network; equations as in `RNN`.
 
     Parameters
@@ -187,7 +187,7 @@ class RNNCell(RecurrentCell[Array]):
         return simple_fields(given, "nonlinearity")
 
 
-class LSTMCell(RecurrentCell[tuple[Array, ...]]):
+class LSTMCell(SingleStep[tuple[Array, ...]]):
     """One step of an LSTM; equations and options as in `LSTM`.
 
     Parameters
@@ -263,7 +263,7 @@ class LSTMCell(RecurrentCell[tuple[Array, ...]]):
         return lstm_fields(given)
 
 
-class GRUCell(RecurrentCell[Array]):
+class GRUCell(SingleStep[Array]):
     """One step of a GRU; equations as in `GRU`.
 
     Parameters

@@ -1,6 +1,6 @@
 """What a picture of a grid of any dimensions shows: one line of points, or one plane.
 
-`plot.grid` is the public function, `plot/_panels.py` draws.
+`plot.grid` is the public function, `plot/_bands.py` draws.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from exactrnn import _checks
 from exactrnn._checks import Array
 from exactrnn._checks.limits import quote
 from exactrnn.layers.grid import GridCache
-from exactrnn.plot._flow import check_index
-from exactrnn.plot._panels import (
+from exactrnn.plot._bands import (
+    Band,
     GridPlace,
-    Panel,
     check_units,
-    choose_panels,
+    choose_bands,
     meaning_of,
 )
+from exactrnn.plot._flow import check_index
 
 PLANE_WIDTH = 1.7
 """Inches of a column, and of its height at most, where two dimensions are drawn."""
@@ -57,13 +57,11 @@ class GridView:
         self.over = [k for k, place in enumerate(self.at) if place is None]
         self.units = check_units(units, cache.layer.hidden_size)
         self.count = np.arange(cache.layer.hidden_size)[self.units].size
-        known = self._panels(cache)
+        known = self._bands(cache)
         dims = [GridPlace(k) for k in range(len(self.sizes))]
-        self.panels = choose_panels(known, dims, names, False)
+        self.bands = choose_bands(known, dims, names, False)
         self.places = [
-            place
-            for place in dims
-            if any(place in panel.values for panel in self.panels)
+            place for place in dims if any(place in band.values for band in self.bands)
         ]
 
     @property
@@ -104,27 +102,27 @@ class GridView:
             for k, (place, n) in enumerate(zip(at, self.lengths, strict=True))
         )
 
-    def _panels(self, cache: GridCache) -> dict[str, Panel]:
-        """Return panels by letter: the gates, then m and h."""
+    def _bands(self, cache: GridCache) -> dict[str, Band]:
+        """Return bands by letter: the gates, then m and h."""
         arrays = cache.gates
         for k, border in enumerate(cache.points):
             h, m = border if isinstance(border, tuple) else (border, None)
             arrays |= {f"h_d{k}": h} if m is None else {f"m_d{k}": m, f"h_d{k}": h}
-        panels: dict[str, Panel] = {}
+        bands: dict[str, Band] = {}
         for letter in "ifgomh":
             record = cache._owner.record
             title = meaning_of(record, letter)
-            panel = Panel(letter, title, letter in record.gates)
-            panel.values = {
+            band = Band(letter, title, letter in record.gates)
+            band.values = {
                 GridPlace(k): self._shown(arrays[f"{letter}_d{k}"])
                 for k in range(len(self.sizes))
                 if f"{letter}_d{k}" in arrays
             }
             if self.is_plane:
                 shape = self.lengths[self.over[0]] / self.steps
-                panel.height = PLANE_WIDTH * min(max(0.2, shape), 1.0)
-            panels[letter] = panel
-        return panels
+                band.height = PLANE_WIDTH * min(max(0.2, shape), 1.0)
+            bands[letter] = band
+        return bands
 
     def _shown(self, array: Array) -> Array:
         """Return [points to the right, points or units downwards]."""

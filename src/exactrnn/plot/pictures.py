@@ -19,9 +19,7 @@ from exactrnn._spec.activations import name_of
 from exactrnn._spec.recurrent import Config
 from exactrnn.layers._results import Cache
 from exactrnn.layers.grid import GridCache
-from exactrnn.plot._flow import check_index, gradient_norms
-from exactrnn.plot._grid import PLANE_WIDTH, GridView
-from exactrnn.plot._panels import (
+from exactrnn.plot._bands import (
     BETWEEN_0_AND_1,
     BLUES,
     MEANINGS,
@@ -29,11 +27,11 @@ from exactrnn.plot._panels import (
     ORANGES,
     STYLE,
     TRACK,
-    Panel,
+    Band,
     Place,
     check_labels,
     check_units,
-    choose_panels,
+    choose_bands,
     draw_grid,
     import_matplotlib,
     meaning_of,
@@ -41,6 +39,8 @@ from exactrnn.plot._panels import (
     number_steps,
     size_of,
 )
+from exactrnn.plot._flow import check_index, gradient_norms
+from exactrnn.plot._grid import PLANE_WIDTH, GridView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -128,12 +128,12 @@ def gates(
         raise TypeError(f"cache: expected a Cache, got {_checks.describe(cache)}")
     known, places, steps = _collect(cache, row, units)
     places = _choose_places(places, layer, direction)
-    panels = choose_panels(known, places, names, labels is None)
+    bands = choose_bands(known, places, names, labels is None)
     total = len(_time_major(cache, cache.x))
     shown = None if labels is None else check_labels(labels, steps, total)
     with mpl.rc_context(STYLE):
-        target = figure or new_figure(mpl, *size_of(panels, places, steps))
-        draw_grid(target, panels, places, shown)
+        target = figure or new_figure(mpl, *size_of(bands, places, steps))
+        draw_grid(target, bands, places, shown)
     return target
 
 
@@ -202,13 +202,13 @@ def grid(
     view = GridView(cache, row, at, units, names)
     total = view.sizes[view.over[-1]]
     shown = None if labels is None else check_labels(labels, view.steps, total)
-    width, height = size_of(view.panels, view.places, view.steps)
+    width, height = size_of(view.bands, view.places, view.steps)
     if view.is_plane:
         width = 1.3 + PLANE_WIDTH * max(2, len(view.places))
     with mpl.rc_context(STYLE):
         target = figure or new_figure(mpl, width, height + 0.2)
         target.suptitle(view.title, fontsize=8)
-        draw_grid(target, view.panels, view.places, shown, f"d{view.over[-1]}")
+        draw_grid(target, view.bands, view.places, shown, f"d{view.over[-1]}")
     return target
 
 
@@ -264,8 +264,8 @@ def gradient_flow(
 
 def _collect(
     cache: Cache, row: SupportsIndex, units: slice | Sequence[int] | None
-) -> tuple[dict[str, Panel], list[Place], int]:
-    """Return panels by letter, the places that they have, and the row's steps."""
+) -> tuple[dict[str, Band], list[Place], int]:
+    """Return bands by letter, the places that they have, and the row's steps."""
     owner, (steps, rows, _) = cache.layer, _time_major(cache, cache.x).shape
     index, lengths = check_index("row", row, rows, "B"), cache.lengths
     length = steps if lengths is None else int(lengths[index])
@@ -277,7 +277,7 @@ def _collect(
         array = _time_major(cache, array)[:length, index]
         return array[:, check_units(units, array.shape[1])]
 
-    panels: dict[str, Panel] = {}
+    bands: dict[str, Band] = {}
     places: set[Place] = set()
     logistic = _has_logistic_gates(owner)
     record = owner.record
@@ -287,19 +287,19 @@ def _collect(
         bounded = logistic and kind in record.gates
         title = meaning_of(record, kind)
         title += f", along the {dimension}" if dimension else ""
-        panel = panels.setdefault(letter, Panel(letter, title, bounded))
-        panel.values.setdefault(place, one_row(array))
+        band = bands.setdefault(letter, Band(letter, title, bounded))
+        band.values.setdefault(place, one_row(array))
         places.add(place)
-    if "h" in panels:
-        panels["h"] = panels.pop("h")  # the output is the last thing a step makes
-    read = Panel("input", MEANINGS["input"], False)
+    if "h" in bands:
+        bands["h"] = bands.pop("h")  # the output is the last thing a step makes
+    read = Band("input", MEANINGS["input"], False)
     inputs = list(_inputs_of(cache))
     read.values = {  # a grid has one input, and its layers hand on more than h
         place: inputs[place.layer][:length, index]
         for place in places
         if place.layer < len(inputs)
     }
-    return {"input": read, **panels}, sorted(places), length
+    return {"input": read, **bands}, sorted(places), length
 
 
 def _time_major(cache: Cache, array: Array) -> Array:

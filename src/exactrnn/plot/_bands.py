@@ -1,4 +1,4 @@
-"""What pictures of gates are made of: rows of panels, columns, colours, axes.
+"""What pictures of gates are made of: bands, columns, colours, axes.
 
 `plot.py` and `plot/_grid.py` say what is to be drawn, this file draws it. matplotlib is
 imported when a picture is drawn.
@@ -95,7 +95,7 @@ LABEL_WIDTH = 0.105
 
 
 @dataclass
-class Panel:
+class Band:
     """One row of the picture: a gate, a state or the input, [t, units] per column."""
 
     letter: str
@@ -140,14 +140,14 @@ def meaning_of(record: Record, letter: str) -> str:
     return record.meanings.get(letter, MEANINGS.get(letter, "value kept"))
 
 
-def choose_panels(
-    panels: dict[str, Panel],
+def choose_bands(
+    bands: dict[str, Band],
     places: Sequence[Column],
     names: Iterable[str] | None,
     with_input: bool,
-) -> list[Panel]:
+) -> list[Band]:
     """Return the rows to draw, each with the columns to draw alone."""
-    known = [n for n in panels if any(place in panels[n].values for place in places)]
+    known = [n for n in bands if any(place in bands[n].values for place in places)]
     if names is None:
         chosen = [name for name in known if with_input or name != "input"]
     else:
@@ -160,9 +160,9 @@ def choose_panels(
     for name in chosen:
         # What a layer reads is the output of the layer below, if that is drawn.
         shown = lowest if name == "input" else places
-        values = panels[name].values
-        panels[name].values = {p: a for p, a in values.items() if p in shown}
-    return [panels[name] for name in chosen]
+        values = bands[name].values
+        bands[name].values = {p: a for p, a in values.items() if p in shown}
+    return [bands[name] for name in chosen]
 
 
 def check_units(units: slice | Sequence[int] | None, count: int) -> Array | slice:
@@ -190,29 +190,29 @@ def check_labels(labels: Sequence[object], steps: int, total: int) -> list[str]:
 
 
 def size_of(
-    panels: list[Panel], places: Sequence[Column], steps: int
+    bands: list[Band], places: Sequence[Column], steps: int
 ) -> tuple[float, float]:
     """Return width and height in inches: what the steps and the units need."""
     column = min(max(3.0, LABEL_WIDTH * steps), max(3.0, 14.0 / len(places)))
-    return 1.3 + column * len(places), total_height(panels)
+    return 1.3 + column * len(places), total_height(bands)
 
 
-def total_height(panels: list[Panel]) -> float:
+def total_height(bands: list[Band]) -> float:
     """Return the height of a picture in inches."""
-    heights = [height_of(panel) for panel in panels]
+    heights = [height_of(band) for band in bands]
     return 0.7 + sum(heights) + 0.28 * len(heights)
 
 
-def height_of(panel: Panel) -> float:
-    if panel.height is not None:
-        return panel.height
-    count = max(array.shape[1] for array in panel.values.values())
-    return 0.6 if as_lines(panel) else min(max(0.35, 0.045 * count), 1.5)
+def height_of(band: Band) -> float:
+    if band.height is not None:
+        return band.height
+    count = max(array.shape[1] for array in band.values.values())
+    return 0.6 if as_lines(band) else min(max(0.35, 0.045 * count), 1.5)
 
 
-def as_lines(panel: Panel) -> bool:
-    widest = max(array.shape[1] for array in panel.values.values())
-    return panel.letter == "input" and widest <= MOST_LINES
+def as_lines(band: Band) -> bool:
+    widest = max(array.shape[1] for array in band.values.values())
+    return band.letter == "input" and widest <= MOST_LINES
 
 
 def color_map(bounded: bool) -> Colormap:
@@ -225,35 +225,35 @@ def color_map(bounded: bool) -> Colormap:
 
 def draw_grid(
     figure: Figure | SubFigure,
-    panels: list[Panel],
+    bands: list[Band],
     places: Sequence[Column],
     labels: list[str] | None,
     numbered: str = "step t",
 ) -> None:
-    """Draw a row for each panel and a column for each place.
+    """Draw a row for each band and a column for each place.
 
     `numbered` stands below the axis where there are no labels.
     """
     grid = figure.subplots(
-        len(panels),
+        len(bands),
         len(places),
         squeeze=False,
         sharex=True,
-        height_ratios=[height_of(panel) for panel in panels],
+        height_ratios=[height_of(band) for band in bands],
     )
-    for panel, line in zip(panels, grid, strict=True):
+    for band, line in zip(bands, grid, strict=True):
         drawn = []
         for place, axes in zip(places, line, strict=True):
-            axes.set_label(panel.letter + place.suffix)
-            if place not in panel.values:
+            axes.set_label(band.letter + place.suffix)
+            if place not in band.values:
                 axes.set_visible(False)
                 continue
             drawn.append(axes)
-            draw_panel(axes, panel, place)
-        drawn[0].set_title(panel.title, loc="left", pad=3, color=INK)
-        drawn[0].set_ylabel(panel.letter, rotation=0, ha="right", va="center")
+            draw_band(axes, band, place)
+        drawn[0].set_title(band.title, loc="left", pad=3, color=INK)
+        drawn[0].set_ylabel(band.letter, rotation=0, ha="right", va="center")
         if drawn[0].images:
-            draw_color_bar(figure, panel, list(line), drawn[0].images[0])
+            draw_color_bar(figure, band, list(line), drawn[0].images[0])
     for place, axes in zip(places, grid[-1], strict=True):
         axes.set_visible(True)
         draw_time_axis(axes, labels, numbered)
@@ -262,34 +262,34 @@ def draw_grid(
 
 
 def draw_color_bar(
-    figure: Figure | SubFigure, panel: Panel, line: list[Axes], image: AxesImage
+    figure: Figure | SubFigure, band: Band, line: list[Axes], image: AxesImage
 ) -> None:
     """Draw the scale of a row at its right, as high as the row."""
     bar = figure.colorbar(
-        image, ax=line, pad=0.01, fraction=0.02, aspect=height_of(panel) / 0.09
+        image, ax=line, pad=0.01, fraction=0.02, aspect=height_of(band) / 0.09
     )
     bar.outline.set_visible(False)
-    low, high = panel.limits()
+    low, high = band.limits()
     ticks = [low, (low + high) / 2, high]
     bar.set_ticks(ticks, labels=[f"{tick:.2g}" for tick in ticks])
     bar.ax.tick_params(length=0)
 
 
-def draw_panel(axes: Axes, panel: Panel, place: Column) -> None:
-    values = panel.values[place]
+def draw_band(axes: Axes, band: Band, place: Column) -> None:
+    values = band.values[place]
     for side in axes.spines.values():
         side.set_visible(False)
     axes.tick_params(length=0)
-    if as_lines(panel):
+    if as_lines(band):
         axes.plot(values, color=BLUES[2], linewidth=1, marker=".", markersize=2)
         axes.margins(x=0)
         axes.set_xlim(-0.5, len(values) - 0.5)
         axes.grid(axis="y", color=TRACK, linewidth=0.8)
         return
-    low, high = panel.limits()
+    low, high = band.limits()
     axes.imshow(
         np.ma.masked_invalid(values.T.astype(float)),
-        cmap=color_map(panel.bounded),
+        cmap=color_map(band.bounded),
         vmin=low,
         vmax=high,
         aspect="auto",
