@@ -199,10 +199,7 @@ def make_problem(case, dtype):
         case=case,
         config=config,
         depth=depth,
-        directions=[
-            with_both_biases(twin.direction(depth, d), draw)
-            for d in range(D)
-        ],
+        directions=[with_both_biases(twin.direction(depth, d), draw) for d in range(D)],
         lengths=lengths,
         clock=rng.integers(0, 1 if bare else 5, B),
         x=draw(T, B, config.input_size_of(depth)),
