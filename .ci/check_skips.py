@@ -64,12 +64,12 @@ def main():
     parser.add_argument("junit", nargs="+", type=Path)
     parser.add_argument("--again", action="store_true", help="print files to run again")
     parser.add_argument("--allow", action="append", default=[], metavar="WORD")
-    options = parser.parse_args()
-    runs = [read_outcomes(path) for path in options.junit]
-    if options.again:
+    parsed = parser.parse_args()
+    runs = [read_outcomes(path) for path in parsed.junit]
+    if parsed.again:
         print(*files_with_skips(runs[0]), sep="\n")
         return 0
-    never = skipped_everywhere(runs, options.allow)
+    never = skipped_everywhere(runs, parsed.allow)
     for name, reason in never.items():
         print(f"skipped in every run: {name}: {reason}", file=sys.stderr)
     print(f"{len(never)} tests skipped in every one of {len(runs)} runs")

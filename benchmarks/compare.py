@@ -67,9 +67,9 @@ def main():
         metavar="RATIO",
         help="exit with 1 if a row's time grew by more than this ratio",
     )
-    options = parser.parse_args()
-    before, old_about = read_rows(options.before)
-    after, new_about = read_rows(options.after)
+    parsed = parser.parse_args()
+    before, old_about = read_rows(parsed.before)
+    after, new_about = read_rows(parsed.after)
     for key in ("processor", "isa", "threads", "versions"):
         if old_about[key] != new_about[key]:
             print(f"{key} differs: {old_about[key]} and {new_about[key]}")
@@ -78,7 +78,7 @@ def main():
         parser.error("the two files have no row in common")
     print(f"{format_table(table)}\n\n{format_means(table)}")
     worst = max(change if beside is None else beside for *_, change, beside in table)
-    return 1 if options.fail_above and worst > options.fail_above else 0
+    return 1 if parsed.fail_above and worst > parsed.fail_above else 0
 
 
 if __name__ == "__main__":

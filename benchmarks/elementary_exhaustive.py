@@ -27,7 +27,7 @@ import numpy as np
 
 from exactrnn import _core
 
-BLOCK = 1 << 17  # stays in the second-level cache
+PIECE = 1 << 17  # stays in the L2
 DIGITS = 60
 
 
@@ -123,7 +123,7 @@ def count_special_wrong(x, y, exact):
 
 def measure_f32(name, isas, inputs):
     """Return the report on the float32 whose bits lie in the range `inputs`."""
-    follows = inputs.stop % (1 << 31) != 0  # one more, for the order between blocks
+    follows = inputs.stop % (1 << 31) != 0  # one more, for the order between pieces
     stop = inputs.stop + follows * inputs.step
     x = np.arange(inputs.start, stop, inputs.step, dtype=np.uint64)
     x = x.astype(np.uint32).view(np.float32)
@@ -143,11 +143,11 @@ def measure_f32(name, isas, inputs):
     )
 
 
-def blocks_f32(step):
+def pieces_f32(step):
     """Yield ranges of bits that cover all floats, positive and negative ones apart."""
     for half in (0, 1 << 31):
-        for start in range(0, 1 << 31, BLOCK * step):
-            stop = min(start + BLOCK * step, 1 << 31)
+        for start in range(0, 1 << 31, PIECE * step):
+            stop = min(start + PIECE * step, 1 << 31)
             yield range(half + start, half + stop, step)
 
 
@@ -277,7 +277,7 @@ def main():
                 work = list(range(-(-given.float64 // size)))
                 task = partial(measure_f64, name, isas, count=size)
             else:
-                work = list(blocks_f32(given.step))
+                work = list(pieces_f32(given.step))
                 task = partial(measure_f32, name, isas)
             reports = pool.imap_unordered(task, work)
             found = list(with_progress(reports, len(work), name))

@@ -69,24 +69,24 @@ def main():
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the table")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.one:
-        print(json.dumps(measure_rise(*options.one)))
+    parsed = parser.parse_args()
+    if parsed.one:
+        print(json.dumps(measure_rise(*parsed.one)))
         return
     found = {}
     lines = ["| MiB | " + " | ".join(LIBRARIES) + " |", "|---|" + "---:|" * 3]
     for row in tqdm(shapes.GROUPS["g4"], unit="row", disable=None, leave=False):
-        if any(fnmatch(row.name, pattern) for pattern in options.rows):
+        if any(fnmatch(row.name, pattern) for pattern in parsed.rows):
             rises = {name: ask_process(row.name, name) for name in LIBRARIES}
             found[row.name] = rises
             cells = " | ".join(map(format_rise, rises.values()))
             lines.append(f"| {row.name} | {cells} |")
     table = "\n".join(lines)
     print(table)
-    if options.table:
-        options.table.write_text(f"{table}\n", encoding="utf-8")
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+    if parsed.table:
+        parsed.table.write_text(f"{table}\n", encoding="utf-8")
+    if parsed.json:
+        parsed.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -195,10 +195,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, metavar="JSON")
     parser.add_argument("--png", type=Path, required=True, metavar="FILE")
-    options = parser.parse_args()
-    runs = [json.loads(path.read_text(encoding="utf-8")) for path in options.runs]
+    parsed = parser.parse_args()
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in parsed.runs]
     with mpl.rc_context(STYLE):
-        draw(runs).savefig(options.png)
+        draw(runs).savefig(parsed.png)
 
 
 if __name__ == "__main__":

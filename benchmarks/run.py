@@ -66,46 +66,44 @@ def parse_arguments(arguments=None):
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the tables")
-    options = parser.parse_args(arguments)
-    if options.threads < 1:
+    parsed = parser.parse_args(arguments)
+    if parsed.threads < 1:
         parser.error("--threads: expected 1 or more")
-    if options.all_cells:
-        options.group = ["cells"]
-        options.rivals = [LOOP] if options.rivals is None else options.rivals
-    options.selected = select_rows(options)
-    if not options.selected:
-        parser.error(f"--rows: no row matches {options.rows}")
-    return options
+    if parsed.all_cells:
+        parsed.group = ["cells"]
+        parsed.rivals = [LOOP] if parsed.rivals is None else parsed.rivals
+    parsed.selected = select_rows(parsed)
+    if not parsed.selected:
+        parser.error(f"--rows: no row matches {parsed.rows}")
+    return parsed
 
 
-def select_rows(options):
+def select_rows(parsed):
     """Return the rows of the groups whose names match a pattern."""
-    groups = options.group or (["readme"] if options.rows == ["*"] else ["all"])
+    groups = parsed.group or (["readme"] if parsed.rows == ["*"] else ["all"])
     known = shapes.GROUPS | {"all": shapes.ROWS}
     rows = dict.fromkeys(row for group in groups for row in known[group])
-    return [
-        row for row in rows if any(fnmatch(row.name, name) for name in options.rows)
-    ]
+    return [row for row in rows if any(fnmatch(row.name, name) for name in parsed.rows)]
 
 
 def main():
-    options = parse_arguments()
-    if options.isa:
-        xr.use_isa(options.isa)
+    parsed = parse_arguments()
+    if parsed.isa:
+        xr.use_isa(parsed.isa)
     settings = Settings(
-        threads=options.threads,
-        seconds=QUICK_SECONDS if options.quick else options.seconds,
-        rivals=options.rivals,
+        threads=parsed.threads,
+        seconds=QUICK_SECONDS if parsed.quick else parsed.seconds,
+        rivals=parsed.rivals,
     )
-    report = run_session(options.selected, settings, tree=Path(__file__).parent)
+    report = run_session(parsed.selected, settings, tree=Path(__file__).parent)
     text = f"{format_report(report)}\n\n{summarise_groups(report)}\n"
-    if options.all_cells:
+    if parsed.all_cells:
         text += f"{summarise_cells(report['rows'])}\n"
     print(text, end="")
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
-    if options.table:
-        options.table.write_text(text, encoding="utf-8")
+    if parsed.json:
+        parsed.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
+    if parsed.table:
+        parsed.table.write_text(text, encoding="utf-8")
 
 
 def summarise_groups(report):

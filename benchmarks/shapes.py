@@ -31,7 +31,7 @@ GRADIENTS = (
     (35, 20, 650),
 )
 
-# T, B, I, H: sizes that fit no register block, batches between the round ones, inputs
+# T, B, I, H: sizes that fit no tile, batches between the round ones, inputs
 # narrower and wider than the state.
 ODD = (
     (100, 1, 37, 37),

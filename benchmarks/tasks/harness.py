@@ -228,35 +228,35 @@ def parse(task, arguments):
         "--png", type=Path, default=Path(f"{task.name}.png"), metavar="FILE"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
-    options = parser.parse_args(arguments)
-    if options.seeds < 1:
-        parser.error(f"--seeds: expected at least 1, got {options.seeds}")
-    for path in (options.png, options.json):
+    parsed = parser.parse_args(arguments)
+    if parsed.seeds < 1:
+        parser.error(f"--seeds: expected at least 1, got {parsed.seeds}")
+    for path in (parsed.png, parsed.json):
         if path is not None and not path.absolute().parent.is_dir():
             parser.error(f"{path}: there is no directory {path.absolute().parent}")
-    return options
+    return parsed
 
 
 def main(task, arguments=None):
     """Run a task from the command line; return the exit status."""
-    options = parse(task, arguments)
-    seeds = list(range(options.seeds))
+    parsed = parse(task, arguments)
+    seeds = list(range(parsed.seeds))
     print(f"{task.title}\n{task.source}")
     print(f"paper   {task.claim}\nchance  {task.chance}\n", flush=True)
     begin = time.perf_counter()
-    outcomes = run_contestants(task, seeds, options.quick)
+    outcomes = run_contestants(task, seeds, parsed.quick)
     seconds = time.perf_counter() - begin
     print("\n".join(format_table(task, outcomes, seeds)), end="\n\n")
-    verdicts = [] if options.quick else judge(task, outcomes)
+    verdicts = [] if parsed.quick else judge(task, outcomes)
     for holds, words in verdicts:
         print(f"{'holds' if holds else 'FAILS'}   {words}")
-    if options.quick:
+    if parsed.quick:
         print("quick   too short a training to judge")
-    print(f"plot    {save_plot(task, outcomes, options.png)}")
+    print(f"plot    {save_plot(task, outcomes, parsed.png)}")
     print(f"time    {seconds:.0f} s")
-    if options.json:
-        report = {"seconds": seconds, "quick": options.quick, "verdicts": verdicts}
-        save_json(options.json, task, outcomes, report)
+    if parsed.json:
+        report = {"seconds": seconds, "quick": parsed.quick, "verdicts": verdicts}
+        save_json(parsed.json, task, outcomes, report)
     failed = sum(not holds for holds, _ in verdicts)
     if failed:
         count = f"{failed} of {len(verdicts)}"

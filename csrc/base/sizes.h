@@ -13,7 +13,7 @@ static inline ptrdiff_t ceil_div(ptrdiff_t n, ptrdiff_t d) { return (n + d - 1) 
 /* The length of the row in which n units lie inside. */
 static inline ptrdiff_t pad_units(ptrdiff_t n)
 {
-    return ceil_div(n, XR_UNIT_BLOCK) * XR_UNIT_BLOCK;
+    return ceil_div(n, XR_UNIT_PAD) * XR_UNIT_PAD;
 }
 
 #endif

@@ -19,7 +19,7 @@
 
 #define XR_NUMERICS_VERSION 1
 #define XR_ALIGNMENT 64
-#define XR_UNIT_BLOCK 16 /* internal rows of units are padded to a multiple of this */
+#define XR_UNIT_PAD 16 /* internal rows of units are padded to a multiple of this */
 
 enum {
     XR_MAX_CELLS = 4,

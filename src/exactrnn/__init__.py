@@ -6,7 +6,7 @@ documentation.
 
 import typing
 
-# First, because it says what to do where the compiled module cannot be loaded.
+# First, because it says what to do where the extension cannot be loaded.
 from exactrnn._system import loading  # noqa: F401
 
 # isort: split

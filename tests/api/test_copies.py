@@ -343,6 +343,7 @@ def test_arrays_of_a_cache_are_not_what_backward_reads_or_cannot_be_written(name
     cache, gradients = keep(layer, lengths=[T, 0, 2], gates=True)
     expected = flat(layer.backward(cache, *gradients))
     shown = [*flat(cache.gates), *flat(cache.states), cache.lengths, *cache.masks]
+    shown.append(cache.x)
     for array in shown:
         with contextlib.suppress(ValueError):
             array.flags.writeable = True

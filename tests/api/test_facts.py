@@ -78,6 +78,9 @@ def test_facts_of_a_grid_of_any_dimensions():
         assert same_bits(shown[:, :, 0], own[:, :, 0])  # the row with all points
         assert not shown[:, :, 2].any()
         assert not shown.flags.writeable
+        shown.flags.writeable = True
+        shown[...] = 1  # a copy
+    assert same_bits(cache.x[0][:, :, 0], given[0][:, :, 0])
     borders = [(draw(2, B, H), None), None]
     assert xr.GridLSTM(I, H, sides=()).forward(None, borders, sizes=(4, 2))[1].x is None
 

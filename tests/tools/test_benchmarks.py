@@ -15,11 +15,10 @@ from variants import PUBLIC, ROOT
 from exactrnn import _core
 from exactrnn.bench import limit, load_rivals, measure, measure_row, rivals
 from exactrnn.bench.cells import CELLS as MEASURABLE
-from exactrnn.bench.cells import CLOCK_PERIODS
 from exactrnn.bench.limit import Probe
 from exactrnn.bench.report import format_report, format_summary, format_table
 from exactrnn.bench.rivals.torch_loop_rival import has_loop
-from exactrnn.bench.rows import TASKS, Row, make_problem
+from exactrnn.bench.rows import TASKS, Row, make_layer, make_problem
 from exactrnn.bench.session import (
     Settings,
     describe_commit,
@@ -171,13 +170,15 @@ def test_operations_of_every_matrix_are_counted():
 
 def test_operations_of_modules_are_counted_where_they_tick():
     row = Row("forward", "clockwork", 6, 2, 3, 16)
-    modules = list(zip([2] * 8, CLOCK_PERIODS, strict=True))
+    modules = [(6, 1), (5, 2), (5, 4)]
     count = 0
     for t in range(6):
         for size, period in modules:
             slower = sum(n for n, other in modules if other >= period)
             count += size * (3 + slower) * (t % period == 0)
     assert row.flops == 2 * 2 * count
+    large = make_layer(Row("forward", "clockwork", 6, 2, 3, 128))
+    assert large.periods == (1, 2, 4, 8, 16, 32, 64, 128)
     square = Row("forward", "clockwork", 6, 2, 16, 16)
     assert sum(w for w, _ in square.matrices()) > sum(r for _, r in square.matrices())
 

@@ -84,7 +84,7 @@ struct xr_grid_problem {
     struct xr_stop *stop; /* NULL: the call cannot be ended */
 };
 
-/* Where things lie in the cache, in elements. Hp is H padded to XR_UNIT_BLOCK. */
+/* Where things lie in the cache, in elements. Hp is H padded to XR_UNIT_PAD. */
 struct xr_grid_cache {
     ptrdiff_t Hp;
     ptrdiff_t h[XR_GRID_DIMS], m[XR_GRID_DIMS]; /* [size + 1, lines, B, Hp]: the near

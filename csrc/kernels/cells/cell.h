@@ -2,12 +2,12 @@
  *
  * The engine (layer/sequence_forward.h, sequence_backward.h) owns time, products,
  * lengths, directions, threads and memory. A cell owns the elementwise mathematics of
- * one step: it is called with a block of batch rows and a range of units, each row as a
- * pointer, and works on whole vectors of units. Rows are padded to Hp, the padding
+ * one step: it is called with some rows of the batch and a range of units, each row as
+ * a pointer, and works on whole vectors of units. Rows are padded to Hp, the padding
  * holds finite values that nobody reads, so a cell never looks at H.
  *
- * Where a unit is a block of several cells, each has its sum and its states, in vectors
- * of their own.
+ * Where a unit is a memory block, each of its memory cells has its sum and its states,
+ * in vectors of their own.
  *
  * Two stages. Forward, stage 0 writes the operands of the second recurrent products,
  * the engine takes these, and stage 1 writes the new states. Back, stage 1 comes first,
@@ -48,7 +48,7 @@
 #include "kernels/vec.h"
 
 /* Rows are arrays of pointers, [rows]; every pointed-to row starts at unit 0. */
-struct forward_block {
+struct forward_step {
     ptrdiff_t rows;
     ptrdiff_t begin, end; /* units, multiples of VEC_LANES */
     ptrdiff_t Hp;         /* from one sum of a row to the next */
@@ -63,7 +63,7 @@ struct forward_block {
     const struct xr_cell_info *info; /* of the layer with its options */
 };
 
-struct backward_block {
+struct backward_step {
     ptrdiff_t rows;
     ptrdiff_t begin, end;
     ptrdiff_t Hp;
@@ -87,8 +87,8 @@ struct backward_block {
 struct xr_cell {
     struct xr_cell_info info;
     void (*adapt)(const struct xr_layer *layer, struct xr_cell_info *info);
-    void (*point_forward[XR_MAX_STAGES])(const struct forward_block *block);
-    void (*point_backward[XR_MAX_STAGES])(const struct backward_block *block);
+    void (*point_forward[XR_MAX_STAGES])(const struct forward_step *step);
+    void (*point_backward[XR_MAX_STAGES])(const struct backward_step *step);
 };
 
 #endif

@@ -19,15 +19,15 @@
 enum { I, F, G, O, D, SUMS };
 enum { P_I, P_F, P_O, W_CD, W_LD, VECTORS };
 
-static void depth_gated_point_forward(const struct forward_block *block)
+static void depth_gated_point_forward(const struct forward_step *step)
 {
-    const ptrdiff_t Hp = block->Hp;
-    const elem *p = block->vectors;
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        elem *sums = block->sums[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            vec c_prev = vec_load(block->prev[1][b] + u);
-            vec lower = vec_load(block->lower[b] + u);
+    const ptrdiff_t Hp = step->Hp;
+    const elem *p = step->vectors;
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        elem *sums = step->sums[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
+            vec c_prev = vec_load(step->prev[1][b] + u);
+            vec lower = vec_load(step->lower[b] + u);
             vec ai = vec_load(sums + I * Hp + u), af = vec_load(sums + F * Hp + u);
             vec ao = vec_load(sums + O * Hp + u), ad = vec_load(sums + D * Hp + u);
             vec i = vec_sigmoid(vec_fma(vec_load(p + P_I * Hp + u), c_prev, ai));
@@ -39,9 +39,9 @@ static void depth_gated_point_forward(const struct forward_block *block)
             c = vec_flush(c);
             vec o = vec_sigmoid(vec_fma(vec_load(p + P_O * Hp + u), c, ao));
             vec h = vec_flush(vec_mul(o, vec_tanh(c)));
-            vec_store(block->next[0][b] + u, h);
-            vec_store(block->next[1][b] + u, c);
-            if (block->keep) {
+            vec_store(step->next[0][b] + u, h);
+            vec_store(step->next[1][b] + u, c);
+            if (step->keep) {
                 vec_store(sums + I * Hp + u, i);
                 vec_store(sums + F * Hp + u, f);
                 vec_store(sums + G * Hp + u, g);
@@ -59,24 +59,24 @@ static void depth_gated_point_forward(const struct forward_block *block)
  *     dc_prev = dc * f + p_i * dai + p_f * daf + w_cd * dad
  *     dlower  = dc * d + w_ld * dad        h_prev has no elementwise path
  */
-static void depth_gated_point_backward(const struct backward_block *block)
+static void depth_gated_point_backward(const struct backward_step *step)
 {
-    const ptrdiff_t Hp = block->Hp;
-    const elem *p = block->vectors;
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        const elem *sums = block->sums[b];
-        elem *da = block->da[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+    const ptrdiff_t Hp = step->Hp;
+    const elem *p = step->vectors;
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        const elem *sums = step->sums[b];
+        elem *da = step->da[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
             vec i = vec_load(sums + I * Hp + u);
             vec f = vec_load(sums + F * Hp + u);
             vec g = vec_load(sums + G * Hp + u);
             vec o = vec_load(sums + O * Hp + u);
             vec d = vec_load(sums + D * Hp + u);
-            vec c_prev = vec_load(block->prev[1][b] + u);
-            vec lower = vec_load(block->lower[b] + u);
-            vec y = vec_tanh(vec_load(block->next[1][b] + u));
-            vec dh = vec_load(block->dstate[0][b] + u);
-            vec dc = vec_load(block->dstate[1][b] + u);
+            vec c_prev = vec_load(step->prev[1][b] + u);
+            vec lower = vec_load(step->lower[b] + u);
+            vec y = vec_tanh(vec_load(step->next[1][b] + u));
+            vec dh = vec_load(step->dstate[0][b] + u);
+            vec dc = vec_load(step->dstate[1][b] + u);
 
             vec dao = vec_flush(vec_mul(vec_mul(dh, y), sigmoid_slope(o)));
             dc = vec_fma(vec_mul(dh, o), tanh_slope(y), dc);
@@ -95,9 +95,9 @@ static void depth_gated_point_backward(const struct backward_block *block)
             vec_store(da + G * Hp + u, dag);
             vec_store(da + O * Hp + u, dao);
             vec_store(da + D * Hp + u, dad);
-            vec_store(block->dstate[0][b] + u, vec_zero());
-            vec_store(block->dstate[1][b] + u, vec_flush(dc_prev));
-            vec_store(block->dlower[b] + u, vec_flush(dlower));
+            vec_store(step->dstate[0][b] + u, vec_zero());
+            vec_store(step->dstate[1][b] + u, vec_flush(dc_prev));
+            vec_store(step->dlower[b] + u, vec_flush(dlower));
         }
     }
 }

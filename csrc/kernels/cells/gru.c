@@ -16,22 +16,22 @@
 
 enum { R, Z, N, V, SUMS };
 
-XR_INLINE void forward_units(const struct forward_block *block, struct activation gate,
+XR_INLINE void forward_units(const struct forward_step *step, struct activation gate,
                              struct activation candidate)
 {
-    const ptrdiff_t Hp = block->Hp;
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        elem *sums = block->sums[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+    const ptrdiff_t Hp = step->Hp;
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        elem *sums = step->sums[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
             vec r = activate(&gate, vec_load(sums + R * Hp + u));
             vec z = activate(&gate, vec_load(sums + Z * Hp + u));
             vec v = vec_load(sums + V * Hp + u);
             vec n = activate(&candidate, vec_fma(r, v, vec_load(sums + N * Hp + u)));
-            vec h_prev = vec_load(block->prev[0][b] + u);
+            vec h_prev = vec_load(step->prev[0][b] + u);
             vec t = vec_sub(vec_set((elem)1), z);
             vec h = vec_fma(z, h_prev, vec_mul(t, n));
-            vec_store(block->next[0][b] + u, vec_flush(h));
-            if (block->keep) {
+            vec_store(step->next[0][b] + u, vec_flush(h));
+            if (step->keep) {
                 vec_store(sums + R * Hp + u, r);
                 vec_store(sums + Z * Hp + u, z);
                 vec_store(sums + N * Hp + u, n);
@@ -46,30 +46,30 @@ static int has_usual_activations(const struct xr_layer *layer)
 }
 
 /* Takes the usual activations as constants, and any others as they come. */
-static void gru_point_forward(const struct forward_block *block)
+static void gru_point_forward(const struct forward_step *step)
 {
-    if (has_usual_activations(block->layer)) {
-        forward_units(block, plain_activation(XR_SIGMOID), plain_activation(XR_TANH));
+    if (has_usual_activations(step->layer)) {
+        forward_units(step, plain_activation(XR_SIGMOID), plain_activation(XR_TANH));
     } else {
-        forward_units(block, layer_activation(block->layer, 0),
-                      layer_activation(block->layer, 1));
+        forward_units(step, layer_activation(step->layer, 0),
+                      layer_activation(step->layer, 1));
     }
 }
 
-XR_INLINE void backward_units(const struct backward_block *block,
-                              struct activation gate, struct activation candidate)
+XR_INLINE void backward_units(const struct backward_step *step, struct activation gate,
+                              struct activation candidate)
 {
-    const ptrdiff_t Hp = block->Hp;
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        const elem *sums = block->sums[b];
-        elem *da = block->da[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+    const ptrdiff_t Hp = step->Hp;
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        const elem *sums = step->sums[b];
+        elem *da = step->da[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
             vec r = vec_load(sums + R * Hp + u);
             vec z = vec_load(sums + Z * Hp + u);
             vec n = vec_load(sums + N * Hp + u);
             vec v = vec_load(sums + V * Hp + u);
-            vec h_prev = vec_load(block->prev[0][b] + u);
-            vec dh = vec_load(block->dstate[0][b] + u);
+            vec h_prev = vec_load(step->prev[0][b] + u);
+            vec dh = vec_load(step->dstate[0][b] + u);
 
             vec t = vec_sub(vec_set((elem)1), z);
             vec dan = vec_flush(vec_mul(vec_mul(dh, t), slope(&candidate, n)));
@@ -80,7 +80,7 @@ XR_INLINE void backward_units(const struct backward_block *block,
             vec_store(da + Z * Hp + u, vec_flush(daz));
             vec_store(da + N * Hp + u, dan);
             vec_store(da + V * Hp + u, vec_flush(vec_mul(dan, r)));
-            vec_store(block->dstate[0][b] + u, vec_mul(dh, z));
+            vec_store(step->dstate[0][b] + u, vec_mul(dh, z));
         }
     }
 }
@@ -90,13 +90,13 @@ XR_INLINE void backward_units(const struct backward_block *block,
  *     h_prev by z:  dh * z
  *     v reaches R_n and b_hh_n, n reaches W_n and b_ih_n
  */
-static void gru_point_backward(const struct backward_block *block)
+static void gru_point_backward(const struct backward_step *step)
 {
-    if (has_usual_activations(block->layer)) {
-        backward_units(block, plain_activation(XR_SIGMOID), plain_activation(XR_TANH));
+    if (has_usual_activations(step->layer)) {
+        backward_units(step, plain_activation(XR_SIGMOID), plain_activation(XR_TANH));
     } else {
-        backward_units(block, layer_activation(block->layer, 0),
-                       layer_activation(block->layer, 1));
+        backward_units(step, layer_activation(step->layer, 0),
+                       layer_activation(step->layer, 1));
     }
 }
 

@@ -15,17 +15,16 @@
 
 enum { R, Z, N, SUMS };
 
-XR_INLINE void forward_units_0(const struct forward_block *block,
-                               struct activation gate)
+XR_INLINE void forward_units_0(const struct forward_step *step, struct activation gate)
 {
-    const ptrdiff_t Hp = block->Hp;
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        elem *sums = block->sums[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+    const ptrdiff_t Hp = step->Hp;
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        elem *sums = step->sums[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
             vec r = activate(&gate, vec_load(sums + R * Hp + u));
             vec z = activate(&gate, vec_load(sums + Z * Hp + u));
-            vec s = vec_mul(r, vec_load(block->prev[0][b] + u));
-            vec_store(block->operand[0][b] + u, vec_flush(s));
+            vec s = vec_mul(r, vec_load(step->prev[0][b] + u));
+            vec_store(step->operand[0][b] + u, vec_flush(s));
             vec_store(sums + R * Hp + u, r);
             vec_store(sums + Z * Hp + u, z);
         }
@@ -34,54 +33,54 @@ XR_INLINE void forward_units_0(const struct forward_block *block,
 
 /* Takes the usual activation as a constant, and any other as it comes; so do those
  * below. */
-static void gru_before_point_forward_0(const struct forward_block *block)
+static void gru_before_point_forward_0(const struct forward_step *step)
 {
-    if (is_plain(block->layer, 0, XR_SIGMOID)) {
-        forward_units_0(block, plain_activation(XR_SIGMOID));
+    if (is_plain(step->layer, 0, XR_SIGMOID)) {
+        forward_units_0(step, plain_activation(XR_SIGMOID));
     } else {
-        forward_units_0(block, layer_activation(block->layer, 0));
+        forward_units_0(step, layer_activation(step->layer, 0));
     }
 }
 
-XR_INLINE void forward_units_1(const struct forward_block *block,
+XR_INLINE void forward_units_1(const struct forward_step *step,
                                struct activation candidate)
 {
-    const ptrdiff_t Hp = block->Hp;
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        elem *sums = block->sums[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+    const ptrdiff_t Hp = step->Hp;
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        elem *sums = step->sums[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
             vec z = vec_load(sums + Z * Hp + u);
             vec n = activate(&candidate, vec_load(sums + N * Hp + u));
-            vec h_prev = vec_load(block->prev[0][b] + u);
+            vec h_prev = vec_load(step->prev[0][b] + u);
             vec t = vec_sub(vec_set((elem)1), z);
             vec h = vec_fma(z, h_prev, vec_mul(t, n));
-            vec_store(block->next[0][b] + u, vec_flush(h));
-            if (block->keep) vec_store(sums + N * Hp + u, n);
+            vec_store(step->next[0][b] + u, vec_flush(h));
+            if (step->keep) vec_store(sums + N * Hp + u, n);
         }
     }
 }
 
-static void gru_before_point_forward_1(const struct forward_block *block)
+static void gru_before_point_forward_1(const struct forward_step *step)
 {
-    if (is_plain(block->layer, 1, XR_TANH)) {
-        forward_units_1(block, plain_activation(XR_TANH));
+    if (is_plain(step->layer, 1, XR_TANH)) {
+        forward_units_1(step, plain_activation(XR_TANH));
     } else {
-        forward_units_1(block, layer_activation(block->layer, 1));
+        forward_units_1(step, layer_activation(step->layer, 1));
     }
 }
 
-XR_INLINE void backward_units_1(const struct backward_block *block,
+XR_INLINE void backward_units_1(const struct backward_step *step,
                                 struct activation gate, struct activation candidate)
 {
-    const ptrdiff_t Hp = block->Hp;
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        const elem *sums = block->sums[b];
-        elem *da = block->da[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+    const ptrdiff_t Hp = step->Hp;
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        const elem *sums = step->sums[b];
+        elem *da = step->da[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
             vec z = vec_load(sums + Z * Hp + u);
             vec n = vec_load(sums + N * Hp + u);
-            vec h_prev = vec_load(block->prev[0][b] + u);
-            vec dh = vec_load(block->dstate[0][b] + u);
+            vec h_prev = vec_load(step->prev[0][b] + u);
+            vec dh = vec_load(step->dstate[0][b] + u);
 
             vec t = vec_sub(vec_set((elem)1), z);
             vec dan = vec_mul(vec_mul(dh, t), slope(&candidate, n));
@@ -89,7 +88,7 @@ XR_INLINE void backward_units_1(const struct backward_block *block,
 
             vec_store(da + N * Hp + u, vec_flush(dan));
             vec_store(da + Z * Hp + u, vec_flush(daz));
-            vec_store(block->dstate[0][b] + u, vec_mul(dh, z));
+            vec_store(step->dstate[0][b] + u, vec_mul(dh, z));
         }
     }
 }
@@ -97,42 +96,41 @@ XR_INLINE void backward_units_1(const struct backward_block *block,
 /*     dan = dh * (1 - z) * (1 - n*n)      daz = dh * (h_prev - n) * z'
  *     h_prev by z:  dh * z                the engine then makes ds = R_n^T dan
  */
-static void gru_before_point_backward_1(const struct backward_block *block)
+static void gru_before_point_backward_1(const struct backward_step *step)
 {
-    const struct xr_layer *layer = block->layer;
+    const struct xr_layer *layer = step->layer;
     if (is_plain(layer, 0, XR_SIGMOID) && is_plain(layer, 1, XR_TANH)) {
-        backward_units_1(block, plain_activation(XR_SIGMOID),
-                         plain_activation(XR_TANH));
+        backward_units_1(step, plain_activation(XR_SIGMOID), plain_activation(XR_TANH));
     } else {
-        backward_units_1(block, layer_activation(layer, 0), layer_activation(layer, 1));
+        backward_units_1(step, layer_activation(layer, 0), layer_activation(layer, 1));
     }
 }
 
-XR_INLINE void backward_units_0(const struct backward_block *block,
+XR_INLINE void backward_units_0(const struct backward_step *step,
                                 struct activation gate)
 {
-    const ptrdiff_t Hp = block->Hp;
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            vec r = vec_load(block->sums[b] + R * Hp + u);
-            vec h_prev = vec_load(block->prev[0][b] + u);
-            vec ds = vec_load(block->doperand[0][b] + u);
-            vec dh = vec_load(block->dstate[0][b] + u);
+    const ptrdiff_t Hp = step->Hp;
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
+            vec r = vec_load(step->sums[b] + R * Hp + u);
+            vec h_prev = vec_load(step->prev[0][b] + u);
+            vec ds = vec_load(step->doperand[0][b] + u);
+            vec dh = vec_load(step->dstate[0][b] + u);
 
             vec dar = vec_mul(vec_mul(ds, h_prev), slope(&gate, r));
-            vec_store(block->da[b] + R * Hp + u, vec_flush(dar));
-            vec_store(block->dstate[0][b] + u, vec_fma(ds, r, dh));
+            vec_store(step->da[b] + R * Hp + u, vec_flush(dar));
+            vec_store(step->dstate[0][b] + u, vec_fma(ds, r, dh));
         }
     }
 }
 
 /*     dar = ds * h_prev * r'              h_prev by s:  ds * r, added to dh * z */
-static void gru_before_point_backward_0(const struct backward_block *block)
+static void gru_before_point_backward_0(const struct backward_step *step)
 {
-    if (is_plain(block->layer, 0, XR_SIGMOID)) {
-        backward_units_0(block, plain_activation(XR_SIGMOID));
+    if (is_plain(step->layer, 0, XR_SIGMOID)) {
+        backward_units_0(step, plain_activation(XR_SIGMOID));
     } else {
-        backward_units_0(block, layer_activation(block->layer, 0));
+        backward_units_0(step, layer_activation(step->layer, 0));
     }
 }
 

@@ -15,92 +15,90 @@
 
 enum { A, Y, SUMS };
 
-XR_INLINE void forward_units_0(const struct forward_block *block, struct activation act)
+XR_INLINE void forward_units_0(const struct forward_step *step, struct activation act)
 {
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        elem *sums = block->sums[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            vec hidden = activate(&act, vec_load(sums + A * block->Hp + u));
-            vec_store(block->operand[0][b] + u, vec_flush(hidden));
-            if (block->keep) vec_store(sums + A * block->Hp + u, hidden);
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        elem *sums = step->sums[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
+            vec hidden = activate(&act, vec_load(sums + A * step->Hp + u));
+            vec_store(step->operand[0][b] + u, vec_flush(hidden));
+            if (step->keep) vec_store(sums + A * step->Hp + u, hidden);
         }
     }
 }
 
 /* Takes tanh as a constant, and any other activation as it comes; so do those below. */
-static void jordan_point_forward_0(const struct forward_block *block)
+static void jordan_point_forward_0(const struct forward_step *step)
 {
-    if (is_plain(block->layer, 0, XR_TANH)) {
-        forward_units_0(block, plain_activation(XR_TANH));
+    if (is_plain(step->layer, 0, XR_TANH)) {
+        forward_units_0(step, plain_activation(XR_TANH));
     } else {
-        forward_units_0(block, layer_activation(block->layer, 0));
+        forward_units_0(step, layer_activation(step->layer, 0));
     }
 }
 
-XR_INLINE void forward_units_1(const struct forward_block *block, struct activation out)
+XR_INLINE void forward_units_1(const struct forward_step *step, struct activation out)
 {
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            vec a = vec_load(block->sums[b] + Y * block->Hp + u);
-            vec_store(block->next[0][b] + u, vec_flush(activate(&out, a)));
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
+            vec a = vec_load(step->sums[b] + Y * step->Hp + u);
+            vec_store(step->next[0][b] + u, vec_flush(activate(&out, a)));
         }
     }
 }
 
-static void jordan_point_forward_1(const struct forward_block *block)
+static void jordan_point_forward_1(const struct forward_step *step)
 {
-    if (is_plain(block->layer, 1, XR_TANH)) {
-        forward_units_1(block, plain_activation(XR_TANH));
+    if (is_plain(step->layer, 1, XR_TANH)) {
+        forward_units_1(step, plain_activation(XR_TANH));
     } else {
-        forward_units_1(block, layer_activation(block->layer, 1));
+        forward_units_1(step, layer_activation(step->layer, 1));
     }
 }
 
-XR_INLINE void backward_units_1(const struct backward_block *block,
-                                struct activation out)
+XR_INLINE void backward_units_1(const struct backward_step *step, struct activation out)
 {
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            vec y = vec_load(block->next[0][b] + u);
-            vec dy = vec_load(block->dstate[0][b] + u);
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
+            vec y = vec_load(step->next[0][b] + u);
+            vec dy = vec_load(step->dstate[0][b] + u);
             vec day = vec_mul(dy, slope(&out, y));
-            vec_store(block->da[b] + Y * block->Hp + u, vec_flush(day));
-            vec_store(block->dstate[0][b] + u, vec_zero());
+            vec_store(step->da[b] + Y * step->Hp + u, vec_flush(day));
+            vec_store(step->dstate[0][b] + u, vec_zero());
         }
     }
 }
 
 /* day = dy * out'(ay). y_prev has no elementwise path: dy starts again at 0. The engine
  * then makes ds = V^T day. */
-static void jordan_point_backward_1(const struct backward_block *block)
+static void jordan_point_backward_1(const struct backward_step *step)
 {
-    if (is_plain(block->layer, 1, XR_TANH)) {
-        backward_units_1(block, plain_activation(XR_TANH));
+    if (is_plain(step->layer, 1, XR_TANH)) {
+        backward_units_1(step, plain_activation(XR_TANH));
     } else {
-        backward_units_1(block, layer_activation(block->layer, 1));
+        backward_units_1(step, layer_activation(step->layer, 1));
     }
 }
 
-XR_INLINE void backward_units_0(const struct backward_block *block,
-                                struct activation act)
+XR_INLINE void backward_units_0(const struct backward_step *step, struct activation act)
 {
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            vec hidden = vec_load(block->sums[b] + A * block->Hp + u);
-            vec ds = vec_load(block->doperand[0][b] + u);
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
+            vec hidden = vec_load(step->sums[b] + A * step->Hp + u);
+            vec ds = vec_load(step->doperand[0][b] + u);
             vec da = vec_mul(ds, slope(&act, hidden));
-            vec_store(block->da[b] + A * block->Hp + u, vec_flush(da));
+            vec_store(step->da[b] + A * step->Hp + u, vec_flush(da));
         }
     }
 }
 
 /* da = ds * act'(a) */
-static void jordan_point_backward_0(const struct backward_block *block)
+static void jordan_point_backward_0(const struct backward_step *step)
 {
-    if (is_plain(block->layer, 0, XR_TANH)) {
-        backward_units_0(block, plain_activation(XR_TANH));
+    if (is_plain(step->layer, 0, XR_TANH)) {
+        backward_units_0(step, plain_activation(XR_TANH));
     } else {
-        backward_units_0(block, layer_activation(block->layer, 0));
+        backward_units_0(step, layer_activation(step->layer, 0));
     }
 }
 

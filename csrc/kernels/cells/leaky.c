@@ -17,44 +17,44 @@
 
 enum { A, L, SUMS };
 
-XR_INLINE void forward_units(const struct forward_block *block, struct activation act)
+XR_INLINE void forward_units(const struct forward_step *step, struct activation act)
 {
-    const elem *leak = block->vectors;
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        elem *sums = block->sums[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+    const elem *leak = step->vectors;
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        elem *sums = step->sums[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
             vec alpha = vec_load(leak + u);
-            vec h_prev = vec_load(block->prev[0][b] + u);
-            vec value = activate(&act, vec_load(sums + A * block->Hp + u));
+            vec h_prev = vec_load(step->prev[0][b] + u);
+            vec value = activate(&act, vec_load(sums + A * step->Hp + u));
             vec stays = vec_mul(vec_sub(vec_set((elem)1), alpha), h_prev);
             vec h = vec_fma(alpha, value, stays);
-            vec_store(block->next[0][b] + u, vec_flush(h));
-            if (block->keep) vec_store(sums + A * block->Hp + u, value);
+            vec_store(step->next[0][b] + u, vec_flush(h));
+            if (step->keep) vec_store(sums + A * step->Hp + u, value);
         }
     }
 }
 
 /* Takes tanh as a constant, and any other activation as it comes. */
-static void leaky_point_forward(const struct forward_block *block)
+static void leaky_point_forward(const struct forward_step *step)
 {
-    if (is_plain(block->layer, 0, XR_TANH)) {
-        forward_units(block, plain_activation(XR_TANH));
+    if (is_plain(step->layer, 0, XR_TANH)) {
+        forward_units(step, plain_activation(XR_TANH));
     } else {
-        forward_units(block, layer_activation(block->layer, 0));
+        forward_units(step, layer_activation(step->layer, 0));
     }
 }
 
-XR_INLINE void backward_units(const struct backward_block *block, struct activation act)
+XR_INLINE void backward_units(const struct backward_step *step, struct activation act)
 {
-    const ptrdiff_t Hp = block->Hp;
-    const elem *leak = block->vectors;
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        elem *da = block->da[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+    const ptrdiff_t Hp = step->Hp;
+    const elem *leak = step->vectors;
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        elem *da = step->da[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
             vec alpha = vec_load(leak + u);
-            vec h_prev = vec_load(block->prev[0][b] + u);
-            vec value = vec_load(block->sums[b] + A * Hp + u);
-            vec dh = vec_load(block->dstate[0][b] + u);
+            vec h_prev = vec_load(step->prev[0][b] + u);
+            vec value = vec_load(step->sums[b] + A * Hp + u);
+            vec dh = vec_load(step->dstate[0][b] + u);
 
             vec dvalue = vec_mul(dh, alpha);
             vec dl = vec_mul(dh, vec_sub(value, h_prev));
@@ -62,7 +62,7 @@ XR_INLINE void backward_units(const struct backward_block *block, struct activat
 
             vec_store(da + A * Hp + u, vec_flush(vec_mul(dvalue, slope(&act, value))));
             vec_store(da + L * Hp + u, vec_flush(dl));
-            vec_store(block->dstate[0][b] + u, vec_mul(dh, stays));
+            vec_store(step->dstate[0][b] + u, vec_mul(dh, stays));
         }
     }
 }
@@ -70,12 +70,12 @@ XR_INLINE void backward_units(const struct backward_block *block, struct activat
 /*     da = dh * alpha * act'(a)           dl = dh * (u - h_prev)
  *     h_prev by the leak:  dh * (1 - alpha)
  */
-static void leaky_point_backward(const struct backward_block *block)
+static void leaky_point_backward(const struct backward_step *step)
 {
-    if (is_plain(block->layer, 0, XR_TANH)) {
-        backward_units(block, plain_activation(XR_TANH));
+    if (is_plain(step->layer, 0, XR_TANH)) {
+        backward_units(step, plain_activation(XR_TANH));
     } else {
-        backward_units(block, layer_activation(block->layer, 0));
+        backward_units(step, layer_activation(step->layer, 0));
     }
 }
 

@@ -124,15 +124,15 @@ XR_INLINE void couple(enum xr_coupled coupled, vec *i, vec *f)
     if (coupled == XR_COUPLED_FORGET) *i = vec_sub(vec_set((elem)1), *f);
 }
 
-XR_INLINE void forward_units(const struct forward_block *block, struct lstm_form form)
+XR_INLINE void forward_units(const struct forward_step *step, struct lstm_form form)
 {
-    const ptrdiff_t Hp = block->Hp;
+    const ptrdiff_t Hp = step->Hp;
     const int is_i = form.has_i || form.coupled, is_f = form.has_f || form.coupled;
-    elem *const *out = form.projects ? block->operand[0] : block->next[0];
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        elem *sums = block->sums[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            vec c_prev = vec_load(block->prev[1][b] + u);
+    elem *const *out = form.projects ? step->operand[0] : step->next[0];
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        elem *sums = step->sums[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
+            vec c_prev = vec_load(step->prev[1][b] + u);
             vec i = vec_zero(), f = vec_zero(), o = vec_zero();
             if (form.has_i) {
                 i = open_gate(&form, vec_load(sums + I * Hp + u), form.p_i, u, c_prev);
@@ -150,12 +150,12 @@ XR_INLINE void forward_units(const struct forward_block *block, struct lstm_form
             }
             vec y = activate(&form.output, c);
             vec h = vec_flush(form.has_o ? vec_mul(o, y) : y);
-            vec_store(block->next[1][b] + u, c);
+            vec_store(step->next[1][b] + u, c);
             vec_store(out[b] + u, h);
-            if (form.state_i) vec_store(block->next[form.state_i][b] + u, vec_flush(i));
-            if (form.state_f) vec_store(block->next[form.state_f][b] + u, vec_flush(f));
-            if (form.state_o) vec_store(block->next[form.state_o][b] + u, vec_flush(o));
-            if (block->keep) {
+            if (form.state_i) vec_store(step->next[form.state_i][b] + u, vec_flush(i));
+            if (form.state_f) vec_store(step->next[form.state_f][b] + u, vec_flush(f));
+            if (form.state_o) vec_store(step->next[form.state_o][b] + u, vec_flush(o));
+            if (step->keep) {
                 if (form.has_i) vec_store(sums + I * Hp + u, i);
                 if (form.has_f) vec_store(sums + F * Hp + u, f);
                 vec_store(sums + G * Hp + u, g);
@@ -165,53 +165,52 @@ XR_INLINE void forward_units(const struct forward_block *block, struct lstm_form
     }
 }
 
-FORM_FUNCTION void plain_forward(const struct forward_block *block)
+FORM_FUNCTION void plain_forward(const struct forward_step *step)
 {
-    forward_units(block, plain_form());
+    forward_units(step, plain_form());
 }
 
-FORM_FUNCTION void usual_forward(const struct forward_block *block)
+FORM_FUNCTION void usual_forward(const struct forward_step *step)
 {
-    forward_units(block,
-                  usual_form(block->layer, block->info, block->vectors, block->Hp));
+    forward_units(step, usual_form(step->layer, step->info, step->vectors, step->Hp));
 }
 
-FORM_FUNCTION void general_forward(const struct forward_block *block)
+FORM_FUNCTION void general_forward(const struct forward_step *step)
 {
     const struct lstm_form usual =
-        usual_form(block->layer, block->info, block->vectors, block->Hp);
-    forward_units(block, general_form(usual, block->layer));
+        usual_form(step->layer, step->info, step->vectors, step->Hp);
+    forward_units(step, general_form(usual, step->layer));
 }
 
-static void lstm_point_forward_0(const struct forward_block *block)
+static void lstm_point_forward_0(const struct forward_step *step)
 {
-    if (!has_usual_activations(block->layer)) {
-        general_forward(block);
-    } else if (has_no_options(block->info)) {
-        plain_forward(block);
+    if (!has_usual_activations(step->layer)) {
+        general_forward(step);
+    } else if (has_no_options(step->info)) {
+        plain_forward(step);
     } else {
-        usual_forward(block);
+        usual_forward(step);
     }
 }
 
-static void lstm_point_forward_1(const struct forward_block *block)
+static void lstm_point_forward_1(const struct forward_step *step)
 {
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            vec p = vec_load(block->sums[b] + P * block->Hp + u);
-            vec_store(block->next[0][b] + u, vec_flush(p));
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
+            vec p = vec_load(step->sums[b] + P * step->Hp + u);
+            vec_store(step->next[0][b] + u, vec_flush(p));
         }
     }
 }
 
 /* h_prev has no elementwise path: dh starts again at 0. */
-static void lstm_point_backward_1(const struct backward_block *block)
+static void lstm_point_backward_1(const struct backward_step *step)
 {
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            vec dh = vec_load(block->dstate[0][b] + u);
-            vec_store(block->da[b] + P * block->Hp + u, vec_flush(dh));
-            vec_store(block->dstate[0][b] + u, vec_zero());
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
+            vec dh = vec_load(step->dstate[0][b] + u);
+            vec_store(step->da[b] + P * step->Hp + u, vec_flush(dh));
+            vec_store(step->dstate[0][b] + u, vec_zero());
         }
     }
 }
@@ -226,10 +225,10 @@ XR_INLINE vec join(vec d, vec v, elem *state)
     return sum;
 }
 
-XR_INLINE elem *gate_gradient(const struct backward_block *block, int state,
-                              ptrdiff_t b, ptrdiff_t u)
+XR_INLINE elem *gate_gradient(const struct backward_step *step, int state, ptrdiff_t b,
+                              ptrdiff_t u)
 {
-    return state ? block->dstate[state][b] + u : NULL;
+    return state ? step->dstate[state][b] + u : NULL;
 }
 
 XR_INLINE vec close_gate(const struct lstm_form *form, vec dgate, vec gate)
@@ -237,32 +236,32 @@ XR_INLINE vec close_gate(const struct lstm_form *form, vec dgate, vec gate)
     return vec_flush(vec_mul(dgate, slope(&form->gate, gate)));
 }
 
-XR_INLINE void backward_units(const struct backward_block *block, struct lstm_form form)
+XR_INLINE void backward_units(const struct backward_step *step, struct lstm_form form)
 {
-    const ptrdiff_t Hp = block->Hp;
+    const ptrdiff_t Hp = step->Hp;
     const int is_i = form.has_i || form.coupled, is_f = form.has_f || form.coupled;
     const elem *const *dh_rows =
-        form.projects ? block->doperand[0] : (const elem *const *)block->dstate[0];
-    const int is_whole = !block->truncated;
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        const elem *sums = block->sums[b];
-        elem *da = block->da[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+        form.projects ? step->doperand[0] : (const elem *const *)step->dstate[0];
+    const int is_whole = !step->truncated;
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        const elem *sums = step->sums[b];
+        elem *da = step->da[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
             vec i = vec_zero(), f = vec_zero(), o = vec_zero();
             if (form.has_i) i = vec_load(sums + I * Hp + u);
             if (form.has_f) f = vec_load(sums + F * Hp + u);
             if (form.has_o) o = vec_load(sums + O * Hp + u);
             couple(form.coupled, &i, &f);
             vec g = vec_load(sums + G * Hp + u);
-            vec c_prev = vec_load(block->prev[1][b] + u);
-            vec y = activate(&form.output, vec_load(block->next[1][b] + u));
+            vec c_prev = vec_load(step->prev[1][b] + u);
+            vec y = activate(&form.output, vec_load(step->next[1][b] + u));
             vec dh = vec_load(dh_rows[b] + u);
-            vec dc = vec_load(block->dstate[1][b] + u);
+            vec dc = vec_load(step->dstate[1][b] + u);
 
             vec dy = form.has_o ? vec_mul(dh, o) : dh;
             dc = vec_fma(dy, slope(&form.output, y), dc);
             if (form.has_o) {
-                vec joined = join(dh, y, gate_gradient(block, form.state_o, b, u));
+                vec joined = join(dh, y, gate_gradient(step, form.state_o, b, u));
                 vec dao = close_gate(&form, joined, o);
                 vec_store(da + O * Hp + u, dao);
                 if (form.p_o && is_whole) dc = vec_fma(vec_load(form.p_o + u), dao, dc);
@@ -270,7 +269,7 @@ XR_INLINE void backward_units(const struct backward_block *block, struct lstm_fo
             vec dc_prev = is_f ? vec_mul(dc, f) : dc;
             if (form.has_i) {
                 vec v = form.coupled ? vec_sub(g, c_prev) : g;
-                vec joined = join(dc, v, gate_gradient(block, form.state_i, b, u));
+                vec joined = join(dc, v, gate_gradient(step, form.state_i, b, u));
                 vec dai = close_gate(&form, joined, i);
                 vec_store(da + I * Hp + u, dai);
                 if (form.p_i && is_whole) {
@@ -279,7 +278,7 @@ XR_INLINE void backward_units(const struct backward_block *block, struct lstm_fo
             }
             if (form.has_f) {
                 vec v = form.coupled ? vec_sub(c_prev, g) : c_prev;
-                vec joined = join(dc, v, gate_gradient(block, form.state_f, b, u));
+                vec joined = join(dc, v, gate_gradient(step, form.state_f, b, u));
                 vec daf = close_gate(&form, joined, f);
                 vec_store(da + F * Hp + u, daf);
                 if (form.p_f && is_whole) {
@@ -290,28 +289,27 @@ XR_INLINE void backward_units(const struct backward_block *block, struct lstm_fo
             vec dag = vec_mul(dg, slope(&form.candidate, g));
 
             vec_store(da + G * Hp + u, vec_flush(dag));
-            if (!form.projects) vec_store(block->dstate[0][b] + u, vec_zero());
-            vec_store(block->dstate[1][b] + u, vec_flush(dc_prev));
+            if (!form.projects) vec_store(step->dstate[0][b] + u, vec_zero());
+            vec_store(step->dstate[1][b] + u, vec_flush(dc_prev));
         }
     }
 }
 
-FORM_FUNCTION void plain_backward(const struct backward_block *block)
+FORM_FUNCTION void plain_backward(const struct backward_step *step)
 {
-    backward_units(block, plain_form());
+    backward_units(step, plain_form());
 }
 
-FORM_FUNCTION void usual_backward(const struct backward_block *block)
+FORM_FUNCTION void usual_backward(const struct backward_step *step)
 {
-    backward_units(block,
-                   usual_form(block->layer, block->info, block->vectors, block->Hp));
+    backward_units(step, usual_form(step->layer, step->info, step->vectors, step->Hp));
 }
 
-FORM_FUNCTION void general_backward(const struct backward_block *block)
+FORM_FUNCTION void general_backward(const struct backward_step *step)
 {
     const struct lstm_form usual =
-        usual_form(block->layer, block->info, block->vectors, block->Hp);
-    backward_units(block, general_form(usual, block->layer));
+        usual_form(step->layer, step->info, step->vectors, step->Hp);
+    backward_units(step, general_form(usual, step->layer));
 }
 
 /* With y = tanh(c):
@@ -322,14 +320,14 @@ FORM_FUNCTION void general_backward(const struct backward_block *block)
  * Coupled: dai = dc * (g - c_prev) * i', or daf = dc * (c_prev - g) * f'.
  * With a projection dh is dm.
  */
-static void lstm_point_backward_0(const struct backward_block *block)
+static void lstm_point_backward_0(const struct backward_step *step)
 {
-    if (!has_usual_activations(block->layer)) {
-        general_backward(block);
-    } else if (has_no_options(block->info)) {
-        plain_backward(block);
+    if (!has_usual_activations(step->layer)) {
+        general_backward(step);
+    } else if (has_no_options(step->info)) {
+        plain_backward(step);
     } else {
-        usual_backward(block);
+        usual_backward(step);
     }
 }
 

@@ -34,29 +34,29 @@ static struct places places_of(const struct xr_cell_info *info)
     return (struct places){cells, cells, 2 * cells, 2 * cells + 1};
 }
 
-static void lstm_1997_point_forward(const struct forward_block *block)
+static void lstm_1997_point_forward(const struct forward_step *step)
 {
-    const ptrdiff_t Hp = block->Hp;
-    const struct places at = places_of(block->info);
+    const ptrdiff_t Hp = step->Hp;
+    const struct places at = places_of(step->info);
     const vec half = vec_set((elem)0.5), two = vec_set((elem)2);
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        elem *sums = block->sums[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        elem *sums = step->sums[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
             vec i = vec_sigmoid(vec_load(sums + I * Hp + u));
             vec o = vec_sigmoid(vec_load(sums + O * Hp + u));
             for (int k = 0; k < at.cells; k++) {
                 elem *sum = sums + (G + k) * Hp + u;
-                vec c_prev = vec_load(block->prev[at.c + k][b] + u);
+                vec c_prev = vec_load(step->prev[at.c + k][b] + u);
                 vec g = vec_mul(two, vec_tanh(vec_mul(half, vec_load(sum))));
                 vec c = vec_flush(vec_fma(i, g, c_prev));
                 vec h = vec_mul(o, vec_tanh(vec_mul(half, c)));
-                vec_store(block->next[at.c + k][b] + u, c);
-                vec_store(block->next[k][b] + u, vec_flush(h));
-                if (block->keep) vec_store(sum, g);
+                vec_store(step->next[at.c + k][b] + u, c);
+                vec_store(step->next[k][b] + u, vec_flush(h));
+                if (step->keep) vec_store(sum, g);
             }
-            vec_store(block->next[at.i][b] + u, vec_flush(i));
-            vec_store(block->next[at.o][b] + u, vec_flush(o));
-            if (block->keep) {
+            vec_store(step->next[at.i][b] + u, vec_flush(i));
+            vec_store(step->next[at.o][b] + u, vec_flush(o));
+            if (step->keep) {
                 vec_store(sums + I * Hp + u, i);
                 vec_store(sums + O * Hp + u, o);
             }
@@ -70,25 +70,25 @@ static void lstm_1997_point_forward(const struct forward_block *block)
  *     dai = di * i'    dao = do * o'   dc_prev_k = dc_k
  *     h_prev, i_prev, o_prev have no elementwise path
  */
-static void lstm_1997_point_backward(const struct backward_block *block)
+static void lstm_1997_point_backward(const struct backward_step *step)
 {
-    const ptrdiff_t Hp = block->Hp;
-    const struct places at = places_of(block->info);
+    const ptrdiff_t Hp = step->Hp;
+    const struct places at = places_of(step->info);
     const vec half = vec_set((elem)0.5);
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        const elem *sums = block->sums[b];
-        elem *da = block->da[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        const elem *sums = step->sums[b];
+        elem *da = step->da[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
             vec i = vec_load(sums + I * Hp + u);
             vec o = vec_load(sums + O * Hp + u);
-            vec di = vec_load(block->dstate[at.i][b] + u);
-            vec dO = vec_load(block->dstate[at.o][b] + u);
+            vec di = vec_load(step->dstate[at.i][b] + u);
+            vec dO = vec_load(step->dstate[at.o][b] + u);
             for (int k = 0; k < at.cells; k++) {
-                elem *dc_row = block->dstate[at.c + k][b] + u;
+                elem *dc_row = step->dstate[at.c + k][b] + u;
                 vec g = vec_load(sums + (G + k) * Hp + u);
-                vec c = vec_load(block->next[at.c + k][b] + u);
+                vec c = vec_load(step->next[at.c + k][b] + u);
                 vec y = vec_tanh(vec_mul(half, c));
-                vec dh = vec_load(block->dstate[k][b] + u);
+                vec dh = vec_load(step->dstate[k][b] + u);
                 vec slope = vec_mul(half, tanh_slope(y));
                 vec dc = vec_fma(vec_mul(dh, o), slope, vec_load(dc_row));
                 dO = vec_fma(dh, y, dO);
@@ -96,12 +96,12 @@ static void lstm_1997_point_backward(const struct backward_block *block)
                 vec dag = vec_mul(vec_mul(dc, i), tanh_slope(vec_mul(half, g)));
                 vec_store(da + (G + k) * Hp + u, vec_flush(dag));
                 vec_store(dc_row, vec_flush(dc));
-                vec_store(block->dstate[k][b] + u, vec_zero());
+                vec_store(step->dstate[k][b] + u, vec_zero());
             }
             vec_store(da + I * Hp + u, vec_flush(vec_mul(di, sigmoid_slope(i))));
             vec_store(da + O * Hp + u, vec_flush(vec_mul(dO, sigmoid_slope(o))));
-            vec_store(block->dstate[at.i][b] + u, vec_zero());
-            vec_store(block->dstate[at.o][b] + u, vec_zero());
+            vec_store(step->dstate[at.i][b] + u, vec_zero());
+            vec_store(step->dstate[at.o][b] + u, vec_zero());
         }
     }
 }

@@ -15,35 +15,35 @@
 
 enum { R, Z, N, SUMS };
 
-static void mut2_point_forward_0(const struct forward_block *block)
+static void mut2_point_forward_0(const struct forward_step *step)
 {
-    const ptrdiff_t Hp = block->Hp;
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        elem *sums = block->sums[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+    const ptrdiff_t Hp = step->Hp;
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        elem *sums = step->sums[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
             vec r = vec_sigmoid(vec_load(sums + R * Hp + u));
             vec z = vec_sigmoid(vec_load(sums + Z * Hp + u));
-            vec s = vec_mul(r, vec_load(block->prev[0][b] + u));
-            vec_store(block->operand[0][b] + u, vec_flush(s));
+            vec s = vec_mul(r, vec_load(step->prev[0][b] + u));
+            vec_store(step->operand[0][b] + u, vec_flush(s));
             vec_store(sums + R * Hp + u, r);
             vec_store(sums + Z * Hp + u, z);
         }
     }
 }
 
-static void mut2_point_forward_1(const struct forward_block *block)
+static void mut2_point_forward_1(const struct forward_step *step)
 {
-    const ptrdiff_t Hp = block->Hp;
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        elem *sums = block->sums[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+    const ptrdiff_t Hp = step->Hp;
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        elem *sums = step->sums[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
             vec z = vec_load(sums + Z * Hp + u);
             vec n = vec_tanh(vec_load(sums + N * Hp + u));
-            vec h_prev = vec_load(block->prev[0][b] + u);
+            vec h_prev = vec_load(step->prev[0][b] + u);
             vec t = vec_sub(vec_set((elem)1), z);
             vec h = vec_fma(z, n, vec_mul(t, h_prev));
-            vec_store(block->next[0][b] + u, vec_flush(h));
-            if (block->keep) vec_store(sums + N * Hp + u, n);
+            vec_store(step->next[0][b] + u, vec_flush(h));
+            if (step->keep) vec_store(sums + N * Hp + u, n);
         }
     }
 }
@@ -51,17 +51,17 @@ static void mut2_point_forward_1(const struct forward_block *block)
 /*     dan = dh * z * (1 - n*n)            daz = dh * (n - h_prev) * z'
  *     h_prev by z:  dh * (1 - z)          the engine then makes ds = R_n^T dan
  */
-static void mut2_point_backward_1(const struct backward_block *block)
+static void mut2_point_backward_1(const struct backward_step *step)
 {
-    const ptrdiff_t Hp = block->Hp;
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        const elem *sums = block->sums[b];
-        elem *da = block->da[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+    const ptrdiff_t Hp = step->Hp;
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        const elem *sums = step->sums[b];
+        elem *da = step->da[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
             vec z = vec_load(sums + Z * Hp + u);
             vec n = vec_load(sums + N * Hp + u);
-            vec h_prev = vec_load(block->prev[0][b] + u);
-            vec dh = vec_load(block->dstate[0][b] + u);
+            vec h_prev = vec_load(step->prev[0][b] + u);
+            vec dh = vec_load(step->dstate[0][b] + u);
 
             vec t = vec_sub(vec_set((elem)1), z);
             vec dan = vec_mul(vec_mul(dh, z), tanh_slope(n));
@@ -69,24 +69,24 @@ static void mut2_point_backward_1(const struct backward_block *block)
 
             vec_store(da + N * Hp + u, vec_flush(dan));
             vec_store(da + Z * Hp + u, vec_flush(daz));
-            vec_store(block->dstate[0][b] + u, vec_mul(dh, t));
+            vec_store(step->dstate[0][b] + u, vec_mul(dh, t));
         }
     }
 }
 
 /*     dar = ds * h_prev * r'              h_prev by s:  ds * r, added to dh * (1-z) */
-static void mut2_point_backward_0(const struct backward_block *block)
+static void mut2_point_backward_0(const struct backward_step *step)
 {
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            vec r = vec_load(block->sums[b] + R * block->Hp + u);
-            vec h_prev = vec_load(block->prev[0][b] + u);
-            vec ds = vec_load(block->doperand[0][b] + u);
-            vec dh = vec_load(block->dstate[0][b] + u);
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
+            vec r = vec_load(step->sums[b] + R * step->Hp + u);
+            vec h_prev = vec_load(step->prev[0][b] + u);
+            vec ds = vec_load(step->doperand[0][b] + u);
+            vec dh = vec_load(step->dstate[0][b] + u);
 
             vec dar = vec_mul(vec_mul(ds, h_prev), sigmoid_slope(r));
-            vec_store(block->da[b] + R * block->Hp + u, vec_flush(dar));
-            vec_store(block->dstate[0][b] + u, vec_fma(ds, r, dh));
+            vec_store(step->da[b] + R * step->Hp + u, vec_flush(dar));
+            vec_store(step->dstate[0][b] + u, vec_fma(ds, r, dh));
         }
     }
 }

@@ -15,33 +15,33 @@
 enum { R, Z, N, SUMS };
 enum { S, Q, OPERANDS };
 
-static void mut3_point_forward_0(const struct forward_block *block)
+static void mut3_point_forward_0(const struct forward_step *step)
 {
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        elem *sums = block->sums[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            vec r = vec_sigmoid(vec_load(sums + R * block->Hp + u));
-            vec h_prev = vec_load(block->prev[0][b] + u);
-            vec_store(block->operand[S][b] + u, vec_flush(vec_mul(r, h_prev)));
-            vec_store(block->operand[Q][b] + u, vec_flush(vec_tanh(h_prev)));
-            if (block->keep) vec_store(sums + R * block->Hp + u, r);
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        elem *sums = step->sums[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
+            vec r = vec_sigmoid(vec_load(sums + R * step->Hp + u));
+            vec h_prev = vec_load(step->prev[0][b] + u);
+            vec_store(step->operand[S][b] + u, vec_flush(vec_mul(r, h_prev)));
+            vec_store(step->operand[Q][b] + u, vec_flush(vec_tanh(h_prev)));
+            if (step->keep) vec_store(sums + R * step->Hp + u, r);
         }
     }
 }
 
-static void mut3_point_forward_1(const struct forward_block *block)
+static void mut3_point_forward_1(const struct forward_step *step)
 {
-    const ptrdiff_t Hp = block->Hp;
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        elem *sums = block->sums[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+    const ptrdiff_t Hp = step->Hp;
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        elem *sums = step->sums[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
             vec z = vec_sigmoid(vec_load(sums + Z * Hp + u));
             vec n = vec_tanh(vec_load(sums + N * Hp + u));
-            vec h_prev = vec_load(block->prev[0][b] + u);
+            vec h_prev = vec_load(step->prev[0][b] + u);
             vec t = vec_sub(vec_set((elem)1), z);
             vec h = vec_fma(z, n, vec_mul(t, h_prev));
-            vec_store(block->next[0][b] + u, vec_flush(h));
-            if (block->keep) {
+            vec_store(step->next[0][b] + u, vec_flush(h));
+            if (step->keep) {
                 vec_store(sums + Z * Hp + u, z);
                 vec_store(sums + N * Hp + u, n);
             }
@@ -53,17 +53,17 @@ static void mut3_point_forward_1(const struct forward_block *block)
  *     h_prev by z:  dh * (1 - z)
  *     the engine then makes ds = R_n^T dan and dq = R_z^T daz
  */
-static void mut3_point_backward_1(const struct backward_block *block)
+static void mut3_point_backward_1(const struct backward_step *step)
 {
-    const ptrdiff_t Hp = block->Hp;
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        const elem *sums = block->sums[b];
-        elem *da = block->da[b];
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
+    const ptrdiff_t Hp = step->Hp;
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        const elem *sums = step->sums[b];
+        elem *da = step->da[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
             vec z = vec_load(sums + Z * Hp + u);
             vec n = vec_load(sums + N * Hp + u);
-            vec h_prev = vec_load(block->prev[0][b] + u);
-            vec dh = vec_load(block->dstate[0][b] + u);
+            vec h_prev = vec_load(step->prev[0][b] + u);
+            vec dh = vec_load(step->dstate[0][b] + u);
 
             vec t = vec_sub(vec_set((elem)1), z);
             vec dan = vec_mul(vec_mul(dh, z), tanh_slope(n));
@@ -71,7 +71,7 @@ static void mut3_point_backward_1(const struct backward_block *block)
 
             vec_store(da + N * Hp + u, vec_flush(dan));
             vec_store(da + Z * Hp + u, vec_flush(daz));
-            vec_store(block->dstate[0][b] + u, vec_mul(dh, t));
+            vec_store(step->dstate[0][b] + u, vec_mul(dh, t));
         }
     }
 }
@@ -79,21 +79,21 @@ static void mut3_point_backward_1(const struct backward_block *block)
 /*     dar = ds * h_prev * r'              h_prev by s:  ds * r, added to dh * (1 - z)
  *                                         h_prev by q:  dq * (1 - q*q), q made again
  */
-static void mut3_point_backward_0(const struct backward_block *block)
+static void mut3_point_backward_0(const struct backward_step *step)
 {
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            vec r = vec_load(block->sums[b] + R * block->Hp + u);
-            vec h_prev = vec_load(block->prev[0][b] + u);
-            vec ds = vec_load(block->doperand[S][b] + u);
-            vec dq = vec_load(block->doperand[Q][b] + u);
-            vec dh = vec_load(block->dstate[0][b] + u);
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
+            vec r = vec_load(step->sums[b] + R * step->Hp + u);
+            vec h_prev = vec_load(step->prev[0][b] + u);
+            vec ds = vec_load(step->doperand[S][b] + u);
+            vec dq = vec_load(step->doperand[Q][b] + u);
+            vec dh = vec_load(step->dstate[0][b] + u);
 
             vec q = vec_tanh(h_prev);
             vec dar = vec_mul(vec_mul(ds, h_prev), sigmoid_slope(r));
             dh = vec_fma(dq, tanh_slope(q), vec_fma(ds, r, dh));
-            vec_store(block->da[b] + R * block->Hp + u, vec_flush(dar));
-            vec_store(block->dstate[0][b] + u, dh);
+            vec_store(step->da[b] + R * step->Hp + u, vec_flush(dar));
+            vec_store(step->dstate[0][b] + u, dh);
         }
     }
 }

@@ -16,32 +16,32 @@
 
 enum { A, SUMS };
 
-XR_INLINE void forward_units(const struct forward_block *block, struct activation act)
+XR_INLINE void forward_units(const struct forward_step *step, struct activation act)
 {
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            vec a = vec_load(block->sums[b] + A * block->Hp + u);
-            vec_store(block->next[0][b] + u, vec_flush(activate(&act, a)));
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
+            vec a = vec_load(step->sums[b] + A * step->Hp + u);
+            vec_store(step->next[0][b] + u, vec_flush(activate(&act, a)));
         }
     }
 }
 
 /* Takes tanh as a constant, and any other activation as it comes. */
-static void rnn_point_forward(const struct forward_block *block)
+static void rnn_point_forward(const struct forward_step *step)
 {
-    if (is_plain(block->layer, 0, XR_TANH)) {
-        forward_units(block, plain_activation(XR_TANH));
+    if (is_plain(step->layer, 0, XR_TANH)) {
+        forward_units(step, plain_activation(XR_TANH));
     } else {
-        forward_units(block, layer_activation(block->layer, 0));
+        forward_units(step, layer_activation(step->layer, 0));
     }
 }
 
-XR_INLINE void backward_units(const struct backward_block *block, struct activation act)
+XR_INLINE void backward_units(const struct backward_step *step, struct activation act)
 {
-    for (ptrdiff_t b = 0; b < block->rows; b++) {
-        for (ptrdiff_t u = block->begin; u < block->end; u += VEC_LANES) {
-            vec h = vec_load(block->next[0][b] + u);
-            vec dh = vec_load(block->dstate[0][b] + u);
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
+            vec h = vec_load(step->next[0][b] + u);
+            vec dh = vec_load(step->dstate[0][b] + u);
             vec da;
             if (act.kind == XR_RELU) {
                 vec open = vec_select(vec_lt(vec_zero(), h), dh, vec_zero());
@@ -49,20 +49,20 @@ XR_INLINE void backward_units(const struct backward_block *block, struct activat
             } else {
                 da = vec_mul(dh, slope(&act, h));
             }
-            vec_store(block->da[b] + A * block->Hp + u, vec_flush(da));
-            vec_store(block->dstate[0][b] + u, vec_zero());
+            vec_store(step->da[b] + A * step->Hp + u, vec_flush(da));
+            vec_store(step->dstate[0][b] + u, vec_zero());
         }
     }
 }
 
 /* da = dh * tanh'(a) = dh * (1 - h*h);  for relu, da = dh where h > 0, else 0, even if
  * dh is infinite. h_prev has no elementwise path: dh starts again at 0. */
-static void rnn_point_backward(const struct backward_block *block)
+static void rnn_point_backward(const struct backward_step *step)
 {
-    if (is_plain(block->layer, 0, XR_TANH)) {
-        backward_units(block, plain_activation(XR_TANH));
+    if (is_plain(step->layer, 0, XR_TANH)) {
+        backward_units(step, plain_activation(XR_TANH));
     } else {
-        backward_units(block, layer_activation(block->layer, 0));
+        backward_units(step, layer_activation(step->layer, 0));
     }
 }
 

@@ -2,7 +2,7 @@
  *
  * The chain of a dimension starts at its bias and runs over h_1, ..., h_N, each as the
  * phase finds it. A panel of units goes through all of this and its point function
- * while it is in the nearest cache.
+ * while it is in the L1.
  * Twin: grid_forward in src/exactrnn/reference/grid.py.
  */
 #ifndef XR_GRID_FORWARD_H

@@ -2,8 +2,8 @@
  * which matrix, and which units belong together. Derived from xr_cell_info and the
  * layer's modules once, when weights are packed.
  *
- * Modules (clockwork) are runs of units with a period of their own. Inside, each starts
- * at a multiple of XR_UNIT_BLOCK, so that no vector of units belongs to two of them.
+ * Modules (clockwork) are sets of units with a period of their own. Inside, each starts
+ * at a multiple of XR_UNIT_PAD, so that no vector of units belongs to two of them.
  * Every other layer is one module of period 1.
  */
 #ifndef XR_FORM_H

@@ -6,7 +6,7 @@
  *
  *     dW[row, column] += sum of chunks ( chain over k of da[k][row] * x[k][column] )
  *
- * Of each chunk both sides are packed, and a register block runs over both:
+ * Of each chunk both sides are packed, and a tile runs over both:
  *
  *     operand   [panel][k][OPERAND_VECTORS * LANES]    from x, h_prev or the stage
  *     da        [tile][k][TILE_GATES]                  gate rows of all sums in turn
@@ -473,7 +473,7 @@ static void input_rows(const struct run *run, const struct time_row *waiting,
     }
 }
 
-/* Writes this thread's share of dx, which is a run of k; +0.0 behind the end of a
+/* Writes this thread's share of dx, which is a range of k; +0.0 behind the end of a
  * row. */
 static void input_gradients(const struct run *run, int rank, int size, elem *buffer,
                             struct xr_watch *watch)

@@ -19,8 +19,8 @@
 #include "kernels/layer/form.h"
 #include "kernels/math/products.h"
 
-/* Operands are runs of segments in the pack's table. */
-struct run_of_segments {
+/* Operands are lists of segments in the pack's table. */
+struct segment_list {
     ptrdiff_t first, count;
 };
 
@@ -28,7 +28,7 @@ struct run_of_segments {
  * panels of the modules before. */
 struct matrix {
     struct panels panels;
-    struct run_of_segments operand;
+    struct segment_list operand;
     ptrdiff_t before;
 };
 
@@ -55,11 +55,10 @@ static const struct matrix *pack_matrix(const struct pack *pack, ptrdiff_t recur
     return (const struct matrix *)table + recurrence * pack->modules + module;
 }
 
-static struct operand pack_operand_of(const struct pack *pack,
-                                      struct run_of_segments run)
+static struct operand pack_operand_of(const struct pack *pack, struct segment_list list)
 {
     const elem *table = (const elem *)pack + pack->segments;
-    return (struct operand){run.count, (const struct segment *)table + run.first, 0};
+    return (struct operand){list.count, (const struct segment *)table + list.first, 0};
 }
 
 /* What is being laid out: `pack` is the header, in memory or beside it. */
@@ -124,23 +123,23 @@ static struct units module_units(const struct packing *packing, ptrdiff_t module
 
 /* Adds `length` elements to the operand that is being written: to its last segment, if
  * they follow on it. */
-static void add_segment(struct packing *packing, struct run_of_segments *run,
+static void add_segment(struct packing *packing, struct segment_list *list,
                         ptrdiff_t at, ptrdiff_t length)
 {
     if (packing->segments == NULL) {
         return;
     }
-    if (run->count == 0) {
-        run->first = packing->segment_count;
+    if (list->count == 0) {
+        list->first = packing->segment_count;
     }
     struct segment *last = packing->segments + packing->segment_count - 1;
-    if (run->count > 0 && last->at + last->length == at) {
+    if (list->count > 0 && last->at + last->length == at) {
         last->length += length;
         return;
     }
     last[1] = (struct segment){at, length};
     packing->segment_count++;
-    run->count++;
+    list->count++;
 }
 
 /* Completes panels whose K, unit, vectors, sums and slots are set, and takes their

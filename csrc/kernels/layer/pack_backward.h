@@ -11,15 +11,15 @@
 
 /* Makes the gradients of `sums` that belong to some units the operand of a matrix. They
  * lie in a row of da. */
-static struct run_of_segments add_gates(struct packing *packing, const ptrdiff_t *sums,
-                                        ptrdiff_t count, const struct units *units)
+static struct segment_list add_gates(struct packing *packing, const ptrdiff_t *sums,
+                                     ptrdiff_t count, const struct units *units)
 {
-    struct run_of_segments run = {0};
+    struct segment_list list = {0};
     for (ptrdiff_t g = 0; g < count; g++) {
-        add_segment(packing, &run, sums[g] * packing->pack->Hp + units->at,
+        add_segment(packing, &list, sums[g] * packing->pack->Hp + units->at,
                     units->size);
     }
-    return run;
+    return list;
 }
 
 /* Packs the matrix that takes gradients of a recurrence's sums to one module of its

@@ -42,7 +42,7 @@ static void pack_inputs(struct packing *packing, const struct xr_weights *weight
 /* Makes the units that the units of `module` listen to, one after the other, the
  * operand of a matrix. Returns their number. */
 static ptrdiff_t add_sources(struct packing *packing, ptrdiff_t recurrence,
-                             ptrdiff_t module, struct run_of_segments *operand)
+                             ptrdiff_t module, struct segment_list *operand)
 {
     const struct units here = module_units(packing, module);
     ptrdiff_t length = 0;

@@ -37,8 +37,8 @@ struct run {
     ptrdiff_t pointers_per_thread;
     struct lane_module *lane_modules; /* [threads, modules] */
     /* Of the forward pass alone. */
-    ptrdiff_t block;       /* steps whose input products are taken at once */
-    elem *block_sums;      /* [D, block, B, S, Hp] unless they go to the cache */
+    ptrdiff_t ahead;       /* steps whose input products are taken at once */
+    elem *ahead_sums;      /* [D, ahead, B, S, Hp] unless they go to the cache */
     elem *states_buffer;   /* [D, states, 2, B, Hp] without a cache */
     elem *operands_buffer; /* [D, operands, B, Hp] likewise */
     struct stage *stages;  /* [threads, stages_per_thread]: of a layer, or of modules */
@@ -442,7 +442,7 @@ static int rows_in_step(const struct xr_problem *problem)
 static ptrdiff_t pieces_of(const struct xr_layer *layer)
 {
     for (ptrdiff_t m = 0; m < layer->modules - 1; m++) {
-        if (layer->module[m].size % XR_UNIT_BLOCK != 0) {
+        if (layer->module[m].size % XR_UNIT_PAD != 0) {
             return layer->modules;
         }
     }

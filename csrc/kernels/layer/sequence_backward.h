@@ -106,7 +106,7 @@ static void add_upper_gradient(const struct lane *lane, ptrdiff_t s, ptrdiff_t a
 
 /* What the cell sees of a step, and the lists of rows in it, which each step fills. */
 struct backward_frame {
-    struct backward_block block;
+    struct backward_step step;
     const elem **sums, **lower;
     elem **da, **dlower;
     const elem **prev[XR_MAX_STATES], **next[XR_MAX_STATES];
@@ -121,31 +121,31 @@ static struct backward_frame make_backward_frame(const struct lane *lane)
     const ptrdiff_t rows = lane->rows;
     const void **next_free = lane->pointers + 4 * rows;
     struct backward_frame frame = {
-        .block = {.Hp = run->Hp,
-                  .vectors = (const elem *)forward + forward->vectors,
-                  .truncated = run->problem->truncated,
-                  .layer = own_layer(lane),
-                  .info = run->info},
+        .step = {.Hp = run->Hp,
+                 .vectors = (const elem *)forward + forward->vectors,
+                 .truncated = run->problem->truncated,
+                 .layer = own_layer(lane),
+                 .info = run->info},
         .sums = (const elem **)lane->pointers,
         .lower = (const elem **)lane->pointers + rows,
         .da = (elem **)lane->pointers + 2 * rows,
         .dlower = (elem **)lane->pointers + 3 * rows,
     };
-    frame.block.sums = frame.sums;
-    frame.block.lower = frame.lower;
-    frame.block.da = frame.da;
-    frame.block.dlower = frame.dlower;
+    frame.step.sums = frame.sums;
+    frame.step.lower = frame.lower;
+    frame.step.da = frame.da;
+    frame.step.dlower = frame.dlower;
     for (int k = 0; k < run->states; k++, next_free += 3 * rows) {
         frame.prev[k] = (const elem **)next_free;
         frame.next[k] = (const elem **)next_free + rows;
         frame.dstate[k] = (elem **)next_free + 2 * rows;
-        frame.block.prev[k] = frame.prev[k];
-        frame.block.next[k] = frame.next[k];
-        frame.block.dstate[k] = frame.dstate[k];
+        frame.step.prev[k] = frame.prev[k];
+        frame.step.next[k] = frame.next[k];
+        frame.step.dstate[k] = frame.dstate[k];
     }
     for (int j = 0; j < run->info->operands; j++, next_free += rows) {
         frame.doperand[j] = (const elem **)next_free;
-        frame.block.doperand[j] = frame.doperand[j];
+        frame.step.doperand[j] = frame.doperand[j];
     }
     return frame;
 }
@@ -183,7 +183,7 @@ static void place_backward_rows(const struct lane *lane, const struct units *mod
         }
         rows++;
     }
-    frame->block.rows = rows;
+    frame->step.rows = rows;
 }
 
 /* Modules next to each other, and `k`, the row of the panels at which their gate rows
@@ -195,15 +195,14 @@ struct listeners {
 /* Takes gradients through a recurrent matrix, transposed, from some modules to one that
  * they listen to. A state's gradient is added to what the cell has left there, an
  * operand's starts at zero. */
-static void backward_product(const struct lane *lane,
-                             const struct backward_block *block, ptrdiff_t r,
-                             const struct listeners *from, ptrdiff_t to)
+static void backward_product(const struct lane *lane, const struct backward_step *step,
+                             ptrdiff_t r, const struct listeners *from, ptrdiff_t to)
 {
     const struct pack *pack = lane->pack;
     const ptrdiff_t source = pack->recurrence[r].source;
     const int to_state = source < SOURCE_MADE;
     const struct matrix *matrix = pack_matrix(pack, r, to);
-    struct run_of_segments gates = pack_matrix(pack, r, from->first)->operand;
+    struct segment_list gates = pack_matrix(pack, r, from->first)->operand;
     for (ptrdiff_t m = 1; m < from->count; m++) {
         gates.count += pack_matrix(pack, r, from->first + m)->operand.count;
     }
@@ -215,42 +214,42 @@ static void backward_product(const struct lane *lane,
         .flush = to_state && !lane->run->ticks,
     };
     product.operand.k = from->k;
-    elem *const *c = to_state ? block->dstate[source]
-                              : (elem *const *)block->doperand[source - SOURCE_MADE];
+    elem *const *c = to_state ? step->dstate[source]
+                              : (elem *const *)step->doperand[source - SOURCE_MADE];
     const ptrdiff_t kind = source == 0 ? O_UNITS : H_UNITS;
     const struct range share = lane_panels(lane, matrix, kind);
     for (ptrdiff_t p = share.begin; p < share.end; p++) {
-        if (watched_panel(&product, p, min_of(p + 1, share.end - 1), block->rows,
-                          (const elem *const *)block->da, c, lane->watch)) {
+        if (watched_panel(&product, p, min_of(p + 1, share.end - 1), step->rows,
+                          (const elem *const *)step->da, c, lane->watch)) {
             return;
         }
     }
 }
 
 /* Sets to zero the gradient of a state, when nothing is to go back through a matrix. */
-static void cut_gradient(const struct lane *lane, const struct backward_block *block,
+static void cut_gradient(const struct lane *lane, const struct backward_step *step,
                          ptrdiff_t source)
 {
     const struct range share = lane->units[source == 0 ? O_UNITS : H_UNITS];
-    for (ptrdiff_t i = 0; i < block->rows; i++) {
-        memset(block->dstate[source][i] + share.begin, 0,
+    for (ptrdiff_t i = 0; i < step->rows; i++) {
+        memset(step->dstate[source][i] + share.begin, 0,
                (size_t)(share.end - share.begin) * sizeof(elem));
     }
 }
 
 /* Takes the recurrent products of one stage of a layer without modules. */
-static void backward_products(const struct lane *lane,
-                              const struct backward_block *block, int stage)
+static void backward_products(const struct lane *lane, const struct backward_step *step,
+                              int stage)
 {
     const struct pack *pack = lane->pack;
     const struct listeners whole = {.count = 1};
     for (ptrdiff_t r = 0; r < pack->recurrences; r++) {
         const struct recurrence *recurrence = &pack->recurrence[r];
-        if (recurrence->stage == stage && block->truncated &&
+        if (recurrence->stage == stage && step->truncated &&
             recurrence->source < SOURCE_MADE) {
-            cut_gradient(lane, block, recurrence->source);
+            cut_gradient(lane, step, recurrence->source);
         } else if (recurrence->stage == stage) {
-            backward_product(lane, block, r, &whole, 0);
+            backward_product(lane, step, r, &whole, 0);
         }
     }
 }
@@ -260,18 +259,18 @@ static int backward_step(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
                          struct backward_frame *frame)
 {
     const struct run *run = lane->run;
-    struct backward_block *block = &frame->block;
+    struct backward_step *step = &frame->step;
     place_backward_rows(lane, NULL, s, alive, frame);
     for (int stage = run->info->stages - 1; stage >= 0; stage--) {
         const int kind = stage > 0 && run->info->projects ? O_UNITS : H_UNITS;
         const struct range units = lane->units[kind];
-        block->begin = units.begin;
-        block->end = units.end;
-        run->cell->point_backward[stage](block);
+        step->begin = units.begin;
+        step->end = units.end;
+        run->cell->point_backward[stage](step);
         if (xr_barrier_wait(lane->barrier, lane->barrier_size, lane->watch)) {
             return 1;
         }
-        backward_products(lane, block, stage);
+        backward_products(lane, step, stage);
     }
     return 0;
 }
@@ -297,7 +296,7 @@ static void place_module_rows(const struct lane *lane, ptrdiff_t m, ptrdiff_t s,
         const struct units *units = pack_units_of(lane->pack) + m;
         place_backward_rows(lane, units, s, alive, frame);
     } else {
-        frame->block.rows = lane->modules[m].ticks ? alive : 0;
+        frame->step.rows = lane->modules[m].ticks ? alive : 0;
     }
 }
 
@@ -331,8 +330,8 @@ static void backward_module(const struct lane *lane, ptrdiff_t to, ptrdiff_t s,
         from.first = m;
         from.count = next - m;
         place_module_rows(lane, m, s, alive, frame);
-        if (frame->block.rows > 0) {
-            backward_product(lane, &frame->block, 0, &from, to);
+        if (frame->step.rows > 0) {
+            backward_product(lane, &frame->step, 0, &from, to);
         }
         from.k += gate_rows;
     }
@@ -349,10 +348,10 @@ static int backward_modules(const struct lane *lane, ptrdiff_t s, ptrdiff_t aliv
     for (ptrdiff_t m = 0; m < run->modules; m++) {
         lane->modules[m].ticks = next_tick(run, &units[m], s) == s;
         place_module_rows(lane, m, s, alive, frame);
-        frame->block.begin = lane->modules[m].units.begin;
-        frame->block.end = lane->modules[m].units.end;
-        if (frame->block.rows > 0) {
-            run->cell->point_backward[0](&frame->block);
+        frame->step.begin = lane->modules[m].units.begin;
+        frame->step.end = lane->modules[m].units.end;
+        if (frame->step.rows > 0) {
+            run->cell->point_backward[0](&frame->step);
         }
     }
     if (xr_barrier_wait(lane->barrier, lane->barrier_size, lane->watch)) {

@@ -1,10 +1,10 @@
 /* The time loop forward, for every cell.
  *
- * For each block of steps the input products of all its rows are taken at once (they do
+ * The input products of some steps are taken ahead, of all their rows at once (they do
  * not wait for anything); then, step by step, each panel of units continues the chains
- * with the recurrent product and goes to the cell's point function while it is in the
- * nearest cache. Panels are walked back and forth, so that the last ones of a step,
- * still cached, are the first ones of the next.
+ * with the recurrent product and goes to the cell's point function while it is in
+ * the L1. Panels are walked back and forth, so that the last ones of a step, still
+ * in the L1 or L2, are the first ones of the next.
  *
  * Over 400 lines, as a step is one thread of thought from the rows to the states.
  * Twin: direction_forward in src/exactrnn/reference/sequence.py.
@@ -17,9 +17,9 @@
 /* So many rows, whole tiles, go through product and point function together. */
 enum { ROWS_AT_ONCE = 24 };
 
-/* So many bytes of sums may a block of steps fill: with one panel they are well inside
+/* So many bytes may sums taken ahead fill: with one panel they are well inside
  * an L2. */
-enum { BLOCK_BYTES = 256 * 1024 };
+enum { AHEAD_BYTES = 256 * 1024 };
 
 /* So long, in multiplications, does a row of a step take besides its products. */
 enum { ROW_WORK = 256 };
@@ -46,19 +46,19 @@ static struct run make_forward_run(const struct xr_problem *problem,
     const struct xr_cell_info *info = &problem->layer->info;
     const ptrdiff_t B = problem->B, D = problem->directions;
     const ptrdiff_t row = info->sums * xr_padded_units(problem->layer);
-    ptrdiff_t block = BLOCK_BYTES / (B * row * (ptrdiff_t)sizeof(elem) + 1);
-    block = block < 1 ? 1 : min_of(block, problem->T);
-    /* Each row of a block has pointers to x and sums; each row of a step to sums, to
+    ptrdiff_t ahead = AHEAD_BYTES / (B * row * (ptrdiff_t)sizeof(elem) + 1);
+    ahead = ahead < 1 ? 1 : min_of(ahead, problem->T);
+    /* Each row taken ahead has pointers to x and sums; each row of a step to sums, to
      * the states before and after, to operands and to the layer below. */
     const ptrdiff_t pointers =
-        2 * block * B + (2 + 2 * info->states + info->operands) * B;
+        2 * ahead * B + (2 + 2 * info->states + info->operands) * B;
     struct run run = make_run(problem, cell, arena, pointers);
-    run.block = block;
+    run.ahead = ahead;
     run.stages_per_thread = run.ticks ? run.modules : info->stages;
     run.stages =
         arena_take(arena, run.threads * run.stages_per_thread, sizeof *run.stages);
     if (!sums_go_to_cache(problem)) {
-        run.block_sums = arena_take(arena, D * block * B * row, sizeof(elem));
+        run.ahead_sums = arena_take(arena, D * ahead * B * row, sizeof(elem));
     }
     if (problem->cache == NULL) {
         run.states_buffer =
@@ -69,15 +69,15 @@ static struct run make_forward_run(const struct xr_problem *problem,
     return run;
 }
 
-/* Returns the sums of row b at step s, in the block of steps that begins at s0. */
+/* Returns the sums of row b at step s, of those taken ahead from step s0 on. */
 static elem *sums_row(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t s,
                       ptrdiff_t s0)
 {
-    if (run->block_sums == NULL) {
+    if (run->ahead_sums == NULL) {
         return cached_sums_row(run, direction, b, s);
     }
-    const ptrdiff_t which = (direction * run->block + s - s0) * run->B + b;
-    return run->block_sums + which * run->sums * run->Hp;
+    const ptrdiff_t which = (direction * run->ahead + s - s0) * run->B + b;
+    return run->ahead_sums + which * run->sums * run->Hp;
 }
 
 /* Starts the sums that have no input product at their biases. */
@@ -105,7 +105,7 @@ static void forward_input(const struct lane *lane, ptrdiff_t module, ptrdiff_t s
     const struct run *run = lane->run;
     const struct pack *pack = lane->pack;
     const struct units *units = pack_units_of(pack) + module;
-    const ptrdiff_t most = run->block * run->B;
+    const ptrdiff_t most = run->ahead * run->B;
     const elem **x = (const elem **)lane->pointers;
     elem **sums = (elem **)(lane->pointers + most);
     ptrdiff_t rows = 0;
@@ -176,7 +176,7 @@ static void copy_upper(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive)
 
 /* What the cell sees of a step, and the lists of rows in it, which each step fills. */
 struct forward_frame {
-    struct forward_block block;
+    struct forward_step step;
     elem **sums;
     const elem **prev[XR_MAX_STATES];
     elem **next[XR_MAX_STATES];
@@ -187,30 +187,30 @@ struct forward_frame {
 static struct forward_frame make_forward_frame(const struct lane *lane)
 {
     const struct run *run = lane->run;
-    const void **next_free = lane->pointers + 2 * run->block * run->B;
+    const void **next_free = lane->pointers + 2 * run->ahead * run->B;
     struct forward_frame frame = {
-        .block = {.Hp = run->Hp,
-                  .vectors = (const elem *)lane->pack + lane->pack->vectors,
-                  .keep = sums_go_to_cache(run->problem),
-                  .layer = own_layer(lane),
-                  .info = run->info},
+        .step = {.Hp = run->Hp,
+                 .vectors = (const elem *)lane->pack + lane->pack->vectors,
+                 .keep = sums_go_to_cache(run->problem),
+                 .layer = own_layer(lane),
+                 .info = run->info},
     };
     frame.sums = (elem **)next_free;
-    frame.block.sums = frame.sums;
+    frame.step.sums = frame.sums;
     next_free += lane->rows;
     for (int k = 0; k < run->states; k++, next_free += 2 * lane->rows) {
         frame.prev[k] = (const elem **)next_free;
         frame.next[k] = (elem **)next_free + lane->rows;
-        frame.block.prev[k] = frame.prev[k];
-        frame.block.next[k] = frame.next[k];
+        frame.step.prev[k] = frame.prev[k];
+        frame.step.next[k] = frame.next[k];
     }
     for (int j = 0; j < run->info->operands; j++, next_free += lane->rows) {
         frame.operand[j] = (elem **)next_free;
-        frame.block.operand[j] = frame.operand[j];
+        frame.step.operand[j] = frame.operand[j];
     }
     if (run->info->takes_lower) {
         frame.lower = (const elem **)next_free;
-        frame.block.lower = frame.lower;
+        frame.step.lower = frame.lower;
     }
     return frame;
 }
@@ -245,14 +245,14 @@ static void place_forward_rows(const struct lane *lane, const struct units *modu
         }
         rows++;
     }
-    frame->block.rows = rows;
+    frame->step.rows = rows;
 }
 
-/* Returns the `rows` rows of a block from row `first` on. */
-static struct forward_block forward_part(const struct forward_block *block,
-                                         ptrdiff_t first, ptrdiff_t rows)
+/* Returns the `rows` rows of a step from row `first` on. */
+static struct forward_step forward_part(const struct forward_step *step,
+                                        ptrdiff_t first, ptrdiff_t rows)
 {
-    struct forward_block part = *block;
+    struct forward_step part = *step;
     part.rows = rows;
     part.sums += first;
     for (int k = 0; k < XR_MAX_STATES && part.next[k] != NULL; k++) {
@@ -295,8 +295,8 @@ static void make_stage(const struct lane *lane, int number, ptrdiff_t module,
 /* Takes a few rows of one panel of a stage through the products and then through the
  * point function; through neither, if the call is to end. */
 static void forward_tile(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
-                         const struct forward_block *part,
-                         void (*point)(const struct forward_block *block))
+                         const struct forward_step *part,
+                         void (*point)(const struct forward_step *step))
 {
     if (xr_leaves(stage->watch, part->rows * stage->work)) {
         return;
@@ -314,22 +314,22 @@ static void forward_tile(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
 
 /* Does the same for any number of rows. */
 static void forward_panel(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
-                          const struct forward_block *block,
-                          void (*point)(const struct forward_block *block))
+                          const struct forward_step *step,
+                          void (*point)(const struct forward_step *step))
 {
-    if (block->rows <= ROWS_AT_ONCE) {
-        forward_tile(stage, p, next, block, point);
+    if (step->rows <= ROWS_AT_ONCE) {
+        forward_tile(stage, p, next, step, point);
         return;
     }
-    for (ptrdiff_t i = 0; i < block->rows; i += ROWS_AT_ONCE) {
-        const ptrdiff_t rows = min_of(ROWS_AT_ONCE, block->rows - i);
-        const struct forward_block part = forward_part(block, i, rows);
+    for (ptrdiff_t i = 0; i < step->rows; i += ROWS_AT_ONCE) {
+        const ptrdiff_t rows = min_of(ROWS_AT_ONCE, step->rows - i);
+        const struct forward_step part = forward_part(step, i, rows);
         forward_tile(stage, p, next, &part, point);
     }
 }
 
 /* Takes a stage panel by panel, on every other step backwards. */
-static void forward_stage(const struct stage *stage, struct forward_block *block,
+static void forward_stage(const struct stage *stage, struct forward_step *step,
                           const struct xr_cell *cell, int backwards)
 {
     const struct panels *panels = stage->product[0].panels;
@@ -338,9 +338,9 @@ static void forward_stage(const struct stage *stage, struct forward_block *block
         const ptrdiff_t after = min_of(q + 1, last);
         const ptrdiff_t p = backwards ? begin + last - q : q;
         const ptrdiff_t next = backwards ? begin + last - after : after;
-        block->begin = panels->unit + panel_first(panels, p) * VEC_LANES;
-        block->end = panels->unit + panel_first(panels, p + 1) * VEC_LANES;
-        forward_panel(stage, p, next, block, cell->point_forward[stage->number]);
+        step->begin = panels->unit + panel_first(panels, p) * VEC_LANES;
+        step->end = panels->unit + panel_first(panels, p + 1) * VEC_LANES;
+        forward_panel(stage, p, next, step, cell->point_forward[stage->number]);
     }
 }
 
@@ -351,7 +351,7 @@ static void keep_states(const struct lane *lane, const struct forward_frame *fra
     const struct range units = lane->units[H_UNITS];
     const size_t bytes = (size_t)(units.end - units.begin) * sizeof(elem);
     for (int k = 0; k < lane->run->states; k++) {
-        for (ptrdiff_t i = 0; i < frame->block.rows; i++) {
+        for (ptrdiff_t i = 0; i < frame->step.rows; i++) {
             memcpy(frame->next[k][i] + units.begin, frame->prev[k][i] + units.begin,
                    bytes);
         }
@@ -376,8 +376,8 @@ static int forward_modules(const struct lane *lane, const struct stage *stages,
         if (!run->in_step) {
             place_forward_rows(lane, &units[m], s, s0, alive, frame);
         }
-        if (frame->block.rows > 0) {
-            forward_stage(&stages[m], &frame->block, run->cell, (int)(s & 1));
+        if (frame->step.rows > 0) {
+            forward_stage(&stages[m], &frame->step, run->cell, (int)(s & 1));
         }
     }
     xr_leaves(lane->watch, alive * ROW_WORK); /* for steps without any module */
@@ -395,7 +395,7 @@ static int forward_step(const struct lane *lane, const struct stage *stages,
     }
     place_forward_rows(lane, NULL, s, s0, alive, frame);
     for (int stage = 0; stage < run->info->stages; stage++) {
-        forward_stage(&stages[stage], &frame->block, run->cell, (int)(s & 1));
+        forward_stage(&stages[stage], &frame->step, run->cell, (int)(s & 1));
         if (xr_barrier_wait(lane->barrier, lane->barrier_size, lane->watch)) {
             return 1;
         }
@@ -412,8 +412,8 @@ static void forward_lane(const struct lane *lane, struct stage *stages)
         make_stage(lane, run->ticks ? 0 : (int)k, run->ticks ? k : 0, &stages[k]);
     }
     ptrdiff_t alive = lane->rows;
-    for (ptrdiff_t s0 = 0; s0 < steps; s0 += run->block) {
-        const ptrdiff_t s1 = min_of(s0 + run->block, steps);
+    for (ptrdiff_t s0 = 0; s0 < steps; s0 += run->ahead) {
+        const ptrdiff_t s1 = min_of(s0 + run->ahead, steps);
         for (ptrdiff_t m = 0; m < run->modules; m++) {
             forward_input(lane, m, s0, s1);
         }

@@ -85,7 +85,7 @@ XR_INLINE vec unlimited_slope(const struct activation *of, vec y)
 }
 
 /* Returns an activation without parameters and without a clip. It is filled member by
- * member, as an initialiser clears the struct as one block, which gcc 12 then keeps in
+ * member, as an initialiser clears the struct as a whole, which gcc 12 then keeps in
  * memory, so that its members are no constants any more. */
 XR_INLINE struct activation plain_activation(enum xr_activation kind)
 {

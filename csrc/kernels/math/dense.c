@@ -36,10 +36,10 @@ enum {
 };
 
 /* Returns where part `rank` of `size` of n things begins, if they stay in whole
- * blocks. */
-static ptrdiff_t part_begin(ptrdiff_t n, ptrdiff_t block, int rank, int size)
+ * grains. */
+static ptrdiff_t part_begin(ptrdiff_t n, ptrdiff_t grain, int rank, int size)
 {
-    return min_of(n, ceil_div(n, block) * rank / size * block);
+    return min_of(n, ceil_div(n, grain) * rank / size * grain);
 }
 
 /* Returns how many of `threads` a call of some multiplications is worth. */
@@ -281,44 +281,44 @@ static size_t softmax_scratch(const struct xr_softmax *p)
     return (size_t)(p->V * VEC_LANES * p->threads) * sizeof(elem);
 }
 
-static void transpose_rows(elem *block, const elem *rows, ptrdiff_t count,
+static void transpose_rows(elem *lanes, const elem *rows, ptrdiff_t count,
                            ptrdiff_t row_step, ptrdiff_t columns)
 {
     for (ptrdiff_t r = 0; r < count; r++) {
         for (ptrdiff_t v = 0; v < columns; v++) {
-            block[v * VEC_LANES + r] = rows[r * row_step + v];
+            lanes[v * VEC_LANES + r] = rows[r * row_step + v];
         }
     }
     for (ptrdiff_t r = count; r < VEC_LANES; r++) {
         for (ptrdiff_t v = 0; v < columns; v++) {
-            block[v * VEC_LANES + r] = 0;
+            lanes[v * VEC_LANES + r] = 0;
         }
     }
 }
 
 /* Turns logits [V][VEC_LANES] into e = exp(logit - m), m being the largest of a lane,
  * and `offset` into log(s) + m. Returns s, the sum of e. */
-static vec softmax_block(elem *block, ptrdiff_t V, elem *offset)
+static vec softmax_lanes(elem *lanes, ptrdiff_t V, elem *offset)
 {
-    vec m = vec_load(block);
+    vec m = vec_load(lanes);
     for (ptrdiff_t v = 1; v < V; v++) {
-        m = vec_max(vec_load(block + v * VEC_LANES), m);
+        m = vec_max(vec_load(lanes + v * VEC_LANES), m);
     }
     vec s = vec_zero();
     for (ptrdiff_t v = 0; v < V; v++) {
-        vec e = vec_exp(vec_sub(vec_load(block + v * VEC_LANES), m));
-        vec_store(block + v * VEC_LANES, e);
+        vec e = vec_exp(vec_sub(vec_load(lanes + v * VEC_LANES), m));
+        vec_store(lanes + v * VEC_LANES, e);
         s = vec_add(s, e);
     }
     vec_store(offset, vec_add(vec_log(s), m));
     return s;
 }
 
-static void softmax_gradient(const struct xr_softmax *p, elem *block, ptrdiff_t first,
+static void softmax_gradient(const struct xr_softmax *p, elem *lanes, ptrdiff_t first,
                              ptrdiff_t count, vec s)
 {
     for (ptrdiff_t v = 0; v < p->V; v++) {
-        elem *e = block + v * VEC_LANES;
+        elem *e = lanes + v * VEC_LANES;
         vec_store(e, vec_div(vec_load(e), s));
     }
     const elem scale = (elem)p->scale;
@@ -326,10 +326,10 @@ static void softmax_gradient(const struct xr_softmax *p, elem *block, ptrdiff_t 
         elem *row = (elem *)p->dlogits + (first + r) * p->V;
         int64_t target = p->target[first + r];
         for (ptrdiff_t v = 0; v < p->V; v++) {
-            row[v] = target < 0 ? 0 : block[v * VEC_LANES + r] * scale;
+            row[v] = target < 0 ? 0 : lanes[v * VEC_LANES + r] * scale;
         }
         if (target >= 0) {
-            row[target] = (block[target * VEC_LANES + r] - 1) * scale;
+            row[target] = (lanes[target * VEC_LANES + r] - 1) * scale;
         }
     }
 }
@@ -338,7 +338,7 @@ static void softmax_body(void *context, int rank, int size, struct xr_watch *wat
 {
     const struct xr_softmax *p = context;
     ptrdiff_t end = part_begin(p->N, VEC_LANES, rank + 1, size);
-    elem *block = (elem *)p->scratch + p->V * VEC_LANES * rank;
+    elem *lanes = (elem *)p->scratch + p->V * VEC_LANES * rank;
     ptrdiff_t n = part_begin(p->N, VEC_LANES, rank, size);
     for (; n < end; n += VEC_LANES) {
         elem offset[VEC_LANES];
@@ -347,15 +347,15 @@ static void softmax_body(void *context, int rank, int size, struct xr_watch *wat
         if (xr_leaves(watch, p->V * VEC_LANES * EXP_WORK)) {
             return;
         }
-        transpose_rows(block, logits, count, p->V, p->V);
-        vec s = softmax_block(block, p->V, offset);
+        transpose_rows(lanes, logits, count, p->V, p->V);
+        vec s = softmax_lanes(lanes, p->V, offset);
         for (ptrdiff_t r = 0; r < count; r++) {
             int64_t target = p->target[n + r];
             elem own = target < 0 ? 0 : logits[r * p->V + target];
             ((elem *)p->loss)[n + r] = target < 0 ? 0 : offset[r] - own;
         }
         if (p->dlogits) {
-            softmax_gradient(p, block, n, count, s);
+            softmax_gradient(p, lanes, n, count, s);
         }
     }
 }
@@ -441,11 +441,11 @@ struct sum_job {
 static void sum_chunks(struct sum_job *job, const elem *x, ptrdiff_t count,
                        ptrdiff_t length)
 {
-    elem block[CHUNK * VEC_LANES], part[VEC_LANES];
-    transpose_rows(block, x, count, CHUNK, length);
+    elem lanes[CHUNK * VEC_LANES], part[VEC_LANES];
+    transpose_rows(lanes, x, count, CHUNK, length);
     vec sum = vec_zero();
     for (ptrdiff_t k = 0; k < length; k++) {
-        vec term = vec_load(block + k * VEC_LANES);
+        vec term = vec_load(lanes + k * VEC_LANES);
         sum = job->squares ? vec_fma(term, term, sum) : vec_add(sum, term);
     }
     vec_store(part, sum);

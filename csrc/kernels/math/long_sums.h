@@ -1,4 +1,4 @@
-/* Long sums over pairs of rows (contract N3), a chunk and a register block at a time:
+/* Long sums over pairs of rows (contract N3), a chunk and a tile at a time:
  * what the weight gradients of cells (layer/gradients.h) and of grids
  * (grid/gradients.h) share.
  */

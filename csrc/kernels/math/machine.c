@@ -5,7 +5,7 @@
  * are added up at once for the same reason, one memory operand each, as in a product.
  * Fetching ahead (2 to 32 KiB, into L1 or L2) was measured and gains nothing up to
  * 16 MiB: the hardware sees one stream. Passes go forwards and backwards in turn, so
- * that of an array larger than a cache a part is found in it: of 3 MiB and an L2 of 2,
+ * that of an array larger than the L2 a part is found in it: of 3 MiB and an L2 of 2,
  * 57 GB/s instead of 33.
  */
 #include "exactrnn/machine.h"
@@ -65,16 +65,16 @@ static ptrdiff_t fma_loop(ptrdiff_t rounds, int threads)
 static void read_body(void *context, int rank, int size)
 {
     struct loop *loop = context;
-    const ptrdiff_t block = STREAMS * VEC_LANES, blocks = loop->length / block;
+    const ptrdiff_t piece = STREAMS * VEC_LANES, pieces = loop->length / piece;
     const elem *data = loop->data + rank * loop->length;
     vec sum[STREAMS];
     for (int s = 0; s < STREAMS; s++) {
         sum[s] = vec_zero();
     }
     for (ptrdiff_t pass = 0; pass < 2 * loop->rounds; pass++) {
-        const elem *first = pass % 2 ? data + (blocks - 1) * block : data;
-        const ptrdiff_t step = pass % 2 ? -block : block;
-        for (ptrdiff_t k = 0; k < blocks; k++) {
+        const elem *first = pass % 2 ? data + (pieces - 1) * piece : data;
+        const ptrdiff_t step = pass % 2 ? -piece : piece;
+        for (ptrdiff_t k = 0; k < pieces; k++) {
             for (int s = 0; s < STREAMS; s++) {
                 sum[s] = vec_add(sum[s], vec_load(first + k * step + s * VEC_LANES));
             }
@@ -91,10 +91,10 @@ static void read_body(void *context, int rank, int size)
 static ptrdiff_t read_loop(const void *data, ptrdiff_t bytes, ptrdiff_t rounds,
                            int threads)
 {
-    const ptrdiff_t block = STREAMS * VEC_LANES;
+    const ptrdiff_t piece = STREAMS * VEC_LANES;
     const ptrdiff_t elements = bytes / (ptrdiff_t)sizeof(elem);
     struct loop loop = {
-        .data = data, .length = elements / threads / block * block, .rounds = rounds};
+        .data = data, .length = elements / threads / piece * piece, .rounds = rounds};
     xr_parallel(threads, read_body, &loop);
     return 2 * rounds * loop.length * loop.size * (ptrdiff_t)sizeof(elem);
 }

@@ -8,9 +8,9 @@
  * yields all sums of the same units and a pass over k reads memory in order.
  *
  * Rows are given by pointers: any time order, any strides, any subset of a batch.
- * A register block (tile) of m rows x n vectors keeps m*n accumulators: 8 rows pass one
- * strip, a single row all strips of a panel side by side, to hide the fma's latency.
- * Which m and n is used cannot show in the bits.
+ * A tile of m rows x n vectors keeps m*n accumulators: 8 rows pass one strip, a single
+ * row all strips of a panel side by side, to hide the fma's latency. Which m and n is
+ * used cannot show in the bits.
  *
  * Measured on AVX-512 (LSTM, T, B, H = 50, 64, 512, forward and back): panels without
  * strips, of which a tile reads 3 vectors of 8, took 14 % longer. A single row is bound
@@ -29,7 +29,7 @@ enum {
     TILE_STRIPS = PANEL_VECTORS / STRIP
 };
 
-/* The left operand of a product: runs of elements in each row, one after the other, so
+/* The left operand of a product: segments of each row, one after the other, so
  * that k walks over gates or units that lie apart. They meet the rows of the matrix
  * from `k` on. */
 struct segment {

@@ -20,7 +20,7 @@ from exactrnn._numeric.random import elementary
 
 BLOCK = 32
 """Rows or columns that are factorised one by one between two matrix products."""
-PANEL = 64
+GATHERED = 64
 """Columns whose reflections are gathered before the others meet them; as fast as any.
 """
 SQUARINGS = 40
@@ -109,8 +109,8 @@ def absorb_rows(R: Array, rows: Array) -> None:
     rows : ndarray
         [C, N], the rows to add as columns, contiguous; used as scratch.
     """
-    for start in range(0, len(R), PANEL):
-        stop = min(start + PANEL, len(R))
+    for start in range(0, len(R), GATHERED):
+        stop = min(start + GATHERED, len(R))
         T = _reflect(R, rows, start, stop)
         _apply_reflections(R, rows, T, (start, stop, len(rows)))
 

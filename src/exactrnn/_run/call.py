@@ -34,7 +34,7 @@ def run(
     resets: object,
 ) -> tuple[Array, Any]:
     """Return the output and the final state, keeping nothing."""
-    spec = runner.config
+    spec = runner.spec
     call = begin(spec, x, state, lengths, mask, resets)
     y = new_output(spec, call)
     final = _run(runner, call, call.layout.inward(y))
@@ -51,7 +51,7 @@ def run_into(
     resets: object,
 ) -> tuple[Array, Any]:
     """Do what `run` does with the output in `out`."""
-    spec = runner.config
+    spec = runner.spec
     given = _checks.as_array("x", x, spec.dtype)
     call = begin(spec, given, state, lengths, mask, resets)
     steps, rows, _ = call.x.shape
@@ -75,7 +75,7 @@ def run_keeping(
     resets: object,
 ) -> tuple[Array, Any, SequenceRun, Layout]:
     """Return output and final state, what `run_back` needs, and the caller's layout."""
-    spec = runner.config
+    spec = runner.spec
     call = begin(spec, x, state, lengths, mask, resets)
     y = new_output(spec, call)
     target = call.layout.inward(y)
@@ -206,8 +206,8 @@ def _moved_clock(spec: SequenceSpec, call: Call, clock: Lengths) -> Lengths:
 
 def step(runner: Runner, x: object, state: object) -> Any:
     """Return the next state of a cell."""
-    call = begin_step(runner.config, x, state)
-    final = runner.run(call, new_step(runner.config, call))
+    call = begin_step(runner.spec, x, state)
+    final = runner.run(call, new_step(runner.spec, call))
     return states.pack_state(final, None, call.layout)
 
 
@@ -215,9 +215,9 @@ def step_keeping(
     runner: Runner, x: object, state: object
 ) -> tuple[Any, SequenceRun, Layout]:
     """Return the next state, what `step_back` needs, and the caller's layout."""
-    call = begin_step(runner.config, x, state)
+    call = begin_step(runner.spec, x, state)
     call = call._replace(x=call.x.copy())
-    final, kept = runner.run_keeping(call, new_step(runner.config, call))
+    final, kept = runner.run_keeping(call, new_step(runner.spec, call))
     return states.pack_state(final, None, call.layout), kept, call.layout
 
 

@@ -27,15 +27,15 @@ class Masks:
 
     Parameters
     ----------
-    config : SequenceSpec or None
-        What the layer is; `config.dropout` is the share of values to drop. None for a
+    spec : SequenceSpec or None
+        What the layer is; `spec.dropout` is the share of values to drop. None for a
         grid of N dimensions, which drops none.
     generator : numpy.random.PCG64
         Taken over.
     """
 
-    def __init__(self, config: SequenceSpec | None, generator: np.random.PCG64) -> None:
-        self._config = config
+    def __init__(self, spec: SequenceSpec | None, generator: np.random.PCG64) -> None:
+        self._spec = spec
         self._generator = generator
         self._lock = make_lock()
 
@@ -51,15 +51,15 @@ class Masks:
         If the call raises, the numbers stand where they stood before; but not if
         another call has drawn since.
         """
-        config = self._config
-        if config is None or config.dropout == 0.0:
+        spec = self._spec
+        if spec is None or spec.dropout == 0.0:
             yield []
             return
         with self._lock:
             before = self._generator.state
             try:
                 with ieee_mode():
-                    masks = self._draw(config, steps, rows)
+                    masks = self._draw(spec, steps, rows)
             except BaseException:
                 self._generator.state = before
                 raise
@@ -72,11 +72,11 @@ class Masks:
                     self._generator.state = before
             raise
 
-    def _draw(self, config: SequenceSpec, steps: int, rows: int) -> list[Array]:
-        shape = (steps, rows, config.directions * config.output_size)
+    def _draw(self, spec: SequenceSpec, steps: int, rows: int) -> list[Array]:
+        shape = (steps, rows, spec.directions * spec.output_size)
         return [
-            first.draw_mask(shape, config.dropout, config.dtype, self._generator)
-            for _ in range(config.num_layers - 1)
+            first.draw_mask(shape, spec.dropout, spec.dtype, self._generator)
+            for _ in range(spec.num_layers - 1)
         ]
 
 

@@ -111,7 +111,7 @@ def restore_run(runner: Runner, described: Mapping[str, Any]) -> EpisodesRun:
     """Return the run that has been reduced, as one of this runner."""
     parts = tuple(restore(runner, part) for restore, part in described["parts"])
     return EpisodesRun(
-        runner.config,
+        runner.spec,
         parts[0].version,
         described["lengths"],
         described["masks"],
@@ -127,7 +127,7 @@ def run(runner: Runner, call: Call, episodes: Episodes, y: Array) -> States:
     def run_part(part: Call, target: Array, _: Group) -> States:
         return runner.run(part, target, packs)
 
-    return _run_parts(runner.config, call, episodes, y, run_part)
+    return _run_parts(runner.spec, call, episodes, y, run_part)
 
 
 def run_keeping(
@@ -147,9 +147,9 @@ def run_keeping(
             runs.append(kept)
             return ends
 
-        ends = _run_parts(runner.config, call, episodes, y, run_part)
+        ends = _run_parts(runner.spec, call, episodes, y, run_part)
     return ends, EpisodesRun(
-        runner.config, packs.version, call.lengths, tuple(masks), tuple(runs), episodes
+        runner.spec, packs.version, call.lengths, tuple(masks), tuple(runs), episodes
     )
 
 

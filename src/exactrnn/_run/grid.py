@@ -31,27 +31,26 @@ class GridStore(ParameterStore):
     sides with input.
     """
 
-    def __init__(self, config: GridConfig, weights: Mapping[str, Array]) -> None:
+    def __init__(self, spec: GridConfig, weights: Mapping[str, Array]) -> None:
         super().__init__(weights)
-        self._config = config
+        self._spec = spec
 
     def _pack(self, isa: str, weights: Mapping[str, Array], backward: bool) -> Packs:
-        config = self._config
+        spec = self._spec
         block = _core.GridBlock(
             isa,
-            config.dtype.name,
-            config.hidden_size,
+            spec.dtype.name,
+            spec.hidden_size,
             tuple(
-                kind if kind == "lstm" else with_parameters(kind)
-                for kind in config.kinds
+                kind if kind == "lstm" else with_parameters(kind) for kind in spec.kinds
             ),
-            config.phases,
-            config.output == OUTPUTS[0],
-            config.input_sizes,
+            spec.phases,
+            spec.output == OUTPUTS[0],
+            spec.input_sizes,
         )
         panels: list[tuple[Any, ...]] = []
-        for direction in range(config.directions):
-            for dimensions in config.block_names(direction):
+        for direction in range(spec.directions):
+            for dimensions in spec.block_names(direction):
                 made: dict[str, _core.GridPacked] = {}
                 for k, (weight, bias) in enumerate(dimensions):
                     if weight not in made:
@@ -59,7 +58,7 @@ class GridStore(ParameterStore):
                             block, k, weights[weight], _bias(weights, bias), backward
                         )
                 panels.append(tuple(made[weight] for weight, _ in dimensions))
-            pairs = zip(config.sides, config.side_names(direction), strict=True)
+            pairs = zip(spec.sides, spec.side_names(direction), strict=True)
             panels.append(
                 tuple(
                     _core.grid_pack_side(
@@ -99,7 +98,7 @@ class GridRun:
         """Return copies [sizes, B, H] of the gates by letter and label, as `i_d0`."""
         return {
             f"{letter}_{label}": self._copy(gate)
-            for k, label in enumerate(self.stack.config.labels)
+            for k, label in enumerate(self.stack.spec.labels)
             for letter, gate in self.kept.gates(k).items()
         }
 
@@ -107,7 +106,7 @@ class GridRun:
         """Return copies of what each point hands on likewise, as `h_d0`, `m_d0`."""
         return {
             f"{letter}_{label}": self._copy(np.moveaxis(part[1:], 0, k))
-            for k, label in enumerate(self.stack.config.labels)
+            for k, label in enumerate(self.stack.spec.labels)
             for letter, part in zip("hm", self.kept.states(k), strict=True)
             if part is not None
         }
@@ -150,27 +149,27 @@ class GridStack:
 
     Parameters
     ----------
-    config : GridConfig
+    spec : GridConfig
         What the layer is.
     weights : mapping of str to ndarray
         As for `ParameterStore`; taken over.
     generator : numpy.random.PCG64
         Taken over; after the first weights only dropout draws from it.
-    spec : SequenceSpec, optional
+    in_time : SequenceSpec, optional
         What the layer is in time, which may drop something.
     """
 
     def __init__(
         self,
-        config: GridConfig,
+        spec: GridConfig,
         weights: Mapping[str, Array],
         generator: np.random.PCG64,
         *,
-        spec: SequenceSpec | None = None,
+        in_time: SequenceSpec | None = None,
     ) -> None:
-        self.config = config
-        self.store = GridStore(config, weights)
-        self.masks = Masks(spec, generator)
+        self.spec = spec
+        self.store = GridStore(spec, weights)
+        self.masks = Masks(in_time, generator)
 
     def run(
         self,
@@ -218,7 +217,7 @@ class GridStack:
         sweep = _core.GridSweep(
             call.sizes,
             call.batch,
-            self.config.set_steps,
+            self.spec.set_steps,
             call.lengths,
             engine.threads_for_calls(),
             keep,
@@ -229,14 +228,14 @@ class GridStack:
         self, packs: Packs, direction: int, layer: int | None = None
     ) -> tuple[tuple[tuple[_core.GridPacked, ...], ...], tuple[_core.GridPacked, ...]]:
         """Return the packed sets and sides of one direction, of one layer or all."""
-        count = self.config.sets + 1
+        count = self.spec.sets + 1
         panels: Any = packs.panels[direction * count : (direction + 1) * count]
         sides = () if layer else panels[-1]
         return self._of_layer(panels[:-1], layer), sides
 
     def _of_layer(self, sets: tuple[S, ...], layer: int | None) -> tuple[S, ...]:
         """Return those sets that the points of a layer have."""
-        step = self.config.set_steps[0]
+        step = self.spec.set_steps[0]
         if layer is None or step == 0:
             return sets
         return sets[layer * step : (layer + 1) * step]
@@ -246,22 +245,22 @@ class GridStack:
 
         None stands for those of the dimensions in `but`.
         """
-        config = self.config
+        spec = self.spec
         pairs: list[Pair] = []
-        for k in range(config.dims):
+        for k in range(spec.dims):
             if k in but:
                 pairs.append((None, None))
                 continue
             others = call.sizes[:k] + call.sizes[k + 1 :]
-            shape = (*others, call.batch, config.hidden_size)
-            h = _checks.allocate(shape, config.dtype)
-            has_memory = config.kinds[k] == "lstm"
+            shape = (*others, call.batch, spec.hidden_size)
+            h = _checks.allocate(shape, spec.dtype)
+            has_memory = spec.kinds[k] == "lstm"
             pairs.append((h, np.empty_like(h) if has_memory else None))
         return tuple(pairs)
 
     def new_gradients(self) -> dict[str, Array]:
         """Return zeros for the gradients of all weights, by name."""
-        shapes, dtype = self.config.weight_shapes, self.config.dtype
+        shapes, dtype = self.spec.weight_shapes, self.spec.dtype
         return {name: np.zeros(shape, dtype) for name, shape in shapes.items()}
 
     def run_back(
@@ -271,14 +270,14 @@ class GridStack:
 
         A border that an input enters has none of its own.
         """
-        config, call = self.config, run.call
+        spec, call = self.spec, run.call
         packs = self.store.packs(engine.isa(), backward=True)
         _checks.check_version(run.version, packs.version)
         sets, sides = self.of_direction(packs, run.direction, run.layer)
         dinputs = tuple(np.empty_like(x) for x in call.inputs)
-        dborders = self.new_borders(call, but=config.sides[: len(sides)])
-        blocks = self._of_layer(tuple(config.block_names(run.direction)), run.layer)
-        side_names = config.side_names(run.direction)[: len(sides)]
+        dborders = self.new_borders(call, but=spec.sides[: len(sides)])
+        blocks = self._of_layer(tuple(spec.block_names(run.direction)), run.layer)
+        side_names = spec.side_names(run.direction)[: len(sides)]
         wanted = _core.GridGradients(
             dinputs,
             dborders,

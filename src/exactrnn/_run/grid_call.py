@@ -84,19 +84,19 @@ def line_mask(
     return mask
 
 
-def spell_border(config: GridConfig, sizes: Sizes, k: int, last: str) -> str:
+def spell_border(spec: GridConfig, sizes: Sizes, k: int, last: str) -> str:
     """Write the shape of a border of dimension k, unknown sizes as letters."""
     parts = [
         f"n_{j}" if sizes[j] is None else f"n_{j}={sizes[j]}"
-        for j in range(config.dims)
+        for j in range(spec.dims)
         if j != k
     ]
     return ", ".join([*parts, "B", last])
 
 
-def take_inputs(config: GridConfig, x: object) -> tuple[Array, ...]:
+def take_inputs(spec: GridConfig, x: object) -> tuple[Array, ...]:
     """Return the inputs by side, of the right widths and numbers of axes."""
-    count = len(config.sides)
+    count = len(spec.sides)
     if count == 0:
         if x is not None:
             raise ValueError("x: expected None, because the grid has sides=(), got one")
@@ -108,82 +108,79 @@ def take_inputs(config: GridConfig, x: object) -> tuple[Array, ...]:
             got = _checks.describe(x)
             got = f"{len(given)} of them" if isinstance(x, tuple | list) else got
             raise TypeError(
-                f"x: expected a tuple of {count} arrays, for sides={config.sides}, "
+                f"x: expected a tuple of {count} arrays, for sides={spec.sides}, "
                 f"got {got}"
             )
     arrays = []
-    for index, k in enumerate(config.sides):
+    for index, k in enumerate(spec.sides):
         name = "x" if count == 1 else f"x[{index}]"
-        array = _checks.as_array(name, given[index], config.dtype)
-        width = config.input_sizes[k]
-        if array.ndim != config.dims + 1 or array.shape[-1] != width:
-            wanted = spell_border(config, config.sizes, k, f"I={width}")
+        array = _checks.as_array(name, given[index], spec.dtype)
+        width = spec.input_sizes[k]
+        if array.ndim != spec.dims + 1 or array.shape[-1] != width:
+            wanted = spell_border(spec, spec.sizes, k, f"I={width}")
             raise _checks.shape_error(name, wanted, array.shape)
         arrays.append(array)
     return tuple(arrays)
 
 
-def take_borders(name: str, config: GridConfig, borders: object) -> tuple[Pair, ...]:
+def take_borders(name: str, spec: GridConfig, borders: object) -> tuple[Pair, ...]:
     """Return (h, m) by dimension, contiguous, None for zeros; shapes unchecked."""
     if borders is None:
-        return ((None, None),) * config.dims
+        return ((None, None),) * spec.dims
     if isinstance(borders, np.ndarray) or not isinstance(borders, Sequence):
         got = _checks.describe(borders)
-        raise TypeError(f"{name}: expected a sequence of {config.dims}, got {got}")
-    entries = check_items(name, borders, config.dims)
+        raise TypeError(f"{name}: expected a sequence of {spec.dims}, got {got}")
+    entries = check_items(name, borders, spec.dims)
     return tuple(
-        _take_border(f"{name}[{k}]", config, k, entry)
-        for k, entry in enumerate(entries)
+        _take_border(f"{name}[{k}]", spec, k, entry) for k, entry in enumerate(entries)
     )
 
 
-def _take_border(name: str, config: GridConfig, k: int, entry: object) -> Pair:
+def _take_border(name: str, spec: GridConfig, k: int, entry: object) -> Pair:
     if entry is None:
         return None, None
-    if config.kinds[k] != "lstm":
-        return _take_part(name, config, k, entry), None
+    if spec.kinds[k] != "lstm":
+        return _take_part(name, spec, k, entry), None
     parts = tuple(entry) if isinstance(entry, tuple | list) else ()
     if len(parts) != 2:
         got = _checks.describe(entry)
         got = f"{len(parts)} arrays" if isinstance(entry, tuple | list) else got
         raise TypeError(f"{name}: expected the tuple (h, m) or None, got {got}")
     h, m = parts
-    return _take_part(f"{name}[0]", config, k, h), _take_part(
-        f"{name}[1]", config, k, m
-    )
+    return _take_part(f"{name}[0]", spec, k, h), _take_part(f"{name}[1]", spec, k, m)
 
 
-def _take_part(name: str, config: GridConfig, k: int, part: object) -> Array | None:
+def _take_part(name: str, spec: GridConfig, k: int, part: object) -> Array | None:
     if part is None:
         return None
-    array = _checks.as_array(name, part, config.dtype)
-    if array.ndim != config.dims + 1 or array.shape[-1] != config.hidden_size:
-        wanted = spell_border(config, config.sizes, k, f"H={config.hidden_size}")
+    array = _checks.as_array(name, part, spec.dtype)
+    if array.ndim != spec.dims + 1 or array.shape[-1] != spec.hidden_size:
+        wanted = spell_border(spec, spec.sizes, k, f"H={spec.hidden_size}")
         raise _checks.shape_error(name, wanted, array.shape)
-    return np.ascontiguousarray(array, config.dtype)
+    return np.ascontiguousarray(array, spec.dtype)
 
 
 def border_arrays(
-    name: str, config: GridConfig, borders: Sequence[Pair]
+    name: str, spec: GridConfig, borders: Sequence[Pair]
 ) -> list[tuple[str, int, Array]]:
     """Return what is given of borders: name, dimension and array."""
     found = []
     for k, pair in enumerate(borders):
         for index, part in enumerate(pair):
             if part is not None:
-                place = f"[{k}][{index}]" if config.kinds[k] == "lstm" else f"[{k}]"
+                place = f"[{k}][{index}]" if spec.kinds[k] == "lstm" else f"[{k}]"
                 found.append((name + place, k, part))
     return found
 
 
 def find_sizes(
-    config: GridConfig, sizes: Sizes, arrays: Sequence[tuple[str, int, Array]]
+    spec: GridConfig, sizes: Sizes, arrays: Sequence[tuple[str, int, Array]]
 ) -> tuple[tuple[int, ...], int]:
     """Return all sizes and B from what is known and from arrays [the others, B, ...].
 
     Parameters
     ----------
-    config : GridConfig
+    spec : GridConfig
         The grid.
     sizes : tuple of int or None
         Sizes that the caller has given for this call.
@@ -191,7 +188,7 @@ def find_sizes(
         Names, dimensions and arrays at their borders.
     """
     found = list(sizes)
-    for k, own in enumerate(config.sizes):
+    for k, own in enumerate(spec.sizes):
         if own is not None:
             if found[k] is not None and found[k] != own:
                 raise ValueError(
@@ -200,7 +197,7 @@ def find_sizes(
             found[k] = own
     batch: int | None = None
     for name, k, array in arrays:
-        others = [j for j in range(config.dims) if j != k]
+        others = [j for j in range(spec.dims) if j != k]
         for axis, j in enumerate(others):
             if found[j] is None:
                 found[j] = array.shape[axis]
@@ -248,17 +245,17 @@ def check_grid_lengths(
 
 
 def check_gradients(
-    config: GridConfig, dends: object, sizes: tuple[int, ...], batch: int
+    spec: GridConfig, dends: object, sizes: tuple[int, ...], batch: int
 ) -> tuple[Pair, ...]:
     """Return the gradients of the far borders, contiguous, None for zeros."""
-    pairs = take_borders("dends", config, dends)
-    arrays = border_arrays("dends", config, pairs)
+    pairs = take_borders("dends", spec, dends)
+    arrays = border_arrays("dends", spec, pairs)
     if not arrays:
         raise ValueError("dends: expected at least one array, got none")
     for name, k, array in arrays:
         others = sizes[:k] + sizes[k + 1 :]
         if array.shape[:-1] != (*others, batch):
-            spelled = spell_border(config, sizes, k, f"H={config.hidden_size}")
+            spelled = spell_border(spec, sizes, k, f"H={spec.hidden_size}")
             spelled = spelled.replace("B,", f"B={batch},")
             raise _checks.shape_error(name, spelled, array.shape)
     return pairs

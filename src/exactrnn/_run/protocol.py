@@ -110,7 +110,7 @@ class Runner(Owner, Protocol):
     """What runs a layer in time."""
 
     @property
-    def config(self) -> SequenceSpec:
+    def spec(self) -> SequenceSpec:
         """What the layer is."""
 
     def run(self, call: Call, y: Array, packs: Packs | None = None) -> States:

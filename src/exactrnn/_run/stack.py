@@ -91,7 +91,7 @@ class Stack:
 
     Parameters
     ----------
-    config : Config
+    spec : Config
         What the layer is.
     weights : mapping of str to ndarray
         As for `ParameterStore`; taken over.
@@ -101,13 +101,13 @@ class Stack:
 
     def __init__(
         self,
-        config: Config,
+        spec: Config,
         weights: Mapping[str, Array],
         generator: np.random.PCG64,
     ) -> None:
-        self.config = config
-        self.store = LayerStore(config, weights)
-        self.masks = Masks(config, generator)
+        self.spec = spec
+        self.store = LayerStore(spec, weights)
+        self.masks = Masks(spec, generator)
 
     def run(self, call: Call, y: Array, packs: Packs | None = None) -> States:
         """Compute the output into `y` [T, B, D*O] and return the final states.
@@ -118,14 +118,14 @@ class Stack:
         sweep = _core.Sweep(
             call.lengths,
             call.clock,
-            self.config.reverse,
+            self.spec.reverse,
             engine.threads_for_calls(),
             keep=False,
         )
         state_out = self._new_states(call)
         if call.empty:
             return state_out
-        top = self.config.num_layers - 1
+        top = self.spec.num_layers - 1
         x, lower = call.x, None
         for layer, panels in enumerate(packs.panels):
             target = y if layer == top else self.new_output(call)
@@ -137,7 +137,7 @@ class Stack:
 
     def run_keeping(self, call: Call, y: Array) -> tuple[States, StackRun]:
         """Compute as `run`, with dropout, and keep what `run_back` needs."""
-        if self.config.dropout == 0.0:
+        if self.spec.dropout == 0.0:
             return self.keep(call, y, [])
         with self.masks.drawn(*call.x.shape[:2]) as masks:
             return self.keep(call, y, masks)
@@ -150,12 +150,12 @@ class Stack:
         sweep = _core.Sweep(
             call.lengths,
             call.clock,
-            self.config.reverse,
+            self.spec.reverse,
             engine.threads_for_calls(),
             keep=True,
         )
         state_out = self._new_states(call)
-        top = self.config.num_layers - 1
+        top = self.spec.num_layers - 1
         inputs, kept = [call.x], []
         cells = [self._new_cells(layer, call) for layer in range(top + 1)]
         for layer, panels in enumerate(packs.panels):
@@ -194,22 +194,22 @@ class Stack:
         truncated: bool = False,
     ) -> Gradients:
         """Return the gradients of input, initial states and weights."""
-        config = self.config
+        spec = self.spec
         packs = self.store.packs(engine.isa(), backward=True)
         _checks.check_version(run.version, packs.version)
         weights = {
-            name: np.zeros(shape, config.dtype)
-            for name, shape in config.weight_shapes.items()
+            name: np.zeros(shape, spec.dtype)
+            for name, shape in spec.weight_shapes.items()
         }
         call = Call(run.inputs[0], dstate, run.lengths)
         dstate_out = self._new_states(call)
         if not run.kept:
             return np.zeros_like(call.x), dstate_out, weights
         dcells = None
-        for layer in reversed(range(config.num_layers)):
-            if dy is not None and run.masks and layer < config.num_layers - 1:
+        for layer in reversed(range(spec.num_layers)):
+            if dy is not None and run.masks and layer < spec.num_layers - 1:
                 dy = drop(dy, run.masks[layer])
-            dx = _checks.allocate(run.inputs[layer].shape, config.dtype)
+            dx = _checks.allocate(run.inputs[layer].shape, spec.dtype)
             dweights = self._new_gradients(layer, weights)
             lower = run.cells[layer - 1] if layer else None
             dlower = None if lower is None else np.empty_like(lower)
@@ -223,14 +223,14 @@ class Stack:
                 _core.GradientsOut(dx, self._at(layer, dstate_out), dlower, dweights),
                 truncated,
             )
-            if config.learn_leak:
+            if spec.learn_leak:
                 self._name_gradients(layer, dweights, weights)
             dy, dcells = dx, dlower
         return dx, dstate_out, weights
 
     def new_stepper(self, packs: Packs, batch_size: int) -> _core.Stepper:
         """Return what steps that many rows, from a state of zeros."""
-        return _core.Stepper(packs.panels, batch_size, self.config.phase)
+        return _core.Stepper(packs.panels, batch_size, self.spec.phase)
 
     def _new_gradients(
         self, layer: int, weights: Mapping[str, Array]
@@ -240,11 +240,11 @@ class Stack:
         They are the arrays of `weights`, but for the leak, of which the user has
         another gradient.
         """
-        config, found = self.config, []
-        for names in config.weight_groups[layer]:
+        spec, found = self.spec, []
+        for names in spec.weight_groups[layer]:
             arrays = [None if name is None else weights[name] for name in names]
-            if config.learn_leak:
-                arrays[LEAK_ROLE] = np.zeros((1, config.hidden_size), config.dtype)
+            if spec.learn_leak:
+                arrays[LEAK_ROLE] = np.zeros((1, spec.hidden_size), spec.dtype)
             found.append(tuple(arrays))
         return tuple(found)
 
@@ -257,28 +257,28 @@ class Stack:
         """Put the user's gradients of a layer in the place of the kernels'."""
         with self.store.read() as own:
             for direction, by_role in enumerate(dweights):
-                weights |= self.config.user_gradients(own, by_role, layer, direction)
+                weights |= self.spec.user_gradients(own, by_role, layer, direction)
 
     def new_output(self, call: Call) -> Array:
         steps, rows, _ = call.x.shape
-        width = self.config.directions * self.config.output_size
-        return _checks.allocate((steps, rows, width), self.config.dtype)
+        width = self.spec.directions * self.spec.output_size
+        return _checks.allocate((steps, rows, width), self.spec.dtype)
 
     def _new_cells(self, layer: int, call: Call) -> Array | None:
         """Return where a layer puts the cell states that the one above reads."""
-        config = self.config
-        if layer == config.num_layers - 1 or not config.hands_cells_up:
+        spec = self.spec
+        if layer == spec.num_layers - 1 or not spec.hands_cells_up:
             return None
         steps, rows, _ = call.x.shape
-        padded = _core.padded(config.hidden_size)
-        shape = (config.directions, steps, rows, padded)
-        return _checks.allocate(shape, config.dtype)
+        padded = _core.padded(spec.hidden_size)
+        shape = (spec.directions, steps, rows, padded)
+        return _checks.allocate(shape, spec.dtype)
 
     def _new_states(self, call: Call) -> tuple[Array, ...]:
         """Return arrays [L*D, B, width] for final states; those of an empty call."""
-        config = self.config
-        lead = (config.num_layers * config.directions, call.x.shape[1])
-        sizes, dtype = config.state_sizes, config.dtype
+        spec = self.spec
+        lead = (spec.num_layers * spec.directions, call.x.shape[1])
+        sizes, dtype = spec.state_sizes, spec.dtype
         if not call.empty:
             return tuple([_checks.allocate((*lead, width), dtype) for width in sizes])
         if call.state is not None:
@@ -294,9 +294,9 @@ class Stack:
 
     def _at(self, layer: int, states: tuple[Array, ...]) -> tuple[Array, ...]:
         """Return the part [D, B, width] of the states that belongs to one layer."""
-        if self.config.num_layers == 1:
+        if self.spec.num_layers == 1:
             return states
-        directions = self.config.directions
+        directions = self.spec.directions
         rows = slice(layer * directions, (layer + 1) * directions)
         return tuple([part[rows] for part in states])
 
@@ -306,16 +306,16 @@ class Stack:
 
     def states(self, run: StackRun) -> dict[str, Array]:
         """Return the states after each step, [T, B, width], by name and suffix."""
-        names = self.config.state_names
+        names = self.spec.state_names
 
         def read(cache: _core.LayerCache, direction: int) -> dict[str, Array]:
             return dict(zip(names, cache.states(direction), strict=True))
 
-        return self._collect(run, read, lambda _: self.config.state_parts)
+        return self._collect(run, read, lambda _: self.spec.state_parts)
 
     def _gate_parts(self, layer: int) -> Iterable[tuple[str, str, int]]:
         """Return the gates of a layer as `Config.state_parts` are the states."""
-        kept = self.config.kept_gates(layer)
+        kept = self.spec.kept_gates(layer)
         return [(name, "H", width) for name, width in kept.items()]
 
     def _collect(
@@ -325,17 +325,17 @@ class Stack:
         parts: Callable[[int], Iterable[tuple[str, str, int]]],
     ) -> dict[str, Array]:
         """Return what `read` finds in the caches; zeros of an empty call's `parts`."""
-        config, found = self.config, {}
+        spec, found = self.spec, {}
         steps, rows, _ = run.inputs[0].shape
-        for layer in range(config.num_layers):
-            for direction in range(config.directions):
+        for layer in range(spec.num_layers):
+            for direction in range(spec.directions):
                 if run.kept:
                     arrays = read(run.kept[layer], direction)
                 else:
                     arrays = {
-                        name: np.zeros((steps, rows, width), config.dtype)
+                        name: np.zeros((steps, rows, width), spec.dtype)
                         for name, _, width in parts(layer)
                     }
-                suffix = config.suffix(layer, direction)
+                suffix = spec.suffix(layer, direction)
                 found.update({name + suffix: a for name, a in arrays.items()})
         return found

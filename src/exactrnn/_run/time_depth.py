@@ -102,7 +102,7 @@ class TimeDepthStack:
 
     Parameters
     ----------
-    config : TimeDepthConfig
+    spec : TimeDepthConfig
         What the layer is.
     weights, generator
         As for `GridStack`.
@@ -110,12 +110,12 @@ class TimeDepthStack:
 
     def __init__(
         self,
-        config: TimeDepthConfig,
+        spec: TimeDepthConfig,
         weights: Mapping[str, Array],
         generator: np.random.PCG64,
     ) -> None:
-        self.config = config
-        self.grid = GridStack(config, weights, generator, spec=config)
+        self.spec = spec
+        self.grid = GridStack(spec, weights, generator, in_time=spec)
         self.store = self.grid.store
         self.masks = self.grid.masks
 
@@ -126,7 +126,7 @@ class TimeDepthStack:
         """
         packs = packs or self.store.packs(engine.isa())
         state_out = self._new_states(call)
-        for direction in range(self.config.directions):
+        for direction in range(self.spec.directions):
             part = self._grid_call(call, direction)
             ends = self.grid.new_borders(part)
             self.grid.run(part, direction, ends, packs)
@@ -149,7 +149,7 @@ class TimeDepthStack:
         packs = packs or self.store.packs(engine.isa(), backward=True)
         state_out = self._new_states(call)
         runs: list[tuple[GridRun, ...]] = []
-        for direction in range(self.config.directions):
+        for direction in range(self.spec.directions):
             part = self._grid_call(call, direction)
             ends = self.grid.new_borders(part)
             own = self._masks_of(call, masks, direction)
@@ -164,7 +164,7 @@ class TimeDepthStack:
         self, run: TimeDepthRun, dy: Array | None, dstate: States | None
     ) -> Gradients:
         """Return the gradients of input, initial states and weights."""
-        H, D = self.config.hidden_size, self.config.directions
+        H, D = self.spec.hidden_size, self.spec.directions
         call, weights = (
             Call(run.inputs[0], None, run.lengths),
             self.grid.new_gradients(),
@@ -190,10 +190,10 @@ class TimeDepthStack:
 
     def new_stepper(self, packs: Packs, batch_size: int) -> _core.GridStepper:
         """Return what runs one time step after the other, from a state of zeros."""
-        config = self.config
+        spec = self.spec
         sets, (side,) = self.grid.of_direction(packs, 0)
         sweep = _core.GridSweep(
-            (config.num_layers, 1), batch_size, config.set_steps, None, 1, keep=False
+            (spec.num_layers, 1), batch_size, spec.set_steps, None, 1, keep=False
         )
         return _core.GridStepper(sets, side, sweep)
 
@@ -201,7 +201,7 @@ class TimeDepthStack:
         self, call: Call, masks: Sequence[Array], direction: int
     ) -> list[Array]:
         """Return the part [T, B, H] of the masks [T, B, D*H] that one grid meets."""
-        H = self.config.hidden_size
+        H = self.spec.hidden_size
         columns = slice(direction * H, (direction + 1) * H)
         return [self._in_order(call, mask[..., columns], direction) for mask in masks]
 
@@ -224,7 +224,7 @@ class TimeDepthStack:
         if lengths is not None:
             lengths = np.minimum(lengths, (1, steps))
         below: Pair = (None, None)
-        for layer in range(self.config.num_layers):
+        for layer in range(self.spec.num_layers):
             inputs = () if layer else whole.inputs
             borders = (below, _at_layer(whole.borders[TIME], layer))
             call = GridCall(inputs, borders, (1, steps), whole.batch, lengths)
@@ -265,7 +265,7 @@ class TimeDepthStack:
     def gates(self, run: TimeDepthRun) -> dict[str, Array]:
         """Return the gates [T, B, H] by name: letter, dimension, suffix."""
         return {
-            f"{letter}_{self.config.labels[k]}{suffix}": gate
+            f"{letter}_{self.spec.labels[k]}{suffix}": gate
             for k, suffix, layer, part in self._layers(run)
             for letter, gate in self._shown(run, part, part.kept.gates(k), layer)
         }
@@ -281,16 +281,16 @@ class TimeDepthStack:
                 if steps is not None
             }
             for letter, array in self._shown(run, part, points, layer):
-                found[f"{letter}_{self.config.labels[k]}{suffix}"] = array
+                found[f"{letter}_{self.spec.labels[k]}{suffix}"] = array
         return found
 
     def _layers(self, run: TimeDepthRun) -> Iterator[tuple[int, str, int, GridRun]]:
         """Give dimension, suffix, layer and run of everything that is kept."""
-        for layer in range(self.config.num_layers):
+        for layer in range(self.spec.num_layers):
             for parts in run.runs:
                 part = parts[layer] if len(parts) > 1 else parts[0]
                 for k in (TIME, DEPTH):
-                    yield k, self.config.suffix(layer, part.direction), layer, part
+                    yield k, self.spec.suffix(layer, part.direction), layer, part
 
     def _shown(
         self,
@@ -318,12 +318,12 @@ class TimeDepthStack:
         if call.lengths is not None:
             mask = np.arange(steps)[:, None] < call.lengths
             x = np.where(mask[..., None], x, x.dtype.type(0))
-            full = np.full(rows, self.config.num_layers)
+            full = np.full(rows, self.spec.num_layers)
             lengths = np.stack([full, call.lengths], axis=1).astype(np.int64)
         states: Pair = (None, None)
         if call.state is not None:
             states = self._of_direction(call.state, direction)
-        sizes = (self.config.num_layers, steps)
+        sizes = (self.spec.num_layers, steps)
         return GridCall((x,), ((None, None), states), sizes, rows, lengths)
 
     def _in_order(self, call: Call, array: Array, direction: int) -> Array:
@@ -331,7 +331,7 @@ class TimeDepthStack:
 
         Each row is turned round within its own length; turning twice changes nothing.
         """
-        if not self.config.runs_back(direction):
+        if not self.spec.runs_back(direction):
             return np.ascontiguousarray(array)
         if call.lengths is None:
             return np.ascontiguousarray(array[::-1])
@@ -341,14 +341,14 @@ class TimeDepthStack:
 
     def _of_direction(self, states: tuple[Array, ...], direction: int) -> Pair:
         """Return the part [L, B, H] of the states [L*D, B, H] of one direction."""
-        step = self.config.directions
+        step = self.spec.directions
         h, m = (np.ascontiguousarray(part[direction::step]) for part in states)
         return h, m
 
     def _new_states(self, call: Call) -> tuple[Array, Array]:
-        lead = (self.config.num_layers * self.config.directions, call.x.shape[1])
-        shape = (*lead, self.config.hidden_size)
-        h = _checks.allocate(shape, self.config.dtype)
+        lead = (self.spec.num_layers * self.spec.directions, call.x.shape[1])
+        shape = (*lead, self.spec.hidden_size)
+        h = _checks.allocate(shape, self.spec.dtype)
         return h, np.empty_like(h)
 
     def _give(
@@ -360,11 +360,11 @@ class TimeDepthStack:
         state_out: tuple[Array, ...],
     ) -> None:
         """Copy the far borders of one direction to where the caller wants them."""
-        H, h = self.config.hidden_size, cast(Array, ends[DEPTH][0])
+        H, h = self.spec.hidden_size, cast(Array, ends[DEPTH][0])
         own = self._in_order(call, h, direction)
         y[:, :, direction * H : (direction + 1) * H] = own
         for to, state in zip(state_out, ends[TIME], strict=True):
-            to[direction :: self.config.directions] = state
+            to[direction :: self.spec.directions] = state
 
 
 def _at_layer(states: Pair, layer: int) -> Pair:

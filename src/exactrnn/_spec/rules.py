@@ -1,7 +1,7 @@
 """How a weight is drawn first, as the weight itself carries it.
 
-What draws (`_init.py`) knows no cell and no network: a `Rule` says on which path a
-weight lies, what makes one gate's part of it, and which biases are set.
+What draws (`_weights/first.py`) knows no cell and no network: a `Rule` says on which
+path a weight lies, what makes one gate's part of it, and which biases are set.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Loading the compiled module: imported before everything else of the package.
+"""Loading the extension: imported before everything else of the package.
 
 What can go wrong is said in the words of its cure. And the importing thread keeps its
 CPUs: libgomp, which the module needs, binds the thread that loads it to one of them if
@@ -30,7 +30,7 @@ BROKEN = (
 
 
 def explain_failure(error: ImportError) -> str:
-    """Return what to do when the compiled module could not be loaded."""
+    """Return what to do when the extension could not be loaded."""
     text = LIBGOMP if "libgomp" in str(error) else BROKEN
     return text.format(error=error)
 

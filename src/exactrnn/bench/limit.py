@@ -4,7 +4,7 @@ A row's products cannot take less than their operations at the fma peak, nor les
 reading their weights once for every step. Both rates are measured in the rounds of the
 row itself, by the loops of `csrc/kernels/math/machine.c` on the row's instruction set,
 dtype and threads, and the best of the rounds counts. The bandwidth is that of reading
-memory of the weights' size over and over, hence that of the cache that holds them.
+memory of the weights' size over and over, so it is that of the L1, L2 or L3 with them.
 
 Elementwise mathematics, reading x and writing y are not in the limit. On a machine that
 others use too, a time may come out below it: the loops have had a slower moment.

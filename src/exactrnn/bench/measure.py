@@ -21,7 +21,7 @@ from exactrnn.bench.rivals import Contender, Prepared
 from exactrnn.bench.rows import Problem, Row, make_problem
 
 TOLERANCE = 1e-4
-BLOCK_SECONDS = 0.01
+BURST_SECONDS = 0.01
 PROBE_SECONDS = 0.002
 REST_SECONDS = 0.02
 LEAST_ROUNDS = 5
@@ -121,7 +121,7 @@ def difference(array: Array, own: Array) -> float:
     return float(np.abs(array - own).max()) / scale
 
 
-def time_block(run: Callable[[], object], calls: int) -> float:
+def time_calls(run: Callable[[], object], calls: int) -> float:
     """Return the seconds of one call, the mean of `calls` of them."""
     start = time.perf_counter()
     for _ in range(calls):
@@ -129,13 +129,13 @@ def time_block(run: Callable[[], object], calls: int) -> float:
     return (time.perf_counter() - start) / calls
 
 
-def choose_calls(run: Callable[[], object], block: float) -> int:
-    """Return how many calls fill a block of so many seconds."""
+def choose_calls(run: Callable[[], object], burst: float) -> int:
+    """Return how many calls fill a burst of so many seconds."""
     calls = 1
     while calls < 2**20:
-        seconds = time_block(run, calls) * calls
-        if seconds >= block / 2:
-            return max(1, round(calls * block / seconds))
+        seconds = time_calls(run, calls) * calls
+        if seconds >= burst / 2:
+            return max(1, round(calls * burst / seconds))
         calls *= 2
     return calls
 
@@ -151,7 +151,7 @@ def measure(
     `seconds` are for each library; probes have theirs besides. Idle workers of the pool
     used last still spin for some milliseconds: `rest` is waited between two libraries.
     """
-    calls = {name: choose_calls(run, BLOCK_SECONDS) for name, run in runs.items()}
+    calls = {name: choose_calls(run, BURST_SECONDS) for name, run in runs.items()}
     work = {name: probe.run for name, probe in probes.items()} | dict(runs)
     calls |= {name: choose_calls(work[name], PROBE_SECONDS) for name in probes}
     samples: dict[str, list[float]] = {name: [] for name in work}
@@ -163,7 +163,7 @@ def measure(
                 time.sleep(rest)
             if name in probes or calls[name] > 1:
                 run()  # brings into the caches what the run before has driven out
-            samples[name].append(time_block(run, calls[name]))
+            samples[name].append(time_calls(run, calls[name]))
             if name in runs:
                 spent += time.perf_counter() - start
     return samples

@@ -48,7 +48,7 @@ combinations are measured. The outputs are compared before anything is timed.
 
 Columns: medians in microseconds; the best rival's time divided by exactrnn's; the part
 of the time that the machine's limit allows at best, from its multiply-add peak and the
-bandwidth of the cache that holds the weights, both measured in the same run; spread,
+bandwidth of the memory that holds the weights, both measured in the same run; spread,
 the interquartile range divided by the median.
 """
 EXAMPLES = """\

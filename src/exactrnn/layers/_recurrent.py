@@ -234,5 +234,5 @@ def go_back(
     _checks.check_owner(cache, layer)
     run, layout = cache._run, cache._layout
     return Gradients(
-        *_call.run_back(layer._stack.config, run, layout, dy, dstate, truncated)
+        *_call.run_back(layer._stack.spec, run, layout, dy, dstate, truncated)
     )

@@ -147,7 +147,7 @@ class Cache(KeptCache[RecurrentModule[Any], SequenceRun]):
 
     @property
     def x(self) -> Array:
-        """The input that was read, as `forward` was given it, read-only.
+        """The input that was read, as `forward` was given it, a read-only copy.
 
         With a mask or resets zeros stand where no step was read.
 
@@ -160,7 +160,7 @@ class Cache(KeptCache[RecurrentModule[Any], SequenceRun]):
         >>> cache.x.shape, cache.x.flags.writeable
         ((2, 5, 3), False)
         """
-        return read_only(self._layout.outward(self._run.inputs[0]))
+        return read_only(self._layout.outward(self._run.inputs[0]).copy())
 
     @property
     def masks(self) -> tuple[Array, ...]:

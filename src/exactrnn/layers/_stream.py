@@ -69,12 +69,12 @@ class Stream(Generic[S]):
 
     __slots__ = (
         "_batch",
-        "_config",
         "_dtype",
         "_layer",
         "_letter",
         "_packs",
         "_shapes",
+        "_spec",
         "_stepper",
         "_store",
     )
@@ -83,14 +83,14 @@ class Stream(Generic[S]):
         _checks.check_one_way("stream", layer)
         rows = _checks.check_size("batch_size", batch_size)
         self._layer: RecurrentModule[S] = layer
-        self._config = config = layer._stack.config
-        width = sum(size for _, _, size in config.state_parts)
-        values = rows * config.num_layers * width
+        self._spec = spec = layer._stack.spec
+        width = sum(size for _, _, size in spec.state_parts)
+        values = rows * spec.num_layers * width
         itemsize = layer.dtype.itemsize
         check_memory(f"batch_size={rows}", "states", values * itemsize)
         self._store = layer._stack.store
         self._dtype = layer.dtype
-        self._set_output(rows, config.output_letter, layer.output_size)
+        self._set_output(rows, spec.output_letter, layer.output_size)
         self._packs = self._store.packs(engine.isa())
         self._stepper = self._new_stepper(self._packs)
 
@@ -175,14 +175,14 @@ class Stream(Generic[S]):
 
     @state.setter
     def state(self, state: S) -> None:
-        config, rows = self._config, self._batch[0]
+        spec, rows = self._spec, self._batch[0]
         given, name, ticks, clock = cast(object, state), "state", None, None
-        if config.counts_steps:
+        if spec.counts_steps:
             given, ticks = _checks.check_parts("state", state, ("h", "clock"))
             name = "state[0]"
-        lead = {"L": config.num_layers, "B": rows}
-        parts = _checks.check_state(name, given, config.state_parts, self._dtype, lead)
-        if config.counts_steps:
+        lead = {"L": spec.num_layers, "B": rows}
+        parts = _checks.check_state(name, given, spec.state_parts, self._dtype, lead)
+        if spec.counts_steps:
             clock = _checks.check_clock("state[1]", ticks, rows, batched=True)
         with self._stepper as stepper:
             _set_state(stepper, parts, clock)
@@ -207,7 +207,7 @@ class Stream(Generic[S]):
             for part in stepper.state:
                 part[:, which] = 0
             if stepper.clock is not None:
-                stepper.clock[which] = self._config.phase
+                stepper.clock[which] = self._spec.phase
 
     def _new_stepper(self, packs: Packs) -> _core.AnyStepper:
         return self._layer._stack.new_stepper(packs, self._batch[0])

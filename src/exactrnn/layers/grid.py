@@ -119,9 +119,9 @@ class GridCache(KeptCache["GridLSTM", GridRun]):
 
     @property
     def x(self) -> Array | tuple[Array, ...] | None:
-        """The input of each side as `forward` was given it, read-only; None for none.
+        """The input of each side as `forward` was given it, read-only copies.
 
-        +0.0 on lines that a row does not have.
+        +0.0 on lines that a row does not have; None where the grid has no sides.
 
         Examples
         --------
@@ -132,7 +132,7 @@ class GridCache(KeptCache["GridLSTM", GridRun]):
         >>> cache.x.shape, cache.layer is grid
         ((5, 1, 3), True)
         """
-        return _one_or_all([read_only(part) for part in self._run.call.inputs])
+        return _one_or_all([read_only(part.copy()) for part in self._run.call.inputs])
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -468,7 +468,7 @@ class GridLSTM(GridModule):
         """
         _checks.check_owner(cache, self)
         run = cache._run
-        config = self._stack.config
+        config = self._stack.spec
         call = run.call
         taken = check_gradients(config, dends, call.sizes, call.batch)
         weights = self._stack.new_gradients()

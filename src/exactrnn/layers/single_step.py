@@ -121,7 +121,7 @@ class RecurrentCell(RecurrentModule[S]):
         """
         _checks.check_owner(cache, self)
         run, layout = cache._run, cache._layout
-        return Gradients(*_call.step_back(self._stack.config, run, layout, dstate))
+        return Gradients(*_call.step_back(self._stack.spec, run, layout, dstate))
 
 
 class RNNCell(RecurrentCell[Array]):

@@ -73,7 +73,7 @@ class Weights(NamedTuple):
         return cls(w_ih, w_hh, *others)
 
 
-class Module(NamedTuple):
+class ClockModule(NamedTuple):
     """Neighbouring units with a clock of their own, and the steps between its ticks."""
 
     units: slice
@@ -206,11 +206,11 @@ class Direction:
     # Clocks
 
     @cached_property
-    def modules(self) -> tuple[Module, ...]:
+    def modules(self) -> tuple[ClockModule, ...]:
         """The modules in storage order; all units are one but in clockwork layers."""
         modules, first = [], 0
         for size, period in self.options.get("modules") or ((self.hidden_size, 1),):
-            modules.append(Module(slice(first, first + size), period))
+            modules.append(ClockModule(slice(first, first + size), period))
             first += size
         return tuple(modules)
 

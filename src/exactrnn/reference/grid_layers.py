@@ -88,7 +88,7 @@ class GridTwin:
     In time and depth `layer` says which one is run; None is all of them.
     """
 
-    config: GridConfig
+    spec: GridConfig
     weights: Arrays
     direction: int = 0
 
@@ -96,7 +96,7 @@ class GridTwin:
         """Return the arrays (weight, bias) of the blocks by set and dimension."""
         sets = [
             [(arrays[w], None if b is None else arrays[b]) for w, b in names]
-            for names in self.config.block_names(self.direction)
+            for names in self.spec.block_names(self.direction)
         ]
         return sets if layer is None or len(sets) == 1 else sets[layer : layer + 1]
 
@@ -104,34 +104,34 @@ class GridTwin:
         self, inputs: Sequence[Array]
     ) -> list[tuple[int, str, str | None, Array]]:
         """Return dimension, names (weight, bias) and input of each side."""
-        names = self.config.side_names(self.direction)
-        triples = zip(self.config.sides, names, inputs, strict=False)
+        names = self.spec.side_names(self.direction)
+        triples = zip(self.spec.sides, names, inputs, strict=False)
         return [(k, w, b, x) for k, (w, b), x in triples]
 
     def forward(
         self, call: GridCall, layer: int | None = None
     ) -> tuple[tuple[Pair, ...], GridCache]:
         """Run a grid from its inputs and borders to its far borders."""
-        config, borders = self.config, []
+        spec, borders = self.spec, []
         for k, (h, m) in enumerate(call.borders):
-            shape = (*line_of(call.sizes, k), call.batch, config.hidden_size)
-            zeros = np.zeros(shape, config.dtype)
-            m = zeros if m is None and config.kinds[k] == "lstm" else m
+            shape = (*line_of(call.sizes, k), call.batch, spec.hidden_size)
+            zeros = np.zeros(shape, spec.dtype)
+            m = zeros if m is None and spec.kinds[k] == "lstm" else m
             borders.append((zeros if h is None else h, m))
         for k, w, b, x in self.sides(call.inputs):
             bias = None if b is None else self.weights[b]
             y = linear_forward(flat(x), self.weights[w], bias)
-            parts = np.split(y, y.shape[1] // config.hidden_size, axis=1)
-            shape = (*x.shape[:-1], config.hidden_size)
+            parts = np.split(y, y.shape[1] // spec.hidden_size, axis=1)
+            shape = (*x.shape[:-1], spec.hidden_size)
             h, *rest = (part.reshape(shape) for part in parts)
             borders[k] = h, rest[0] if rest else None
         grid = Grid(
-            config.kinds,
-            config.phases,
-            config.output == OUTPUTS[0],
+            spec.kinds,
+            spec.phases,
+            spec.output == OUTPUTS[0],
             self.sets(self.weights, layer),
             call.sizes,
-            config.set_steps,
+            spec.set_steps,
             call.lengths,
         )
         ends, kept = grid_forward(grid, borders)
@@ -167,9 +167,9 @@ def flat(x: Array) -> Array:
     return x.reshape(-1, x.shape[-1])
 
 
-def new_gradients(config: GridConfig) -> Arrays:
+def new_gradients(spec: GridConfig) -> Arrays:
     """Return zeros for the gradients of all weights, by name."""
-    return {n: np.zeros(s, config.dtype) for n, s in config.weight_shapes.items()}
+    return {n: np.zeros(s, spec.dtype) for n, s in spec.weight_shapes.items()}
 
 
 # A grid of any dimensions
@@ -188,14 +188,13 @@ def backward_grid(
     layer: Any, cache: GridCache, dends: object
 ) -> tuple[Any, Any, Arrays]:
     """Compute what `GridLSTM.backward` does: gradients of x, borders and weights."""
-    config, sizes = layer._spec, cache.kept.grid.sizes
-    batch, dweights = cache.kept.h[0].shape[-2], new_gradients(config)
-    taken = check_gradients(config, dends, sizes, batch)
-    twin = GridTwin(config, layer.state_dict())
+    spec, sizes = layer._spec, cache.kept.grid.sizes
+    batch, dweights = cache.kept.h[0].shape[-2], new_gradients(spec)
+    taken = check_gradients(spec, dends, sizes, batch)
+    twin = GridTwin(spec, layer.state_dict())
     dinputs, dborders = twin.backward(cache, taken, dweights)
     borders = tuple(
-        None if k in config.sides else as_border(pair)
-        for k, pair in enumerate(dborders)
+        None if k in spec.sides else as_border(pair) for k, pair in enumerate(dborders)
     )
     dx = dinputs if len(dinputs) > 1 else dinputs[0] if dinputs else None
     return dx, borders, dweights
@@ -327,16 +326,16 @@ def in_order(x: Array, lengths: Lengths | None, back: bool) -> Array:
     return turned
 
 
-def columns(config: GridConfig, y: Array, d: int) -> Array:
+def columns(spec: GridConfig, y: Array, d: int) -> Array:
     """Return what belongs to a direction, [T, B, H] of [T, B, D*H]."""
-    return y[..., d * config.hidden_size : (d + 1) * config.hidden_size]
+    return y[..., d * spec.hidden_size : (d + 1) * spec.hidden_size]
 
 
-def of_direction(config: GridConfig, states: tuple[Array, ...] | None, d: int) -> Pair:
+def of_direction(spec: GridConfig, states: tuple[Array, ...] | None, d: int) -> Pair:
     """Return what belongs to a direction, [L, B, H] of [L*D, B, H]."""
     if states is None:
         return None, None
-    h, m = (part[d :: config.directions] for part in states)
+    h, m = (part[d :: spec.directions] for part in states)
     return h, m
 
 

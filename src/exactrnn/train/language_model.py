@@ -11,7 +11,6 @@ Over 400 lines because half of it is the documentation of one class.
 
 from __future__ import annotations
 
-import copyreg
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -203,7 +202,8 @@ class LanguageModel(Module):
     # Copies: the parts stay parts, which an optimiser may have by themselves
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return copyreg.__newobj__, (type(self),), {**self.__dict__}  # type: ignore[attr-defined]
+        # What it is first, then what may refer to it: parts, and what users added.
+        return _restore_hollow, (type(self), self.arguments()), self.__getstate__()
 
     def __copy__(self) -> Self:
         twin = type(self).__new__(type(self))
@@ -497,6 +497,16 @@ class LanguageModel(Module):
             check_names("arguments", arguments, [*SIZES, "dtype"])
             arguments["alphabet"] = description["alphabet"]
             return cls.restore(arguments, arrays, make_generator(0).state)
+
+
+def _restore_hollow(
+    kind: type[LanguageModel], arguments: Mapping[str, object]
+) -> LanguageModel:
+    """Make a model for a copy or a pickle, which gets its parts afterwards."""
+    given = kind._given(arguments)
+    model = kind.__new__(kind)
+    model._become(kind._configure(given), dict(given), dict(given))
+    return model
 
 
 def _endless_chunks(
