@@ -6,7 +6,7 @@ import re
 from variants import ROOT
 
 PACKAGE = ROOT / "src" / "exactrnn"
-GENERATED = ("golden", "build", "__pycache__")
+GENERATED = ("golden", "build", "_build", "__pycache__", ".hypothesis")
 CYTHON_SUFFIXES = {".pyx", ".pxd", ".pxi"}
 TEXT_SUFFIXES = {".py", ".pyi", ".c", ".h", ".def", ".cmake", ".toml"} | CYTHON_SUFFIXES
 TEXT_SUFFIXES |= {".md", ".txt", ".yaml", ""}
