@@ -22,9 +22,14 @@ def timed(training, seconds):
     return [*training[: training.index("--steps")], "--seconds", str(seconds)]
 
 
-def run(arguments, *, shell="", **options):
-    """Run the command in a process; `shell` follows it, as a redirection does."""
-    command = ["bash", "-c", f'"$@" {shell}', "bash", *EXACTRNN, *map(str, arguments)]
+def run(arguments, *, limits="", shell="", **options):
+    """Run the command in a process; `shell` follows it, as a redirection does.
+
+    `limits` are set before, by the shell: a fork of this process would be one of all
+    the libraries that other tests have imported.
+    """
+    own = ["bash", *EXACTRNN, *map(str, arguments)]
+    command = ["bash", "-c", f'{limits} "$@" {shell}', *own]
     return subprocess.run(
         command,
         check=False,

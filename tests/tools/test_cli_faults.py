@@ -265,16 +265,10 @@ def test_if_all_disks_are_full_it_is_one_line(training, out, monkeypatch, capsys
 
 
 def test_a_limit_on_the_size_of_files_is_one_line(training, out):
-    done = run(training, preexec_fn=limit_files, env={**os.environ, "HOME": "/"})
+    done = run(training, limits="ulimit -f 1;", env={**os.environ, "HOME": "/"})
     assert done.returncode == 2
     assert only_line(done.stderr).endswith("no other folder takes the model")
     assert not list(out.parent.glob("*.part"))
-
-
-def limit_files():
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 
 
 def test_a_full_disk_of_the_system_is_survived(text, tmp_path):
