@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import run
 import shapes
-from commands import EXACTRNN, SECONDS
+from commands import EXACTRNN, SECONDS, only_line
 
 from exactrnn.bench import load_rivals, measure, measure_row
 from exactrnn.bench.busy import MOST_BUSY, busy_processes
@@ -41,6 +41,10 @@ def children_of(pid):
     return [n for n in known if state_of(n)[:2] != ("Z", pid) and state_of(n)[1] == pid]
 
 
+def two_children_of(pid):
+    return found if len(found := children_of(pid)) == 2 else []
+
+
 def wait_until(reached):
     """Wait, and return what was reached."""
     end = time.monotonic() + SECONDS
@@ -61,7 +65,7 @@ def test_they_spin_on_the_same_cores_and_are_gone_afterwards():
             assert os.sched_getaffinity(pid) == os.sched_getaffinity(0)
             wait_until(lambda pid=pid: state_of(pid)[2] > 1)
         assert cores is None or os.sched_getaffinity(pids[0]) == set(cores)
-    assert all_gone(pids)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -121,16 +125,17 @@ def test_they_end_when_their_parent_is_killed(number):
 
 def test_ctrl_c_ends_command_and_busy_processes():
     command = [*EXACTRNN, "bench", "--alone", "--busy", "2", "--seconds", "600"]
-    process = subprocess.Popen(
-        [*command, *SMALL], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    pids = wait_until(
-        lambda: found if len(found := children_of(process.pid)) == 2 else None
-    )
-    time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
-    assert "stopped by Ctrl-C" in process.communicate(timeout=SECONDS)[1]
-    assert process.returncode == 130
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([*command, *SMALL], start_new_session=True, **pipes) as asked:
+        try:
+            pids = wait_until(lambda: two_children_of(asked.pid))
+            time.sleep(0.2)
+            os.killpg(asked.pid, signal.SIGINT)  # as a terminal does: the whole group
+            errors = asked.communicate(timeout=SECONDS)[1]
+        finally:
+            asked.kill()
+    assert only_line(errors) == "exactrnn bench: stopped by Ctrl-C"
+    assert asked.returncode == 130
     assert all_gone(pids)
 
 

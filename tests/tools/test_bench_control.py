@@ -142,10 +142,12 @@ def test_a_rough_run_calls_nothing_equal():
 
 def test_the_margin_grows_with_the_noise():
     rng = np.random.default_rng(0)
-    margins = [
-        control.compare_control(*rng.normal(1, noise, (2, 50)))["margin"]
-        for noise in (0.001, 0.01, 0.1)
-    ]
+    margins = []
+    for noise in (0.001, 0.01, 0.1):
+        own = rng.normal(1, noise, 50)
+        found = control.compare_control(own, rng.permutation(own))
+        assert found["control_ratio"] == 1
+        margins.append(found["margin"])
     assert 1 < margins[0] < margins[1] < margins[2] < 1.3
 
 
@@ -181,6 +183,19 @@ def test_a_change_within_the_controls_is_equal_and_no_failure(tmp_path, monkeypa
 
     assert compared(1.045) == 0  # 4 % and 3 % are 5 % together
     assert compared(1.06) == 1
+
+
+@pytest.mark.parametrize(
+    ("other", "name"), [(1.04, "EQUAL"), (1.5, "AHEAD"), (0.5, "BEHIND")]
+)
+def test_a_picture_has_equal_rows_in_grey(other, name):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra plot)")
+    import plot
+
+    lines, _ = plot.arrange_lines([{"rows": [measured(1.0, other, 1.05)]}])
+    axes = plot.Figure().subplots()
+    plot.draw_ratios(axes, lines)
+    assert axes.lines[-1].get_color() == getattr(plot, name)[0]
 
 
 def test_percentiles_of_known_samples():
