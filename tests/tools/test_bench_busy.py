@@ -1,5 +1,6 @@
 """Busy processes beside a measurement: there while it runs, gone however it ends."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -120,7 +121,12 @@ def test_they_end_when_their_parent_is_killed(number):
         assert len(pids) == 2
         assert not all_gone(pids)
         parent.send_signal(number)
-    wait_until(lambda: all_gone(pids))
+    try:
+        wait_until(lambda: all_gone(pids))
+    finally:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def test_ctrl_c_ends_command_and_busy_processes():

@@ -248,6 +248,12 @@ def test_percentiles_have_a_table():
     assert own["p99_us"] >= 10 or shown in lines[2]
 
 
+def test_a_session_names_the_best_instruction_set_beside_its_own():
+    with xr.use_isa("scalar"):
+        about = run_session([ROW], Settings(seconds=0.01, rivals=()))["about"]
+    assert (about["isa"], about["best_isa"]) == ("scalar", xr.isas()[0])
+
+
 def test_an_instruction_set_that_is_not_the_best_is_named():
     about = {"processor": "P", "threads": 1, "python": "3", "numpy": "2"}
     about |= {"versions": {"exactrnn": "1"}, "isa": "avx2", "best_isa": "avx512"}
