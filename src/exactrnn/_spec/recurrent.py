@@ -303,7 +303,8 @@ class Config:
     def _hh_rule(self, rows: int, blocks: tuple[str, ...], columns: int) -> Rule:
         rule = self._matrix_rule("recurrent", rows, blocks, columns)
         parts = tuple(size for size, _ in self.options.get("modules", ()))
-        return rule._replace(parts=parts, connected=self.hh_mask)
+        connected = self._connections if self.counts_steps else None
+        return rule._replace(parts=parts, connected=connected)
 
     def _matrix_rule(
         self, path: str, rows: int, blocks: tuple[str, ...], columns: int
@@ -399,11 +400,12 @@ class Config:
             for entry in self.entries(layer)
         )
 
-    @cached_property
+    @property
     def hh_mask(self) -> NDArray[np.bool_] | None:
         """Which connections [H, H] of a clockwork layer exist; None for all."""
-        if not self.counts_steps:
-            return None
+        return self._connections() if self.counts_steps else None
+
+    def _connections(self) -> NDArray[np.bool_]:
         modules = self.options["modules"]
         periods = np.repeat([period for _, period in modules], [n for n, _ in modules])
         return periods[:, None] <= periods
@@ -420,16 +422,17 @@ class Config:
 
     def clear_absent(self, weight: Weight, array: Array) -> Array:
         """Put zeros, in place, where a weight has connections that do not exist."""
-        if weight.kind == "weight_hh" and self.hh_mask is not None:
-            array[~self.hh_mask] = 0
+        mask = self.hh_mask if weight.kind == "weight_hh" else None
+        if mask is not None:
+            array[~mask] = 0
         return array
 
     @cached_property
     def num_parameters(self) -> int:
         """Number of weights that exist, all arrays together."""
-        total = self.num_elements
-        if self.hh_mask is not None:
-            absent = int(np.count_nonzero(~self.hh_mask))
+        total, mask = self.num_elements, self.hh_mask
+        if mask is not None:
+            absent = int(np.count_nonzero(~mask))
             total -= self.num_layers * self.directions * absent
         return total
 

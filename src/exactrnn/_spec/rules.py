@@ -39,8 +39,8 @@ class Rule(NamedTuple):
     parts : tuple of int
         Heights of the parts of a matrix whose rows have the same connections, where
         not all exist.
-    connected : ndarray of bool or None
-        Which connections exist; None for all.
+    connected : callable, optional
+        What tells which connections exist, of all rows and columns; None for all.
     first : callable, optional
         What makes a weight that is not drawn.
     """
@@ -51,7 +51,7 @@ class Rule(NamedTuple):
     signs: Signs = NO_SIGNS
     bias: float | None = None
     parts: tuple[int, ...] = ()
-    connected: NDArray[np.bool_] | None = None
+    connected: Callable[[], NDArray[np.bool_]] | None = None
     first: Callable[[], NDArray[Any]] | None = None
 
 

@@ -97,7 +97,7 @@ def draw_weights(config: Drawn, seed: Seed) -> dict[str, Array]:
         array = allocate(weight.shape, config.dtype)
         array[...] = _draw_weight(weight, config, seed.stream(weight.name))
         if weight.rule.connected is not None:
-            array[~weight.rule.connected] = 0
+            array[~weight.rule.connected()] = 0
         if weight.rule.signs:
             chrono = seed.stream(weight.name, "chrono")
             _set_biases(array, weight, config, chrono)
@@ -167,9 +167,9 @@ def _orthogonal_blocks(
     """Give the rows and columns of each block, in storage order."""
     rule = weight.rule
     if rule.connected is not None:
-        start = 0
+        start, connected = 0, rule.connected()
         for size in rule.parts:
-            yield slice(start, start + size), rule.connected[start]
+            yield slice(start, start + size), connected[start]
             start += size
         return
     height, width = rule.tile
