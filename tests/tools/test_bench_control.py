@@ -137,6 +137,7 @@ def test_a_rough_run_calls_nothing_equal():
     row = measured(1.0, 0.5, 3.0)
     assert control.verdict_of(row) == "unclear"
     assert "0 behind; 0 equal; 1 unclear: " in format_summary([row], {"a": [ROW.name]})
+    assert format_summary([row], {"a": [ROW.name]}).endswith(f"{ROW.name} 0.50")
     assert control.verdict_of(measured(1.0, 0.2, 3.0)) == "behind"
 
 

@@ -165,8 +165,8 @@ def format_summary(
     -------
     str
         Geometric means of the ratio to the best rival and to each, of the fraction of
-        the limit, and the names of the rows that are behind the best rival and of
-        those that the control does not tell from it: equal, or unclear if it is wide.
+        the limit, and names and ratios of the rows that are behind the best rival and
+        of those that the control does not tell from it: equal, or unclear if it is wide.
     """
     lines = []
     for group, names in groups.items():
@@ -187,7 +187,11 @@ def summarise_group(rows: Sequence[Measured]) -> str:
         beside += [f"{n} {mean:.2f}" for n, mean in ratios_by_rival(rows).items()]
         words += [", ".join(beside)]
         for verdict in ("behind", "equal", "unclear"):
-            found = [row["name"] for row in rows if verdict_of(row) == verdict]
+            found = [
+                f"{row['name']} {row['ratio']:.2f}"
+                for row in rows
+                if verdict_of(row) == verdict
+            ]
             listed = ": " * bool(found) + ", ".join(found)
             words += [f"{len(found)} {verdict}{listed}"]
     return "; ".join(words)
