@@ -165,8 +165,9 @@ def format_summary(
     -------
     str
         Geometric means of the ratio to the best rival and to each, of the fraction of
-        the limit, and names and ratios of the rows that are behind the best rival and
-        of those that the control does not tell from it: equal, or unclear if it is wide.
+        the limit, and names and ratios of the rows that are behind the best rival, and
+        of those that the control does not tell from it: equal, or unclear where the
+        margin is wide.
     """
     lines = []
     for group, names in groups.items():
