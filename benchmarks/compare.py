@@ -4,14 +4,19 @@
     python benchmarks/compare.py before.json after.json --fail-above 1.05
 
 Absolute times of a shared machine drift; where both files hold a rival, the change is
-also given relative to it (`beside the rival`), which is the figure to trust.
+also given relative to it (`beside the rival`), which is the figure to trust. A row is
+"equal" where the change is no larger than what the two runs' controls show; it does not
+fail then. Files from before there was a control have none: any change counts.
 """
 
 import argparse
 import json
+import math
 import statistics
 import sys
 from pathlib import Path
+
+from exactrnn.bench.control import judge_ratio
 
 
 def read_rows(path):
@@ -25,7 +30,10 @@ def own_time(row):
 
 
 def compare_rows(before, after):
-    """Return [(name, µs before, µs after, change, change beside the rival or None)]."""
+    """Return [(name, µs before, µs after, change, beside the rival or None, verdict)].
+
+    "faster" and "behind" say what has become of the row.
+    """
     table = []
     for name, new in after.items():
         old = before.get(name)
@@ -33,25 +41,32 @@ def compare_rows(before, after):
             continue
         change = own_time(new) / own_time(old)
         beside = old["ratio"] / new["ratio"] if old["ratio"] and new["ratio"] else None
-        table.append((name, own_time(old), own_time(new), change, beside))
+        verdict = judge_ratio(1 / (beside or change), joint_margin(old, new))
+        table.append((name, own_time(old), own_time(new), change, beside, verdict))
     return table
+
+
+def joint_margin(*rows):
+    """Return the margin of a change; those of the rows are independent."""
+    return math.exp(math.hypot(*(math.log(row.get("margin", 1.0)) for row in rows)))
 
 
 def format_table(table):
     """Return the comparison as a Markdown table."""
-    lines = ["| row | before µs | after µs | time | beside the rival |"]
-    lines.append("|---|---:|---:|---:|---:|")
-    for name, old, new, change, beside in table:
+    lines = ["| row | before µs | after µs | time | beside the rival | |"]
+    lines.append("|---|---:|---:|---:|---:|---|")
+    for name, old, new, change, beside, verdict in table:
         relative = "–" if beside is None else f"{beside:.3f}"
-        lines.append(f"| {name} | {old:.2f} | {new:.2f} | {change:.3f} | {relative} |")
+        figures = f"{old:.2f} | {new:.2f} | {change:.3f} | {relative}"
+        lines.append(f"| {name} | {figures} | {verdict} |")
     return "\n".join(lines)
 
 
 def format_means(table):
     """Return the geometric means of the two changes in words."""
-    alone = statistics.geometric_mean(change for *_, change, _ in table)
+    alone = statistics.geometric_mean(change for *_, change, _, _ in table)
     words = f"geometric mean: time {alone:.3f}"
-    ratios = [beside for *_, beside in table if beside is not None]
+    ratios = [beside for *_, beside, _ in table if beside is not None]
     if ratios:
         words += f", beside the rival {statistics.geometric_mean(ratios):.3f}"
     return words
@@ -65,7 +80,7 @@ def main():
         "--fail-above",
         type=float,
         metavar="RATIO",
-        help="exit with 1 if a row's time grew by more than this ratio",
+        help="exit with 1 if a row that is not equal takes longer by more than this",
     )
     parsed = parser.parse_args()
     before, old_about = read_rows(parsed.before)
@@ -77,8 +92,10 @@ def main():
     if not table:
         parser.error("the two files have no row in common")
     print(f"{format_table(table)}\n\n{format_means(table)}")
-    worst = max(change if beside is None else beside for *_, change, beside in table)
-    return 1 if parsed.fail_above and worst > parsed.fail_above else 0
+    changes = [
+        beside or change for *_, change, beside, word in table if word != "equal"
+    ]
+    return 1 if parsed.fail_above and max(changes, default=1) > parsed.fail_above else 0
 
 
 if __name__ == "__main__":

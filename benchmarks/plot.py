@@ -15,11 +15,13 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from exactrnn.bench.control import verdict_of
 from exactrnn.bench.report import extras_of, sizes_of
 
 INK, MUTED, TRACK = "#1f2933", "#7b8794", "#eef1f4"
 AHEAD = ("#1b6ca8", "#6fb1dd")  # one colour a run
 BEHIND = ("#c2410c", "#f0935f")
+EQUAL = ("#7b8794", "#b4bdc6")
 ROW_HEIGHT = 0.19  # inches
 MOST_SHOWN = 1.2  # of the limit: more means that its loops had a slow moment
 TICKS = (0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50)
@@ -63,22 +65,27 @@ def arrange_lines(runs):
 
 
 def drawn(lines, key):
-    """Yield (y, run, value) of every figure of that name; y is apart for each run."""
+    """Yield (y, run, row) where a row has that figure; y is apart for each run."""
     for line in lines:
         count = len(line.measured)
         for k, row in enumerate(line.measured):
             if row and row[key]:
-                yield line.y + (k - (count - 1) / 2) * 0.34, k, row[key]
+                yield line.y + (k - (count - 1) / 2) * 0.34, k, row
 
 
 def draw_ratios(axes, lines):
-    """Draw stems from 1 to the ratio, to the right where exactrnn is faster."""
+    """Draw stems from 1 to the ratio, to the right where exactrnn is faster.
+
+    Those that the control does not tell from 1 are grey.
+    """
+    colors = {"faster": AHEAD, "equal": EQUAL, "unclear": EQUAL, "behind": BEHIND}
     axes.set_xscale("log")
     axes.axvline(1, color=INK, linewidth=1, zorder=3)
     ends = [0.8, 2.0]
-    for y, k, ratio in drawn(lines, "ratio"):
+    for y, k, row in drawn(lines, "ratio"):
+        ratio = row["ratio"]
         ends.append(ratio)
-        color = (AHEAD if ratio >= 1 else BEHIND)[min(k, 1)]
+        color = colors[verdict_of(row)][min(k, 1)]
         axes.plot([1, ratio], [y, y], color=color, linewidth=1.6, zorder=2)
         axes.plot(ratio, y, "o", color=color, markersize=3.6, zorder=4)
         if k == 0:
@@ -99,7 +106,8 @@ def draw_fractions(axes, lines):
     longest = 1.0
     for line in lines:
         axes.barh(line.y, 1, height=0.74, color=TRACK, zorder=1)
-    for y, k, fraction in drawn(lines, "fraction"):
+    for y, k, row in drawn(lines, "fraction"):
+        fraction = row["fraction"]
         height = 0.62 / len(lines[0].measured)
         axes.barh(y, fraction, height=height, color=AHEAD[min(k, 1)], zorder=2)
         longest = max(longest, fraction)
@@ -169,10 +177,13 @@ def annotate(figure, runs, height):
         Line2D([], [], color=AHEAD[min(k, 1)], marker="o", markersize=4)
         for k in range(len(runs))
     ]
-    handles.append(Line2D([], [], color=BEHIND[0], marker="o", markersize=4))
+    handles += [
+        Line2D([], [], color=color, marker="o", markersize=4)
+        for color in (BEHIND[0], EQUAL[0])
+    ]
     figure.legend(
         handles,
-        [*map(describe, runs), "rival is faster"],
+        [*map(describe, runs), "rival is faster", "equal or unclear"],
         loc="center right",
         bbox_to_anchor=(0.985, 1 - 0.28 / height),
         ncols=len(handles),

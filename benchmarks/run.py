@@ -4,6 +4,7 @@
     python benchmarks/run.py --group g1 g4 --threads 2
     python benchmarks/run.py --rows 'gru-*' --quick --json out.json
     python benchmarks/run.py --all-cells              every cell beside LSTM and loop
+    python benchmarks/run.py --group busy             beside a busy process
 
 The measurement itself is `exactrnn.bench`, which `exactrnn bench` uses too; README.md
 here says how it is done.
@@ -17,6 +18,7 @@ from pathlib import Path
 import shapes
 
 import exactrnn as xr
+from exactrnn.bench.busy import MOST_BUSY
 from exactrnn.bench.measure import OWN
 from exactrnn.bench.report import format_report, format_summary
 from exactrnn.bench.rivals import LOOP, RIVALS
@@ -34,12 +36,16 @@ def parse_arguments(arguments=None):
         description="Measure exactrnn beside the rivals that are installed.",
         epilog="rows: " + ", ".join(row.name for row in shapes.ROWS),
     )
-    parser.add_argument("--threads", type=int, default=1, help="threads (default 1)")
+    parser.add_argument(
+        "--threads", type=int, help="threads (default 1; 2 for --group busy)"
+    )
     parser.add_argument(
         "--group",
         nargs="+",
-        choices=[*shapes.GROUPS, "all"],
-        help="rows to measure, by group (default: readme, or all with --rows)",
+        choices=[*shapes.GROUPS, *shapes.CONDITIONS, "all"],
+        help="rows to measure, by group (default: readme, or all with --rows); busy: "
+        "beside a busy process; avx2: --isa avx2 on a machine with AVX-512; these two "
+        "by themselves",
     )
     parser.add_argument(
         "--rows", nargs="+", default=["*"], metavar="PATTERN", help="of these, by name"
@@ -59,6 +65,19 @@ def parse_arguments(arguments=None):
         "--isa", choices=xr.isas(), help="instruction set of exactrnn (default: best)"
     )
     parser.add_argument(
+        "--busy",
+        type=int,
+        metavar="N",
+        help="run N busy processes beside, on the same cores, and time single calls "
+        f"(default 0; 1 for --group busy; at most {MOST_BUSY})",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="draw the order of the libraries from N (default: another every time)",
+    )
+    parser.add_argument(
         "--seconds", type=float, default=1.0, help="per row and library (default 1)"
     )
     parser.add_argument(
@@ -67,8 +86,11 @@ def parse_arguments(arguments=None):
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
     parser.add_argument("--table", type=Path, metavar="FILE", help="write the tables")
     parsed = parser.parse_args(arguments)
+    apply_condition(parser, parsed)
     if parsed.threads < 1:
         parser.error("--threads: expected 1 or more")
+    if not 0 <= parsed.busy <= MOST_BUSY:
+        parser.error(f"--busy: expected 0 to {MOST_BUSY}")
     if parsed.all_cells:
         parsed.group = ["cells"]
         parsed.rivals = [LOOP] if parsed.rivals is None else parsed.rivals
@@ -78,10 +100,31 @@ def parse_arguments(arguments=None):
     return parsed
 
 
+def apply_condition(parser, parsed):
+    """Set what the groups that say how to measure ask for, and the defaults."""
+    conditions = [name for name in parsed.group or () if name in shapes.CONDITIONS]
+    if conditions and len(parsed.group) > 1:
+        parser.error(f"--group {conditions[0]}: it is measured by itself")
+    busy = conditions == ["busy"]
+    if conditions == ["avx2"]:
+        if "avx512" not in xr.isas():
+            parser.error(
+                "--group avx2: it is for machines with AVX-512; the best instruction "
+                f"set here is {xr.isas()[0]}, with which any other group is measured"
+            )
+        if parsed.isa not in (None, "avx2"):
+            parser.error(f"--group avx2: not with --isa {parsed.isa}")
+        parsed.isa = "avx2"
+    if parsed.threads is None:
+        parsed.threads = 2 if busy else 1
+    if parsed.busy is None:
+        parsed.busy = 1 if busy else 0
+
+
 def select_rows(parsed):
     """Return the rows of the groups whose names match a pattern."""
     groups = parsed.group or (["readme"] if parsed.rows == ["*"] else ["all"])
-    known = shapes.GROUPS | {"all": shapes.ROWS}
+    known = shapes.GROUPS | shapes.CONDITIONS | {"all": shapes.ROWS}
     rows = dict.fromkeys(row for group in groups for row in known[group])
     return [row for row in rows if any(fnmatch(row.name, name) for name in parsed.rows)]
 
@@ -94,6 +137,8 @@ def main():
         threads=parsed.threads,
         seconds=QUICK_SECONDS if parsed.quick else parsed.seconds,
         rivals=parsed.rivals,
+        busy=parsed.busy,
+        **({} if parsed.seed is None else {"seed": parsed.seed}),
     )
     report = run_session(parsed.selected, settings, tree=Path(__file__).parent)
     text = f"{format_report(report)}\n\n{summarise_groups(report)}\n"

@@ -99,7 +99,7 @@ GROUPS = {
     # G6: batches of unequal lengths, each beside the same batch with full lengths.
     "g6": dense_and_ragged("forward", BOTH, ((100, 16, 128), (100, 32, 256)))
     + dense_and_ragged("gradients", ("lstm",), ((100, 16, 128),)),
-    # G8: double precision. (Its other half, AVX2, is `--isa avx2` with any group.)
+    # G8: double precision. (Its other half, AVX2, is `--group avx2`.)
     "g8": square("forward", BOTH, MIDDLE, dtype="float64")
     + square("gradients", BOTH, ((100, 16, 128),), dtype="float64"),
     "odd": tuple(Row("forward", cell, *shape) for cell in BOTH for shape in ODD)
@@ -113,6 +113,14 @@ GROUPS = {
     + square("forward", BOTH, ((100, 1, 128), (100, 16, 128)), layers=2)
     + square("forward", BOTH, ((100, 1, 128), (100, 16, 128)), directions=2)
     + square("gradients", BOTH, ((100, 16, 128),), layers=2, directions=2),
+}
+
+# Groups that say how to measure, so that they are run by themselves (`run.py` knows
+# what each asks for): beside a busy process; held to AVX2 where there is AVX-512.
+CONDITIONS = {
+    "busy": square("forward", BOTH, ((100, 1, 128), (100, 8, 128), (100, 16, 256)))
+    + square("step", BOTH, ((1, 1, 64), (1, 1, 256))),
+    "avx2": GROUPS["g1"] + GROUPS["g3"] + GROUPS["g4"],
 }
 
 # All but the group `cells`, which is measured by itself: `run.py --all-cells`.

@@ -1,21 +1,32 @@
 """The measurement: agreement first, then interleaved rounds, then medians.
 
 Every library runs for some milliseconds in each round, so that a machine that slows
-down slows all of them; the loops that find the machine's limit run in the same rounds.
+down slows all of them; the loops that find the machine's limit run in the same rounds,
+and so does a second copy of exactrnn, the control. The order is drawn anew for each
+round: whoever always ran after the same neighbour would have its caches and its clock.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from exactrnn._checks import Array
+from exactrnn.bench.busy import busy_processes
+from exactrnn.bench.control import (
+    CONTROL,
+    compare_control,
+    percentiles_of,
+    spread_of,
+)
 from exactrnn.bench.limit import Probe, limit_seconds, make_probes
 from exactrnn.bench.rivals import Contender, Prepared
 from exactrnn.bench.rows import Problem, Row, make_problem
@@ -25,6 +36,7 @@ BURST_SECONDS = 0.01
 PROBE_SECONDS = 0.002
 REST_SECONDS = 0.02
 LEAST_ROUNDS = 5
+PROBE_ROUNDS = 20
 
 OWN = "exactrnn"
 BESIDE = "beside"
@@ -55,7 +67,13 @@ def pinned(threads: int) -> Iterator[list[int] | None]:
 
 
 def measure_row(
-    row: Row, contenders: Sequence[Contender], threads: int, seconds: float
+    row: Row,
+    contenders: Sequence[Contender],
+    threads: int,
+    seconds: float,
+    *,
+    seed: int = 0,
+    busy: int = 0,
 ) -> dict[str, Any]:
     """Measure one row.
 
@@ -69,6 +87,11 @@ def measure_row(
         Threads of each.
     seconds : float
         Time for each library.
+    seed : int
+        What the orders of the rounds are drawn from, together with the row's name.
+    busy : int
+        Busy processes that run beside the libraries; every call is timed by itself
+        then, as those of `step` rows always are, and the limit is measured before.
 
     Returns
     -------
@@ -88,13 +111,24 @@ def measure_row(
             prepared[contender.NAME] = made
     check_agreement(problem, prepared)
     runs = {name: made.run for name, made in prepared.items()}
+    again = contenders[0].prepare(problem)
+    assert again is not None
+    runs[CONTROL] = again.run
     if row.beside:
         other = contenders[0].prepare(make_problem(row.yardstick, threads))
         assert other is not None
         runs[BESIDE] = other.run
     probes = make_probes(row, threads)
-    samples = measure(runs, probes, seconds, rest=REST_SECONDS * (threads > 1))
-    return summarise(row, samples, probes)
+    singly = busy > 0 or row.task == "step"
+    how = Rounds(random.Random(f"{seed} {row.name}"), REST_SECONDS * (threads > 1))
+    if busy:
+        # The machine's limit is that of the machine alone.
+        samples = measure_alone(probes)
+        with busy_processes(busy):
+            samples |= measure(runs, {}, seconds, how, singly=singly)
+    else:
+        samples = measure(runs, probes, seconds, how, singly=singly)
+    return summarise(row, samples, probes, singly=singly)
 
 
 def check_agreement(problem: Problem, prepared: Mapping[str, Prepared]) -> None:
@@ -129,6 +163,17 @@ def time_calls(run: Callable[[], object], calls: int) -> float:
     return (time.perf_counter() - start) / calls
 
 
+def time_singly(run: Callable[[], object], calls: int) -> list[float]:
+    """Return the seconds of each of some calls, timed one by one."""
+    clock = time.perf_counter
+    seconds = []
+    for _ in range(calls):
+        start = clock()
+        run()
+        seconds.append(clock() - start)
+    return seconds
+
+
 def choose_calls(run: Callable[[], object], burst: float) -> int:
     """Return how many calls fill a burst of so many seconds."""
     calls = 1
@@ -140,37 +185,69 @@ def choose_calls(run: Callable[[], object], burst: float) -> int:
     return calls
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """What the order of each round is drawn from, and the rest before a library."""
+
+    order: random.Random
+    rest: float = 0.0
+
+
+def measure_alone(probes: Mapping[str, Probe]) -> dict[str, list[float]]:
+    """Return {name: [seconds of one call]} of loops that run by themselves."""
+    samples = {}
+    for name, probe in probes.items():
+        calls = choose_calls(probe.run, PROBE_SECONDS)
+        samples[name] = [time_calls(probe.run, calls) for _ in range(PROBE_ROUNDS)]
+    return samples
+
+
 def measure(
     runs: Mapping[str, Callable[[], object]],
     probes: Mapping[str, Probe],
     seconds: float,
-    rest: float = 0.0,
+    how: Rounds,
+    *,
+    singly: bool = False,
 ) -> dict[str, list[float]]:
-    """Return {name: [seconds of one call, for each round]}, interleaved.
+    """Return {name: [seconds of one call]}, interleaved in orders that are drawn.
 
-    `seconds` are for each library; probes have theirs besides. Idle workers of the pool
-    used last still spin for some milliseconds: `rest` is waited between two libraries.
+    There is one figure for each round, the mean of its calls, or with `singly` one for
+    each call of a library. `seconds` are for each library; probes have theirs besides.
+    Idle workers of the pool used last still spin for some milliseconds: `how.rest` is
+    waited between two libraries.
     """
     calls = {name: choose_calls(run, BURST_SECONDS) for name, run in runs.items()}
     work = {name: probe.run for name, probe in probes.items()} | dict(runs)
     calls |= {name: choose_calls(work[name], PROBE_SECONDS) for name in probes}
     samples: dict[str, list[float]] = {name: [] for name in work}
-    spent = 0.0
-    while len(samples[OWN]) < LEAST_ROUNDS or spent < seconds * len(runs):
-        for name, run in work.items():
+    names = list(work)
+    rounds, spent = 0, 0.0
+    while rounds < LEAST_ROUNDS or spent < seconds * len(runs):
+        rounds += 1
+        how.order.shuffle(names)
+        for name in names:
+            run = work[name]
             start = time.perf_counter()
             if name in runs:
-                time.sleep(rest)
+                time.sleep(how.rest)
             if name in probes or calls[name] > 1:
                 run()  # brings into the caches what the run before has driven out
-            samples[name].append(time_calls(run, calls[name]))
+            if singly and name in runs:
+                samples[name] += time_singly(run, calls[name])
+            else:
+                samples[name].append(time_calls(run, calls[name]))
             if name in runs:
                 spent += time.perf_counter() - start
     return samples
 
 
 def summarise(
-    row: Row, samples: Mapping[str, Sequence[float]], probes: Mapping[str, Probe]
+    row: Row,
+    samples: Mapping[str, Sequence[float]],
+    probes: Mapping[str, Probe],
+    *,
+    singly: bool = False,
 ) -> dict[str, Any]:
     """Return the figures of a row.
 
@@ -182,6 +259,8 @@ def summarise(
         From `measure`.
     probes : mapping of str to Probe
         Those of the samples.
+    singly : bool
+        Whether the samples are single calls: figures have percentiles then.
 
     Returns
     -------
@@ -189,14 +268,15 @@ def summarise(
         The row's fields; `figures`, by library; `best_rival` and `ratio`, its time
         divided by exactrnn's, None without rivals; `peak_gflops` and `read_gbps`, the
         rates of the machine; `limit_us` and `fraction`, the limit and what part of
-        exactrnn's time it is. For a row with `beside`: `beside_us`, the other cell's
-        time, `relative`, exactrnn's time divided by it, and `per_flop`, the same of the
-        times for an operation.
+        exactrnn's time it is; what `compare_control` says of the second copy. For a
+        row with `beside`: `beside_us`, the other cell's time, `relative`, exactrnn's
+        time divided by it, and `per_flop`, the same of the times for an operation.
     """
     figures = {
         name: summarise_library(row, values)
+        | (percentiles_of(values) if singly else {})
         for name, values in samples.items()
-        if name not in probes and name != BESIDE
+        if name not in probes and name not in (BESIDE, CONTROL)
     }
     own = figures[OWN]["median_us"]
     others = {name: f["median_us"] for name, f in figures.items() if name != OWN}
@@ -211,6 +291,11 @@ def summarise(
         "read_gbps": rate["read"] * 1e-9,
         "limit_us": limit,
         "fraction": limit / own,
+        **(
+            compare_control(samples[OWN], samples[CONTROL])
+            if CONTROL in samples
+            else {}
+        ),
         **compare_beside(row, own, samples.get(BESIDE)),
     }
 
@@ -228,13 +313,12 @@ def compare_beside(
 
 
 def summarise_library(row: Row, values: Sequence[float]) -> dict[str, float]:
-    """Return median, best, spread, rate and number of rounds of one library."""
+    """Return median, best, spread, rate and number of samples of one library."""
     median = statistics.median(values)
-    quartiles = statistics.quantiles(values, n=4)
     return {
         "median_us": median * 1e6,
         "best_us": min(values) * 1e6,
-        "spread": (quartiles[2] - quartiles[0]) / median,
+        "spread": spread_of(values),
         "gflops": row.flops / median * 1e-9,
-        "rounds": len(values),
+        "samples": len(values),
     }

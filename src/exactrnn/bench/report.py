@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from exactrnn.bench.control import PERCENTILES, verdict_of
 from exactrnn.bench.measure import OWN
 
 Measured: TypeAlias = Mapping[str, Any]
@@ -16,40 +17,92 @@ Measured: TypeAlias = Mapping[str, Any]
 
 
 def format_report(report: Mapping[str, Any]) -> str:
-    """Return heading and table, in Markdown."""
+    """Return heading, table and percentiles where there are some, in Markdown."""
     about = report["about"]
     plural = "s" if about["threads"] > 1 else ""
     libraries = ", ".join(f"{name} {v}" for name, v in about["versions"].items())
-    return (
+    parts = [
         f"{about['processor']}, {about['isa']}, {about['threads']} thread{plural}\n"
-        f"{libraries}; Python {about['python']}, NumPy {about['numpy']}\n\n"
-        f"{format_table(report['rows'], about['versions'])}"
-    )
+        f"{libraries}; Python {about['python']}, NumPy {about['numpy']}"
+        + "".join(f"\n{line}" for line in circumstances_of(about)),
+        format_table(report["rows"], about["versions"]),
+        format_percentiles(report["rows"], about["versions"]),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def circumstances_of(about: Mapping[str, Any]) -> list[str]:
+    """Return what has to be known beside the machine, a line each; old reports less."""
+    lines = []
+    best = about.get("best_isa", about["isa"])
+    if best != about["isa"]:
+        lines.append(
+            f"{OWN} is held to {about['isa']} on a machine that has {best}; "
+            "the other libraries may use that"
+        )
+    if about.get("busy"):
+        plural = "es" if about["busy"] > 1 else ""
+        where = "on the same cores" if about["pinned_to"] else "not pinned to cores"
+        lines.append(f"beside {about['busy']} busy process{plural}, {where}")
+    if "seed" in about:
+        lines.append(f"order of the libraries in each round: seed {about['seed']}")
+    return lines
 
 
 def format_table(rows: Sequence[Measured], names: Collection[str]) -> str:
     """Return the Markdown table of the measured rows; a rival without any is absent."""
-    rivals = [
-        name
-        for name in names
-        if name != OWN and any(name in row["figures"] for row in rows)
-    ]
+    rivals = [name for name in measured_names(rows, names) if name != OWN]
     head = ["T, B, H", f"{OWN} µs", *(f"{name} µs" for name in rivals)]
-    head += [f"best rival / {OWN}"] if rivals else []
+    head += [f"best rival / {OWN}", "verdict"] if rivals else []
     beside = any("per_flop" in row for row in rows)
     head += ["beside", "time", "per flop"] if beside else []
-    head += ["of limit", "GFLOP/s", "spread"]
+    head += ["of limit", "GFLOP/s", "spread", "control"]
     lines = ["| | " + " | ".join(head) + " |", "|---|---|" + "---:|" * (len(head) - 1)]
     for row in rows:
         own = row["figures"][OWN]
         times = [own, *(row["figures"].get(name) for name in rivals)]
         cells = [label_of(row), sizes_of(row), *map(format_time, times)]
         if rivals:
-            cells += [f"{row['ratio']:.2f}" if row["ratio"] else "–"]
+            cells += [format_ratio(row["ratio"]), verdict_of(row) or "–"]
         if beside:
             cells += [row.get("beside") or "–", *map(format_ratio, relative_times(row))]
         cells += [f"{row['fraction']:.2f}", f"{own['gflops']:.1f}"]
-        cells += [f"{own['spread']:.1%}"]
+        cells += [f"{own['spread']:.1%}", format_control(row)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def measured_names(rows: Sequence[Measured], names: Collection[str]) -> list[str]:
+    """Return those of the libraries that some row has figures of."""
+    return [name for name in names if any(name in row["figures"] for row in rows)]
+
+
+def format_control(row: Measured) -> str:
+    """Return the control's ratio and the margin; – where none was measured."""
+    if "margin" not in row:
+        return "–"
+    return f"{row['control_ratio']:.2f} ± {row['margin'] - 1:.1%}"
+
+
+def format_percentiles(rows: Sequence[Measured], names: Collection[str]) -> str:
+    """Return the table of the rows whose calls were timed one by one; "" without."""
+    rows = [row for row in rows if "p50_us" in row["figures"][OWN]]
+    if not rows:
+        return ""
+    libraries = measured_names(rows, names)
+    which = " / ".join(f"p{p}" for p in PERCENTILES)
+    lines = [
+        f"Single calls, {which} in µs:",
+        "",
+        "| | T, B, H | " + " | ".join(libraries) + " |",
+        "|---|---|" + "---:|" * len(libraries),
+    ]
+    for row in rows:
+        cells = [label_of(row), sizes_of(row)]
+        for name in libraries:
+            figures = row["figures"].get(name)
+            times = [figures[f"p{p}_us"] for p in PERCENTILES] if figures else []
+            cells.append(" / ".join(map(format_us, times)) or "–")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -75,13 +128,15 @@ def sizes_of(row: Measured) -> str:
 
 
 def format_time(figures: Mapping[str, float] | None) -> str:
-    """Return microseconds with three digits or more; – where there is no time."""
-    if figures is None:
-        return "–"
-    median = figures["median_us"]
-    if median < 10:
-        return f"{median:.2f}"
-    return f"{median:.1f}" if median < 1000 else f"{median:.0f}"
+    """Return the median; – where there is no time."""
+    return "–" if figures is None else format_us(figures["median_us"])
+
+
+def format_us(us: float) -> str:
+    """Return microseconds with three digits or more."""
+    if us < 10:
+        return f"{us:.2f}"
+    return f"{us:.1f}" if us < 1000 else f"{us:.0f}"
 
 
 def relative_times(row: Measured) -> tuple[float | None, float | None]:
@@ -110,7 +165,9 @@ def format_summary(
     -------
     str
         Geometric means of the ratio to the best rival and to each, of the fraction of
-        the limit, and the names of the rows whose ratio is below 1.
+        the limit, and names and ratios of the rows that are behind the best rival, and
+        of those that the control does not tell from it: equal, or unclear where the
+        margin is wide.
     """
     lines = []
     for group, names in groups.items():
@@ -129,9 +186,15 @@ def summarise_group(rows: Sequence[Measured]) -> str:
     if ratios:
         beside = [f"best rival {statistics.geometric_mean(ratios):.2f}"]
         beside += [f"{n} {mean:.2f}" for n, mean in ratios_by_rival(rows).items()]
-        behind = [row["name"] for row in rows if row["ratio"] and row["ratio"] < 1]
         words += [", ".join(beside)]
-        words += [f"{len(behind)} below 1" + ": " * bool(behind) + ", ".join(behind)]
+        for verdict in ("behind", "equal", "unclear"):
+            found = [
+                f"{row['name']} {row['ratio']:.2f}"
+                for row in rows
+                if verdict_of(row) == verdict
+            ]
+            listed = ": " * bool(found) + ", ".join(found)
+            words += [f"{len(found)} {verdict}{listed}"]
     return "; ".join(words)
 
 

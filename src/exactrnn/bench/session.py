@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 import platform
+import secrets
 import subprocess
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from exactrnn import engine
+from exactrnn.bench.busy import check_busy
 from exactrnn.bench.measure import measure_row, pinned
 from exactrnn.bench.rivals import load_rivals
 from exactrnn.bench.rows import Row
@@ -35,11 +37,18 @@ class Settings:
         Time for each row and library.
     rivals : collection of str or None
         Rivals to measure; None for all that are installed.
+    seed : int
+        What the order of the libraries in each round follows from; a new one each time
+        if not given.
+    busy : int
+        Busy processes beside, on the same cores; every call is timed by itself then.
     """
 
     threads: int = 1
     seconds: float = 1.0
     rivals: Collection[str] | None = None
+    seed: int = field(default_factory=lambda: secrets.randbits(32))
+    busy: int = 0
 
 
 def run_session(
@@ -59,20 +68,30 @@ def run_session(
     Returns
     -------
     dict
-        `about`: machine, versions, threads, commit; `rows`: see `measure_row`.
+        `about`: machine, versions, threads, seed, commit; `rows`: see `measure_row`.
 
     Raises
     ------
     ImportError
         If a rival that was asked for is not installed.
+    ValueError
+        If there are too many busy processes.
     AssertionError
         If a library computes something else than exactrnn.
     """
+    check_busy(settings.busy)
     with pinned(settings.threads) as cores:
         contenders, versions = load_rivals(settings.rivals)
         about = describe_run(settings, versions, cores) | describe_commit(tree)
         measured = [
-            measure_row(row, contenders, settings.threads, settings.seconds)
+            measure_row(
+                row,
+                contenders,
+                settings.threads,
+                settings.seconds,
+                seed=settings.seed,
+                busy=settings.busy,
+            )
             for row in show_progress(rows)
         ]
     return {"about": about, "rows": measured}
@@ -105,9 +124,12 @@ def describe_run(
         "numpy": np.__version__,
         "versions": versions,
         "isa": engine.isa(),
+        "best_isa": engine.isas()[0],
         "numerics_version": engine.NUMERICS_VERSION,
         "threads": settings.threads,
         "seconds": settings.seconds,
+        "seed": settings.seed,
+        "busy": settings.busy,
         "pinned_to": cores,
     }
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from exactrnn import engine
 from exactrnn._checks.limits import check_memory
+from exactrnn.bench.busy import MOST_BUSY
 from exactrnn.bench.cells import CELLS
 from exactrnn.bench.report import format_report, format_summary
 from exactrnn.bench.rivals import RIVALS
@@ -25,6 +26,7 @@ from exactrnn.cli._arguments import (
     add_engine_options,
     apply_engine_options,
     check_writable,
+    natural_int,
     positive_float,
     positive_int,
 )
@@ -44,12 +46,17 @@ DEFAULTS: dict[str, tuple[Any, ...]] = {
 DESCRIPTION = """\
 Measure exactrnn on this machine, side by side with those of torch, onnxruntime,
 openvino and jax that are installed. Each option of `rows` takes several values; all
-combinations are measured. The outputs are compared before anything is timed.
+combinations are measured. The outputs are compared before anything is timed. The order
+of the libraries is drawn anew for each round, and a second copy of exactrnn, the
+control, runs among them.
 
-Columns: medians in microseconds; the best rival's time divided by exactrnn's; the part
-of the time that the machine's limit allows at best, from its multiply-add peak and the
-bandwidth of the memory that holds the weights, both measured in the same run; spread,
-the interquartile range divided by the median.
+Columns: medians in microseconds; the best rival's time divided by exactrnn's, and what
+that comes to: "equal" where the control is as far away, "unclear" if that is far; the
+part of the time that the machine's limit allows at best, from its multiply-add peak and
+the bandwidth of the memory that holds the weights, both measured in the same run;
+spread, the interquartile range divided by the median; the control's time divided by
+exactrnn's, with the margin within which rivals are equal. Rows of single steps, and all
+rows with --busy, have p50, p90 and p99 of single calls in a second table.
 """
 EXAMPLES = """\
 examples:
@@ -57,6 +64,7 @@ examples:
   exactrnn bench --cell gru --batch 1 8 64 --hidden 256 --threads 2
   exactrnn bench --task gradients --steps 35 --batch 20 --hidden 650
   exactrnn bench --task step --hidden 64 --inputs 40 --alone
+  exactrnn bench --threads 2 --busy 1
 """
 
 
@@ -144,6 +152,21 @@ def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
         help="time for each row and library",
     )
     group.add_argument(
+        "--busy",
+        type=natural_int,
+        metavar="N",
+        default=0,
+        help="run N busy processes beside, on the same cores, and time single calls; "
+        f"at most {MOST_BUSY}",
+    )
+    group.add_argument(
+        "--seed",
+        type=natural_int,
+        metavar="N",
+        default=argparse.SUPPRESS,
+        help="draw the order of the libraries from N (default: another every time)",
+    )
+    group.add_argument(
         "--json",
         type=Path,
         metavar="FILE",
@@ -162,12 +185,14 @@ def run(parsed: argparse.Namespace) -> int:
         threads=engine.get_num_threads(),
         seconds=parsed.seconds,
         rivals=() if parsed.alone else getattr(parsed, "rivals", None),
+        busy=parsed.busy,
+        **({"seed": parsed.seed} if "seed" in parsed else {}),
     )
     try:
         report = run_session(rows, settings)
     except ImportError as error:
         raise CommandError(f"--rivals: {error}") from None
-    except (ValueError, AssertionError) as error:
+    except (ValueError, AssertionError, ChildProcessError) as error:
         raise CommandError(str(error)) from None
     if "json" in parsed:
         try:
