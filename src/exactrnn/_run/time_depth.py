@@ -165,11 +165,9 @@ class TimeDepthStack:
     ) -> Gradients:
         """Return the gradients of input, initial states and weights."""
         H, D = self.spec.hidden_size, self.spec.directions
-        call, weights = (
-            Call(run.inputs[0], None, run.lengths),
-            self.grid.new_gradients(),
-        )
+        call = Call(run.inputs[0], None, run.lengths)
         dstate_out, dinputs = self._new_states(call), []
+        weights = self.grid.new_gradients()
         for direction, parts in enumerate(run.runs):
             own = None if dy is None else dy[:, :, direction * H : (direction + 1) * H]
             h = None if own is None else self._in_order(call, own, direction)
