@@ -458,27 +458,6 @@ def check_booleans(
     return given.astype(np.bool_, order="C")
 
 
-def check_rows(rows: object, batch_size: int) -> NDArray[np.intp]:
-    """Return indices of rows of the batch from an int, a list of them or a mask."""
-    expected = f"integers or a mask [B={batch_size}]"
-    given = own_array("rows", rows, expected, batch_size)
-    if given.dtype == np.bool_:
-        check_shape("rows", given, B=batch_size)
-        return np.flatnonzero(given)
-    if given.shape == (0,):
-        return np.zeros(0, np.intp)
-    if given.dtype.kind not in "iu" or given.ndim > 1:
-        raise TypeError(f"rows: expected {expected}, got {describe(given)}")
-    indices = np.atleast_1d(given)
-    outside = (indices < -batch_size) | (indices >= batch_size)
-    if outside.any():
-        raise ValueError(
-            f"rows: expected {-batch_size}..{batch_size - 1} for B={batch_size}, "
-            f"got {indices[outside][0]}"
-        )
-    return indices.astype(np.intp)
-
-
 # Arrays to write into
 
 
