@@ -395,7 +395,7 @@ cdef class GridStepper(AnyStepper):
         self.call.take_borders(borders, borders)
         # Scratch is for a grid with an input: that of a step comes with the step.
         self.call.problem.side[0].x = self.call.problem.h_out[1]
-        self._fit(1)
+        self._make_fit()
         for k in range(2):
             self.row_work += L * (4 if block.memory[k] else 1) * H * 2 * H
         self.row_work += (2 if block.memory[0] else 1) * H * block.inputs[0]
@@ -407,18 +407,13 @@ cdef class GridStepper(AnyStepper):
         return 0
 
     cdef int _fit(self, int threads) except -1:
-        """Make the call one of `rows` and so many threads, with scratch for it."""
-        self.fitted_rows = 0  # until it is
         self.call.problem.B, self.call.problem.threads = self.rows, threads
         self.call.take_scratch(False)
-        self.fitted_rows, self.fitted_threads = self.rows, threads
         return 0
 
     cdef int _run(self, void *x, void *y) except -1:
         cdef xr_grid_problem *problem = &self.call.problem
-        cdef int threads = self._team()
-        if self.fitted_rows != self.rows or self.fitted_threads != threads:
-            self._fit(threads)
+        self._make_fit()
         problem.side[0].x = x
         problem.h_out[0] = y
         if self.release_gil:

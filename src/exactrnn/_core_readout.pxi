@@ -55,22 +55,17 @@ cdef class EchoStepper(AnyStepper):
         return 0
 
     cdef int _fit(self, int threads) except -1:
-        """Make the readout one of `rows` and so many threads, with scratch for it."""
-        self.fitted_rows = 0  # until it is
         self.linear.N, self.linear.threads = self.rows, threads
         self.scratch = _at_least(
             self.scratch, self.dense.kernels.linear_scratch(&self.linear)
         )
         self.linear.scratch = self.scratch.data
-        self.fitted_rows, self.fitted_threads = self.rows, threads
         return 0
 
     cdef int _run(self, void *x, void *y) except -1:
         cdef char *features = <char *> self.features.buffer.buf
         cdef Py_ssize_t b
-        cdef int threads = self._team()
-        if self.fitted_rows != self.rows or self.fitted_threads != threads:
-            self._fit(threads)
+        self._make_fit()
         for b in range(self.rows):
             memcpy(features + b * self.row_features, <char *> x + b * self.row_in,
                    self.row_in)

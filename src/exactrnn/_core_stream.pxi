@@ -88,6 +88,7 @@ cdef class AnyStepper(Turn):
     # Rows there are, rows of a step, those that scratch was made for.
     cdef Py_ssize_t places, rows, fitted_rows
     cdef int fitted_threads
+    cdef xr_thread_work_of fitted_limits
     cdef Py_ssize_t width, in_row, out_row, row_work
     cdef bint release_gil
     cdef bint packed_rows  # layers follow each other without a gap, of few rows too
@@ -99,6 +100,10 @@ cdef class AnyStepper(Turn):
 
     cdef int _take_rows(self, Py_ssize_t count) except -1:
         """Let the next steps be of so many rows, at most as many as there are."""
+        raise NotImplementedError
+
+    cdef int _fit(self, int threads) except -1:
+        """Make scratch, and what is told to the kernels, for `rows` and threads."""
         raise NotImplementedError
 
     cdef int _take_sizes(self, xr_dtype dtype, Py_ssize_t places, Py_ssize_t values_in,
@@ -143,7 +148,9 @@ cdef class AnyStepper(Turn):
             PyBuffer_Release(&chosen)
         return out
 
-    cdef int _step(self, x, out, const Py_ssize_t *rows, Py_ssize_t count) except -1:
+    @cython.final
+    cdef inline int _step(self, x, out, const Py_ssize_t *rows,
+                          Py_ssize_t count) except -1:
         cdef Py_buffer source, target
         if type(x) is not _ndarray or type(out) is not _ndarray:
             # Others may mean something else by their buffer, as a masked array does.
@@ -174,8 +181,9 @@ cdef class AnyStepper(Turn):
             PyBuffer_Release(&source)
         return 0
 
-    cdef int _check(self, str name, Py_buffer *buffer, Py_ssize_t count,
-                    Py_ssize_t row) except -1:
+    @cython.final
+    cdef inline int _check(self, str name, Py_buffer *buffer, Py_ssize_t count,
+                           Py_ssize_t row) except -1:
         if buffer.format[0] != self.format[0] or buffer.len != count * row:
             raise ValueError(
                 f"{name}: expected {count * row} bytes of format "
@@ -183,6 +191,7 @@ cdef class AnyStepper(Turn):
             )
         return 0
 
+    @cython.final
     cdef int _check_shapes(self, Py_buffer *x, Py_buffer *out,
                            Py_ssize_t count) except -1:
         """Whose shapes nobody has looked at: [A, I] and [A, O]."""
@@ -193,6 +202,7 @@ cdef class AnyStepper(Turn):
             raise ValueError("x, out: expected a row for each of rows")
         return 0
 
+    @cython.final
     cdef int _run_rows(self, void *x, void *y, const Py_ssize_t *rows,
                        Py_ssize_t count) except -1:
         cdef AnyStepper part
@@ -209,6 +219,7 @@ cdef class AnyStepper(Turn):
         self._hand_rows(part, count, True)
         return 0
 
+    @cython.final
     cdef int _choose(self, const Py_ssize_t *rows, Py_ssize_t count) except -1:
         """Copy rows to `chosen`, where nobody changes them, if they can be stepped."""
         cdef const char *use = <const char *> self.use.buffer.buf
@@ -229,6 +240,7 @@ cdef class AnyStepper(Turn):
             chosen[i] = row
         return 0
 
+    @cython.final
     cdef int _hand_rows(self, AnyStepper part, Py_ssize_t count, bint back) except -1:
         """Copy the states of the chosen rows to the first ones of `part`, or back."""
         cdef const Py_ssize_t *chosen = <const Py_ssize_t *> self.chosen.data
@@ -236,7 +248,7 @@ cdef class AnyStepper(Turn):
         cdef Py_buffer *few
         cdef int64_t *clock
         cdef int64_t *part_clock
-        cdef Py_ssize_t i, k, layer, row
+        cdef Py_ssize_t k, layer, row
         for k in range(len(self.views)):
             whole = &(<_View> self.views[k]).buffer
             few = &(<_View> part.views[k]).buffer
@@ -255,12 +267,26 @@ cdef class AnyStepper(Turn):
                        count, back)
         return 0
 
-    cdef int _team(self) except -1:
-        """How many threads a step may use: one, unless it is worth more."""
-        if (self.team is None
-                or self.rows * self.row_work < 2 * xr_thread_work.call):
-            return 1
-        return self.team()
+    @cython.final
+    cdef inline int _make_fit(self) except -1:
+        """Ask how many threads the step may use, and fit to that and its rows."""
+        cdef int threads = 1
+        if (self.rows * self.row_work >= 2 * xr_thread_work.call
+                and self.team is not None):
+            threads = self.team()
+        if (self.fitted_rows != self.rows or self.fitted_threads != threads
+                or (threads > 1 and self._limits_changed())):
+            self.fitted_rows = 0  # until all is
+            self._fit(threads)
+            self.fitted_rows, self.fitted_threads = self.rows, threads
+            self.fitted_limits = xr_thread_work
+        return 0
+
+    @cython.final
+    cdef bint _limits_changed(self) noexcept:
+        """Whether work is worth other numbers of threads than it was (tests do it)."""
+        return (self.fitted_limits.call != xr_thread_work.call
+                or self.fitted_limits.step != xr_thread_work.step)
 
 
 cdef tuple _views(tuple arrays):
@@ -338,7 +364,7 @@ cdef class Stepper(AnyStepper):
                 call.problem.state[k] = call.problem.state_out[k]
             self.calls.append(call)
             self.row_work += layer.info.w_blocks * layer.H * (width + layer.I)
-        self._fit(1)
+        self._make_fit()
         self.release_gil = B * self.row_work > KEEP_GIL_WORK
         if self.release_gil and L > 1:
             self._take_spare()
@@ -368,16 +394,13 @@ cdef class Stepper(AnyStepper):
         return 0
 
     cdef int _fit(self, int threads) except -1:
-        """Make all calls ones of `rows` and so many threads, with scratch for it."""
         cdef _Call call
-        self.fitted_rows = 0  # until all of them are
         for call in self.calls:
             call.problem.B, call.problem.threads = self.rows, threads
             call.scratch = _at_least(
                 call.scratch, xr_scratch_bytes(&call.problem, False)
             )
             call.problem.scratch = call.scratch.data
-        self.fitted_rows, self.fitted_threads = self.rows, threads
         return 0
 
     cdef int _run(self, void *x, void *y) except -1:
@@ -388,9 +411,7 @@ cdef class Stepper(AnyStepper):
     cdef int _run_layers(self, void *x, void *y) except -1:
         """Run all layers; with `spare` the state is as before until `_finish`."""
         cdef _Call call = self.calls[0]
-        cdef int threads = self._team()
-        if self.fitted_rows != self.rows or self.fitted_threads != threads:
-            self._fit(threads)
+        self._make_fit()
         call.problem.x.data = x
         call = self.calls[-1]
         call.problem.y.data = y
