@@ -45,7 +45,9 @@ def calls_for(step):
 
 def stepper(stream, x, rows=None):
     """Return a call that does one step into memory of its own."""
-    out = np.empty_like(stream.step(x) if rows is None else stream.step(x, rows=rows[0]))
+    out = np.empty_like(
+        stream.step(x) if rows is None else stream.step(x, rows=rows[0])
+    )
     if rows is None:
         return lambda: stream.step(x, out)
     turn = itertools.cycle(rows)

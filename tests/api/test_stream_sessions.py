@@ -53,9 +53,7 @@ class Sessions:
     def step(self, rows, seed):
         x = inputs_of(self.many, len(rows), seed)
         y = self.many.step(x, rows=rows)
-        expected = [
-            self.alone[row].step(x[k : k + 1])[0] for k, row in enumerate(rows)
-        ]
+        expected = [self.alone[row].step(x[k : k + 1])[0] for k, row in enumerate(rows)]
         assert same_bits(list(y), expected)
 
     def join(self, count):
@@ -220,7 +218,7 @@ def test_wrong_rows_are_refused_and_change_nothing(name):
         for use in uses:
             with pytest.raises(error, match=message):
                 use()
-        with pytest.raises((TypeError, ValueError), match="rows|state"):
+        with pytest.raises((TypeError, ValueError), match=r"rows|state"):
             stream.set_state(rows, state)
     twice = r"rows: expected each row once, got 3 again"
     for rows in ([3, 3], np.array([3, -1]), np.array([3, 3])):
@@ -333,9 +331,7 @@ def test_states_of_several_rows_come_and_go_in_their_order(name):
     stream = scramble(STREAMS[name](rows=4))
     whole = flat(stream.state)
     axes = [part.ndim - 2 if part.ndim > 1 else 0 for part in whole]
-    picked = [
-        part.take([3, 1], axis) for part, axis in zip(whole, axes, strict=True)
-    ]
+    picked = [part.take([3, 1], axis) for part, axis in zip(whole, axes, strict=True)]
     assert same_bits(flat(stream.state_of([3, 1])), picked)
     stream.set_state([1, 3], stream.state_of([3, 1]))
     swapped = [
@@ -416,7 +412,8 @@ def test_a_step_of_rows_with_out_allocates_nothing_that_stays(name):
     stream = scramble(STREAMS[name](rows=8))
     rows = [np.array(some) for some in ([0], [3, 1], [5, 6, 7], [2, 4, 1, 0])]
     x = [inputs_of(stream, len(some)) for some in rows]
-    out = [np.zeros_like(stream.step(*pair)) for pair in zip(x, [None] * 4, rows)]
+    pairs = zip(x, rows, strict=True)
+    out = [np.zeros_like(stream.step(given, rows=some)) for given, some in pairs]
 
     def steps():
         for given, target, some in zip(x, out, rows, strict=True):

@@ -209,8 +209,9 @@ def as_array(name: str, value: object, dtype: FloatType) -> Array:
     """Return `value` as an array of `dtype`, in any byte order and layout.
 
     Arrays, buffers, `__array__`, the array interface and CPU `__dlpack__` are taken,
-    without a copy; lists and numbers are not: they have no dtype to check. Nobody else has the array object
-    that is returned, so its shape, strides and dtype cannot change after a check.
+    without a copy; lists and numbers are not: they have no dtype to check. Nobody else
+    has the array object that is returned, so its shape, strides and dtype cannot change
+    after a check.
     """
     array = value.view() if type(value) is np.ndarray else as_exported(name, value)
     if array.dtype is dtype:  # the usual case: NumPy has one object for each

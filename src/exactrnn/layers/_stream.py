@@ -6,8 +6,9 @@ Only what they refuse comes to the checks, which either bring it into shape or s
 is wrong with it.
 
 A row is a place that is in use or not (`stepper.used`): `leave` gives places free and
-`join` takes them again, so that the index of a row never changes. A step of some rows
-is the stepper's: `_core.AnyStepper.step_rows`.
+`join` takes them again, so that the index of a row never changes. The state of a free
+place is that of a new row. A step of some rows is the stepper's:
+`_core.AnyStepper.step_rows`.
 
 Whoever reads or writes the state takes the turn of the stepper that holds it
 (`_core.Turn`), a step does so by itself; so two threads never meet in a state. Copies
@@ -252,7 +253,6 @@ class Stream(Generic[S]):
             with self._stepper as stepper:
                 free = np.flatnonzero(~stepper.used)[:count]
                 if len(free) == count:
-                    self._clear(stepper, free)
                     stepper.mark(free, True)
                     return free
             self._grow(count - len(free))
