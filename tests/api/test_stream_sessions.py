@@ -333,7 +333,7 @@ def test_states_of_several_rows_come_and_go_in_their_order(name):
     axes = [part.ndim - 2 if part.ndim > 1 else 0 for part in whole]
     picked = [part.take([3, 1], axis) for part, axis in zip(whole, axes, strict=True)]
     assert same_bits(flat(stream.state_of([3, 1])), picked)
-    stream.set_state([1, 3], stream.state_of([3, 1]))
+    stream.set_state([3, 1], stream.state_of([1, 3]))
     swapped = [
         part.take([0, 3, 2, 1], axis) for part, axis in zip(whole, axes, strict=True)
     ]
