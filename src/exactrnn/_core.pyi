@@ -158,7 +158,15 @@ class AnyStepper(Turn):
     def state(self) -> States: ...
     @property
     def clock(self) -> NDArray[np.int64] | None: ...
+    @property
+    def used(self) -> NDArray[np.bool_]: ...
+    @property
+    def complete(self) -> bool: ...
+    def mark(self, rows: NDArray[np.intp], in_use: bool) -> None: ...
     def step(self, x: Array, out: Array) -> Array: ...
+    def step_rows(
+        self, x: Array, out: Array | None, rows: NDArray[np.intp]
+    ) -> Array: ...
 
 @final
 class Stepper(AnyStepper):
@@ -167,6 +175,7 @@ class Stepper(AnyStepper):
         packs_per_layer: tuple[tuple[Packed, ...], ...],
         batch_size: int,
         clock0: int = 0,
+        team: Callable[[], int] | None = None,
     ) -> None: ...
 
 @final
@@ -178,6 +187,7 @@ class EchoStepper(AnyStepper):
         packs_per_layer: tuple[tuple[Packed, ...], ...],
         batch_size: int,
         readout: tuple[Array, Array],
+        team: Callable[[], int] | None = None,
     ) -> None: ...
 
 def elementary(name: str, x: Array, out: Array, isa: str) -> None: ...
@@ -346,4 +356,10 @@ def grid_backward(
 
 @final
 class GridStepper(AnyStepper):
-    def __init__(self, sets: Sets, side: GridPacked, sweep: GridSweep) -> None: ...
+    def __init__(
+        self,
+        sets: Sets,
+        side: GridPacked,
+        sweep: GridSweep,
+        team: Callable[[], int] | None = None,
+    ) -> None: ...

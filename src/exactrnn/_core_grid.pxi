@@ -170,6 +170,7 @@ cdef class _GridCall:
     cdef xr_stop stop
     cdef GridBlock block
     cdef list alive
+    cdef _Memory scratch
 
     def __cinit__(self, tuple packs, tuple sides, GridSweep sweep):
         cdef GridPacked packed = packs[0][0]
@@ -248,10 +249,10 @@ cdef class _GridCall:
         return 0
 
     cdef take_scratch(self, bint backward):
-        memory = _Memory(self.block.kernels.scratch_bytes(&self.problem, backward),
-                         False)
-        self.alive.append(memory)
-        self.problem.scratch = (<_Memory> memory).data
+        self.scratch = _at_least(
+            self.scratch, self.block.kernels.scratch_bytes(&self.problem, backward)
+        )
+        self.problem.scratch = self.scratch.data
 
     def __reduce__(self):
         _refuse_copy(self)
@@ -376,28 +377,43 @@ cdef class GridStepper(AnyStepper):
 
     cdef _GridCall call
 
-    def __cinit__(self, tuple sets, GridPacked side not None, GridSweep sweep not None):
+    def __cinit__(self, tuple sets, GridPacked side not None, GridSweep sweep not None,
+                  team=None):
         cdef GridBlock of = side.block
         cdef const xr_grid_block *block = &of.block
-        cdef Py_ssize_t L = sweep.sizes[0], B = sweep.batch, H = block.H, work = 0
+        cdef Py_ssize_t L = sweep.sizes[0], B = sweep.batch, H = block.H
         cdef int k
+        self.arguments, self.team = (sets, side, sweep, team), team
+        self.packed_rows = True
         self._take_sizes(
-            XR_F32 if of.itemsize == 4 else XR_F64, B * block.inputs[0], B * H
+            XR_F32 if of.itemsize == 4 else XR_F64, B, block.inputs[0], H
         )
         self.state = tuple(np.zeros((L, B, H), of.dtype) for _ in "hm")
+        self.views = _views(self.state)
         self.call = _GridCall(sets, (side,), sweep)
         borders = ((None, None), self.state)
         self.call.take_borders(borders, borders)
         # Scratch is for a grid with an input: that of a step comes with the step.
         self.call.problem.side[0].x = self.call.problem.h_out[1]
-        self.call.take_scratch(False)
+        self._make_fit()
         for k in range(2):
-            work += L * B * (4 if block.memory[k] else 1) * H * 2 * H
-        work += B * (2 if block.memory[0] else 1) * H * block.inputs[0]
-        self.release_gil = work > KEEP_GIL_WORK
+            self.row_work += L * (4 if block.memory[k] else 1) * H * 2 * H
+        self.row_work += (2 if block.memory[0] else 1) * H * block.inputs[0]
+        self._take_rows(B)
+
+    cdef int _take_rows(self, Py_ssize_t count) except -1:
+        self.rows = count
+        self.release_gil = count * self.row_work > KEEP_GIL_WORK
+        return 0
+
+    cdef int _fit(self, int threads) except -1:
+        self.call.problem.B, self.call.problem.threads = self.rows, threads
+        self.call.take_scratch(False)
+        return 0
 
     cdef int _run(self, void *x, void *y) except -1:
         cdef xr_grid_problem *problem = &self.call.problem
+        self._make_fit()
         problem.side[0].x = x
         problem.h_out[0] = y
         if self.release_gil:

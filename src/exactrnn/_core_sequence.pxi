@@ -65,6 +65,7 @@ cdef class _Call:
     cdef xr_stop stop
     cdef Py_ssize_t itemsize
     cdef list alive
+    cdef _Memory scratch
 
     def __cinit__(self, tuple packs, Py_ssize_t T, Py_ssize_t B, Sweep sweep):
         cdef Packed packed = packs[0]
@@ -103,9 +104,8 @@ cdef class _Call:
         return _data(None if array is None else self.hold(array, writable))
 
     cdef take_scratch(self, bint backward):
-        memory = _Memory(xr_scratch_bytes(&self.problem, backward), False)
-        self.alive.append(memory)
-        self.problem.scratch = (<_Memory> memory).data
+        self.scratch = _Memory(xr_scratch_bytes(&self.problem, backward), False)
+        self.problem.scratch = self.scratch.data
 
     def __reduce__(self):
         _refuse_copy(self)

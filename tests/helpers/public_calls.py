@@ -124,11 +124,36 @@ def stream_calls(module, state, dtype="float32"):
         stream.state = together(a, "state")
         return stream.state
 
-    def reset(a):
+    def stepped():
         stream = module.stream(B)
         stream.step(draw(B, I, dtype=dtype))
+        return stream
+
+    def reset(a):
+        stream = stepped()
         stream.reset(a["rows"])
         return stream.state
+
+    def step_rows(a):
+        stream = stepped()
+        return stream.step(a["x"], rows=a["rows"]), stream.state
+
+    def leave(a):
+        stream = stepped()
+        stream.leave(a["rows"])
+        return stream.state, stream.rows
+
+    def set_rows(a):
+        stream = stepped()
+        stream.set_state(a["rows"], together(a, "state"))
+        return stream.state
+
+    def some():
+        return {"rows": np.array([0, -1])}
+
+    def some_states():  # a clock has no axis before that of the rows
+        parts = [part[..., :2, :] if part.ndim > 1 else part[:2] for part in state]
+        return some() | named("state", [part.copy() for part in parts])
 
     def clocks():  # of a stream, also for one row, [B]
         return named("state", [part.copy() for part in state])
@@ -139,7 +164,13 @@ def stream_calls(module, state, dtype="float32"):
             step_into, lambda a: module.stream(B).step(a["x"], a["out"])
         ),
         "set the state of a stream": Call(clocks, set_state),
-        "reset": Call(lambda: {"rows": np.array([0, -1])}, reset),
+        "step of rows": Call(
+            lambda: some() | {"x": draw(2, I, dtype=dtype, seed=2)}, step_rows
+        ),
+        "leave": Call(some, leave),
+        "state of rows": Call(some, lambda a: stepped().state_of(a["rows"])),
+        "set the state of rows": Call(some_states, set_rows),
+        "reset": Call(some, reset),
         "reset by mask": Call(lambda: {"rows": np.array([True, False, True])}, reset),
     }
 

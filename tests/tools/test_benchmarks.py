@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 
@@ -484,3 +485,16 @@ def test_memory_is_measured_in_a_process_of_its_own():
     assert small < kept < large < 10 * kept
     assert memory.ask_process("lstm-gradients-100x1x32", "none such") is None
     assert [memory.format_rise(rise) for rise in (None, 2**21)] == ["–", "2.0"]
+
+
+def test_sessions_are_measured_as_a_program(tmp_path):
+    out = tmp_path / "out.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / "sessions.py")]
+    command += ["--units", "8", "--sessions", "10", "--rounds", "2", "--cells", "gru"]
+    done = subprocess.run(
+        [*command, "--json", str(out)], capture_output=True, text=True, check=True
+    )
+    assert re.findall(r"^\| gru \| (\d+) \|", done.stdout, re.MULTILINE) == ["1", "10"]
+    medians = json.loads(out.read_text())["gru 10"]
+    assert set(medians) == {"rows", "full", "control", "all"}
+    assert all(0 < seconds < 1 for seconds in medians.values())

@@ -40,6 +40,8 @@ MOST_COPIED = 2**16
 """Numbers that are copied before it is clear that there are too many of them."""
 BYTES = 8
 """Of a number in a list, as NumPy reads it."""
+ARRAY_PROTOCOLS = ("__array__", "__array_interface__", "__array_struct__")
+"""What NumPy reads without a copy, in this order."""
 OVERLAP_EFFORT = 10_000
 """Work after which two arrays with tangled strides are taken to overlap."""
 
@@ -206,9 +208,10 @@ def describe(value: object) -> str:
 def as_array(name: str, value: object, dtype: FloatType) -> Array:
     """Return `value` as an array of `dtype`, in any byte order and layout.
 
-    Arrays, buffers, `__array__` and CPU `__dlpack__` are taken, without a copy; lists
-    and numbers are not: they have no dtype to check. Nobody else has the array object
-    that is returned, so its shape, strides and dtype cannot change after a check.
+    Arrays, buffers, `__array__`, the array interface and CPU `__dlpack__` are taken,
+    without a copy; lists and numbers are not: they have no dtype to check. Nobody else
+    has the array object that is returned, so its shape, strides and dtype cannot change
+    after a check.
     """
     array = value.view() if type(value) is np.ndarray else as_exported(name, value)
     if array.dtype is dtype:  # the usual case: NumPy has one object for each
@@ -222,9 +225,9 @@ def as_exported(name: str, value: object) -> NDArray[Any]:
     """Return an array of whatever dtype, or what exports one, as an array."""
     _check_whole(name, value)
     try:
-        if isinstance(value, np.ndarray) or hasattr(value, "__array__"):
-            return np.asarray(value).view()
-        if hasattr(value, "__array_interface__"):
+        if isinstance(value, np.ndarray) or any(
+            hasattr(value, name) for name in ARRAY_PROTOCOLS
+        ):
             return np.asarray(value).view()
         if hasattr(value, "__dlpack__"):
             return np.from_dlpack(value)
@@ -240,13 +243,25 @@ def as_exported(name: str, value: object) -> NDArray[Any]:
 
 def _check_whole(name: str, value: object) -> None:
     """Raise for what looks like an array and is more than one, or a part."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name}: expected an array without a mask, got MaskedArray")
+    if _has_mask(value):
+        got = shorten(type(value).__name__)
+        raise TypeError(f"{name}: expected an array without a mask, got {got}")
     if isinstance(value, tuple) and hasattr(value, "batch_sizes"):
         raise TypeError(
             f"{name}: expected a padded array, got {type(value).__name__}: give what "
             "torch.nn.utils.rnn.pad_packed_sequence makes of it, with lengths="
         )
+
+
+def _has_mask(value: object) -> bool:
+    """Tell whether there is a mask, at which NumPy does not look."""
+    if isinstance(value, np.ndarray):
+        return isinstance(value, np.ma.MaskedArray)
+    try:
+        interface = getattr(value, "__array_interface__", None)
+    except Exception:  # the caller's own: NumPy meets it too, where it is reported
+        return False
+    return isinstance(interface, dict) and interface.get("mask") is not None
 
 
 def as_any_array(name: str, value: object, expected: str = "an array") -> NDArray[Any]:
@@ -456,27 +471,6 @@ def check_booleans(
         raise TypeError(f"{name}: expected {expected}, got {got}")
     check_shape(name, given, **sizes)
     return given.astype(np.bool_, order="C")
-
-
-def check_rows(rows: object, batch_size: int) -> NDArray[np.intp]:
-    """Return indices of rows of the batch from an int, a list of them or a mask."""
-    expected = f"integers or a mask [B={batch_size}]"
-    given = own_array("rows", rows, expected, batch_size)
-    if given.dtype == np.bool_:
-        check_shape("rows", given, B=batch_size)
-        return np.flatnonzero(given)
-    if given.shape == (0,):
-        return np.zeros(0, np.intp)
-    if given.dtype.kind not in "iu" or given.ndim > 1:
-        raise TypeError(f"rows: expected {expected}, got {describe(given)}")
-    indices = np.atleast_1d(given)
-    outside = (indices < -batch_size) | (indices >= batch_size)
-    if outside.any():
-        raise ValueError(
-            f"rows: expected {-batch_size}..{batch_size - 1} for B={batch_size}, "
-            f"got {indices[outside][0]}"
-        )
-    return indices.astype(np.intp)
 
 
 # Arrays to write into

@@ -230,7 +230,8 @@ class Stack:
 
     def new_stepper(self, packs: Packs, batch_size: int) -> _core.Stepper:
         """Return what steps that many rows, from a state of zeros."""
-        return _core.Stepper(packs.copies, batch_size, self.spec.phase)
+        phase, team = self.spec.phase, engine.threads_for_calls
+        return _core.Stepper(packs.copies, batch_size, phase, team)
 
     def _new_gradients(
         self, layer: int, weights: Mapping[str, Array]

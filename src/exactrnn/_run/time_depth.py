@@ -193,7 +193,7 @@ class TimeDepthStack:
         sweep = _core.GridSweep(
             (spec.num_layers, 1), batch_size, spec.set_steps, None, 1, keep=False
         )
-        return _core.GridStepper(sets, side, sweep)
+        return _core.GridStepper(sets, side, sweep, engine.threads_for_calls)
 
     def _masks_of(
         self, call: Call, masks: Sequence[Array], direction: int
