@@ -350,6 +350,7 @@ cdef _apply(xr_function function, tuple arrays, out, str isa):
 include "_core_sequence.pxi"
 include "_core_threads.pxi"
 include "_core_stream.pxi"
+include "_core_plain.pxi"
 include "_core_dense.pxi"
 include "_core_readout.pxi"
 include "_core_update.pxi"

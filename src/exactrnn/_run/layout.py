@@ -117,6 +117,13 @@ def by_axes(axes: str) -> Layout:
     return next(layout for layout in LAYOUTS if layout.axes == axes)
 
 
+def layouts_of(*, batch_first: bool, steps: bool) -> tuple[Layout, Layout]:
+    """Return the layouts that callers of a layer or, with `steps`, of a cell have."""
+    if steps:
+        return STEPS, STEP
+    return (BATCH_FIRST if batch_first else TIME_MAJOR), UNBATCHED
+
+
 def of_sequence(ndim: int, batch_first: bool = False) -> Layout:
     """Return the layout of a sequence with that many axes, 2 or 3."""
     if ndim == 2:

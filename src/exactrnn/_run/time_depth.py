@@ -61,6 +61,9 @@ class TimeDepthRun:
         """Return all gradients, from those of output and final states."""
         return self.stack.run_back(self, dy, dstate)
 
+    def back_plain(self, *_: object) -> None:
+        """Return None: all calls of grids are checked in Python."""
+
     def gates(self) -> dict[str, Array]:
         """Return the gates [T, B, H] by name: letter, dimension, suffix."""
         return self.stack.gates(self)
@@ -118,6 +121,11 @@ class TimeDepthStack:
         self.grid = GridStack(spec, weights, generator, in_time=spec)
         self.store = self.grid.store
         self.masks = self.grid.masks
+
+    def run_plain(self, *_: object) -> None:
+        """Return None: all calls of grids are checked in Python."""
+
+    keep_plain = run_plain
 
     def run(self, call: Call, y: Array, packs: Packs | None = None) -> States:
         """Compute the output into `y` [T, B, D*H] and return the final states.
