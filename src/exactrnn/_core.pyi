@@ -146,8 +146,7 @@ def backward(
     truncated: bool = False,
 ) -> None: ...
 
-@final
-class Plan:
+class AnyPlan:
     @property
     def packs(self) -> Any: ...
     def __init__(
@@ -156,13 +155,20 @@ class Plan:
         spec: object,
         layouts: tuple[object, ...],
         steps: bool,
-        gradients: dict[str, tuple[int, ...]],
+        gradients: Mapping[str, tuple[int, ...]],
     ) -> None: ...
     def run(self, x: object, state: object, threads: int) -> Any: ...
     def keep(self, x: object, state: object, threads: int) -> Any: ...
+
+@final
+class Plan(AnyPlan):
     def back(
         self, run: object, layout: object, dy: object, dstate: object, truncated: bool
     ) -> Any: ...
+
+@final
+class GridPlan(AnyPlan):
+    def back(self, run: object, layout: object, dy: object, dstate: object) -> Any: ...
 
 class Turn:
     def __init__(self, *args: object, **kwargs: object) -> None: ...

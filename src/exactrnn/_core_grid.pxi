@@ -309,16 +309,21 @@ cdef class GridCache:
         _refuse_copy(self)
 
 
-cdef GridCache _new_grid_cache(_GridCall call, GridSweep sweep):
-    """A cache with memory for what a forward call keeps."""
-    cdef GridCache cache = GridCache.__new__(GridCache)
-    cache.at = call.block.kernels.cache_layout(&call.problem)
-    cache.memory = _Memory(cache.at.bytes, False)
-    cache.block = call.block
-    cache.sweep = GridSweep(
+cdef GridSweep _own_grid_sweep(GridSweep sweep):
+    """The same of lengths that nobody else has."""
+    return GridSweep(
         sweep.sizes, sweep.batch, sweep.set_steps, _own(sweep.lengths), sweep.threads,
         True,
     )
+
+
+cdef GridCache _new_grid_cache(GridBlock block, const xr_grid_problem *problem,
+                               GridSweep sweep):
+    """A cache with memory for what a forward call keeps; `sweep` becomes its own."""
+    cdef GridCache cache = GridCache.__new__(GridCache)
+    cache.at = block.kernels.cache_layout(problem)
+    cache.memory = _Memory(cache.at.bytes, False)
+    cache.block, cache.sweep = block, sweep
     return cache
 
 
@@ -328,7 +333,10 @@ def restore_grid_cache(tuple sets, dict content):
         content["sizes"], content["batch"], content["set_steps"], content["lengths"],
         content["threads"], True,
     )
-    cdef GridCache cache = _new_grid_cache(_GridCall(sets, (), sweep), sweep)
+    cdef _GridCall call = _GridCall(sets, (), sweep)
+    cdef GridCache cache = _new_grid_cache(
+        call.block, &call.problem, _own_grid_sweep(sweep)
+    )
     _fill(cache.memory, content["memory"])
     return cache
 
@@ -344,7 +352,7 @@ def grid_forward(tuple sets, tuple sides, GridSweep sweep not None, tuple inputs
     call.take_inputs(sides, inputs)
     call.take_borders(borders, ends)
     if sweep.keep:
-        cache = _new_grid_cache(call, sweep)
+        cache = _new_grid_cache(call.block, &call.problem, _own_grid_sweep(sweep))
         call.problem.cache = cache.memory.data
     call.take_scratch(False)
     with nogil:
@@ -366,6 +374,15 @@ def grid_backward(tuple sets, tuple sides, GridCache cache not None, tuple input
     _end_call(&call.stop)
 
 
+cdef double _step_work(const xr_grid_block *block, Py_ssize_t L, Py_ssize_t B):
+    """Multiplications of a step in time of a grid of depth and time."""
+    cdef double work = B * (2 if block.memory[0] else 1) * block.H * block.inputs[0]
+    cdef int k
+    for k in range(2):
+        work += L * B * (4 if block.memory[k] else 1) * block.H * 2 * block.H
+    return work
+
+
 @cython.final
 cdef class GridStepper(AnyStepper):
     """A grid of depth and time, one point in time after the other.
@@ -379,8 +396,7 @@ cdef class GridStepper(AnyStepper):
     def __cinit__(self, tuple sets, GridPacked side not None, GridSweep sweep not None):
         cdef GridBlock of = side.block
         cdef const xr_grid_block *block = &of.block
-        cdef Py_ssize_t L = sweep.sizes[0], B = sweep.batch, H = block.H, work = 0
-        cdef int k
+        cdef Py_ssize_t L = sweep.sizes[0], B = sweep.batch, H = block.H
         self._take_sizes(
             XR_F32 if of.itemsize == 4 else XR_F64, B * block.inputs[0], B * H
         )
@@ -391,10 +407,7 @@ cdef class GridStepper(AnyStepper):
         # Scratch is for a grid with an input: that of a step comes with the step.
         self.call.problem.side[0].x = self.call.problem.h_out[1]
         self.call.take_scratch(False)
-        for k in range(2):
-            work += L * B * (4 if block.memory[k] else 1) * H * 2 * H
-        work += B * (2 if block.memory[0] else 1) * H * block.inputs[0]
-        self.release_gil = work > KEEP_GIL_WORK
+        self.release_gil = _step_work(block, L, B) > KEEP_GIL_WORK
 
     cdef int _run(self, void *x, void *y) except -1:
         cdef xr_grid_problem *problem = &self.call.problem

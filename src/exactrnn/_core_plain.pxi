@@ -162,8 +162,8 @@ cdef class _Axes:
 cdef class _PlainCall:
     """One call: the problem of the layer that is at work, and what is around it.
 
-    `before` and `after` are the memory of states, or of their gradients, of all layers;
-    `after` is NULL where nothing is given.
+    `before` and `after` are the memory of the states of all layers, or of the gradients
+    of those after and before; the former is NULL for zeros.
     """
 
     cdef xr_problem problem
@@ -171,16 +171,38 @@ cdef class _PlainCall:
     cdef char *before[XR_MAX_STATES]
     cdef char *after[XR_MAX_STATES]
     cdef _Axes axes
-    cdef object layout, clock, ticked
+    cdef object layout, y, clock, ticked
     cdef list states
 
     def __reduce__(self):
         _refuse_copy(self)
 
 
-@cython.final
-cdef class Plan:
-    """What the plain calls of a stack of layers have in common.
+cdef int _copy_rows(const xr_sequence *of, const xr_sequence *to, Py_ssize_t T,
+                    Py_ssize_t B, Py_ssize_t width, Py_ssize_t itemsize) noexcept:
+    """Copy a sequence [T, B, width]."""
+    cdef Py_ssize_t t, b
+    if _is_dense(of, T, B, width) and _is_dense(to, T, B, width):
+        memcpy(to.data, of.data, T * B * width * itemsize)
+        return 0
+    for t in range(T):
+        for b in range(B):
+            memcpy(
+                <char *> to.data + (t * to.step + b * to.row) * itemsize,
+                <char *> of.data + (t * of.step + b * of.row) * itemsize,
+                width * itemsize,
+            )
+    return 0
+
+
+cdef bint _is_dense(const xr_sequence *at, Py_ssize_t T, Py_ssize_t B,
+                    Py_ssize_t width) noexcept:
+    """Whether a sequence lies as [T, B, width] without gaps."""
+    return (B == 1 or at.row == width) and (T == 1 or at.step == B * width)
+
+
+cdef class AnyPlan:
+    """What the plain calls of a layer in time have in common.
 
     `packs` (`_weights.store.Packs`) are the weights, `spec` says what the layer is,
     `layouts` (`_run.layout.Layout`) are those of its callers: with `steps` they get
@@ -188,82 +210,63 @@ cdef class Plan:
     """
 
     cdef readonly object packs
-    cdef tuple copies, layouts, axes, names, gradients
+    cdef tuple layouts, axes, gradients
     cdef object dtype
     cdef char kind
-    cdef bint steps, reverse, counts_steps, hands_cells_up
-    cdef Py_ssize_t itemsize, I, W, layers, directions, padded, work
+    cdef bint steps, counts_steps
+    cdef Py_ssize_t itemsize, I, W, layers, directions
+    cdef double work
     cdef int64_t phase
     cdef int states
     cdef Py_ssize_t width[XR_MAX_STATES]
 
     def __cinit__(self, packs, spec, tuple layouts, bint steps, dict gradients):
-        self.packs, self.copies, self.steps = packs, packs.copies, steps
-        self.layouts = layouts
+        self.packs, self.steps, self.layouts = packs, steps, layouts
         self.axes = tuple([_Axes(one.axes, one.state_axes) for one in layouts])
-        self.dtype = spec.dtype
-        self.kind = b"f"[0] if spec.dtype.itemsize == 4 else b"d"[0]
-        self.itemsize, self.I = spec.dtype.itemsize, spec.input_size
+        self.dtype, self.itemsize = spec.dtype, spec.dtype.itemsize
+        self.kind = b"f"[0] if self.itemsize == 4 else b"d"[0]
         self.layers, self.directions = spec.num_layers, spec.directions
-        self.W = spec.directions * spec.output_size
-        self.reverse, self.hands_cells_up = spec.reverse, spec.hands_cells_up
+        self.I, self.W = spec.input_size, spec.directions * spec.output_size
         self.counts_steps, self.phase = spec.counts_steps, spec.phase
         self.states = len(spec.state_sizes)
         for k in range(self.states):
             self.width[k] = spec.state_sizes[k]
-        self.names, self.gradients = spec.weight_groups, tuple(gradients.items())
-        self._measure()
+        self.gradients = tuple(gradients.items())
 
-    cdef int _measure(self) except -1:
-        """Note the multiplications of a row in one step, and how wide cells lie."""
-        cdef const xr_layer *layer
-        for packs in self.copies:
-            layer = &(<Packed> packs[0]).layer
-            self.work += (
-                self.directions * layer.info.w_blocks * layer.H * (layer.I + layer.O)
-            )
-        self.padded = xr_padded_units(layer)
+    cdef tuple _run(self, _PlainCall call, copy):
+        """Compute output and states; with a `copy` of the input return what to keep."""
+        raise NotImplementedError
 
     def run(self, x, state, int threads):
         """Output and final state, or the latter alone; None for what is not plain."""
         cdef _PlainCall call = self._begin(x, state, threads)
         if call is None:
             return None
-        y = self._new_output(call)
-        self._run_layers(call, None, [], [], [])
+        self._run(call, None)
         final = self._answer(call)
-        return final if self.steps else (y, final)
+        return final if self.steps else (call.y, final)
 
     def keep(self, x, state, int threads):
-        """What `run` gives, the layout and what is kept; None for what is not plain.
-
-        Kept are by layer the inputs, the caches and the cell states handed up.
-        """
+        """What `run` gives, the layout and what is kept; None for what is not plain."""
         cdef _PlainCall call = self._begin(x, state, threads)
-        cdef list inputs, kept = [], cells = []
         if call is None:
             return None
-        inputs = [self._own_input(call)]
-        y = self._new_output(call)
-        sweep = Sweep(None, call.clock, self.reverse, threads, True)
-        self._run_layers(call, sweep, inputs, kept, cells)
+        kept = self._run(call, self._own_input(call))
         final = self._answer(call)
-        result = final if self.steps else (y, final)
-        return result, call.layout, tuple(inputs), tuple(kept), tuple(cells)
+        return final if self.steps else (call.y, final), call.layout, kept
 
     cdef _PlainCall _begin(self, x, state, int threads):
-        """A call with its arguments, and arrays for its final states."""
+        """A call with its arguments, and arrays for its results."""
         cdef _PlainCall call = _PlainCall.__new__(_PlainCall)
         cdef xr_problem *problem = &call.problem
         try:
             if not self._take_input(call, x) or not self._take_state(call, state):
                 return None
-            self._new_states(call, call.problem.B)
+            self._new_states(call)
+            call.y = self._new_output(call)
         except (ValueError, BufferError):  # what numbers these are, or how many
             return None
-        problem.directions, problem.threads = self.directions, threads
-        problem.reverse = self.reverse
-        problem.stop = &call.stop
+        problem.threads, problem.stop = threads, &call.stop
         return call
 
     cdef bint _take_input(self, _PlainCall call, x) except -1:
@@ -336,10 +339,10 @@ cdef class Plan:
         call.problem.clock = before
         return True
 
-    cdef int _new_states(self, _PlainCall call, Py_ssize_t B) except -1:
+    cdef int _new_states(self, _PlainCall call) except -1:
         """Make arrays for the states after, or for the gradients of those before."""
         cdef int k
-        cdef Py_ssize_t planes = self.layers * self.directions
+        cdef Py_ssize_t planes = self.layers * self.directions, B = call.problem.B
         call.states = []
         for k in range(self.states):
             part = _empty(call.axes.state_shape(planes, B, self.width[k]), self.dtype)
@@ -369,21 +372,9 @@ cdef class Plan:
     cdef object _own_input(self, _PlainCall call):
         """A contiguous copy [T, B, I] of the input, which is read in its place."""
         cdef xr_problem *problem = &call.problem
-        cdef xr_sequence of = problem.x
-        cdef Py_ssize_t t, b, T = problem.T, B = problem.B, I = self.I
-        cdef size_t size = self.itemsize
-        copy = self._new_between(&problem.x, T, B, I)
-        cdef char *to = <char *> problem.x.data
-        if (B == 1 or of.row == I) and (T == 1 or of.step == B * I):
-            memcpy(to, of.data, T * B * I * size)
-            return copy
-        for t in range(T):
-            for b in range(B):
-                memcpy(
-                    to + (t * B + b) * I * size,
-                    <char *> of.data + (t * of.step + b * of.row) * <Py_ssize_t> size,
-                    I * size,
-                )
+        cdef xr_sequence x = problem.x
+        copy = self._new_between(&problem.x, problem.T, problem.B, self.I)
+        _copy_rows(&x, &problem.x, problem.T, problem.B, self.I, self.itemsize)
         return copy
 
     cdef object _new_between(self, xr_sequence *at, Py_ssize_t T, Py_ssize_t B,
@@ -393,160 +384,38 @@ cdef class Plan:
         at.data, at.step, at.row = _address(array), B * width, width
         return array
 
-    cdef int _run_layers(self, _PlainCall call, Sweep sweep, list inputs, list kept,
-                         list cells) except -1:
-        """Run all layers; with `sweep` add to the lists what `keep` gives."""
-        cdef xr_problem *problem = &call.problem
-        cdef xr_sequence y = problem.y
-        cdef Py_ssize_t layer, T = problem.T, B = problem.B
-        cdef LayerCache cache
-        cdef _Memory scratch
-        target = between = upper = lower = None
-        for layer in range(self.layers):
-            self._set_layer(call, layer, False)
-            problem.y, between = y, target
-            problem.lower, problem.upper, lower, upper = problem.upper, NULL, upper, None
-            if layer < self.layers - 1:
-                target = self._new_between(&problem.y, T, B, self.W)
-                if self.hands_cells_up:
-                    shape = (self.directions, T, B, self.padded)
-                    upper = _empty(shape, self.dtype)
-                    problem.upper = _address(upper)
-            if sweep is not None:
-                cache = _new_cache(problem, self.copies[layer][0], sweep)
-                problem.cache = cache.memory.data
-                kept.append(cache)
-                cells.append(upper)
-                if layer < self.layers - 1:
-                    inputs.append(target)
-            scratch = _Memory(xr_scratch_bytes(problem, False), False)
-            problem.scratch = scratch.data
-            self._compute(call, xr_forward)
-            problem.x = problem.y
-        return 0
+    cdef bint _take_gradients(self, _PlainCall call, layout, dy, dstate) except -1:
+        """Note the gradients of output and final state, NULL for zeros; make states.
 
-    cdef int _set_layer(self, _PlainCall call, Py_ssize_t layer, bint back) except -1:
-        """Put the weights of a layer and its part of the states into the problem."""
-        cdef xr_problem *problem = &call.problem
-        cdef tuple packs = self.copies[layer]
-        cdef Packed packed
-        cdef Py_ssize_t d, first
-        cdef int k
-        for d in range(self.directions):
-            packed = packs[d]
-            problem.packed[d] = packed.forward.data
-            if packed.backward is not None:
-                problem.packed_backward[d] = packed.backward.data
-        problem.second = &packed.layer if self.directions == 2 else NULL
-        problem.layer = &(<Packed> packs[0]).layer
-        for k in range(self.states):
-            first = layer * self.directions * problem.B * self.width[k] * self.itemsize
-            if back:
-                problem.dstate_out[k] = call.after[k] + first
-                problem.dstate[k] = _at(call.before[k], first)
-            else:
-                problem.state_out[k] = call.after[k] + first
-                problem.state[k] = _at(call.before[k], first)
-        return 0
-
-    cdef int _compute(self, _PlainCall call,
-                      void (*kernel)(const xr_problem *) noexcept nogil) except -1:
-        cdef double steps = <double> call.problem.T * call.problem.B
-        _begin_call(&call.stop)
-        if steps * self.work <= KEEP_GIL_WORK:
-            kernel(&call.problem)
-        else:
-            with nogil:
-                kernel(&call.problem)
-        return _end_call(&call.stop)
-
-    def back(self, run, layout, dy, dstate, bint truncated):
-        """Gradients of input, initial state and weights; None for what is not plain.
-
-        `run` (`_run.stack.StackRun`) is what has been kept, without dropout.
+        T and B are in the problem.
         """
-        cdef _PlainCall call = _PlainCall.__new__(_PlainCall)
-        cdef dict weights = {}
-        try:
-            if not self._take_gradients(call, run.kept[0], layout, dy, dstate):
-                return None
-            self._new_states(call, call.problem.B)
-        except (ValueError, BufferError):
-            return None
-        for name, shape in self.gradients:
-            weights[name] = _zeros(shape, self.dtype)
-        call.problem.truncated = truncated
-        dx = self._back_layers(call, run.inputs, run.kept, run.cells, weights)
-        return dx, self._answer(call), weights
-
-    cdef bint _take_gradients(self, _PlainCall call, LayerCache cache, layout, dy,
-                              dstate) except -1:
-        """Note the gradients of output and final state, NULL for zeros."""
         cdef xr_problem *problem = &call.problem
-        cdef Sweep sweep = cache.sweep
         cdef _Place place
-        cdef ptrdiff_t T = cache.T, B = cache.B
+        cdef ptrdiff_t T = problem.T, B = problem.B
         call.axes = self.axes[self.layouts.index(layout)]
         if dy is None and dstate is None:
             return False
         if dy is not None and not (
             _find(dy, self.kind, &place)
             and call.axes.find_sequence(&place, self.W, &problem.dy, &T, &B)
-            and T == cache.T and B == cache.B
+            and T == problem.T and B == problem.B
         ):
             return False
-        problem.T, problem.B = T, B
-        problem.directions, problem.threads = self.directions, sweep.threads
-        problem.reverse, problem.stop = sweep.reverse, &call.stop
-        problem.lengths = _counts(sweep.lengths, B)
-        problem.clock = _counts(sweep.clock, B)
-        return dstate is None or self._take_parts(call, dstate, call.before)
+        if dstate is not None and not self._take_parts(call, dstate, call.before):
+            return False
+        self._new_states(call)
+        return True
 
-    cdef object _back_layers(self, _PlainCall call, tuple inputs, tuple kept,
-                             tuple cells, dict weights):
-        """Go back through all layers; returns the gradient of the input."""
-        cdef xr_problem *problem = &call.problem
-        cdef Py_ssize_t layer, T = problem.T, B = problem.B
-        cdef LayerCache cache
-        cdef _Memory scratch
-        dx = above = lower = dlower = dupper = None
-        for layer in range(self.layers - 1, -1, -1):
-            self._set_layer(call, layer, True)
-            cache, above = kept[layer], dx
-            problem.cache = cache.memory.data
-            width = self.W if layer else self.I
-            problem.x.data = _kept(inputs[layer], self.kind, T * B * width)
-            problem.x.step, problem.x.row = B * width, width
-            if layer:
-                dx = self._new_between(&problem.dx, T, B, width)
-            else:
-                dx = call.axes.new_sequence(self.dtype, T, B, width, &problem.dx)
-            problem.dupper, dupper = problem.dlower, dlower
-            problem.lower = problem.dlower = NULL
-            if layer and cells[layer - 1] is not None:
-                dlower = np.empty_like(cells[layer - 1])
-                problem.lower = _kept(
-                    cells[layer - 1], self.kind, self.directions * T * B * self.padded
-                )
-                problem.dlower = _address(dlower)
-            self._set_gradients(problem, self.names[layer], weights)
-            scratch = _Memory(xr_scratch_bytes(problem, True), False)
-            problem.scratch = scratch.data
-            self._compute(call, xr_backward)
-            problem.dy = problem.dx
-        return dx
+    cdef dict _new_gradients(self):
+        """Zeros for the gradients of all weights, by name."""
+        cdef dict weights = {}
+        for name, shape in self.gradients:
+            weights[name] = _zeros(shape, self.dtype)
+        return weights
 
-    cdef int _set_gradients(self, xr_problem *problem, tuple names,
-                            dict weights) except -1:
-        """Put the places of the weights' gradients into the problem."""
-        cdef void **places
-        cdef Py_ssize_t d, role
-        for d in range(self.directions):
-            places = <void **> &problem.dw[d]
-            for role in range(ROLES):
-                name = (<tuple> names[d])[role]
-                places[role] = NULL if name is None else _address(weights[name])
-        return 0
+    cdef bint _is_short(self, _PlainCall call):
+        """Whether a call is so short that it keeps the GIL."""
+        return <double> call.problem.T * call.problem.B * self.work <= KEEP_GIL_WORK
 
     def __reduce__(self):
         _refuse_copy(self)
@@ -557,6 +426,6 @@ cdef char *_at(char *data, Py_ssize_t first) noexcept:
     return NULL if data == NULL else data + first
 
 
-cdef const int64_t *_counts(array, Py_ssize_t B) except? NULL:
-    """The memory of an int64 array [B] in a cache, NULL for None."""
-    return NULL if array is None else <const int64_t *> _kept(array, b"l"[0], B)
+cdef void *_place_of(dict weights, name) except? NULL:
+    """The memory of a gradient, NULL for None."""
+    return NULL if name is None else _address(weights[name])

@@ -4,6 +4,9 @@ All arguments become time-major views here, and results go back into the caller'
 (`layout.py`); what computes knows neither. `run`, `run_keeping` and `run_back` are for
 layers, `step`, `step_keeping` and `step_back` for single steps, which are sequences of
 one step. What goes back to the caller as a state is typed by the public classes.
+
+Each first offers the caller's arguments as they are to what runs the layer: a plain
+call is answered there (`plans.py`), and everything here is for those that are not.
 """
 
 from __future__ import annotations

@@ -7,8 +7,7 @@ What a grid is stands in `_spec/grid.py`; the public classes are in `grid.py` an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -74,8 +73,7 @@ def _bias(weights: Mapping[str, Array], name: str | None) -> Array | None:
     return None if name is None else weights[name]
 
 
-@dataclass(frozen=True, slots=True)
-class GridRun:
+class GridRun(NamedTuple):
     """What a run that keeps for backward leaves behind, of one direction.
 
     `layer` is the one position along dimension 0 that was run, or None for all.

@@ -8,7 +8,9 @@
     STEP         [n]           [n]           -            single steps
 
 What runs a layer knows the first alone; `inward` and `outward` give views between it
-and the others. The last two are sequences of one step.
+and the others. The last two are sequences of one step. The kernels read and write any
+strides, so that plain calls need no views: `_core_plain.pxi` takes the order of the
+axes from a layout.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, Lengths
 from exactrnn._run.dropout import Masks, drop
 from exactrnn._run.layout import Layout, layouts_of
+from exactrnn._run.plans import Plans
 from exactrnn._run.protocol import Back, Call, Gradients, Kept, Reduced, States
 from exactrnn._spec.recurrent import LEAK_ROLE, Config
 from exactrnn._weights.packs import LayerStore
@@ -53,7 +54,7 @@ class StackRun(NamedTuple):
     def back_plain(
         self, layout: Layout, dy: object, dstate: object, truncated: bool
     ) -> Back | None:
-        """Return all gradients as the caller has them; None if the call is not plain."""
+        """Return all gradients as the caller has them; None if his are not plain."""
         return self.stack.back_plain(self, layout, dy, dstate, truncated)
 
     def gates(self) -> dict[str, Array]:
@@ -113,52 +114,8 @@ class Stack:
         self.spec = spec
         self.store = LayerStore(spec, weights)
         self.masks = Masks(spec, generator)
-        self._plan: _core.Plan | None = None
+        self._plans = Plans(self.store, self._new_plan)
         self._drops = spec.dropout != 0 and spec.num_layers > 1
-
-    def run_plain(self, x: object, state: object) -> Any:
-        """Return what the caller of a plain call gets; None if it is not plain."""
-        plan = self._current_plan(backward=False)
-        return plan.run(x, state, engine.threads_for_calls())
-
-    def keep_plain(self, x: object, state: object) -> Kept | None:
-        """Return that, what is kept and the layout; None if the call is not plain."""
-        if self._drops:
-            return None
-        plan = self._current_plan(backward=True)
-        found = plan.keep(x, state, engine.threads_for_calls())
-        if found is None:
-            return None
-        answer, layout, inputs, kept, cells = found
-        version = plan.packs.version
-        return answer, StackRun(self, version, None, inputs, (), kept, cells), layout
-
-    def back_plain(
-        self, run: StackRun, layout: Layout, dy: object, dstate: object, truncated: bool
-    ) -> Back | None:
-        """Return the gradients as the caller has them; None if this is not plain."""
-        if run.masks or not run.kept:
-            return None
-        plan = self._current_plan(backward=True)
-        if plan.packs.version != run.version:
-            return None
-        found: Back | None = plan.back(run, layout, dy, dstate, truncated)
-        if found is not None and self.spec.learn_leak:
-            self._name_all(found[2])
-        return found
-
-    def _current_plan(self, *, backward: bool) -> _core.Plan:
-        """Return the plan of plain calls, with the weights as they are now."""
-        plan = self._plan
-        if (
-            plan is None
-            or self.store.fresh.get(engine._active) is not plan.packs
-            or (backward and not plan.packs.has_backward)
-        ):
-            packs = self.store.packs(engine.isa(), backward=backward)
-            if plan is None or plan.packs is not packs:
-                plan = self._plan = self._new_plan(packs)
-        return plan
 
     def _new_plan(self, packs: Packs) -> _core.Plan:
         spec = self.spec
@@ -168,6 +125,32 @@ class Stack:
             shapes.update((name, (1, spec.hidden_size)) for name in self._leaks())
         layouts = layouts_of(batch_first=spec.batch_first, steps=steps)
         return _core.Plan(packs, spec, layouts, steps, shapes)
+
+    def run_plain(self, x: object, state: object) -> Any:
+        """Return what the caller of a plain call gets; None if it is not plain."""
+        return self._plans.run(x, state)
+
+    def keep_plain(self, x: object, state: object) -> Kept | None:
+        """Return that, what is kept and the layout; None if the call is not plain."""
+        found = None if self._drops else self._plans.keep(x, state)
+        if found is None:
+            return None
+        answer, layout, (inputs, kept, cells), version = found
+        return answer, StackRun(self, version, None, inputs, (), kept, cells), layout
+
+    def back_plain(
+        self, run: StackRun, layout: Layout, dy: object, dstate: object, truncated: bool
+    ) -> Back | None:
+        """Return the gradients as the caller has them; None if this is not plain."""
+        if run.masks or not run.kept:
+            return None
+        plan = self._plans.current(backward=True)
+        if plan.packs.version != run.version:
+            return None
+        found: Back | None = plan.back(run, layout, dy, dstate, truncated)
+        if found is not None and self.spec.learn_leak:
+            self._name_all(found[2])
+        return found
 
     def run(self, call: Call, y: Array, packs: Packs | None = None) -> States:
         """Compute the output into `y` [T, B, D*O] and return the final states.
