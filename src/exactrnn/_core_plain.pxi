@@ -23,8 +23,8 @@ cdef struct _Place:
     # Where an array lies; sizes and steps in elements.
     char *data
     int ndim
-    Py_ssize_t shape[4]
-    Py_ssize_t step[4]
+    Py_ssize_t shape[8]
+    Py_ssize_t step[8]
 
 
 @cython.cdivision(True)
@@ -38,7 +38,7 @@ cdef bint _find(object array, char kind, _Place *place) except -1:
     PyObject_GetBuffer(array, &buffer, PyBUF_FORMAT | PyBUF_STRIDES)
     # A format of one letter says native and aligned, too.
     plain = (
-        buffer.ndim <= 4 and buffer.format[0] == kind and buffer.format[1] == 0
+        buffer.ndim <= 8 and buffer.format[0] == kind and buffer.format[1] == 0
     )
     if plain:
         place.data, place.ndim = <char *> buffer.buf, buffer.ndim

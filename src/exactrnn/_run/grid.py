@@ -15,6 +15,7 @@ from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array
 from exactrnn._run.dropout import Masks
 from exactrnn._run.grid_call import GridCall, line_mask
+from exactrnn._run.plans import Plans
 from exactrnn._spec.activations import with_parameters
 from exactrnn._spec.grid import OUTPUTS, GridConfig, Pair
 from exactrnn._spec.sequence import SequenceSpec
@@ -92,6 +93,10 @@ class GridRun(NamedTuple):
         """Add to `dweights`; return the gradients of the inputs and of the borders."""
         return self.stack.run_back(self, dends, dweights)
 
+    def back_plain(self, dends: object) -> Any:
+        """Return all gradients as the caller has them; None if his are not plain."""
+        return self.stack.back_plain(self, dends)
+
     def gates(self) -> dict[str, Array]:
         """Return copies [sizes, B, H] of the gates by letter and label, as `i_d0`."""
         return {
@@ -168,6 +173,30 @@ class GridStack:
         self.spec = spec
         self.store = GridStore(spec, weights)
         self.masks = Masks(in_time, generator)
+        self._plans = Plans(self.store, self._new_plan)
+
+    def _new_plan(self, packs: Packs) -> _core.SpacePlan:
+        return _core.SpacePlan(packs, self.spec, dict(self.spec.weight_shapes))
+
+    def run_plain(self, x: object, borders: object) -> Any:
+        """Return what the caller of a plain call gets; None if it is not plain."""
+        return self._plans.run(x, borders)
+
+    def keep_plain(self, x: object, borders: object) -> tuple[Any, GridRun] | None:
+        """Return that and what is kept; None if the call is not plain."""
+        found = self._plans.keep(x, borders)
+        if found is None:
+            return None
+        ends, inputs, sizes, batch, cache, version = found
+        call = GridCall(inputs, ((None, None),) * len(sizes), sizes, batch, None)
+        return ends, GridRun(self, version, 0, call, cache)
+
+    def back_plain(self, run: GridRun, dends: object) -> Any:
+        """Return the gradients as the caller has them; None if this is not plain."""
+        plan = self._plans.current(backward=True)
+        if plan.packs.version != run.version or run.call.lengths is not None:
+            return None
+        return plan.back(run, dends)
 
     def run(
         self,

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from exactrnn import _core, engine
-from exactrnn._run.layout import Layout
 from exactrnn._weights.store import Packs, ParameterStore
 
-P = TypeVar("P", bound=_core.AnyPlan)
+P = TypeVar("P", bound=_core.AnyPlan | _core.SpacePlan)
 
 
 class Plans(Generic[P]):
@@ -54,8 +53,8 @@ class Plans(Generic[P]):
         """Return what the caller of a plain call gets; None if it is not plain."""
         return self.current().run(x, state, engine.threads_for_calls())
 
-    def keep(self, x: object, state: object) -> tuple[Any, Layout, Any, int] | None:
-        """Return that, the layout, what is kept and the version of the weights."""
+    def keep(self, x: object, state: object) -> Any:
+        """Return that, what is kept, and last the version of the weights."""
         plan = self.current(backward=True)
-        found = plan.keep(x, state, engine.threads_for_calls())
+        found: Any = plan.keep(x, state, engine.threads_for_calls())
         return None if found is None else (*found, plan.packs.version)
