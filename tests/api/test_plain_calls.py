@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 from arrays import draw, same_bits
-from modules import CELLS, LAYERS, MODULES, B, I, T, input_of, keep
+from modules import CELLS, GRIDS, LAYERS, MODULES, B, I, T, input_of, keep
 
 import exactrnn as xr
 
@@ -20,8 +20,8 @@ class Strange(np.ndarray):
 
 
 def strange(value):
-    if isinstance(value, tuple):
-        return tuple(map(strange, value))
+    if isinstance(value, tuple | list):
+        return type(value)(map(strange, value))
     return value.view(Strange) if isinstance(value, np.ndarray) else value
 
 
@@ -47,7 +47,10 @@ def functions_of(function):
     return names
 
 
-CHECKED = {"begin", "begin_step", "check_gradient_given", "take_parts"}
+CHECKED = {
+    *("begin", "begin_step", "check_gradient_given", "take_parts"),
+    *("begin_grid", "check_gradients"),
+}
 """What every call that is not plain comes to."""
 
 
@@ -107,6 +110,94 @@ def test_cells_give_the_bits_of_the_checked_way(name):
         grads = cell.backward(cache, state)
         assert is_plain(cell.backward, cache, state)
         assert same_bits(tuple(grads), tuple(cell.backward(cache, strange(state))))
+
+
+SPACES = {
+    "two": (GRIDS["grid"], draw(T, B, I), None),
+    "two-sides": (
+        GRIDS["grid-sides"],
+        (draw(2, B, I), draw(T, B, I, seed=1)),
+        None,
+    ),
+    "three-tied": (
+        lambda: xr.GridLSTM(
+            *(I, 6, 3), sizes=(None, None, 2), priority=(2,), tied=True, seed=1
+        ),
+        draw(4, 3, B, I),
+        None,
+    ),
+    "no-side": (
+        lambda: xr.GridLSTM(I, 6, sides=(), sizes=(2, 3), seed=1),
+        None,
+        [(draw(3, B, 6), None), None],
+    ),
+    "float64": (
+        lambda: xr.GridLSTM(
+            *(I, 6, 1), sides=(0,), sizes=(3,), bias=False, dtype="float64", seed=1
+        ),
+        draw(B, I, dtype="float64"),
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "x", "borders"), SPACES.values(), ids=SPACES)
+def test_grids_give_the_bits_of_the_checked_way(make, x, borders):
+    grid = make()
+    assert is_plain(grid, x, borders)
+    assert x is None or not is_plain(grid, strange(x), borders)
+    ends = grid(x, borders)
+    assert same_bits(arrays_of(ends), arrays_of(grid(strange(x), strange(borders))))
+    begin = [None if k in grid.sides else ends[k] for k in range(grid.dims)]
+    assert is_plain(grid, x, begin)
+    again = grid(x, begin)
+    expected = arrays_of(grid(strange(x), strange(begin)))
+    assert same_bits(arrays_of(again), expected)
+    found, cache = grid.forward(x, begin)
+    other, checked = grid.forward(strange(x), strange(begin))
+    assert same_bits(arrays_of(found), expected)
+    assert same_bits(arrays_of(other), expected)
+    assert same_bits(arrays_of(cache.x), arrays_of(x))
+    for kept in ("gates", "points"):
+        assert same_bits(getattr(cache, kept), getattr(checked, kept))
+    some = [ends[0], *(None for _ in ends[1:])]
+    for dends in (ends, some):
+        assert is_plain(grid.backward, cache, dends)
+        grads = grid.backward(cache, dends)
+        expected = grid.backward(checked, strange(dends))
+        assert same_bits(arrays_of(tuple(grads)), arrays_of(tuple(expected)))
+        assert list(grads.weights) == list(grid.state_dict())
+
+
+def arrays_of(value):
+    """Return all arrays of tuples within tuples, in order."""
+    if isinstance(value, dict):
+        value = tuple(value.values())
+    if isinstance(value, tuple | list):
+        return [array for part in value for array in arrays_of(part)]
+    return [] if value is None else [value]
+
+
+def test_what_a_grid_cannot_take_is_not_plain():
+    grid = GRIDS["grid-sides"]()
+    x = draw(2, B, I), draw(T, B, I)
+    ends, cache = grid.forward(x)
+    for wrong in (
+        x[0],
+        x[:1],
+        (x[0], x[1][:, 1:]),
+        (x[0], draw(T, B, 1)),
+        (draw(2, 0, I), draw(T, 0, I)),
+        (x[0], np.asfortranarray(x[1])),
+    ):
+        assert not is_plain(grid, wrong)
+        assert not is_plain(grid.forward, wrong)
+    assert not is_plain(grid, x, (ends[0], None))
+    assert not is_plain(grid.backward, cache, (None, None))
+    assert not is_plain(grid.backward, cache, (ends[0], ends[1][1:]))
+    one = GRIDS["grid"]()
+    assert not is_plain(one, draw(T, B, I), [(draw(2, B, 6), draw(1, B, 6)), None])
+    assert not is_plain(lambda: one(draw(T, B, I), lengths=np.ones((B, 2), np.int64)))
 
 
 def test_gradients_of_rows_that_end_early_are_those_of_the_checked_way():
@@ -268,11 +359,11 @@ MORE = {
 }
 
 
-@pytest.mark.parametrize("name", [*LAYERS, *CELLS])
+@pytest.mark.parametrize("name", [*LAYERS, *CELLS, *GRIDS])
 def test_a_call_is_a_few_python_functions(name):
     module = MODULES[name]()
     x = input_of(module)
-    state = module(x) if name in CELLS else module(x)[1]
+    state = module(x) if name in CELLS else None if name in GRIDS else module(x)[1]
     cache, gradients = keep(module)
     frames = {
         "call": frames_of(lambda: module(x)),
