@@ -385,7 +385,7 @@ cdef class AnyPlan:
         return array
 
     cdef bint _take_gradients(self, _PlainCall call, layout, dy, dstate) except -1:
-        """Note the gradients of output and final state, NULL for zeros; make states.
+        """Note the gradients of output and final state, NULL for zeros.
 
         T and B are in the problem.
         """
@@ -401,10 +401,7 @@ cdef class AnyPlan:
             and T == problem.T and B == problem.B
         ):
             return False
-        if dstate is not None and not self._take_parts(call, dstate, call.before):
-            return False
-        self._new_states(call)
-        return True
+        return dstate is None or self._take_parts(call, dstate, call.before)
 
     cdef dict _new_gradients(self):
         """Zeros for the gradients of all weights, by name."""

@@ -176,6 +176,7 @@ cdef class GridPlan(AnyPlan):
         except (ValueError, BufferError):
             return None
         weights = self._new_gradients()
+        self._new_states(call)
         for d in range(self.directions):
             part = run.runs[d][0]
             found.append(

@@ -60,6 +60,7 @@ cdef class Plan(AnyPlan):
                 cells.append(upper)
                 if layer < self.layers - 1:
                     inputs.append(target)
+            scratch = None  # that of the last layer goes before the next comes
             scratch = _Memory(xr_scratch_bytes(problem, False), False)
             problem.scratch = scratch.data
             self._compute(call, xr_forward)
@@ -121,6 +122,7 @@ cdef class Plan(AnyPlan):
         problem.directions, problem.reverse = self.directions, sweep.reverse
         problem.truncated = truncated
         weights = self._new_gradients()
+        self._new_states(call)
         dx = self._back_layers(call, run.inputs, run.kept, run.cells, weights)
         return dx, self._answer(call), weights
 
@@ -152,6 +154,7 @@ cdef class Plan(AnyPlan):
                 )
                 problem.dlower = _address(dlower)
             self._set_gradients(problem, self.names[layer], weights)
+            scratch = None  # that of the last layer goes before the next comes
             scratch = _Memory(xr_scratch_bytes(problem, True), False)
             problem.scratch = scratch.data
             self._compute(call, xr_backward)
