@@ -4,8 +4,10 @@
 values: what it gets went through the checks in Python.
 """
 
+import gc
 import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -316,6 +318,20 @@ def test_weights_isas_and_leases_are_those_of_the_moment():
     layer.bias_ih_l0[...] = 1
     with pytest.raises(ValueError, match="call forward again"):
         layer.backward(cache, y)
+
+
+@pytest.mark.parametrize("name", [*LAYERS, *CELLS, *GRIDS])
+def test_a_layer_that_was_called_goes_with_its_last_name(name):
+    module = MODULES[name]()
+    module(input_of(module))
+    keep(module)
+    seen = weakref.ref(module._store)
+    gc.disable()
+    try:
+        del module
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_threads_in_one_layer_get_their_own_results():

@@ -7,6 +7,7 @@ What a grid is stands in `_spec/grid.py`; the public classes are in `grid.py` an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -147,6 +148,11 @@ def restore_run(stack: GridStack, described: Mapping[str, Any]) -> GridRun:
     )
 
 
+def _new_plan(spec: GridConfig, packs: Packs) -> _core.SpacePlan:
+    """Return what the plain calls of a stack have in common."""
+    return _core.SpacePlan(packs, spec, dict(spec.weight_shapes))
+
+
 class GridStack:
     """Options and weights of a grid layer, and its runs.
 
@@ -173,10 +179,7 @@ class GridStack:
         self.spec = spec
         self.store = GridStore(spec, weights)
         self.masks = Masks(in_time, generator)
-        self._plans = Plans(self.store, self._new_plan)
-
-    def _new_plan(self, packs: Packs) -> _core.SpacePlan:
-        return _core.SpacePlan(packs, self.spec, dict(self.spec.weight_shapes))
+        self._plans = Plans(self.store, partial(_new_plan, spec))
 
     def run_plain(self, x: object, borders: object) -> Any:
         """Return what the caller of a plain call gets; None if it is not plain."""

@@ -24,7 +24,8 @@ class Plans(Generic[P]):
     store : ParameterStore
         The owner of the weights.
     make : callable
-        Returns a plan with these packed weights.
+        Returns a plan with these packed weights; does not hold who has the plans, so
+        that a layer goes as soon as nobody has it.
     """
 
     __slots__ = ("_latest", "_make", "_store")

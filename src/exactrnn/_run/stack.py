@@ -7,7 +7,8 @@ checked call (`_run/call.py`). Dropout between the layers happens here, in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -92,6 +93,18 @@ def restore_run(stack: Stack, described: Mapping[str, Any]) -> StackRun:
     )
 
 
+def _new_plan(spec: Config, packs: Packs) -> _core.Plan:
+    """Return what the plain calls of a stack have in common."""
+    steps = not spec.suffixed
+    shapes = dict(spec.weight_shapes)
+    if spec.learn_leak:  # of which the kernels see the leak itself
+        every = [names for directions in spec.weight_groups for names in directions]
+        leaks = (cast(str, names[LEAK_ROLE]) for names in every)
+        shapes.update((name, (1, spec.hidden_size)) for name in leaks)
+    layouts = layouts_of(batch_first=spec.batch_first, steps=steps)
+    return _core.Plan(packs, spec, layouts, steps, shapes)
+
+
 class Stack:
     """Options, weights and random numbers of a layer, and its runs.
 
@@ -114,17 +127,8 @@ class Stack:
         self.spec = spec
         self.store = LayerStore(spec, weights)
         self.masks = Masks(spec, generator)
-        self._plans = Plans(self.store, self._new_plan)
+        self._plans = Plans(self.store, partial(_new_plan, spec))
         self._drops = spec.dropout != 0 and spec.num_layers > 1
-
-    def _new_plan(self, packs: Packs) -> _core.Plan:
-        spec = self.spec
-        steps = not spec.suffixed
-        shapes = dict(spec.weight_shapes)
-        if spec.learn_leak:
-            shapes.update((name, (1, spec.hidden_size)) for name in self._leaks())
-        layouts = layouts_of(batch_first=spec.batch_first, steps=steps)
-        return _core.Plan(packs, spec, layouts, steps, shapes)
 
     def run_plain(self, x: object, state: object) -> Any:
         """Return what the caller of a plain call gets; None if it is not plain."""
@@ -310,12 +314,6 @@ class Stack:
                 for names in directions
             )
             self._name_gradients(layer, dweights, weights)
-
-    def _leaks(self) -> Iterator[str]:
-        """Give the names of the weights that the kernels see as leaks."""
-        for directions in self.spec.weight_groups:
-            for names in directions:
-                yield cast(str, names[LEAK_ROLE])
 
     def new_output(self, call: Call) -> Array:
         steps, rows, _ = call.x.shape

@@ -16,6 +16,7 @@ layer, from the last to the first, adds a long sum of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -109,6 +110,12 @@ def restore_run(stack: TimeDepthStack, described: Mapping[str, Any]) -> TimeDept
     )
 
 
+def _new_plan(spec: TimeDepthConfig, packs: Packs) -> _core.GridPlan:
+    """Return what the plain calls of a stack have in common."""
+    layouts = layouts_of(batch_first=spec.batch_first, steps=False)
+    return _core.GridPlan(packs, spec, layouts, False, dict(spec.weight_shapes))
+
+
 class TimeDepthStack:
     """What runs a grid of time and depth as a layer in time.
 
@@ -130,12 +137,7 @@ class TimeDepthStack:
         self.grid = GridStack(spec, weights, generator, in_time=spec)
         self.store = self.grid.store
         self.masks = self.grid.masks
-        self._plans = Plans(self.store, self._new_plan)
-
-    def _new_plan(self, packs: Packs) -> _core.GridPlan:
-        spec = self.spec
-        layouts = layouts_of(batch_first=spec.batch_first, steps=False)
-        return _core.GridPlan(packs, spec, layouts, False, dict(spec.weight_shapes))
+        self._plans = Plans(self.store, partial(_new_plan, spec))
 
     def run_plain(self, x: object, state: object) -> Any:
         """Return what the caller of a plain call gets; None if it is not plain."""
