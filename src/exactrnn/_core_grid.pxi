@@ -310,16 +310,21 @@ cdef class GridCache:
         _refuse_copy(self)
 
 
-cdef GridCache _new_grid_cache(_GridCall call, GridSweep sweep):
-    """A cache with memory for what a forward call keeps."""
-    cdef GridCache cache = GridCache.__new__(GridCache)
-    cache.at = call.block.kernels.cache_layout(&call.problem)
-    cache.memory = _Memory(cache.at.bytes, False)
-    cache.block = call.block
-    cache.sweep = GridSweep(
+cdef GridSweep _own_grid_sweep(GridSweep sweep):
+    """The same of lengths that nobody else has."""
+    return GridSweep(
         sweep.sizes, sweep.batch, sweep.set_steps, _own(sweep.lengths), sweep.threads,
         True,
     )
+
+
+cdef GridCache _new_grid_cache(GridBlock block, const xr_grid_problem *problem,
+                               GridSweep sweep):
+    """A cache with memory for what a forward call keeps; `sweep` becomes its own."""
+    cdef GridCache cache = GridCache.__new__(GridCache)
+    cache.at = block.kernels.cache_layout(problem)
+    cache.memory = _Memory(cache.at.bytes, False)
+    cache.block, cache.sweep = block, sweep
     return cache
 
 
@@ -329,7 +334,10 @@ def restore_grid_cache(tuple sets, dict content):
         content["sizes"], content["batch"], content["set_steps"], content["lengths"],
         content["threads"], True,
     )
-    cdef GridCache cache = _new_grid_cache(_GridCall(sets, (), sweep), sweep)
+    cdef _GridCall call = _GridCall(sets, (), sweep)
+    cdef GridCache cache = _new_grid_cache(
+        call.block, &call.problem, _own_grid_sweep(sweep)
+    )
     _fill(cache.memory, content["memory"])
     return cache
 
@@ -345,7 +353,7 @@ def grid_forward(tuple sets, tuple sides, GridSweep sweep not None, tuple inputs
     call.take_inputs(sides, inputs)
     call.take_borders(borders, ends)
     if sweep.keep:
-        cache = _new_grid_cache(call, sweep)
+        cache = _new_grid_cache(call.block, &call.problem, _own_grid_sweep(sweep))
         call.problem.cache = cache.memory.data
     call.take_scratch(False)
     with nogil:
@@ -367,6 +375,15 @@ def grid_backward(tuple sets, tuple sides, GridCache cache not None, tuple input
     _end_call(&call.stop)
 
 
+cdef double _step_work(const xr_grid_block *block, Py_ssize_t L, Py_ssize_t B):
+    """Multiplications of a step in time of a grid of depth and time."""
+    cdef double work = B * (2 if block.memory[0] else 1) * block.H * block.inputs[0]
+    cdef int k
+    for k in range(2):
+        work += L * B * (4 if block.memory[k] else 1) * block.H * 2 * block.H
+    return work
+
+
 @cython.final
 cdef class GridStepper(AnyStepper):
     """A grid of depth and time, one point in time after the other.
@@ -382,7 +399,6 @@ cdef class GridStepper(AnyStepper):
         cdef GridBlock of = side.block
         cdef const xr_grid_block *block = &of.block
         cdef Py_ssize_t L = sweep.sizes[0], B = sweep.batch, H = block.H
-        cdef int k
         self.arguments, self.team = (sets, side, sweep, team), team
         self.packed_rows = True
         self._take_sizes(
@@ -396,9 +412,7 @@ cdef class GridStepper(AnyStepper):
         # Scratch is for a grid with an input: that of a step comes with the step.
         self.call.problem.side[0].x = self.call.problem.h_out[1]
         self._make_fit()
-        for k in range(2):
-            self.row_work += L * (4 if block.memory[k] else 1) * H * 2 * H
-        self.row_work += (2 if block.memory[0] else 1) * H * block.inputs[0]
+        self.row_work = <Py_ssize_t> _step_work(block, L, 1)
         self._take_rows(B)
 
     cdef int _take_rows(self, Py_ssize_t count) except -1:

@@ -190,16 +190,20 @@ cdef _own(array):
     return None if array is None else np.array(array)
 
 
-cdef LayerCache _new_cache(_Call call, Sweep sweep):
-    """A cache with memory for what a forward call keeps."""
-    cdef LayerCache cache = LayerCache.__new__(LayerCache)
-    cache.at = xr_cache_layout(&call.problem)
-    cache.memory = _Memory(cache.at.bytes, False)
-    cache.packed = call.alive[0][0]
-    cache.T, cache.B = call.problem.T, call.problem.B
-    cache.sweep = Sweep(
+cdef Sweep _own_sweep(Sweep sweep):
+    """The same of arrays that nobody else has."""
+    return Sweep(
         _own(sweep.lengths), _own(sweep.clock), sweep.reverse, sweep.threads, True
     )
+
+
+cdef LayerCache _new_cache(const xr_problem *problem, Packed packed, Sweep sweep):
+    """A cache with memory for what a forward call keeps; `sweep` becomes its own."""
+    cdef LayerCache cache = LayerCache.__new__(LayerCache)
+    cache.at = xr_cache_layout(problem)
+    cache.memory = _Memory(cache.at.bytes, False)
+    cache.packed, cache.sweep = packed, sweep
+    cache.T, cache.B = problem.T, problem.B
     return cache
 
 
@@ -210,7 +214,7 @@ def restore_cache(tuple packs, dict content):
         True,
     )
     cdef _Call call = _Call(packs, content["T"], content["B"], sweep)
-    cdef LayerCache cache = _new_cache(call, sweep)
+    cdef LayerCache cache = _new_cache(&call.problem, packs[0], _own_sweep(sweep))
     _fill(cache.memory, content["memory"])
     return cache
 
@@ -245,7 +249,7 @@ def forward(tuple packs, Sweep sweep not None, x, y, tuple state, tuple state_ou
         problem.state_out[k] = call.data(state_out[k], True)
     cdef LayerCache cache = None
     if sweep.keep:
-        cache = _new_cache(call, sweep)
+        cache = _new_cache(problem, packs[0], _own_sweep(sweep))
         problem.cache = cache.memory.data
     call.take_scratch(False)
     with nogil:

@@ -4,11 +4,14 @@ All arguments become time-major views here, and results go back into the caller'
 (`layout.py`); what computes knows neither. `run`, `run_keeping` and `run_back` are for
 layers, `step`, `step_keeping` and `step_back` for single steps, which are sequences of
 one step. What goes back to the caller as a state is typed by the public classes.
+
+Each first offers the caller's arguments as they are to what runs the layer: a plain
+call is answered there (`plans.py`), and everything here is for those that are not.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
 from exactrnn import _checks
 from exactrnn._checks import Array, Lengths
@@ -16,11 +19,8 @@ from exactrnn._run import episode_runs, episodes, states
 from exactrnn._run import layout as layouts
 from exactrnn._run.episodes import Bools
 from exactrnn._run.layout import Layout
-from exactrnn._run.protocol import Call, Runner, SequenceRun, States
+from exactrnn._run.protocol import Back, Call, Kept, Runner, SequenceRun, States
 from exactrnn._spec.sequence import SequenceSpec
-
-Back: TypeAlias = tuple[Array, Any, dict[str, Array]]
-"""Gradients in the caller's layout: of the input, the initial state and the weights."""
 
 # Layers
 
@@ -34,6 +34,10 @@ def run(
     resets: object,
 ) -> tuple[Array, Any]:
     """Return the output and the final state, keeping nothing."""
+    if lengths is None and mask is None and resets is None:
+        answer: tuple[Array, Any] | None = runner.run_plain(x, state)
+        if answer is not None:
+            return answer
     spec = runner.spec
     call = begin(spec, x, state, lengths, mask, resets)
     y = new_output(spec, call)
@@ -73,8 +77,12 @@ def run_keeping(
     lengths: object,
     mask: object,
     resets: object,
-) -> tuple[Array, Any, SequenceRun, Layout]:
+) -> Kept:
     """Return output and final state, what `run_back` needs, and the caller's layout."""
+    if lengths is None and mask is None and resets is None:
+        found = runner.keep_plain(x, state)
+        if found is not None:
+            return found
     spec = runner.spec
     call = begin(spec, x, state, lengths, mask, resets)
     y = new_output(spec, call)
@@ -84,7 +92,7 @@ def run_keeping(
         final, kept = episode_runs.run_keeping(runner, call, call.episodes, target)
     else:
         final, kept = runner.run_keeping(_with_own_input(call), target)
-    return y, final_state(spec, call, final), kept, call.layout
+    return (y, final_state(spec, call, final)), kept, call.layout
 
 
 def run_back(
@@ -96,6 +104,9 @@ def run_back(
     truncated: bool = False,
 ) -> Back:
     """Return the gradients, from those of output and final state."""
+    found = kept.back_plain(layout, dy, dstate, truncated)
+    if found is not None:
+        return found
     _checks.check_gradient_given(dy, dstate)
     steps, rows = kept.shape
     dout = take_gradient(spec, layout, dy, steps, rows)
@@ -211,15 +222,19 @@ def _moved_clock(spec: SequenceSpec, call: Call, clock: Lengths) -> Lengths:
 
 def step(runner: Runner, x: object, state: object) -> Any:
     """Return the next state of a cell."""
+    answer = runner.run_plain(x, state)
+    if answer is not None:
+        return answer
     call = begin_step(runner.spec, x, state)
     final = runner.run(call, new_step(runner.spec, call))
     return states.pack_state(final, None, call.layout)
 
 
-def step_keeping(
-    runner: Runner, x: object, state: object
-) -> tuple[Any, SequenceRun, Layout]:
+def step_keeping(runner: Runner, x: object, state: object) -> Kept:
     """Return the next state, what `step_back` needs, and the caller's layout."""
+    found = runner.keep_plain(x, state)
+    if found is not None:
+        return found
     call = begin_step(runner.spec, x, state)
     call = _with_own_input(call)
     final, kept = runner.run_keeping(call, new_step(runner.spec, call))
@@ -230,6 +245,9 @@ def step_back(
     spec: SequenceSpec, kept: SequenceRun, layout: Layout, dstate: object
 ) -> Back:
     """Return the gradients, from those of the next state."""
+    found = kept.back_plain(layout, None, dstate, truncated=False)
+    if found is not None:
+        return found
     if isinstance(dstate, tuple | list) and not _checks.has_parts(dstate):
         raise ValueError("dstate: expected at least one array, got only None")
     _, rows = kept.shape

@@ -97,6 +97,9 @@ class EpisodesRun:
 
         return back_parts(self.spec, self.episodes, self.runs, dstate, run_part)
 
+    def back_plain(self, *_: object) -> None:
+        """Return None: what groups read and get has to be gathered."""
+
     def reduce(self) -> Reduced:
         """Return what makes an equal run of an equal runner."""
         return restore_run, {

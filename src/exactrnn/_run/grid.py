@@ -7,8 +7,8 @@ What a grid is stands in `_spec/grid.py`; the public classes are in `grid.py` an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array
 from exactrnn._run.dropout import Masks
 from exactrnn._run.grid_call import GridCall, line_mask
+from exactrnn._run.plans import Plans
 from exactrnn._spec.activations import with_parameters
 from exactrnn._spec.grid import OUTPUTS, GridConfig, Pair
 from exactrnn._spec.sequence import SequenceSpec
@@ -74,8 +75,7 @@ def _bias(weights: Mapping[str, Array], name: str | None) -> Array | None:
     return None if name is None else weights[name]
 
 
-@dataclass(frozen=True, slots=True)
-class GridRun:
+class GridRun(NamedTuple):
     """What a run that keeps for backward leaves behind, of one direction.
 
     `layer` is the one position along dimension 0 that was run, or None for all.
@@ -93,6 +93,10 @@ class GridRun:
     ) -> tuple[tuple[Array, ...], tuple[Pair, ...]]:
         """Add to `dweights`; return the gradients of the inputs and of the borders."""
         return self.stack.run_back(self, dends, dweights)
+
+    def back_plain(self, dends: object) -> Any:
+        """Return all gradients as the caller has them; None if his are not plain."""
+        return self.stack.back_plain(self, dends)
 
     def gates(self) -> dict[str, Array]:
         """Return copies [sizes, B, H] of the gates by letter and label, as `i_d0`."""
@@ -144,6 +148,11 @@ def restore_run(stack: GridStack, described: Mapping[str, Any]) -> GridRun:
     )
 
 
+def _new_plan(spec: GridConfig, packs: Packs) -> _core.SpacePlan:
+    """Return what the plain calls of a stack have in common."""
+    return _core.SpacePlan(packs, spec, dict(spec.weight_shapes))
+
+
 class GridStack:
     """Options and weights of a grid layer, and its runs.
 
@@ -170,6 +179,27 @@ class GridStack:
         self.spec = spec
         self.store = GridStore(spec, weights)
         self.masks = Masks(in_time, generator)
+        self._plans = Plans(self.store, partial(_new_plan, spec))
+
+    def run_plain(self, x: object, borders: object) -> Any:
+        """Return what the caller of a plain call gets; None if it is not plain."""
+        return self._plans.run(x, borders)
+
+    def keep_plain(self, x: object, borders: object) -> tuple[Any, GridRun] | None:
+        """Return that and what is kept; None if the call is not plain."""
+        found = self._plans.keep(x, borders)
+        if found is None:
+            return None
+        ends, inputs, sizes, batch, cache, version = found
+        call = GridCall(inputs, ((None, None),) * len(sizes), sizes, batch, None)
+        return ends, GridRun(self, version, 0, call, cache)
+
+    def back_plain(self, run: GridRun, dends: object) -> Any:
+        """Return the gradients as the caller has them; None if this is not plain."""
+        plan = self._plans.current(backward=True)
+        if plan.packs.version != run.version or run.call.lengths is not None:
+            return None
+        return plan.back(run, dends)
 
     def run(
         self,

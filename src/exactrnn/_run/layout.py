@@ -8,7 +8,9 @@
     STEP         [n]           [n]           -            single steps
 
 What runs a layer knows the first alone; `inward` and `outward` give views between it
-and the others. The last two are sequences of one step.
+and the others. The last two are sequences of one step. The kernels read and write any
+strides, so that plain calls need no views: `_core_plain.pxi` takes the order of the
+axes from a layout.
 """
 
 from __future__ import annotations
@@ -115,6 +117,13 @@ LAYOUTS = (TIME_MAJOR, BATCH_FIRST, UNBATCHED, STEPS, STEP)
 def by_axes(axes: str) -> Layout:
     """Return the layout of a sequence with these axes, by letter."""
     return next(layout for layout in LAYOUTS if layout.axes == axes)
+
+
+def layouts_of(*, batch_first: bool, steps: bool) -> tuple[Layout, Layout]:
+    """Return the layouts that callers of a layer or, with `steps`, of a cell have."""
+    if steps:
+        return STEPS, STEP
+    return (BATCH_FIRST if batch_first else TIME_MAJOR), UNBATCHED
 
 
 def of_sequence(ndim: int, batch_first: bool = False) -> Layout:

@@ -27,6 +27,8 @@ States: TypeAlias = tuple[Array, ...]
 """States or their gradients, [L*D, B, width] each."""
 Gradients: TypeAlias = tuple[Array, States, dict[str, Array]]
 """Of the input [T, B, I], the initial states and the weights by name."""
+Back: TypeAlias = tuple[Array, Any, dict[str, Array]]
+"""Gradients in the caller's layout: of the input, the initial state and the weights."""
 Reduced: TypeAlias = tuple[Callable[..., "Run"], Mapping[str, Any]]
 """What restores a run: a function of an equal runner and of these plain values."""
 
@@ -93,6 +95,15 @@ class SequenceRun(Run, Protocol):
     ) -> Gradients:
         """Return all gradients, from those of output and final states."""
 
+    def back_plain(
+        self, layout: Layout, dy: object, dstate: object, truncated: bool
+    ) -> Back | None:
+        """Return them as the caller has them, None if his are not plain."""
+
+
+Kept: TypeAlias = tuple[Any, SequenceRun, Layout]
+"""What the caller of a call that keeps gets, its run, and the layout."""
+
 
 class Owner(Protocol):
     """What owns the weights of a layer, in time or not, and its random numbers."""
@@ -112,6 +123,15 @@ class Runner(Owner, Protocol):
     @property
     def spec(self) -> SequenceSpec:
         """What the layer is."""
+
+    def run_plain(self, x: object, state: object) -> Any:
+        """Return what the caller of a plain call gets, None if it is not plain.
+
+        What is plain is said in `_core_plain.pxi`; nothing has happened if it is not.
+        """
+
+    def keep_plain(self, x: object, state: object) -> Kept | None:
+        """Do the same for a call that keeps."""
 
     def run(self, call: Call, y: Array, packs: Packs | None = None) -> States:
         """Compute the output into `y` [T, B, D*O] and return the final states.

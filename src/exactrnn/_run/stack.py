@@ -8,22 +8,23 @@ checked call (`_run/call.py`). Dropout between the layers happens here, in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, Lengths
 from exactrnn._run.dropout import Masks, drop
-from exactrnn._run.protocol import Call, Gradients, Reduced, States
+from exactrnn._run.layout import Layout, layouts_of
+from exactrnn._run.plans import Plans
+from exactrnn._run.protocol import Back, Call, Gradients, Kept, Reduced, States
 from exactrnn._spec.recurrent import LEAK_ROLE, Config
 from exactrnn._weights.packs import LayerStore
 from exactrnn._weights.store import STALE, Packs
 
 
-@dataclass(frozen=True, slots=True)
-class StackRun:
+class StackRun(NamedTuple):
     """What a `run` that keeps for backward leaves behind.
 
     `inputs[layer]` [T, B, I of the layer] is what each layer read, after the dropout
@@ -50,6 +51,12 @@ class StackRun:
     ) -> Gradients:
         """Return all gradients, from those of output and final states."""
         return self.stack.run_back(self, dy, dstate, truncated)
+
+    def back_plain(
+        self, layout: Layout, dy: object, dstate: object, truncated: bool
+    ) -> Back | None:
+        """Return all gradients as the caller has them; None if his are not plain."""
+        return self.stack.back_plain(self, layout, dy, dstate, truncated)
 
     def gates(self) -> dict[str, Array]:
         """Return the gates [T, B, H] by name and suffix."""
@@ -86,6 +93,18 @@ def restore_run(stack: Stack, described: Mapping[str, Any]) -> StackRun:
     )
 
 
+def _new_plan(spec: Config, packs: Packs) -> _core.Plan:
+    """Return what the plain calls of a stack have in common."""
+    steps = not spec.suffixed
+    shapes = dict(spec.weight_shapes)
+    if spec.learn_leak:  # of which the kernels see the leak itself
+        every = [names for directions in spec.weight_groups for names in directions]
+        leaks = (cast(str, names[LEAK_ROLE]) for names in every)
+        shapes.update((name, (1, spec.hidden_size)) for name in leaks)
+    layouts = layouts_of(batch_first=spec.batch_first, steps=steps)
+    return _core.Plan(packs, spec, layouts, steps, shapes)
+
+
 class Stack:
     """Options, weights and random numbers of a layer, and its runs.
 
@@ -108,6 +127,34 @@ class Stack:
         self.spec = spec
         self.store = LayerStore(spec, weights)
         self.masks = Masks(spec, generator)
+        self._plans = Plans(self.store, partial(_new_plan, spec))
+        self._drops = spec.dropout != 0 and spec.num_layers > 1
+
+    def run_plain(self, x: object, state: object) -> Any:
+        """Return what the caller of a plain call gets; None if it is not plain."""
+        return self._plans.run(x, state)
+
+    def keep_plain(self, x: object, state: object) -> Kept | None:
+        """Return that, what is kept and the layout; None if the call is not plain."""
+        found = None if self._drops else self._plans.keep(x, state)
+        if found is None:
+            return None
+        answer, layout, (inputs, kept, cells), version = found
+        return answer, StackRun(self, version, None, inputs, (), kept, cells), layout
+
+    def back_plain(
+        self, run: StackRun, layout: Layout, dy: object, dstate: object, truncated: bool
+    ) -> Back | None:
+        """Return the gradients as the caller has them; None if this is not plain."""
+        if run.masks or not run.kept:
+            return None
+        plan = self._plans.current(backward=True)
+        if plan.packs.version != run.version:
+            return None
+        found: Back | None = plan.back(run, layout, dy, dstate, truncated)
+        if found is not None and self.spec.learn_leak:
+            self._name_all(found[2])
+        return found
 
     def run(self, call: Call, y: Array, packs: Packs | None = None) -> States:
         """Compute the output into `y` [T, B, D*O] and return the final states.
@@ -259,6 +306,15 @@ class Stack:
         with self.store.read() as own:
             for direction, by_role in enumerate(dweights):
                 weights |= self.spec.user_gradients(own, by_role, layer, direction)
+
+    def _name_all(self, weights: dict[str, Array]) -> None:
+        """Do that in all layers; the kernels' gradients have the users' names."""
+        for layer, directions in enumerate(self.spec.weight_groups):
+            dweights = tuple(
+                tuple(None if name is None else weights[name] for name in names)
+                for names in directions
+            )
+            self._name_gradients(layer, dweights, weights)
 
     def new_output(self, call: Call) -> Array:
         steps, rows, _ = call.x.shape

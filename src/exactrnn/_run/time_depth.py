@@ -16,8 +16,8 @@ layer, from the last to the first, adds a long sum of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -26,14 +26,17 @@ from exactrnn._checks import Array, Lengths
 from exactrnn._run.dropout import drop
 from exactrnn._run.grid import GridRun, GridStack
 from exactrnn._run.grid_call import GridCall, line_mask
-from exactrnn._run.protocol import Call, Gradients, Reduced, States
+from exactrnn._run.layout import Layout, layouts_of
+from exactrnn._run.plans import Plans
+from exactrnn._run.protocol import Back, Call, Gradients, Kept, Reduced, States
 from exactrnn._spec.grid import Pair
 from exactrnn._spec.time_depth import DEPTH, TIME, TimeDepthConfig
 from exactrnn._weights.store import Packs
 
+NO_BORDERS: tuple[Pair, Pair] = ((None, None), (None, None))
 
-@dataclass(frozen=True, slots=True)
-class TimeDepthRun:
+
+class TimeDepthRun(NamedTuple):
     """What a run that keeps for backward leaves behind.
 
     `runs` has by direction one run of the whole grid, or with dropout one by layer.
@@ -60,6 +63,16 @@ class TimeDepthRun:
     ) -> Gradients:
         """Return all gradients, from those of output and final states."""
         return self.stack.run_back(self, dy, dstate)
+
+    def back_plain(
+        self,
+        layout: Layout,
+        dy: object,
+        dstate: object,
+        truncated: bool,  # noqa: ARG002 (an LSTM's)
+    ) -> Back | None:
+        """Return all gradients as the caller has them; None if his are not plain."""
+        return self.stack.back_plain(self, layout, dy, dstate)
 
     def gates(self) -> dict[str, Array]:
         """Return the gates [T, B, H] by name: letter, dimension, suffix."""
@@ -97,6 +110,12 @@ def restore_run(stack: TimeDepthStack, described: Mapping[str, Any]) -> TimeDept
     )
 
 
+def _new_plan(spec: TimeDepthConfig, packs: Packs) -> _core.GridPlan:
+    """Return what the plain calls of a stack have in common."""
+    layouts = layouts_of(batch_first=spec.batch_first, steps=False)
+    return _core.GridPlan(packs, spec, layouts, False, dict(spec.weight_shapes))
+
+
 class TimeDepthStack:
     """What runs a grid of time and depth as a layer in time.
 
@@ -118,6 +137,39 @@ class TimeDepthStack:
         self.grid = GridStack(spec, weights, generator, in_time=spec)
         self.store = self.grid.store
         self.masks = self.grid.masks
+        self._plans = Plans(self.store, partial(_new_plan, spec))
+
+    def run_plain(self, x: object, state: object) -> Any:
+        """Return what the caller of a plain call gets; None if it is not plain."""
+        return self._plans.run(x, state)
+
+    def keep_plain(self, x: object, state: object) -> Kept | None:
+        """Return that, what is kept and the layout; None if the call is not plain."""
+        spec = self.spec
+        drops = spec.dropout != 0 and spec.num_layers > 1
+        found = None if drops else self._plans.keep(x, state)
+        if found is None:
+            return None
+        answer, layout, (copy, kept), version = found
+        steps, rows, _ = copy.shape
+        sizes, runs = (spec.num_layers, steps), []
+        for direction, (turned, cache) in enumerate(kept):
+            call = GridCall((turned,), NO_BORDERS, sizes, rows, None)
+            runs.append((GridRun(self.grid, version, direction, call, cache),))
+        run = TimeDepthRun(self, version, None, (copy,), (), (*runs,))
+        return answer, run, layout
+
+    def back_plain(
+        self, run: TimeDepthRun, layout: Layout, dy: object, dstate: object
+    ) -> Back | None:
+        """Return the gradients as the caller has them; None if this is not plain."""
+        if run.masks or run.lengths is not None:
+            return None
+        plan = self._plans.current(backward=True)
+        if plan.packs.version != run.version:
+            return None
+        found: Back | None = plan.back(run, layout, dy, dstate)
+        return found
 
     def run(self, call: Call, y: Array, packs: Packs | None = None) -> States:
         """Compute the output into `y` [T, B, D*H] and return the final states.

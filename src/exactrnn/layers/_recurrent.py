@@ -153,7 +153,7 @@ class RecurrentLayer(RecurrentModule[S], Generic[S, D]):
         ((5, 2, 3), (1, 2, 4), (12, 3))
         """
         gates = _checks.check_flag("gates", gates)
-        y, final, run, layout = _call.run_keeping(
+        (y, final), run, layout = _call.run_keeping(
             self._stack, x, state, lengths, mask, resets
         )
         return y, final, Cache(self, run, layout, gates)
