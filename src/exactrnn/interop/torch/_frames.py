@@ -7,6 +7,7 @@ that nobody writes or reads, and gathered again.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,10 +46,10 @@ class Ragged(NamedTuple):
     lengths: Counts
     sizes: tuple[int, int]
 
-    def spread(self, data: Array) -> Array:
-        """Return an array [T, B, n] whose padding holds anything."""
+    def spread(self, data: Array, make: Callable[..., Array] = allocate) -> Array:
+        """Return an array [T, B, n] whose padding holds what `make` puts there."""
         steps, rows = self.sizes
-        padded = allocate((steps * rows, data.shape[1]), data.dtype)
+        padded = make((steps * rows, data.shape[1]), data.dtype)
         padded[self.index] = data
         return padded.reshape(steps, rows, -1)
 

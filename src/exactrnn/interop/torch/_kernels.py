@@ -69,7 +69,7 @@ def forward(
     y = frame.new(steps, rows, width, plan.spec.dtype)
     kept: list[Array] = []
     if keep:
-        final, run = stack.keep(call, y, [array_of(mask) for mask in masks])
+        final, run = stack.keep(call, y, take_masks(ragged, masks))
         kept = foreign.hand_out(run)
         if ragged is not None:
             kept = [sequence, ragged.index, ragged.lengths, *kept]
@@ -100,14 +100,14 @@ def backward(
     """
     plan, asked = plan_of(line, weights[0].dtype), Flags(*flags)
     stack = stack_of(line, plan, ready(weights, plan))
-    arrays = [array_of(tensor) for tensor in kept]
-    clock = arrays.pop(0) if plan.clock else None
-    dropped = plan.spec.num_layers - 1 if asked.dropped else 0
-    masks, arrays = arrays[:dropped], arrays[dropped:]
+    first = plan.clock + (plan.spec.num_layers - 1) * asked.dropped
+    clock = compact(kept[0]) if plan.clock else None
+    arrays = [array_of(tensor) for tensor in kept[first:]]
     x, ragged = array_of(sequence), None
     if asked.packed:
         index, lengths, *arrays = arrays
         ragged = Ragged(index, lengths, (x.shape[0], x.shape[1]))
+    masks = take_masks(ragged, kept[plan.clock : first])
     frame = Frame(not plan.spec.suffixed, asked.batch_first, ragged)
     x = x if asked.packed else frame.inward(x)
     dy, dstate = (None, grads) if frame.step else (grads[0], grads[1:])
@@ -144,6 +144,14 @@ def take_state(
     parts = [compact(part) for part in state]
     clock = parts.pop() if plan.clock else None
     return tuple(parts) or None, clock
+
+
+def take_masks(ragged: Ragged | None, masks: Tensors) -> list[Array]:
+    """Return dropout masks [T, B, n], zeros where a packed sequence has nothing."""
+    arrays = [array_of(mask) for mask in masks]
+    if ragged is None:
+        return arrays
+    return [ragged.spread(array, np.zeros) for array in arrays]
 
 
 def take_gradients(

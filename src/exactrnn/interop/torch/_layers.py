@@ -112,7 +112,7 @@ class Layer(Network, nn.RNNBase):
             state = state or self._zeros(rows, x)
         elif sorted_indices is not None:
             state = self._reordered(state, sorted_indices)
-        masks = self._draw_masks(sizes.shape[0], rows, x)
+        masks = self._draw_masks(x, x.shape[:1])
         output, *state = self._compute(x, sizes, (state, masks, weights))
         if unsorted_indices is not None:
             state = self._reordered(state, unsorted_indices)
@@ -136,22 +136,24 @@ class Layer(Network, nn.RNNBase):
         """Return the output and the parts of the final state of a padded batch."""
         if steps == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        masks = self._draw_masks(steps, rows, x)
+        masks = self._draw_masks(x, (steps, rows))
         return self._compute(
             x, None, (state, masks, weights), batch_first=self.batch_first
         )
 
-    def _draw_masks(self, steps: int, rows: int, x: torch.Tensor) -> list[torch.Tensor]:
+    def _draw_masks(
+        self, x: torch.Tensor, lead: Sequence[int]
+    ) -> list[torch.Tensor]:
         """Return the masks of dropout between the layers, none where none is asked for.
 
-        They are drawn from torch's random numbers.
+        They are drawn as torch draws its own: the same seed drops the same values.
         """
         share = self.dropout if self.training else 0.0
         if share == 0.0:
             return []
         masks = []
         for _ in range(self.num_layers - 1):
-            mask = x.new_empty((steps, rows, self._width))
+            mask = x.new_empty((*lead, self._width))
             if share < 1.0:
                 masks.append(mask.bernoulli_(1.0 - share).div_(1.0 - share))
             else:

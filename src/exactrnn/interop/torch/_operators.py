@@ -219,10 +219,10 @@ class Recurrence(torch.autograd.Function):
         found = choose(sequence, weights).backward(
             grads[: job.results - job.clock], sequence, weights, kept, job.line, asked
         )
-        dx = found.pop(0) if asked.x else None
-        parts = job.parts - job.clock
-        dstate = found[:parts] if job.given else []
-        dweights = found[parts:] if wants_weights else [None] * count
+        dx, first = (found[0], 1) if asked.x else (None, 0)
+        last = first + job.parts - job.clock
+        dstate = found[first:last] if job.given else []
+        dweights = found[last:] if wants_weights else [None] * count
         rest = [None] * (before - 3 - len(dstate))
         return None, dx, None, *dstate, *rest, *dweights
 
@@ -240,7 +240,8 @@ def run(
     state, masks, weights = tensors
     if not torch.compiler.is_compiling():
         refuse_transforms((x, *state, *weights))
-    if torch.is_grad_enabled() and any_needs_grad(x, state, weights):
+    tracing = torch.jit.is_tracing()  # of what is to run without this module
+    if torch.is_grad_enabled() and any_needs_grad(x, state, weights) and not tracing:
         found: Sequence[torch.Tensor] = Recurrence.apply(
             job, x, batch_sizes, *state, *masks, *weights
         )
