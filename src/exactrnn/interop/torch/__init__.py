@@ -2,7 +2,8 @@
 
 `LSTM`, `GRU`, `RNN`, `LSTMCell`, `GRUCell` and `RNNCell` take the arguments of
 `torch.nn`, have its `state_dict` and its gradients; the other networks of `exactrnn`
-come in the same manner. `swap` lets a model that exists use them, `unswap` undoes it.
+come in the same manner. `swap` lets a model that exists use them, `unswap` undoes it;
+`constant` makes single steps of large layers faster.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ except ImportError as error:
 # isort: split
 from exactrnn.interop.torch._cells import GRUCell, LSTMCell, RNNCell
 from exactrnn.interop.torch._layers import GRU, LSTM, RNN
+from exactrnn.interop.torch._network import constant
 from exactrnn.interop.torch._others import (
     MUT1,
     MUT2,
@@ -45,6 +47,7 @@ __all__ = [
     "LeakyRNN",
     "RNNCell",
     "Swapped",
+    "constant",
     "swap",
     "unswap",
 ]

@@ -21,11 +21,11 @@ Counts = NDArray[np.int64]
 
 def array_of(tensor: torch.Tensor) -> Array:
     """Return the memory of a tensor as an array whose last axis has no gaps."""
-    tensor = tensor.detach()
+    if tensor.requires_grad:
+        tensor = tensor.detach()
     if tensor.is_neg():
         tensor = tensor.resolve_neg()
-    strides = tensor.stride()
-    if strides and strides[-1] != 1 and tensor.shape[-1] != 1:
+    if not tensor.is_contiguous() and tensor.stride(-1) != 1 != tensor.shape[-1]:
         tensor = tensor.contiguous()
     found: Array = tensor.numpy()
     return found

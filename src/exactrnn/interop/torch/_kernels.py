@@ -31,7 +31,7 @@ from exactrnn.interop.torch._frames import (
     compact,
     ragged_of,
 )
-from exactrnn.interop.torch._plans import Plan, plan_of, stack_of
+from exactrnn.interop.torch._plans import Plan, packed_of, plan_of
 
 Tensors: TypeAlias = Sequence[torch.Tensor]
 
@@ -58,7 +58,10 @@ def forward(
 ) -> list[torch.Tensor]:
     """Return what a call gives, and with `keep` what `backward` needs of it."""
     plan = plan_of(line, weights[0].dtype)
-    stack = stack_of(line, plan, ready(weights, plan))
+    weights = ready(weights, plan)
+    packed = packed_of(line, plan, weights)
+    packed.follow(weights)
+    stack = packed.stack
     ragged = None if batch_sizes is None else ragged_of(batch_sizes)
     frame = Frame(not plan.spec.suffixed, batch_first, ragged)
     sequence = frame.inward(array_of(x))
@@ -99,7 +102,9 @@ def backward(
     and the dropout masks, if there are any.
     """
     plan, asked = plan_of(line, weights[0].dtype), Flags(*flags)
-    stack = stack_of(line, plan, ready(weights, plan))
+    weights = ready(weights, plan)
+    packed = packed_of(line, plan, weights)
+    packed.recall(weights)
     first = plan.clock + (plan.spec.num_layers - 1) * asked.dropped
     clock = compact(kept[0]) if plan.clock else None
     arrays = [array_of(tensor) for tensor in kept[first:]]
@@ -112,8 +117,8 @@ def backward(
     x = x if asked.packed else frame.inward(x)
     dy, dstate = (None, grads) if frame.step else (grads[0], grads[1:])
     began = foreign.Began(x, frame.lengths, clock, tuple(masks))
-    dx, dbegin, dweights = stack.run_back(
-        foreign.take_in(stack, began, arrays),
+    dx, dbegin, dweights = packed.stack.run_back(
+        foreign.take_in(packed.stack, began, arrays),
         None if dy is None else frame.inward(array_of(dy)),
         take_gradients(plan, dstate, x.shape[1]),
         wanted=Wanted(asked.x, asked.weights),
@@ -126,15 +131,17 @@ def backward(
 
 def ready(weights: Tensors, plan: Plan) -> Tensors:
     """Return weights of the plan's shapes and dtype, contiguous each."""
+    dtype, plain = plan.dtype, True
     for weight, shape in zip(weights, plan.shapes, strict=True):
-        if weight.dtype is not plan.dtype or weight.shape != shape:
+        if weight.dtype is not dtype or weight.shape != shape:
             raise RuntimeError(
                 f"weights: expected {list(plan.shapes)} of {plan.dtype}, got "
                 f"{[tuple(w.shape) for w in weights]} of {weight.dtype}"
             )
-        if not weight.is_contiguous() or weight.is_neg():
-            return [w.detach().resolve_neg().contiguous() for w in weights]
-    return weights
+        plain = plain and weight.is_contiguous() and not weight.is_neg()
+    if plain:
+        return weights
+    return [weight.detach().resolve_neg().contiguous() for weight in weights]
 
 
 def take_state(

@@ -7,7 +7,8 @@ that a compiler which reads its `forward` finds nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -18,7 +19,13 @@ from exactrnn._system.mode import ieee_mode
 from exactrnn.interop.torch import _operators
 from exactrnn.interop.torch._kernels import Tensors
 from exactrnn.interop.torch._operators import Job
-from exactrnn.interop.torch._plans import DTYPES, describe, network_of, plan_of
+from exactrnn.interop.torch._plans import (
+    DTYPES,
+    describe,
+    network_of,
+    plan_of,
+    trusting,
+)
 
 WAYS_OUT = "swap back to torch.nn by exactrnn.torch.unswap"
 
@@ -97,7 +104,7 @@ class Network(nn.Module):
     def _check(self, x: torch.Tensor, weights: Sequence[torch.Tensor]) -> None:
         """Raise for what is not computed here, in a way that names another."""
         dtype = weights[0].dtype
-        if x.dtype != dtype:
+        if x.dtype is not dtype:
             raise ValueError(
                 f"RNN input dtype ({x.dtype}) does not match weight dtype ({dtype}). "
                 f"Convert input: input.to({dtype}), or convert model: "
@@ -108,12 +115,8 @@ class Network(nn.Module):
                 f"input: expected torch.float32 or torch.float64, got {dtype}; convert "
                 f"the module and its input, or {WAYS_OUT}"
             )
-        for name, tensor in (("input", x), ("weights", weights[0])):
-            if tensor.device.type not in ("cpu", "meta"):
-                raise NotImplementedError(
-                    f"{name}: expected memory of the CPU, got {tensor.device}; move "
-                    f"module and input by .cpu(), or {WAYS_OUT}"
-                )
+        if not (x.is_cpu and weights[0].is_cpu):
+            check_devices(x, weights[0])
         if torch.is_autocast_enabled("cpu"):
             raise NotImplementedError(
                 "autocast: expected float32 or float64 throughout, which autocast "
@@ -140,3 +143,57 @@ class Network(nn.Module):
             self._line, batch_first, step, clock, parts, len(state), len(masks)
         )
         return _operators.run(job, x, batch_sizes, tensors)
+
+
+def check_devices(x: torch.Tensor, weight: torch.Tensor) -> None:
+    """Raise for memory that the kernels cannot read; shapes alone are for anywhere."""
+    for name, tensor in (("input", x), ("weights", weight)):
+        if tensor.device.type not in ("cpu", "meta"):
+            raise NotImplementedError(
+                f"{name}: expected memory of the CPU, got {tensor.device}; move module "
+                f"and input by .cpu(), or {WAYS_OUT}"
+            )
+
+
+@contextmanager
+def constant(model: nn.Module) -> Iterator[None]:
+    """Promise that nothing writes to a model's recurrent weights within a block.
+
+    Each call compares the weights with those that were packed, since they may have been
+    written to in ways that nobody sees: at the speed of memory, which shows where a call
+    is a single step of a large layer. Within the block that is done once. Writes that
+    torch counts (`copy_`, `load_state_dict`, optimisers that are not fused) are still
+    seen, those through `.data` and NumPy are not.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The model; it may be a recurrent module itself.
+
+    Raises
+    ------
+    TypeError
+        If `model` is no module.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import exactrnn.torch as xrt
+    >>> cell = xrt.GRUCell(3, 4)
+    >>> h = torch.zeros(1, 4)
+    >>> with torch.no_grad(), xrt.constant(cell):
+    ...     for x in torch.ones(5, 1, 3):
+    ...         h = cell(x, h)
+    """
+    networks = [m for _, m in named_modules(model) if isinstance(m, Network)]
+    with trusting((network._line, network._weights()) for network in networks):
+        yield
+
+
+def named_modules(model: Any) -> list[tuple[str, nn.Module]]:
+    """Return all modules of a model, each once."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model: expected a torch.nn.Module, got {type(model).__name__}"
+        )
+    return list(model.named_modules())

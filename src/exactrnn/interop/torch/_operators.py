@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import torch
+from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import forward_ad
 
 from exactrnn._run.foreign import sizes_kept
@@ -239,9 +240,8 @@ def run(
     """
     state, masks, weights = tensors
     if not torch.compiler.is_compiling():
-        refuse_transforms((x, *state, *weights))
-    tracing = torch.jit.is_tracing()  # of what is to run without this module
-    if torch.is_grad_enabled() and any_needs_grad(x, state, weights) and not tracing:
+        refuse_transforms(x, *tensors)
+    if torch.is_grad_enabled() and any_needs_grad(x, state, weights):
         found: Sequence[torch.Tensor] = Recurrence.apply(
             job, x, batch_sizes, *state, *masks, *weights
         )
@@ -255,16 +255,20 @@ def run(
 
 def any_needs_grad(x: torch.Tensor, *groups: Tensors) -> bool:
     """Tell whether a gradient of any of these tensors may be asked for."""
+    if torch.jit.is_tracing():  # of what is to run without this module
+        return False
     return x.requires_grad or any(t.requires_grad for group in groups for t in group)
 
 
-def refuse_transforms(tensors: Tensors) -> None:
+def refuse_transforms(x: torch.Tensor, *groups: Tensors) -> None:
     """Raise within torch.func's transforms, and for inputs with a tangent."""
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if peek_interpreter_stack() is not None:
         refuse_batched()
-    level = forward_ad._current_level
-    if level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in tensors):
-        raise NotImplementedError(
-            "exactrnn: expected no tangents: its modules have no forward-mode "
-            "derivatives; swap back to torch.nn by unswap"
-        )
+    if forward_ad._current_level < 0:
+        return
+    for tensor in (x, *(t for group in groups for t in group)):
+        if forward_ad.unpack_dual(tensor).tangent is not None:
+            raise NotImplementedError(
+                "exactrnn: expected no tangents: its modules have no forward-mode "
+                "derivatives; swap back to torch.nn by unswap"
+            )

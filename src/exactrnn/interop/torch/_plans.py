@@ -4,18 +4,19 @@ A module is described by a line of JSON, the name of a class of `exactrnn.layers
 its arguments: the operators of `_operators.py` take it, and an exported program keeps
 it. A `Plan` is what such a line means for one dtype.
 
-A plan and the weights of one module have a `ForeignStack`. It is found by the identity
-of the first weight and goes when that tensor goes; whether it still holds the weights
-is seen in their bytes, so what it is found by need only be right most of the time:
-weights that are computed anew for each call (by a parametrization, `functional_call`)
-are packed anew for each call.
+A plan and the weights of one module have a `ForeignStack`, in a `Packed`. It is found
+by the identity of the first weight and goes when that tensor goes; whether it still has
+the weights is seen in their bytes at every call, so what it is found by need only be
+right most of the time: weights that are computed anew for each call (by a
+parametrization, by `functional_call`) are packed anew for each call.
 """
 
 from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -72,22 +73,85 @@ def plan_of(line: str, dtype: torch.dtype) -> Plan:
     return Plan(spec, tuple(spec.weight_shapes.values()), dtype)
 
 
-_stacks: dict[tuple[str, int], tuple[weakref.ref[Any], Plan, ForeignStack]] = {}
-"""By line and `id` of the first weight: the plan, and what was last packed for it."""
+class Packed:
+    """The weights of one module as they were last seen, and the stack that has them.
+
+    Parameters
+    ----------
+    plan : Plan
+        What they are of.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.stack = ForeignStack(plan.spec, torch.get_num_threads)
+        self.trusted = 0
+        self._seen: tuple[int, ...] = ()
+        self._versions: list[int] = []
+
+    def begin_trust(self) -> None:
+        """Compare at the next call once more, and then no longer."""
+        self._seen = ()
+        self.trusted += 1
+
+    def follow(self, weights: Sequence[torch.Tensor]) -> None:
+        """See to it that the stack has these weights, of the plan's shapes."""
+        addresses = tuple([weight.data_ptr() for weight in weights])
+        if self.trusted:
+            versions = versions_of(weights)
+            if self._seen == addresses and self._versions == versions:
+                return
+            self._versions = versions
+        if not self.stack.store.holds(addresses):
+            with self.stack.store.edit() as own:
+                for array, weight in zip(own.values(), weights, strict=True):
+                    torch.from_numpy(array).copy_(weight)
+        self._seen = addresses
+
+    def recall(self, weights: Sequence[torch.Tensor]) -> None:
+        """Do what `follow` does, but as of the last call if that had these weights.
+
+        Gradients are of the weights that forward has read: what was written since is
+        not looked for. torch raises for writes that it has seen.
+        """
+        if self._seen != tuple([weight.data_ptr() for weight in weights]):
+            self.follow(weights)
 
 
-def stack_of(line: str, plan: Plan, weights: Sequence[torch.Tensor]) -> ForeignStack:
-    """Return a stack that has these weights, of the plan's shapes and dtype."""
-    key = (line, id(weights[0]))
-    found = _stacks.get(key)
-    if found is not None and found[1] is plan and found[0]() is weights[0]:
-        stack = found[2]
-    else:
-        stack = ForeignStack(plan.spec, torch.get_num_threads)
-        alive = weakref.ref(weights[0], lambda _: _stacks.pop(key, None))
-        _stacks[key] = (alive, plan, stack)
-    if not stack.store.holds(tuple([weight.data_ptr() for weight in weights])):
-        with stack.store.edit() as own:
-            for array, weight in zip(own.values(), weights, strict=True):
-                torch.from_numpy(array).copy_(weight)
-    return stack
+def versions_of(weights: Sequence[torch.Tensor]) -> list[int]:
+    """Return torch's counts of the writes that it has seen, where it counts them."""
+    return [-1 if w.is_inference() else w._version for w in weights]
+
+
+_packed: dict[tuple[str, int], tuple[weakref.ref[Any], Packed]] = {}
+"""By line and `id` of the first weight: that weight, and what was packed for it."""
+
+
+def packed_of(line: str, plan: Plan, weights: Sequence[torch.Tensor]) -> Packed:
+    """Return where the weights of a module are packed, as they were last seen."""
+    key, first = (line, id(weights[0])), weights[0]
+    found = _packed.get(key)
+    if found is not None and found[0]() is first and found[1].plan is plan:
+        return found[1]
+    packed = Packed(plan)
+    alive = weakref.ref(first, lambda _: _packed.pop(key, None))
+    _packed[key] = alive, packed
+    return packed
+
+
+@contextmanager
+def trusting(modules: Iterable[tuple[str, Sequence[torch.Tensor]]]) -> Iterator[None]:
+    """Compare the weights of some modules once, and then only if torch saw a write.
+
+    The modules are given by line and weights.
+    """
+    held = []
+    try:
+        for line, weights in modules:
+            packed = packed_of(line, plan_of(line, weights[0].dtype), weights)
+            packed.begin_trust()
+            held.append(packed)
+        yield
+    finally:
+        for packed in held:
+            packed.trusted -= 1

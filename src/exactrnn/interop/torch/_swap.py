@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from exactrnn.interop.torch import _cells, _layers
-from exactrnn.interop.torch._network import Network
+from exactrnn.interop.torch._network import Network, named_modules
 from exactrnn.interop.torch._plans import DTYPES
 
 HERE: dict[type[nn.Module], type[Network]] = {
@@ -129,15 +129,6 @@ def unswap(model: nn.Module) -> Swapped:
             give_back(module)
             done.swapped[name] = f"torch.nn.{type(module).__name__}"
     return done
-
-
-def named_modules(model: Any) -> list[tuple[str, nn.Module]]:
-    """Return all modules of a model, each once."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(
-            f"model: expected a torch.nn.Module, got {type(model).__name__}"
-        )
-    return list(model.named_modules())
 
 
 def reason_to_leave(module: nn.Module) -> str | None:
