@@ -78,7 +78,7 @@ def take_in(stack: Stack, began: Began, kept: Sequence[Array]) -> StackRun:
         began.lengths, began.clock, spec.reverse, stack.threads_for_calls(), keep=True
     )
     caches = [] if began.x.size == 0 else kept[:L]
-    cells = kept[2 * L - 1 :] or [None] * (L - 1)
+    cells: Sequence[Array | None] = kept[2 * L - 1 :] or [None] * (L - 1)
     return StackRun(
         stack,
         packs.version,

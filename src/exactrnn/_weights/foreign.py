@@ -1,15 +1,15 @@
 """Weights whose memory is someone else's, such as the parameters of a torch module.
 
 Whoever owns that memory writes to it whenever and however they like: by fused
-optimisers, through `.data`, through NumPy. Nothing of that can be seen but in the bytes,
-so the bytes are compared: the store owns a copy of the weights, `holds` tells
-whether the memory still holds what the copy holds, and who finds that it does not writes
+optimisers, through `.data`, through NumPy. Nothing of that can be seen but in the
+bytes, so the bytes are compared: the store owns a copy of the weights, `holds` tells
+whether it is still one of what is in that memory, and who finds that it is not writes
 the new values into the copy by `edit`. From there on it is a store like any other: its
 packed copies are of the weights that were last seen, and are made anew when those have
 changed.
 
-Comparing reads the weights once, at the speed of memory; addresses and sizes may change
-from call to call, nothing of the memory is held.
+Comparing reads the weights once, at the speed of memory; addresses may change from call
+to call, nothing of the memory is held.
 """
 
 from __future__ import annotations

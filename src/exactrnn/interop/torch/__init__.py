@@ -20,6 +20,7 @@ from exactrnn.interop.torch._cells import GRUCell, LSTMCell, RNNCell
 from exactrnn.interop.torch._layers import GRU, LSTM, RNN
 from exactrnn.interop.torch._network import constant
 from exactrnn.interop.torch._others import (
+    LSTM1997,
     MUT1,
     MUT2,
     MUT3,
@@ -27,7 +28,6 @@ from exactrnn.interop.torch._others import (
     DepthGatedLSTM,
     JordanRNN,
     LeakyRNN,
-    LSTM1997,
 )
 from exactrnn.interop.torch._swap import Swapped, swap, unswap
 

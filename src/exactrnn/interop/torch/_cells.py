@@ -57,7 +57,8 @@ class Cell(Network):
         """
         if input.dim() not in (1, 2):
             raise ValueError(
-                f"{self.kind}: Expected input to be 1D or 2D, got {input.dim()}D instead"
+                f"{self.kind}: Expected input to be 1D or 2D, got {input.dim()}D "
+                "instead"
             )
         weights, alone = self._weights(), input.dim() == 1
         x = input.unsqueeze(0) if alone else input

@@ -19,7 +19,7 @@ from exactrnn._checks import Array, allocate
 Counts = NDArray[np.int64]
 
 
-def array_of(tensor: torch.Tensor) -> Array:
+def array_of(tensor: torch.Tensor) -> Any:
     """Return the memory of a tensor as an array whose last axis has no gaps."""
     if tensor.requires_grad:
         tensor = tensor.detach()
@@ -27,11 +27,10 @@ def array_of(tensor: torch.Tensor) -> Array:
         tensor = tensor.resolve_neg()
     if not tensor.is_contiguous() and tensor.stride(-1) != 1 != tensor.shape[-1]:
         tensor = tensor.contiguous()
-    found: Array = tensor.numpy()
-    return found
+    return tensor.numpy()
 
 
-def compact(tensor: torch.Tensor) -> Array:
+def compact(tensor: torch.Tensor) -> Any:
     """Return the memory of a tensor as a C-contiguous array."""
     return array_of(tensor.contiguous())
 
@@ -39,10 +38,10 @@ def compact(tensor: torch.Tensor) -> Array:
 class Ragged(NamedTuple):
     """Where the rows of a packed sequence lie in an array [T, B, n].
 
-    `index` are their places in [T * B, n], in the order in which they are packed.
+    `places` are theirs in [T * B, n], in the order in which they are packed.
     """
 
-    index: Counts
+    places: Counts
     lengths: Counts
     sizes: tuple[int, int]
 
@@ -50,16 +49,16 @@ class Ragged(NamedTuple):
         """Return an array [T, B, n] whose padding holds what `make` puts there."""
         steps, rows = self.sizes
         padded = make((steps * rows, data.shape[1]), data.dtype)
-        padded[self.index] = data
+        padded[self.places] = data
         return padded.reshape(steps, rows, -1)
 
     def gather(self, padded: Array) -> Array:
         """Return the rows that are not padding, packed."""
-        return padded.reshape(-1, padded.shape[2]).take(self.index, axis=0)
+        return padded.reshape(-1, padded.shape[2]).take(self.places, axis=0)
 
 
 def ragged_of(batch_sizes: torch.Tensor) -> Ragged:
-    """Return where the rows of a packed sequence lie, from their number in each step."""
+    """Return where the rows of a packed sequence lie; given are those of each step."""
     sizes = batch_sizes.numpy()
     there = np.arange(sizes[0]) < sizes[:, None]
     lengths = np.count_nonzero(there, axis=0)

@@ -70,12 +70,12 @@ def forward(
     call = Call(sequence, parts, frame.lengths, clock)
     width = plan.spec.directions * plan.spec.output_size
     y = frame.new(steps, rows, width, plan.spec.dtype)
-    kept: list[Array] = []
+    kept: list[Any] = []
     if keep:
         final, run = stack.keep(call, y, take_masks(ragged, masks))
         kept = foreign.hand_out(run)
         if ragged is not None:
-            kept = [sequence, ragged.index, ragged.lengths, *kept]
+            kept = [sequence, ragged.places, ragged.lengths, *kept]
     else:
         final = stack.run(call, y)
     results = give_state(plan, final)
@@ -110,8 +110,8 @@ def backward(
     arrays = [array_of(tensor) for tensor in kept[first:]]
     x, ragged = array_of(sequence), None
     if asked.packed:
-        index, lengths, *arrays = arrays
-        ragged = Ragged(index, lengths, (x.shape[0], x.shape[1]))
+        places, lengths, *arrays = arrays
+        ragged = Ragged(places, lengths, (x.shape[0], x.shape[1]))
     masks = take_masks(ragged, kept[plan.clock : first])
     frame = Frame(not plan.spec.suffixed, asked.batch_first, ragged)
     x = x if asked.packed else frame.inward(x)
@@ -148,7 +148,7 @@ def take_state(
     plan: Plan, state: Tensors
 ) -> tuple[tuple[Array, ...] | None, Counts | None]:
     """Return the parts of an initial state, None for zeros, and the clock."""
-    parts = [compact(part) for part in state]
+    parts: list[Any] = [compact(part) for part in state]
     clock = parts.pop() if plan.clock else None
     return tuple(parts) or None, clock
 

@@ -73,7 +73,8 @@ class Layer(Network, nn.RNNBase):
             return self._run_packed(input, hx, weights)
         if input.dim() not in (2, 3):
             raise ValueError(
-                f"{self.kind}: Expected input to be 2D or 3D, got {input.dim()}D instead"
+                f"{self.kind}: Expected input to be 2D or 3D, got {input.dim()}D "
+                "instead"
             )
         if input.dim() == 2:
             output, state = self._run_alone(input, hx, weights)
@@ -141,9 +142,7 @@ class Layer(Network, nn.RNNBase):
             x, None, (state, masks, weights), batch_first=self.batch_first
         )
 
-    def _draw_masks(
-        self, x: torch.Tensor, lead: Sequence[int]
-    ) -> list[torch.Tensor]:
+    def _draw_masks(self, x: torch.Tensor, lead: Sequence[int]) -> list[torch.Tensor]:
         """Return the masks of dropout between the layers, none where none is asked for.
 
         They are drawn as torch draws its own: the same seed drops the same values.

@@ -67,7 +67,7 @@ class Network(nn.Module):
 
     def _draw_weights(self) -> None:
         """Draw first weights as the library does, from torch's random numbers."""
-        kind, arguments = network_of(self._line)
+        kind, _ = network_of(self._line)
         seed = random.Seed(int(torch.randint(2**62, ())), random.kind_of(kind))
         with ieee_mode():
             drawn = kind._draw_weights(self._plan().spec, seed)
@@ -139,9 +139,7 @@ class Network(nn.Module):
         """
         clock, parts = self._clocked, len(self._widths) + self._clocked
         state, masks, _ = tensors
-        job = Job(
-            self._line, batch_first, step, clock, parts, len(state), len(masks)
-        )
+        job = Job(self._line, batch_first, step, clock, parts, len(state), len(masks))
         return _operators.run(job, x, batch_sizes, tensors)
 
 
@@ -160,10 +158,10 @@ def constant(model: nn.Module) -> Iterator[None]:
     """Promise that nothing writes to a model's recurrent weights within a block.
 
     Each call compares the weights with those that were packed, since they may have been
-    written to in ways that nobody sees: at the speed of memory, which shows where a call
-    is a single step of a large layer. Within the block that is done once. Writes that
-    torch counts (`copy_`, `load_state_dict`, optimisers that are not fused) are still
-    seen, those through `.data` and NumPy are not.
+    written to in ways that nobody sees. That goes at the speed of memory, which shows
+    where a call is a single step of a large layer. Within the block it is done once.
+    Writes that torch counts (`copy_`, `load_state_dict`, optimisers that are not fused)
+    are still seen, those through `.data` and NumPy are not.
 
     Parameters
     ----------

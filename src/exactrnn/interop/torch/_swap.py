@@ -1,8 +1,8 @@
 """A model's recurrent modules by those of this library, in place, and back.
 
-A module stays the object it is: it changes its class and keeps its parameters, buffers,
-hooks and attributes, so that optimisers, checkpoints and whoever refers to it find it as
-it was.
+A module stays the object it is: it changes its class and keeps its parameters, hooks
+and attributes, so that optimisers, checkpoints and whoever refers to it find it as it
+was.
 """
 
 from __future__ import annotations
@@ -48,8 +48,11 @@ class Swapped:
     left: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [f"{name or '(the model)'}: {now}" for name, now in self.swapped.items()]
-        lines += [f"{n or '(the model)'}: left, {why}" for n, why in self.left.items()]
+        said = {name: f"left, {why}" for name, why in self.left.items()}
+        lines = [
+            f"{name or '(the model)'}: {what}"
+            for name, what in {**self.swapped, **said}.items()
+        ]
         return "\n".join(lines) or "no recurrent modules"
 
 
