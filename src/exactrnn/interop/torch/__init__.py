@@ -10,9 +10,9 @@ from __future__ import annotations
 
 try:
     import torch  # noqa: F401 (asked for first, to say what to do)
-except ImportError as error:
-    raise ImportError(
-        "exactrnn.torch needs PyTorch: pip install 'exactrnn[torch]'"
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "exactrnn.torch needs PyTorch: pip install 'exactrnn[torch]'", name=error.name
     ) from error
 
 # isort: split

@@ -150,6 +150,8 @@ def take_state(
     """Return the parts of an initial state, None for zeros, and the clock."""
     parts: list[Any] = [compact(part) for part in state]
     clock = parts.pop() if plan.clock else None
+    if not plan.spec.suffixed:
+        parts = [part[None] for part in parts]
     return tuple(parts) or None, clock
 
 
@@ -170,7 +172,9 @@ def take_gradients(
     spec = plan.spec
     lead = (spec.num_layers * spec.directions, rows)
     return tuple(
-        np.zeros((*lead, width), spec.dtype) if part is None else compact(part)
+        np.zeros((*lead, width), spec.dtype)
+        if part is None
+        else compact(part).reshape(*lead, width)
         for part, width in zip(dstate, spec.state_sizes, strict=False)
     )
 
