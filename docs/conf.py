@@ -1,6 +1,7 @@
 """Sphinx: `nox -s docs`, or `sphinx-build -W -b html docs docs/_build/html`."""
 
 import re
+from importlib.util import find_spec
 from importlib.metadata import version as installed_version
 
 from exactrnn import layers
@@ -22,6 +23,8 @@ myst_heading_anchors = 3
 # One page has the whole API: summaries link to it, and no files are generated.
 autosummary_generate = False
 autodoc_typehints = "none"  # numpydoc's sections name the types
+# Without torch its modules are shown all the same.
+autodoc_mock_imports = [] if find_spec("torch") else ["torch"]
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 

@@ -97,7 +97,7 @@ def gradients(module, results, *inputs):
 
 
 def largest_difference(first, second):
-    """Return the largest difference of lists of tensors of the same shapes and types."""
+    """Return the largest difference of tensors of the same shapes and dtypes."""
     pairs = list(zip(first, second, strict=True))
     for a, b in pairs:
         assert (a.shape, a.dtype) == (b.shape, b.dtype)

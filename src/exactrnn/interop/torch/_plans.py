@@ -4,11 +4,10 @@ A module is described by a line of JSON, the name of a class of `exactrnn.layers
 its arguments: the operators of `_operators.py` take it, and an exported program keeps
 it. A `Plan` is what such a line means for one dtype.
 
-A plan and the weights of one module have a `ForeignStack`, in a `Packed`. It is found
-by the identity of the first weight and goes when that tensor goes; whether it still has
-the weights is seen in their bytes at every call, so what it is found by need only be
-right most of the time: weights that are computed anew for each call (by a
-parametrization, by `functional_call`) are packed anew for each call.
+The weights of one module have a `ForeignStack`, in a `Packed`. It is found by the
+identity of all of these tensors and goes when one of them goes; whether it still has
+the weights is seen in their bytes at every call. Weights that are computed anew for
+each call (by a parametrization, by `functional_call`) are packed anew for each call.
 """
 
 from __future__ import annotations
@@ -123,19 +122,22 @@ def versions_of(weights: Sequence[torch.Tensor]) -> list[int]:
     return [-1 if w.is_inference() else w._version for w in weights]
 
 
-_packed: dict[tuple[str, int], tuple[weakref.ref[Any], Packed]] = {}
-"""By line and `id` of the first weight: that weight, and what was packed for it."""
+_packed: dict[tuple[Any, ...], tuple[list[weakref.ref[Any]], Packed]] = {}
+"""By line and `id` of each weight: these weights, and what was packed for them."""
 
 
 def packed_of(line: str, plan: Plan, weights: Sequence[torch.Tensor]) -> Packed:
-    """Return where the weights of a module are packed, as they were last seen."""
-    key, first = (line, id(weights[0])), weights[0]
+    """Return where these weights are packed, as they were last seen."""
+    key = (line, *map(id, weights))
     found = _packed.get(key)
-    if found is not None and found[0]() is first and found[1].plan is plan:
+    if found is not None and found[1].plan is plan:
         return found[1]
     packed = Packed(plan)
-    alive = weakref.ref(first, lambda _: _packed.pop(key, None))
-    _packed[key] = alive, packed
+
+    def forget(_: object) -> None:
+        _packed.pop(key, None)
+
+    _packed[key] = [weakref.ref(weight, forget) for weight in weights], packed
     return packed
 
 
