@@ -1,8 +1,8 @@
 """Sphinx: `nox -s docs`, or `sphinx-build -W -b html docs docs/_build/html`."""
 
 import re
-from importlib.util import find_spec
 from importlib.metadata import version as installed_version
+from importlib.util import find_spec
 
 from exactrnn import layers
 

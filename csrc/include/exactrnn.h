@@ -212,7 +212,8 @@ struct xr_problem {
     const void *dstate[XR_MAX_STATES];
     struct xr_sequence dx; /* [T, B, I]; data NULL: not wanted */
     void *dstate_out[XR_MAX_STATES];
-    struct xr_gradients dw[XR_MAX_DIRECTIONS]; /* w_ih of the first NULL: not wanted */
+    /* The first one's w_ih NULL: none wanted. */
+    struct xr_gradients dw[XR_MAX_DIRECTIONS];
     const void *dupper; /* gradient of `upper`, or NULL */
     void *dlower;       /* gradient of `lower`, written */
     int truncated;      /* no gradient goes back through a recurrent matrix */

@@ -76,7 +76,7 @@ def test_what_is_handed_out_and_taken_in_again_gives_the_same_bits(name):
 
 def crooked(array):
     """Return a copy of an array in memory that is aligned to its elements alone."""
-    memory = np.empty(array.nbytes + 65, np.uint8)
+    memory = np.empty(array.nbytes + 128, np.uint8)
     first = 64 - memory.ctypes.data % 64 + array.itemsize % 64
     part = memory[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
     part[...] = array
