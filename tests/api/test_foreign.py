@@ -17,7 +17,7 @@ from exactrnn._run.stack import Wanted
 
 T, B, I, H = 4, 3, 5, 6
 STACKED = [name for name in xr.layers.NETWORKS if name != "grid"]
-"""Networks that a `Stack` runs: all that have layers on top of each other."""
+"""Networks that a `Stack` runs: all but the grid in time, which has its own."""
 
 
 def make_layer(name, **options):
