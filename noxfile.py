@@ -55,6 +55,13 @@ def tests(session):
 
 
 @nox.session
+def interop(session):
+    """Run the tests with other libraries' models: with torch, none of them skips."""
+    pytest = ("python", "-m", "pytest", "tests/interop")
+    session.run(*pytest, *session.posargs, external=True)
+
+
+@nox.session
 def coverage(session):
     """Run the tests and report the branch coverage of the Python files."""
     session.run("python", "-m", "pytest", "--cov", *session.posargs, external=True)

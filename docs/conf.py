@@ -2,6 +2,7 @@
 
 import re
 from importlib.metadata import version as installed_version
+from importlib.util import find_spec
 
 from exactrnn import layers
 
@@ -22,6 +23,8 @@ myst_heading_anchors = 3
 # One page has the whole API: summaries link to it, and no files are generated.
 autosummary_generate = False
 autodoc_typehints = "none"  # numpydoc's sections name the types
+# Without torch its modules are shown all the same.
+autodoc_mock_imports = [] if find_spec("torch") else ["torch"]
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 

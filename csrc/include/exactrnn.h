@@ -210,8 +210,9 @@ struct xr_problem {
 
     struct xr_sequence dy; /* as y; data NULL: zeros */
     const void *dstate[XR_MAX_STATES];
-    struct xr_sequence dx; /* [T, B, I] */
+    struct xr_sequence dx; /* [T, B, I]; data NULL: not wanted */
     void *dstate_out[XR_MAX_STATES];
+    /* The first one's w_ih NULL: none wanted. */
     struct xr_gradients dw[XR_MAX_DIRECTIONS];
     const void *dupper; /* gradient of `upper`, or NULL */
     void *dlower;       /* gradient of `lower`, written */

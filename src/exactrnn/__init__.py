@@ -48,8 +48,8 @@ __all__ += layers.__all__
 
 
 def __getattr__(name: str) -> typing.Any:
-    """Import `train`, `reference` and `plot` when they are first used."""
-    if name in ("plot", "reference", "train"):
+    """Import `train`, `reference`, `plot` and `torch` when they are first used."""
+    if name in ("plot", "reference", "torch", "train"):
         from importlib import import_module
 
         return import_module(f"exactrnn.{name}")

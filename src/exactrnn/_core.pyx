@@ -27,6 +27,8 @@ cdef extern from "stdlib.h" nogil:
 
 # Below this many multiplications a step keeps the GIL: giving it up costs more.
 cdef enum: KEEP_GIL_WORK = 300000
+# The same of bytes that are compared.
+cdef enum: KEEP_GIL_BYTES = 65536
 
 
 cdef class _Memory:
@@ -84,6 +86,31 @@ cdef class _View:
 
     def __reduce__(self):
         _refuse_copy(self)
+
+
+@cython.final
+cdef class _Held(_Memory):
+    """Memory of somebody else, to be read where it lies."""
+
+    cdef _View view
+    cdef bint borrowed
+
+    def __dealloc__(self):
+        if self.borrowed:
+            self.data = NULL  # which is not ours to free
+
+
+cdef _Memory _hold(_View view):
+    """The memory of a view; a copy of it where the kernels want it better aligned."""
+    cdef bint aligned = <size_t> view.buffer.buf % XR_ALIGNMENT == 0
+    cdef _Held held = _Held(0 if aligned else view.buffer.len, False)
+    if aligned:
+        free(held.data)
+        held.data, held.view, held.borrowed = view.buffer.buf, view, True
+    else:
+        memcpy(held.data, view.buffer.buf, view.buffer.len)
+    held.size = view.buffer.len
+    return held
 
 
 cdef void *_data(_View view) noexcept:
@@ -280,6 +307,24 @@ def same_bytes(one, other):
     if same:
         with nogil:
             same = memcmp(first.buffer.buf, second.buffer.buf, size) == 0
+    return same
+
+
+def same_at(tuple arrays, tuple addresses):
+    """Whether each C-contiguous array holds the bytes that are at an address."""
+    cdef _View view
+    cdef const void *other
+    cdef bint same = True
+    for array, address in zip(arrays, addresses, strict=True):
+        view = _View(array, array.itemsize, False)
+        other = <const void *> <size_t> address
+        if view.buffer.len < KEEP_GIL_BYTES:
+            same = memcmp(view.buffer.buf, other, view.buffer.len) == 0
+        else:
+            with nogil:
+                same = memcmp(view.buffer.buf, other, view.buffer.len) == 0
+        if not same:
+            break
     return same
 
 

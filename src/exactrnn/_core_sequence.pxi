@@ -44,7 +44,7 @@ cdef class GradientsOut:
 
     `dx`, `dstate` of the states before the first step, and `dlower` of the cell states
     of the layer below, or None, are written; `dweights`, by direction in the order of
-    `pack`, are added to.
+    `pack`, are added to. `dx` None, and `dweights` of None alone: not wanted.
     """
 
     cdef readonly object dx, dlower
@@ -181,6 +181,10 @@ cdef class LayerCache:
             "memory": bytes(self.memory),
         }
 
+    def buffer(self):
+        """The memory of the cache, to be kept by somebody else: see `view_cache`."""
+        return memoryview(self.memory)
+
     def __reduce__(self):
         _refuse_copy(self)
 
@@ -197,11 +201,15 @@ cdef Sweep _own_sweep(Sweep sweep):
     )
 
 
-cdef LayerCache _new_cache(const xr_problem *problem, Packed packed, Sweep sweep):
-    """A cache with memory for what a forward call keeps; `sweep` becomes its own."""
+cdef LayerCache _new_cache(const xr_problem *problem, Packed packed, Sweep sweep,
+                           _Memory memory=None):
+    """A cache with memory for what a forward call keeps, new if none is given.
+
+    `sweep` becomes its own.
+    """
     cdef LayerCache cache = LayerCache.__new__(LayerCache)
     cache.at = xr_cache_layout(problem)
-    cache.memory = _Memory(cache.at.bytes, False)
+    cache.memory = _Memory(cache.at.bytes, False) if memory is None else memory
     cache.packed, cache.sweep = packed, sweep
     cache.T, cache.B = problem.T, problem.B
     return cache
@@ -217,6 +225,38 @@ def restore_cache(tuple packs, dict content):
     cdef LayerCache cache = _new_cache(&call.problem, packs[0], _own_sweep(sweep))
     _fill(cache.memory, content["memory"])
     return cache
+
+
+def view_cache(tuple packs, Py_ssize_t T, Py_ssize_t B, Sweep sweep not None, memory):
+    """A LayerCache over memory that holds what the `buffer` of another held.
+
+    It is read where it lies if it is aligned as the kernels want it, else copied.
+    """
+    cdef _View view = _View(memory, 1, False)
+    cdef _Call call = _Call(packs, T, B, sweep)
+    cdef LayerCache cache = _new_cache(
+        &call.problem, packs[0], _own_sweep(sweep), _hold(view)
+    )
+    if cache.memory.size < <Py_ssize_t> cache.at.bytes:
+        raise ValueError(
+            f"cache: expected {cache.at.bytes} bytes for this call, "
+            f"got {cache.memory.size}"
+        )
+    return cache
+
+
+def cache_bytes(str cell, str dtype, Py_ssize_t H, options, sizes):
+    """Bytes of the `buffer` of a cache; `sizes` are T, B and the directions."""
+    cdef xr_problem problem
+    cdef xr_layer layer
+    memset(&problem, 0, sizeof(problem))
+    memset(&layer, 0, sizeof(layer))
+    layer.engine = _engine_of(isas()[0], _dtype_of(dtype))
+    layer.H = H
+    _modules = _describe(&layer, cell, options)
+    problem.layer = &layer
+    problem.T, problem.B, problem.directions = sizes
+    return xr_cache_layout(&problem).bytes
 
 
 cdef int _fill(_Memory memory, bytes content) except -1:
@@ -272,7 +312,8 @@ def backward(tuple packs, LayerCache cache, x, lower, GradientsIn given not None
     problem.dupper = call.data(given.dupper, False)
     problem.dlower = call.data(wanted.dlower, True)
     problem.x = _sequence(call.hold(x, False))
-    problem.dx = _sequence(call.hold(wanted.dx, True))
+    if wanted.dx is not None:
+        problem.dx = _sequence(call.hold(wanted.dx, True))
     if given.dy is not None:
         problem.dy = _sequence(call.hold(given.dy, False))
     for k, part in enumerate(wanted.dstate):

@@ -61,6 +61,8 @@ def test_examples_of_a_page_run(path, tmp_path, monkeypatch):
     text = path.read_text(encoding="utf-8")
     if "xr.plot.gates(" in "".join(BLOCK.findall(text)):
         pytest.importorskip("matplotlib")
+    if "import exactrnn.torch" in "".join(BLOCK.findall(text)):
+        pytest.importorskip("torch", reason="needs torch: extra torch")
     monkeypatch.chdir(tmp_path)  # pages save their pictures
     assert run_page(text, path.name) == ""
 

@@ -30,8 +30,9 @@ MAX_PARAMETERS = 8
 
 # The public constructors take torch's arguments and ours.
 WIDE_SIGNATURES = {
-    (f"src/exactrnn/layers/{path.name}", "__init__")
-    for path in (PACKAGE / "layers").glob("*.py")
+    (f"src/exactrnn/{room}/{path.name}", "__init__")
+    for room in ("layers", "interop/torch")  # whose arguments are options
+    for path in (PACKAGE / room).glob("*.py")
 }
 
 FAST_MATH = re.compile(

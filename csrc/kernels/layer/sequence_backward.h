@@ -398,8 +398,12 @@ static void backward_thread(void *context, int rank, int size, struct xr_watch *
         return;
     }
     elem *buffer = run->thread_buffers + rank * run->thread_buffer_size;
-    input_gradients(run, rank, size, buffer, watch);
-    weight_gradients(run, rank, size, buffer, watch);
+    if (run->problem->dx.data != NULL) {
+        input_gradients(run, rank, size, buffer, watch);
+    }
+    if (run->problem->dw[0].w_ih != NULL) {
+        weight_gradients(run, rank, size, buffer, watch);
+    }
 }
 
 static void run_backward(const struct xr_problem *problem, const struct xr_cell *cell)

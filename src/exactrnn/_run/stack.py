@@ -8,6 +8,7 @@ checked call (`_run/call.py`). Dropout between the layers happens here, in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -19,9 +20,22 @@ from exactrnn._run.dropout import Masks, drop
 from exactrnn._run.layout import Layout, layouts_of
 from exactrnn._run.plans import Plans
 from exactrnn._run.protocol import Back, Call, Gradients, Kept, Reduced, States
-from exactrnn._spec.recurrent import LEAK_ROLE, Config
+from exactrnn._spec.recurrent import LEAK_ROLE, ROLES, Config
 from exactrnn._weights.packs import LayerStore
 from exactrnn._weights.store import STALE, Packs
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which gradients a caller asks for; those of the initial states cost nothing."""
+
+    x: bool = True
+    weights: bool = True
+
+
+EVERYTHING = Wanted()
+NO_WEIGHTS: tuple[None, ...] = (None,) * ROLES
+"""Where no gradient of a weight is put, by role."""
 
 
 class StackRun(NamedTuple):
@@ -156,6 +170,10 @@ class Stack:
             self._name_all(found[2])
         return found
 
+    def threads_for_calls(self) -> int:
+        """Return the number of threads that a call may use."""
+        return engine.threads_for_calls()
+
     def run(self, call: Call, y: Array, packs: Packs | None = None) -> States:
         """Compute the output into `y` [T, B, D*O] and return the final states.
 
@@ -166,7 +184,7 @@ class Stack:
             call.lengths,
             call.clock,
             self.spec.reverse,
-            engine.threads_for_calls(),
+            self.threads_for_calls(),
             keep=False,
         )
         state_out = self._new_states(call)
@@ -198,7 +216,7 @@ class Stack:
             call.lengths,
             call.clock,
             self.spec.reverse,
-            engine.threads_for_calls(),
+            self.threads_for_calls(),
             keep=True,
         )
         state_out = self._new_states(call)
@@ -239,14 +257,20 @@ class Stack:
         dy: Array | None,
         dstate: States | None,
         truncated: bool = False,
+        wanted: Wanted = EVERYTHING,
     ) -> Gradients:
-        """Return the gradients of input, initial states and weights."""
+        """Return the gradients of input, initial states and weights.
+
+        That of the input is empty where it is not `wanted`, and there are none of
+        weights.
+        """
         spec = self.spec
         packs = self.store.packs(engine.isa(), backward=True)
         _checks.check_version(run.version, packs.version)
         weights = {
             name: np.zeros(shape, spec.dtype)
             for name, shape in spec.weight_shapes.items()
+            if wanted.weights
         }
         call = Call(run.inputs[0], dstate, run.lengths)
         dstate_out = self._new_states(call)
@@ -256,7 +280,9 @@ class Stack:
         for layer in reversed(range(spec.num_layers)):
             if dy is not None and run.masks and layer < spec.num_layers - 1:
                 dy = drop(dy, run.masks[layer])
-            dx = _checks.allocate(run.inputs[layer].shape, spec.dtype)
+            dx = None
+            if layer or wanted.x:
+                dx = _checks.allocate(run.inputs[layer].shape, spec.dtype)
             dweights = self._new_gradients(layer, weights)
             lower = run.cells[layer - 1] if layer else None
             dlower = None if lower is None else np.empty_like(lower)
@@ -270,10 +296,10 @@ class Stack:
                 _core.GradientsOut(dx, self._at(layer, dstate_out), dlower, dweights),
                 truncated,
             )
-            if spec.learn_leak:
+            if spec.learn_leak and wanted.weights:
                 self._name_gradients(layer, dweights, weights)
             dy, dcells = dx, dlower
-        return dx, dstate_out, weights
+        return (np.zeros(0, spec.dtype) if dy is None else dy), dstate_out, weights
 
     def new_stepper(self, packs: Packs, batch_size: int) -> _core.Stepper:
         """Return what steps that many rows, from a state of zeros."""
@@ -286,9 +312,11 @@ class Stack:
         """Return where the kernels add the gradients of a layer: by direction and role.
 
         They are the arrays of `weights`, but for the leak, of which the user has
-        another gradient.
+        another gradient. Without `weights` there is no such place.
         """
         spec, found = self.spec, []
+        if not weights:
+            return (NO_WEIGHTS,) * spec.directions
         for names in spec.weight_groups[layer]:
             arrays = [None if name is None else weights[name] for name in names]
             if spec.learn_leak:

@@ -41,6 +41,7 @@ Options: TypeAlias = Mapping[str, Any]
 """What the kernels are asked for beyond the plain cell; empty for most layers."""
 Names: TypeAlias = tuple[str | None, ...]
 
+ROLES = 8
 LEAK_ROLE = 6
 GATES = "ifo"
 PART_OF_GATE = {"v": "n", "x": "n"}
