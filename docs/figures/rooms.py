@@ -32,6 +32,7 @@ FLOORS = (
     {
         "verify": "the published bits",
         "bench": "speed, beside the rivals",
+        "interop": "models of other libraries",
     },
     {"cli": "the commands"},
     {PACKAGE: "the public names"},
@@ -39,6 +40,9 @@ FLOORS = (
 """Rooms and what each is for, the lowest floor first."""
 
 LEVELS = {room: level for level, floor in enumerate(FLOORS) for room in floor}
+
+FACES = {"__main__", "keras"}
+"""Files beside the rooms, of the top floor: names of what is in `interop`."""
 
 CYTHON = {".pyx", ".pxd", ".pxi"}
 CYTHON_IMPORT = re.compile(
@@ -81,7 +85,7 @@ def module_name(path):
 def room_of(module):
     """Return the room of a module; the package's own files are its top floor."""
     _, *inner = module.split(".")
-    return PACKAGE if inner in ([], ["__main__"]) else inner[0]
+    return PACKAGE if {*inner} <= FACES else inner[0]
 
 
 def arrows_of(sources):

@@ -61,6 +61,10 @@ def test_examples_of_a_page_run(path, tmp_path, monkeypatch):
     text = path.read_text(encoding="utf-8")
     if "xr.plot.gates(" in "".join(BLOCK.findall(text)):
         pytest.importorskip("matplotlib")
+    if "import keras" in "".join(BLOCK.findall(text)):
+        monkeypatch.setenv("KERAS_BACKEND", "torch")
+        pytest.importorskip("keras", reason="needs keras: extra rivals")
+        pytest.importorskip("h5py", reason="needs h5py: extra keras")
     monkeypatch.chdir(tmp_path)  # pages save their pictures
     assert run_page(text, path.name) == ""
 
