@@ -1,5 +1,6 @@
 """Files that Keras wrote, chains of layers, their streams; files that are hostile."""
 
+import json
 import os
 import re
 import subprocess
@@ -436,20 +437,57 @@ def test_hostile_file_is_a_value_error(spoil, path):
         layers_from_keras(path)
 
 
-@pytest.mark.parametrize("kind", FORMATS)
-def test_damaged_file_is_a_value_error_or_read(kind, folder, tmp_path):
-    content = (folder / f"model.{kind}").read_bytes()
-    generator = np.random.default_rng(3)
-    path = tmp_path / "damaged"
-    for _ in range(60):
-        damaged = np.frombuffer(content, np.uint8).copy()
-        places = generator.integers(0, len(damaged), 20)
-        damaged[places] = generator.integers(0, 256, 20)
-        path.write_bytes(damaged.tobytes())
+def take_whatever(path):
+    """Take a model in every way; nothing but a ValueError may come of it."""
+    for take in (layers_from_keras, from_keras):
         try:
-            layers_from_keras(path)
+            take(path)
         except ValueError as error:
             assert str(error).startswith("path: ")  # noqa: PT017 (either is right)
+
+
+def damaged(content, generator):
+    """Return bytes of which some are others."""
+    changed = np.frombuffer(content, np.uint8).copy()
+    places = generator.integers(0, len(changed), generator.integers(1, 100))
+    changed[places] = generator.integers(0, 256, len(places))
+    return changed.tobytes()
+
+
+@pytest.mark.parametrize("kind", ["whole", "config.json", "model.weights.h5", "h5"])
+def test_damaged_file_is_a_value_error_or_read(kind, folder, path):
+    generator = np.random.default_rng(3)
+    content = (folder / f"model.{'h5' if kind == 'h5' else 'keras'}").read_bytes()
+    members = keras_files.read_members(path)
+    for _ in range(60):
+        if kind in members:
+            change = {kind: damaged(members[kind], generator)}
+            keras_files.write_members(path, members | change)
+        else:
+            path.write_bytes(damaged(content, generator))
+        take_whatever(path)
+
+
+def places_in(value):
+    """Yield (container, key) of everything in a JSON value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, inner in [*items]:
+        yield value, key
+        if isinstance(inner, dict | list):
+            yield from places_in(inner)
+
+
+def test_description_of_wrong_kinds_is_a_value_error_or_read(path):
+    generator = np.random.default_rng(4)
+    values = [None, 3, -1, 0.5, "x", "", True, [], {}, [3], {"config": 3}]
+    original = keras_files.read_members(path)
+    count = len([*places_in(json.loads(original["config.json"]))])
+    for place in generator.permutation(count)[:150]:
+        keras_files.write_members(path, original)
+        with keras_files.json_of(path) as spec:
+            container, key = [*places_in(spec)][place]
+            container[key] = values[generator.integers(len(values))]
+        take_whatever(path)
 
 
 def test_links_in_legacy_files_are_not_followed(folder, tmp_path):
