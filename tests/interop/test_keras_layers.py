@@ -159,6 +159,9 @@ def test_initial_states_are_taken_in_keras_order(dtype):
     for mask in (None, holes()):
         layer = L.Bidirectional(L.LSTM(4, return_state=True))
         assert_same(layer, initial_state=h, mask=mask)
+    behind = L.LSTM(3, go_backwards=True, return_state=True)
+    layer = L.Bidirectional(L.LSTM(4, return_state=True), backward_layer=behind)
+    assert_same(layer, initial_state=[*h[:2], draw(B, 3, seed=8), draw(B, 3, seed=9)])
     cells = [L.GRUCell(4), L.LSTMCell(4)]
     given = [[h[0]], [h[1], h[2]]]
     assert_same(L.RNN(cells, return_state=True), initial_state=given)
