@@ -48,11 +48,15 @@ __all__ += layers.__all__
 
 
 def __getattr__(name: str) -> typing.Any:
-    """Import `train`, `reference`, `plot` and `torch` when they are first used."""
-    if name in ("plot", "reference", "torch", "train"):
+    """Import `train`, `reference`, `plot`, `keras` and `torch` when first used."""
+    if name in ("keras", "plot", "reference", "torch", "train"):
         from importlib import import_module
 
         return import_module(f"exactrnn.{name}")
+    if name == "from_keras":
+        from exactrnn.interop.keras import from_keras
+
+        return from_keras
     if name == "__version__":
         from importlib.metadata import version
 

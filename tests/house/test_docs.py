@@ -63,6 +63,10 @@ def test_examples_of_a_page_run(path, tmp_path, monkeypatch):
         pytest.importorskip("matplotlib")
     if "import exactrnn.torch" in "".join(BLOCK.findall(text)):
         pytest.importorskip("torch", reason="needs torch: extra torch")
+    if "import keras" in "".join(BLOCK.findall(text)):
+        monkeypatch.setenv("KERAS_BACKEND", "torch")
+        pytest.importorskip("keras", reason="needs keras: extra rivals")
+        pytest.importorskip("h5py", reason="needs h5py: extra keras")
     monkeypatch.chdir(tmp_path)  # pages save their pictures
     assert run_page(text, path.name) == ""
 
