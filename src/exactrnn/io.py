@@ -25,7 +25,9 @@ import hashlib
 import json
 import os
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
@@ -49,12 +51,18 @@ ENTRY = "exactrnn"
 CHECKSUM = "sha256"
 OLD_ENTRIES = {"class", "arguments", "numerics", "generator", "alphabet"}
 """What the descriptions of files without a checksum hold."""
+HDF5_START = b"\x89HDF\r\n\x1a\n"
 LONGEST_NAME = 300
 BAD_CONTENT: tuple[type[Exception], ...] = (
     *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError),
     *(RecursionError, MemoryError),
 )
 """What parsing a damaged description or building a layer from it may raise."""
+BAD_ZIP: tuple[type[Exception], ...] = (
+    *BAD_CONTENT,
+    *(zipfile.BadZipFile, NotImplementedError),
+)
+"""What listing a damaged zip file may raise."""
 
 _ADVICE = "reading and writing models needs safetensors: pip install 'exactrnn[lm]'"
 
@@ -195,7 +203,11 @@ def read_file(path: Source) -> tuple[dict[str, Array], dict[str, Any]]:
         raise ImportError(_ADVICE) from error
     content = _content_of(path)
     with bad_content(path, "a model file", SafetensorError):
-        arrays = load(content)
+        try:
+            arrays = load(content)
+        except SafetensorError:
+            _refuse_foreign(content)
+            raise
         text = _entry_of(content, arrays)
         description = json.loads(text)
         if not isinstance(description, dict):
@@ -249,6 +261,26 @@ def _entry_of(content: bytes, arrays: Mapping[str, Array]) -> str:
             "layer.load_state_dict(safetensors.numpy.load_file(path))"
         )
     return cast(str, metadata[ENTRY])
+
+
+def _refuse_foreign(content: bytes) -> None:
+    """Raise an error that says what a file is that another library wrote, if known."""
+    if content.startswith(HDF5_START):
+        raise ValueError("it is an HDF5 file, as Keras writes, not a safetensors file")
+    if not zipfile.is_zipfile(BytesIO(content)):
+        return
+    try:
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            members = {name.rpartition("/")[2] for name in archive.namelist()}
+    except BAD_ZIP:
+        return
+    if "data.pkl" in members:
+        raise ValueError(
+            "it is a file of torch.save; make a layer of its sizes and call "
+            "layer.load_state_dict(torch.load(path, weights_only=True))"
+        )
+    if "model.weights.h5" in members:
+        raise ValueError("it is a Keras model, not a safetensors file")
 
 
 # Checksum

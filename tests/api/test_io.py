@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import zipfile
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -279,3 +281,32 @@ def test_missing_safetensors_says_what_to_install(path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert done.stdout.count("pip install 'exactrnn[lm]'") == 2
+
+
+def zip_of(*members):
+    file = BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for member in members:
+            archive.writestr(member, "")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (zip_of("model/data.pkl", "model/version"), "file of torch.save"),
+        (zip_of("metadata.json", "model.weights.h5"), "a Keras model"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(32), "an HDF5 file"),
+    ],
+    ids=["torch", "keras", "hdf5"],
+)
+def test_files_of_other_libraries_are_called_by_name(content, says):
+    with pytest.raises(ValueError, match=says):
+        xr.load(content)
+
+
+def test_a_damaged_zip_is_a_value_error():
+    content = bytearray(zip_of("model/data.pkl"))
+    content[content.rindex(b"PK\x01\x02")] ^= 1
+    with pytest.raises(ValueError, match="not a model file"):
+        xr.load(content)
