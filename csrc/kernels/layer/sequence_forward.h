@@ -1,9 +1,9 @@
 /* The time loop forward, for every cell.
  *
- * With few rows, the input products of some steps are taken ahead, of all their rows at
- * once: they do not wait for anything, and so the weights of x are read once for many
- * rows. With many rows each step takes its own along (stage_forward.h), and its sums are
- * neither stored nor read again. Which it is cannot show in the bits.
+ * With few rows, the input products of some steps are taken ahead, of all their rows
+ * at once: they do not wait for anything, and so the weights of x are read once for
+ * many rows. With many rows each step takes its own along (stage_forward.h), and its
+ * sums are neither stored nor read again. Which it is cannot show in the bits.
  *
  * Over 400 lines, as a step is one thread of thought from the rows to the states.
  * Twin: direction_forward in src/exactrnn/reference/sequence.py.
@@ -45,8 +45,8 @@ static ptrdiff_t steps_ahead(const struct xr_problem *problem, ptrdiff_t row)
     return ahead < 2 || is_one_chain ? 0 : min_of(ahead, problem->T);
 }
 
-/* Returns whether the sums of a step are needed for one panel and some rows only, so that
- * they can lie in the L1. */
+/* Returns whether the sums of a step are needed for one panel and some rows only, so
+ * that they can lie in the L1. */
 static int sums_stay_near(const struct xr_problem *problem, ptrdiff_t ahead)
 {
     return ahead == 0 && problem->layer->info.stages == 1 && !sums_go_to_cache(problem);
@@ -59,8 +59,8 @@ static struct run make_forward_run(const struct xr_problem *problem,
     const ptrdiff_t B = problem->B, D = problem->directions;
     const ptrdiff_t row = info->sums * xr_padded_units(problem->layer);
     const ptrdiff_t ahead = steps_ahead(problem, row);
-    /* Each row taken ahead has pointers to x and sums; each row of a step to x, sums, to
-     * the states before and after, to operands and to the layer below. */
+    /* Each row taken ahead has pointers to x and sums; each row of a step to x, sums,
+     * to the states before and after, to operands and to the layer below. */
     const ptrdiff_t pointers =
         2 * ahead * B + (3 + 2 * info->states + info->operands) * B;
     struct run run = make_run(problem, cell, arena, pointers);

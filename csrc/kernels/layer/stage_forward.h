@@ -29,11 +29,12 @@ struct stage {
     int takes_input; /* has the input product, and starts sums without one */
     ptrdiff_t count;
     struct product product[1 + MAX_RECURRENCES];
-    const elem *const
-        *left[1 + MAX_RECURRENCES];   /* rows of a step that it multiplies */
-    int is_pair[1 + MAX_RECURRENCES]; /* with the next one: they add to the same sums */
-    struct range share;               /* of the panels, the same in all products */
-    ptrdiff_t work; /* multiplications of a row in a panel, or what takes as long */
+    /* The rows that each product multiplies, and if it and the next one are a pair,
+     * which adds to the same sums. */
+    const elem *const *left[1 + MAX_RECURRENCES];
+    int is_pair[1 + MAX_RECURRENCES];
+    struct range share; /* of the panels, the same in all products */
+    ptrdiff_t work;     /* multiplications of a row in a panel, or what takes as long */
     const struct lane *lane;
     elem **near_rows; /* list of the sums' rows, if these stay near; or NULL */
 };
@@ -259,8 +260,8 @@ static void make_stage(const struct lane *lane, int number, ptrdiff_t module,
     }
 }
 
-/* Takes a few rows of one panel, from row `first` of the step on, through the products of
- * a stage. */
+/* Takes a few rows of one panel, from row `first` of the step on, through the products
+ * of a stage. */
 static void take_products(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
                           const struct forward_step *part, ptrdiff_t first)
 {
@@ -291,8 +292,8 @@ take_products_and_input(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
     }
 }
 
-/* Takes a few rows of one panel of a stage, from row `first` of the step on, through the
- * products and then through the point function; through neither, if the call is to
+/* Takes a few rows of one panel of a stage, from row `first` of the step on, through
+ * the products and then through the point function; through neither, if the call is to
  * end. */
 static void forward_tile(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
                          const struct forward_step *part, ptrdiff_t first,
@@ -309,8 +310,8 @@ static void forward_tile(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
     point(part);
 }
 
-/* Lays the sums of all rows that go through a panel together, from unit `begin` on, into
- * the lane's few rows, one panel's over the other's. */
+/* Lays the sums of a panel that begins with unit `begin` into the lane's few rows, one
+ * tile's over the other's. */
 static void place_near_sums(const struct stage *stage, ptrdiff_t rows, ptrdiff_t begin)
 {
     const struct run *run = stage->lane->run;

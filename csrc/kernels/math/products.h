@@ -167,8 +167,8 @@ XR_INLINE void tile_sized(const struct tile *t, int m, int n, const int legs)
 #undef SIZE
 }
 
-/* With one leg, or with two: code of its own for each, as a loop over legs takes 2 % of a
- * single row's time. */
+/* With one leg, or with two: code of its own for each, as a loop over legs takes 2 % of
+ * a single row's time. */
 static void tile_any(const struct tile *t, int m, int n) { tile_sized(t, m, n, 1); }
 
 static inline void tile_pair(const struct tile *t, int m, int n)
@@ -201,8 +201,8 @@ XR_INLINE void take_tile(const struct tile *tile, int m, int n, const int legs)
     }
 }
 
-/* Says what the legs of a tile with n vectors fetch ahead: the vectors after them, or, if
- * they are the last ones of the panel, the first ones of panel `next`. */
+/* Says what the legs of a tile with n vectors fetch ahead: the vectors after them, or,
+ * if they are the last ones of the panel, the first ones of panel `next`. */
 XR_INLINE void place_ahead(struct tile *tile, const struct product *products,
                            const int legs, ptrdiff_t n, int is_last, ptrdiff_t next)
 {
