@@ -59,6 +59,35 @@ def test_a_row_alone_equals_the_row_in_a_ragged_batch(name, isa, dtype, bidirect
                 assert_same_bits(name, rows_of(together[name], [b]), alone[name])
 
 
+@every_name
+@pytest.mark.parametrize("B", [25, 230])
+def test_rows_of_a_large_batch_equal_rows_of_small_ones(name, B, isa, dtype):
+    """Few rows take x ahead, many along with h; 230 have too many sums to be kept.
+
+    25 rows leave one for the last tile.
+    """
+    layer = make_layer(name, I, H, dtype=dtype, seed=5)
+    lengths = [3 - b % 3 for b in range(B)]
+    problem = random_problem(layer, 3, B, lengths, seed=6)
+    x, state = problem["x"], problem["state"]
+    with every_thread_used():
+        y, final = layer(x, state, lengths=lengths)
+        y_kept, final_kept, _ = layer.forward(x, state, lengths=lengths)
+    assert_same_bits("y", y, y_kept)
+    for first in range(0, B, 113):
+        rows = slice(first, min(first + 5, B))
+        part = np.arange(B)[rows]
+        y_few, final_few = layer(
+            x[:, part].copy(), state_of(state, part), lengths=lengths[rows]
+        )
+        assert_same_bits("y", y[:, part], y_few)
+        for large, kept, few in zip(
+            as_tuple(final), as_tuple(final_kept), as_tuple(final_few), strict=True
+        ):
+            assert_same_bits("state", rows_of(large, part), few)
+            assert_same_bits("state", rows_of(kept, part), few)
+
+
 def test_a_row_of_length_zero_returns_its_initial_state(cell, isa, dtype):
     layer, problem = ragged_layer(cell, dtype)
     results = run_layer(layer, **problem)

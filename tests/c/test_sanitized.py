@@ -47,6 +47,8 @@ SIZES = [(5, 3, 17, 33, 2), (3, 9, 16, 16, 1), (4, 1, 1, 50, 1)]
 LAYERS = [Case(cell, *sizes) for cell in NETWORKS for sizes in SIZES]
 LAYERS += [Case(cell, 2, 1, 5, 16, 2, bare=True) for cell in NETWORKS]
 LAYERS += [Case(variant, 3, 2, 3, 18, 1) for variant in VARIANTS]
+# Enough rows for x and h to go together, and one more than a tile's rows at once.
+LAYERS += [Case(cell, 2, 25, 3, 17, 2) for cell in ("rnn", "lstm")]
 
 GRIDS = {
     "1d": {"sizes": (4,), "H": 5, "B": 3},

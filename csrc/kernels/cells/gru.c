@@ -16,6 +16,8 @@
 
 enum { R, Z, N, V, SUMS };
 
+/* In two passes, so that no vector waits for another (as in lstm.c): the first leaves
+ * what n is an activation of in the place of its sum. */
 XR_INLINE void forward_units(const struct forward_step *step, struct activation gate,
                              struct activation candidate)
 {
@@ -24,15 +26,22 @@ XR_INLINE void forward_units(const struct forward_step *step, struct activation 
         elem *sums = step->sums[b];
         for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
             vec r = activate(&gate, vec_load(sums + R * Hp + u));
-            vec z = activate(&gate, vec_load(sums + Z * Hp + u));
             vec v = vec_load(sums + V * Hp + u);
-            vec n = activate(&candidate, vec_fma(r, v, vec_load(sums + N * Hp + u)));
+            vec an = vec_fma(r, v, vec_load(sums + N * Hp + u));
+            vec_store(sums + N * Hp + u, an);
+            if (step->keep) vec_store(sums + R * Hp + u, r);
+        }
+    }
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        elem *sums = step->sums[b];
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
+            vec z = activate(&gate, vec_load(sums + Z * Hp + u));
+            vec n = activate(&candidate, vec_load(sums + N * Hp + u));
             vec h_prev = vec_load(step->prev[0][b] + u);
             vec t = vec_sub(vec_set((elem)1), z);
             vec h = vec_fma(z, h_prev, vec_mul(t, n));
             vec_store(step->next[0][b] + u, vec_flush(h));
             if (step->keep) {
-                vec_store(sums + R * Hp + u, r);
                 vec_store(sums + Z * Hp + u, z);
                 vec_store(sums + N * Hp + u, n);
             }

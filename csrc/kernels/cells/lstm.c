@@ -124,45 +124,73 @@ XR_INLINE void couple(enum xr_coupled coupled, vec *i, vec *f)
     if (coupled == XR_COUPLED_FORGET) *i = vec_sub(vec_set((elem)1), *f);
 }
 
-XR_INLINE void forward_units(const struct forward_step *step, struct lstm_form form)
+/* Gates i and f, candidate, and the cell state after the step. */
+XR_INLINE void forward_memory(const struct forward_step *step,
+                              const struct lstm_form *form)
 {
     const ptrdiff_t Hp = step->Hp;
-    const int is_i = form.has_i || form.coupled, is_f = form.has_f || form.coupled;
-    elem *const *out = form.projects ? step->operand[0] : step->next[0];
+    const int is_i = form->has_i || form->coupled, is_f = form->has_f || form->coupled;
     for (ptrdiff_t b = 0; b < step->rows; b++) {
         elem *sums = step->sums[b];
         for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
             vec c_prev = vec_load(step->prev[1][b] + u);
-            vec i = vec_zero(), f = vec_zero(), o = vec_zero();
-            if (form.has_i) {
-                i = open_gate(&form, vec_load(sums + I * Hp + u), form.p_i, u, c_prev);
+            vec i = vec_zero(), f = vec_zero();
+            if (form->has_i) {
+                i = open_gate(form, vec_load(sums + I * Hp + u), form->p_i, u, c_prev);
             }
-            if (form.has_f) {
-                f = open_gate(&form, vec_load(sums + F * Hp + u), form.p_f, u, c_prev);
+            if (form->has_f) {
+                f = open_gate(form, vec_load(sums + F * Hp + u), form->p_f, u, c_prev);
             }
-            vec g = activate(&form.candidate, vec_load(sums + G * Hp + u));
-            couple(form.coupled, &i, &f);
+            vec g = activate(&form->candidate, vec_load(sums + G * Hp + u));
+            couple(form->coupled, &i, &f);
             vec entry = is_i ? vec_mul(i, g) : g;
             vec c = is_f ? vec_fma(f, c_prev, entry) : vec_add(c_prev, entry);
-            c = vec_flush(c);
-            if (form.has_o) {
-                o = open_gate(&form, vec_load(sums + O * Hp + u), form.p_o, u, c);
+            vec_store(step->next[1][b] + u, vec_flush(c));
+            if (form->state_i) {
+                vec_store(step->next[form->state_i][b] + u, vec_flush(i));
             }
-            vec y = activate(&form.output, c);
-            vec h = vec_flush(form.has_o ? vec_mul(o, y) : y);
-            vec_store(step->next[1][b] + u, c);
-            vec_store(out[b] + u, h);
-            if (form.state_i) vec_store(step->next[form.state_i][b] + u, vec_flush(i));
-            if (form.state_f) vec_store(step->next[form.state_f][b] + u, vec_flush(f));
-            if (form.state_o) vec_store(step->next[form.state_o][b] + u, vec_flush(o));
+            if (form->state_f) {
+                vec_store(step->next[form->state_f][b] + u, vec_flush(f));
+            }
             if (step->keep) {
-                if (form.has_i) vec_store(sums + I * Hp + u, i);
-                if (form.has_f) vec_store(sums + F * Hp + u, f);
+                if (form->has_i) vec_store(sums + I * Hp + u, i);
+                if (form->has_f) vec_store(sums + F * Hp + u, f);
                 vec_store(sums + G * Hp + u, g);
-                if (form.has_o) vec_store(sums + O * Hp + u, o);
             }
         }
     }
+}
+
+/* Gate o, which may see c, and the output. */
+XR_INLINE void forward_output(const struct forward_step *step,
+                              const struct lstm_form *form)
+{
+    const ptrdiff_t Hp = step->Hp;
+    elem *const *out = form->projects ? step->operand[0] : step->next[0];
+    for (ptrdiff_t b = 0; b < step->rows; b++) {
+        elem *ao = step->sums[b] + O * Hp;
+        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
+            vec c = vec_load(step->next[1][b] + u);
+            vec h = activate(&form->output, c);
+            if (form->has_o) {
+                vec o = open_gate(form, vec_load(ao + u), form->p_o, u, c);
+                h = vec_mul(o, h);
+                if (form->state_o) {
+                    vec_store(step->next[form->state_o][b] + u, vec_flush(o));
+                }
+                if (step->keep) vec_store(ao + u, o);
+            }
+            vec_store(out[b] + u, vec_flush(h));
+        }
+    }
+}
+
+/* In two passes, so that no vector waits for another: a processor looks ahead about two
+ * units of both together, and h waits for c as long as c for its gates. */
+XR_INLINE void forward_units(const struct forward_step *step, struct lstm_form form)
+{
+    forward_memory(step, &form);
+    forward_output(step, &form);
 }
 
 FORM_FUNCTION void plain_forward(const struct forward_step *step)

@@ -37,8 +37,11 @@ struct run {
     ptrdiff_t pointers_per_thread;
     struct lane_module *lane_modules; /* [threads, modules] */
     /* Of the forward pass alone. */
-    ptrdiff_t ahead;       /* steps whose input products are taken at once */
-    elem *ahead_sums;      /* [D, ahead, B, S, Hp] unless they go to the cache */
+    ptrdiff_t ahead;  /* steps whose input products are taken at once; 0: none, each
+                            * step takes its own along with the recurrent ones */
+    elem *ahead_sums; /* [D, ahead or 1, B, S, Hp] unless they go elsewhere */
+    elem *near_sums;  /* [threads, near_size]: of a few rows of one panel */
+    ptrdiff_t near_size;
     elem *states_buffer;   /* [D, states, 2, B, Hp] without a cache */
     elem *operands_buffer; /* [D, operands, B, Hp] likewise */
     struct stage *stages;  /* [threads, stages_per_thread]: of a layer, or of modules */
@@ -80,6 +83,7 @@ struct lane {
     int barrier_size;
     struct xr_watch *watch;
     const void **pointers;
+    elem *near_sums; /* [near_size] or NULL */
 };
 
 /* Returns the layer of the lane's direction, whose activations may be its own. */
@@ -349,6 +353,7 @@ static struct lane make_lane(const struct run *run, struct split split, int rank
         .watch = watch,
         .pointers = run->pointers + rank * run->pointers_per_thread,
         .modules = run->lane_modules + rank * run->modules,
+        .near_sums = run->near_sums ? run->near_sums + rank * run->near_size : NULL,
     };
     for (int kind = 0; kind < 2; kind++) {
         const ptrdiff_t panels = lane.pack->panels[kind];

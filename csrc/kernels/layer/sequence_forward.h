@@ -1,10 +1,9 @@
 /* The time loop forward, for every cell.
  *
- * The input products of some steps are taken ahead, of all their rows at once (they do
- * not wait for anything); then, step by step, each panel of units continues the chains
- * with the recurrent product and goes to the cell's point function while it is in
- * the L1. Panels are walked back and forth, so that the last ones of a step, still
- * in the L1 or L2, are the first ones of the next.
+ * With few rows, the input products of some steps are taken ahead, of all their rows
+ * at once: they do not wait for anything, and so the weights of x are read once for
+ * many rows. With many rows each step takes its own along (stage_forward.h), and its
+ * sums are neither stored nor read again. Which it is cannot show in the bits.
  *
  * Over 400 lines, as a step is one thread of thought from the rows to the states.
  * Twin: direction_forward in src/exactrnn/reference/sequence.py.
@@ -12,32 +11,45 @@
 #ifndef XR_SEQUENCE_FORWARD_H
 #define XR_SEQUENCE_FORWARD_H
 
-#include "kernels/layer/sequence.h"
-
-/* So many rows, whole tiles, go through product and point function together. */
-enum { ROWS_AT_ONCE = 24 };
+#include "kernels/layer/stage_forward.h"
 
 /* So many bytes may sums taken ahead fill: with one panel they are well inside
  * an L2. */
 enum { AHEAD_BYTES = 256 * 1024 };
 
-/* So long, in multiplications, does a row of a step take besides its products. */
-enum { ROW_WORK = 256 };
+/* With so many rows a step takes x and h together, where they add to the same sums. */
+enum { ROWS_TOGETHER = 12 };
 
-/* The recurrent products of one stage for the units of one module. */
-struct stage {
-    int number;
-    ptrdiff_t count;
-    struct product product[MAX_RECURRENCES];
-    ptrdiff_t source[MAX_RECURRENCES];
-    struct range share; /* of the panels, the same in all products */
-    ptrdiff_t work;     /* multiplications of a row in a panel, or what takes as long */
-    struct xr_watch *watch;
-};
-
-static int sums_go_to_cache(const struct xr_problem *problem)
+/* Returns whether all sums that see x see h too, at the same time. */
+static int sees_alike(const struct xr_cell_info *info)
 {
-    return problem->cache != NULL && problem->layer->info.keeps_sums;
+    for (int s = 0; s < info->sums; s++) {
+        const struct xr_sum *sum = &info->sum[s];
+        const int sees_h = sum->r >= 0 && sum->operand == 0 && sum->matrix == XR_HH;
+        if ((sum->w >= 0) != sees_h) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* Returns how many steps' input products are taken at once. Few rows gain by it: the
+ * weights of x are read once for many. 0 where the sums of two steps are too many, and
+ * where a tile with enough rows goes on from x to h with its sums in registers. */
+static ptrdiff_t steps_ahead(const struct xr_problem *problem, ptrdiff_t row)
+{
+    const ptrdiff_t step = problem->B * row * (ptrdiff_t)sizeof(elem);
+    const ptrdiff_t ahead = AHEAD_BYTES / (step + 1);
+    const int is_one_chain =
+        problem->B >= ROWS_TOGETHER && sees_alike(&problem->layer->info);
+    return ahead < 2 || is_one_chain ? 0 : min_of(ahead, problem->T);
+}
+
+/* Returns whether the sums of a step are needed for one panel and some rows only, so
+ * that they can lie in the L1. */
+static int sums_stay_near(const struct xr_problem *problem, ptrdiff_t ahead)
+{
+    return ahead == 0 && problem->layer->info.stages == 1 && !sums_go_to_cache(problem);
 }
 
 static struct run make_forward_run(const struct xr_problem *problem,
@@ -46,19 +58,22 @@ static struct run make_forward_run(const struct xr_problem *problem,
     const struct xr_cell_info *info = &problem->layer->info;
     const ptrdiff_t B = problem->B, D = problem->directions;
     const ptrdiff_t row = info->sums * xr_padded_units(problem->layer);
-    ptrdiff_t ahead = AHEAD_BYTES / (B * row * (ptrdiff_t)sizeof(elem) + 1);
-    ahead = ahead < 1 ? 1 : min_of(ahead, problem->T);
-    /* Each row taken ahead has pointers to x and sums; each row of a step to sums, to
-     * the states before and after, to operands and to the layer below. */
+    const ptrdiff_t ahead = steps_ahead(problem, row);
+    /* Each row taken ahead has pointers to x and sums; each row of a step to x, sums,
+     * to the states before and after, to operands and to the layer below. */
     const ptrdiff_t pointers =
-        2 * ahead * B + (2 + 2 * info->states + info->operands) * B;
+        2 * ahead * B + (3 + 2 * info->states + info->operands) * B;
     struct run run = make_run(problem, cell, arena, pointers);
     run.ahead = ahead;
     run.stages_per_thread = run.ticks ? run.modules : info->stages;
     run.stages =
         arena_take(arena, run.threads * run.stages_per_thread, sizeof *run.stages);
-    if (!sums_go_to_cache(problem)) {
-        run.ahead_sums = arena_take(arena, D * ahead * B * row, sizeof(elem));
+    if (sums_stay_near(problem, ahead)) {
+        run.near_size = run.Hp + ROWS_AT_ONCE * near_stride(&run);
+        run.near_sums = arena_take(arena, run.threads * run.near_size, sizeof(elem));
+    } else if (!sums_go_to_cache(problem)) {
+        run.ahead_sums =
+            arena_take(arena, D * max_of(ahead, 1) * B * row, sizeof(elem));
     }
     if (problem->cache == NULL) {
         run.states_buffer =
@@ -67,34 +82,6 @@ static struct run make_forward_run(const struct xr_problem *problem,
             arena_take(arena, D * info->operands * B * run.Hp, sizeof(elem));
     }
     return run;
-}
-
-/* Returns the sums of row b at step s, of those taken ahead from step s0 on. */
-static elem *sums_row(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t s,
-                      ptrdiff_t s0)
-{
-    if (run->ahead_sums == NULL) {
-        return cached_sums_row(run, direction, b, s);
-    }
-    const ptrdiff_t which = (direction * run->ahead + s - s0) * run->B + b;
-    return run->ahead_sums + which * run->sums * run->Hp;
-}
-
-/* Starts the sums that have no input product at their biases. */
-static void start_at_bias(const struct lane *lane, ptrdiff_t rows, elem *const *sums)
-{
-    const struct run *run = lane->run;
-    const elem *bias = (const elem *)lane->pack + lane->pack->bias;
-    for (int s = 0; s < run->sums; s++) {
-        const struct xr_sum *sum = &run->info->sum[s];
-        const int kind = sum->matrix == XR_HR ? O_UNITS : H_UNITS;
-        const struct range units = lane->units[kind];
-        const size_t bytes = (size_t)(units.end - units.begin) * sizeof(elem);
-        const ptrdiff_t at = s * run->Hp + units.begin;
-        for (ptrdiff_t i = 0; sum->w < 0 && sum->r >= 0 && i < rows; i++) {
-            memcpy(sums[i] + at, bias + at, bytes);
-        }
-    }
 }
 
 /* Takes the input products of steps s0 to s1 - 1 for the units of a module, in the rows
@@ -122,12 +109,7 @@ static void forward_input(const struct lane *lane, ptrdiff_t module, ptrdiff_t s
         }
     }
     const struct matrix *matrix = pack_matrix(pack, pack->recurrences, module);
-    const struct product product = {
-        .panels = &matrix->panels,
-        .pack = (const elem *)pack,
-        .operand = pack_operand_of(pack, matrix->operand),
-        .start = (const elem *)pack + pack->bias,
-    };
+    const struct product product = input_product(pack, matrix);
     const struct range share = lane_panels(lane, matrix, H_UNITS);
     for (ptrdiff_t p = share.begin; rows > 0 && p < share.end; p++) {
         if (watched_panel(&product, p, min_of(p + 1, share.end - 1), rows, x, sums,
@@ -135,7 +117,9 @@ static void forward_input(const struct lane *lane, ptrdiff_t module, ptrdiff_t s
             return;
         }
     }
-    start_at_bias(lane, rows, sums);
+    for (int kind = 0; kind < 2; kind++) {
+        start_at_bias(lane, kind, lane->units[kind], rows, sums);
+    }
 }
 
 /* Copies the lane's units of state k, an h, from padded rows to y. */
@@ -171,176 +155,6 @@ static void copy_upper(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive)
         const ptrdiff_t b = row_of(lane, i);
         memcpy(padded_row(run, run->problem->upper, d, b, s) + units.begin,
                state_row(run, d, 1, b, s + 1) + units.begin, bytes);
-    }
-}
-
-/* What the cell sees of a step, and the lists of rows in it, which each step fills. */
-struct forward_frame {
-    struct forward_step step;
-    elem **sums;
-    const elem **prev[XR_MAX_STATES];
-    elem **next[XR_MAX_STATES];
-    elem **operand[XR_MAX_OPERANDS];
-    const elem **lower;
-};
-
-static struct forward_frame make_forward_frame(const struct lane *lane)
-{
-    const struct run *run = lane->run;
-    const void **next_free = lane->pointers + 2 * run->ahead * run->B;
-    struct forward_frame frame = {
-        .step = {.Hp = run->Hp,
-                 .vectors = (const elem *)lane->pack + lane->pack->vectors,
-                 .keep = sums_go_to_cache(run->problem),
-                 .layer = own_layer(lane),
-                 .info = run->info},
-    };
-    frame.sums = (elem **)next_free;
-    frame.step.sums = frame.sums;
-    next_free += lane->rows;
-    for (int k = 0; k < run->states; k++, next_free += 2 * lane->rows) {
-        frame.prev[k] = (const elem **)next_free;
-        frame.next[k] = (elem **)next_free + lane->rows;
-        frame.step.prev[k] = frame.prev[k];
-        frame.step.next[k] = frame.next[k];
-    }
-    for (int j = 0; j < run->info->operands; j++, next_free += lane->rows) {
-        frame.operand[j] = (elem **)next_free;
-        frame.step.operand[j] = frame.operand[j];
-    }
-    if (run->info->takes_lower) {
-        frame.lower = (const elem **)next_free;
-        frame.step.lower = frame.lower;
-    }
-    return frame;
-}
-
-/* Lists the alive rows in which a module takes part, or without a module all of
- * them. */
-static void place_forward_rows(const struct lane *lane, const struct units *module,
-                               ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
-                               struct forward_frame *frame)
-{
-    const struct run *run = lane->run;
-    const int d = lane->direction;
-    ptrdiff_t rows = 0;
-    for (ptrdiff_t i = 0; i < alive; i++) {
-        const ptrdiff_t b = row_of(lane, i);
-        if (module != NULL && !takes_part(run, module, b, s)) {
-            continue;
-        }
-        const ptrdiff_t before = state_index(run, d, b, s) * run->Hp;
-        const ptrdiff_t after = state_index(run, d, b, s + 1) * run->Hp;
-        frame->sums[rows] = sums_row(run, d, b, s, s0);
-        for (int k = 0; k < run->states; k++) {
-            elem *states = states_of(run, d, k);
-            frame->prev[k][rows] = states + before;
-            frame->next[k][rows] = states + after;
-        }
-        for (int j = 0; j < run->info->operands; j++) {
-            frame->operand[j][rows] = operand_row(run, d, j, b, s);
-        }
-        if (frame->lower != NULL) {
-            frame->lower[rows] = padded_row(run, run->problem->lower, d, b, s);
-        }
-        rows++;
-    }
-    frame->step.rows = rows;
-}
-
-/* Returns the `rows` rows of a step from row `first` on. */
-static struct forward_step forward_part(const struct forward_step *step,
-                                        ptrdiff_t first, ptrdiff_t rows)
-{
-    struct forward_step part = *step;
-    part.rows = rows;
-    part.sums += first;
-    for (int k = 0; k < XR_MAX_STATES && part.next[k] != NULL; k++) {
-        part.prev[k] += first;
-        part.next[k] += first;
-    }
-    for (int j = 0; j < XR_MAX_OPERANDS && part.operand[j] != NULL; j++) {
-        part.operand[j] += first;
-    }
-    part.lower = part.lower ? part.lower + first : NULL;
-    return part;
-}
-
-/* Fills in what is used of a stage and no more: each call, even of one step, makes its
- * own. */
-static void make_stage(const struct lane *lane, int number, ptrdiff_t module,
-                       struct stage *stage)
-{
-    const struct pack *pack = lane->pack;
-    stage->number = number;
-    stage->count = 0;
-    stage->work = ROW_WORK;
-    stage->watch = lane->watch;
-    for (ptrdiff_t r = 0; r < pack->recurrences; r++) {
-        const struct recurrence *recurrence = &pack->recurrence[r];
-        if (recurrence->stage == number) {
-            const struct matrix *matrix = pack_matrix(pack, r, module);
-            stage->source[stage->count] = recurrence->source;
-            stage->share = lane_panels(lane, matrix, recurrence->target);
-            stage->work += panel_work(&matrix->panels);
-            stage->product[stage->count++] = (struct product){
-                .panels = &matrix->panels,
-                .pack = (const elem *)pack,
-                .operand = pack_operand_of(pack, matrix->operand),
-            };
-        }
-    }
-}
-
-/* Takes a few rows of one panel of a stage through the products and then through the
- * point function; through neither, if the call is to end. */
-static void forward_tile(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
-                         const struct forward_step *part,
-                         void (*point)(const struct forward_step *step))
-{
-    if (xr_leaves(stage->watch, part->rows * stage->work)) {
-        return;
-    }
-    for (ptrdiff_t r = 0; r < stage->count; r++) {
-        const ptrdiff_t source = stage->source[r];
-        const elem *const *a =
-            source < SOURCE_MADE
-                ? part->prev[source]
-                : (const elem *const *)part->operand[source - SOURCE_MADE];
-        product_panel(&stage->product[r], p, next, part->rows, a, part->sums);
-    }
-    point(part);
-}
-
-/* Does the same for any number of rows. */
-static void forward_panel(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
-                          const struct forward_step *step,
-                          void (*point)(const struct forward_step *step))
-{
-    if (step->rows <= ROWS_AT_ONCE) {
-        forward_tile(stage, p, next, step, point);
-        return;
-    }
-    for (ptrdiff_t i = 0; i < step->rows; i += ROWS_AT_ONCE) {
-        const ptrdiff_t rows = min_of(ROWS_AT_ONCE, step->rows - i);
-        const struct forward_step part = forward_part(step, i, rows);
-        forward_tile(stage, p, next, &part, point);
-    }
-}
-
-/* Takes a stage panel by panel, on every other step backwards. */
-static void forward_stage(const struct stage *stage, struct forward_step *step,
-                          const struct xr_cell *cell, int backwards)
-{
-    const struct panels *panels = stage->product[0].panels;
-    const ptrdiff_t begin = stage->share.begin, last = stage->share.end - 1;
-    for (ptrdiff_t q = begin; q <= last; q++) {
-        const ptrdiff_t after = min_of(q + 1, last);
-        const ptrdiff_t p = backwards ? begin + last - q : q;
-        const ptrdiff_t next = backwards ? begin + last - after : after;
-        step->begin = panels->unit + panel_first(panels, p) * VEC_LANES;
-        step->end = panels->unit + panel_first(panels, p + 1) * VEC_LANES;
-        forward_panel(stage, p, next, step, cell->point_forward[stage->number]);
     }
 }
 
@@ -409,12 +223,14 @@ static void forward_lane(const struct lane *lane, struct stage *stages)
     const ptrdiff_t steps = lane->rows > 0 ? length_of(run, row_of(lane, 0)) : 0;
     struct forward_frame frame = make_forward_frame(lane);
     for (ptrdiff_t k = 0; k < run->stages_per_thread; k++) {
-        make_stage(lane, run->ticks ? 0 : (int)k, run->ticks ? k : 0, &stages[k]);
+        make_stage(lane, run->ticks ? 0 : (int)k, run->ticks ? k : 0, &frame,
+                   &stages[k]);
     }
     ptrdiff_t alive = lane->rows;
-    for (ptrdiff_t s0 = 0; s0 < steps; s0 += run->ahead) {
-        const ptrdiff_t s1 = min_of(s0 + run->ahead, steps);
-        for (ptrdiff_t m = 0; m < run->modules; m++) {
+    const ptrdiff_t block = max_of(run->ahead, 1);
+    for (ptrdiff_t s0 = 0; s0 < steps; s0 += block) {
+        const ptrdiff_t s1 = min_of(s0 + block, steps);
+        for (ptrdiff_t m = 0; run->ahead > 0 && m < run->modules; m++) {
             forward_input(lane, m, s0, s1);
         }
         for (ptrdiff_t s = s0; s < s1; s++) {

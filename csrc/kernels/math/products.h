@@ -26,7 +26,8 @@
 enum {
     TILE_SUMS = VEC_REGISTERS == 32 ? 24 : 12, /* accumulators of a tile */
     TILE_ROWS = TILE_SUMS / STRIP,
-    TILE_STRIPS = PANEL_VECTORS / STRIP
+    TILE_STRIPS = PANEL_VECTORS / STRIP,
+    MAX_LEGS = 2 /* products that a tile's chains go through */
 };
 
 /* The left operand of a product: segments of each row, one after the other, so
@@ -42,18 +43,23 @@ struct operand {
     ptrdiff_t k;
 };
 
-struct tile {
+/* A part of a tile's chains: rows times a matrix. */
+struct leg {
     const elem *const *a; /* [m] rows */
     const struct operand *operand;
     const elem *w; /* its first strip; others follow `strip` elements apart */
     ptrdiff_t strip;
+    const elem *ahead; /* weights to be had in the L2 soon, `ahead_step` with each k */
+};
+
+struct tile {
+    struct leg leg[MAX_LEGS];
+    ptrdiff_t ahead_step;
     elem *const *c;      /* [m] rows */
     ptrdiff_t unit;      /* first unit of the panel */
     const ptrdiff_t *at; /* [n] where the vectors lie in a row of c, from `unit` on */
     const elem *start;   /* a row that every chain starts from; NULL: c itself */
     int flush;           /* store by contract N6 */
-    const elem *ahead; /* weights to be had in the L2 soon, `ahead_step` with each k */
-    ptrdiff_t ahead_step;
 };
 
 /* The vectors that strip q has of n: the last strip may be narrower. */
@@ -62,7 +68,8 @@ XR_INLINE ptrdiff_t strip_width(const int n, const int q)
     return n - q * STRIP < STRIP ? n - q * STRIP : STRIP;
 }
 
-XR_INLINE void tile_run(const struct tile *t, const int m, const int n)
+/* The chains of m rows and n vectors take `legs` legs, one after the other. */
+XR_INLINE void tile_run(const struct tile *t, const int m, const int n, const int legs)
 {
     vec s[TILE_ROWS][PANEL_VECTORS];
 #pragma GCC unroll 8
@@ -73,39 +80,44 @@ XR_INLINE void tile_run(const struct tile *t, const int m, const int n)
             s[i][j] = vec_load(start + t->at[j]);
         }
     }
-    const elem *w[TILE_STRIPS];
+#pragma GCC unroll 2
+    for (int l = 0; l < legs; l++) {
+        const struct leg *leg = &t->leg[l];
+        const elem *w[TILE_STRIPS];
 #pragma GCC unroll 6
-    for (int q = 0; q * STRIP < n; q++) {
-        w[q] = t->w + q * t->strip + t->operand->k * strip_width(n, q) * VEC_LANES;
-    }
-    const elem *ahead = t->ahead;
-    for (ptrdiff_t g = 0; g < t->operand->count; g++) {
-        const struct segment segment = t->operand->segment[g];
-        const elem *a[TILE_ROWS];
-#pragma GCC unroll 8
-        for (int i = 0; i < m; i++) {
-            a[i] = t->a[i] + segment.at;
+        for (int q = 0; q * STRIP < n; q++) {
+            const ptrdiff_t k = leg->operand->k;
+            w[q] = leg->w + q * leg->strip + k * strip_width(n, q) * VEC_LANES;
         }
-        for (ptrdiff_t k = 0; k < segment.length; k++) {
-            vec row[PANEL_VECTORS];
-            if (m > 1) { /* a single row leaves no time for more loads */
-                __builtin_prefetch(ahead, 0, 2);
-                ahead += t->ahead_step;
-            }
-#pragma GCC unroll 12
-            for (int j = 0; j < n; j++) {
-                row[j] = vec_load(w[j / STRIP] + j % STRIP * VEC_LANES);
-            }
-#pragma GCC unroll 6
-            for (int q = 0; q * STRIP < n; q++) {
-                w[q] += strip_width(n, q) * VEC_LANES;
-            }
+        const elem *ahead = leg->ahead;
+        for (ptrdiff_t g = 0; g < leg->operand->count; g++) {
+            const struct segment segment = leg->operand->segment[g];
+            const elem *a[TILE_ROWS];
 #pragma GCC unroll 8
             for (int i = 0; i < m; i++) {
-                vec left = vec_set(a[i][k]);
+                a[i] = leg->a[i] + segment.at;
+            }
+            for (ptrdiff_t k = 0; k < segment.length; k++) {
+                vec row[PANEL_VECTORS];
+                if (m > 1) { /* a single row leaves no time for more loads */
+                    __builtin_prefetch(ahead, 0, 2);
+                    ahead += t->ahead_step;
+                }
 #pragma GCC unroll 12
                 for (int j = 0; j < n; j++) {
-                    s[i][j] = vec_fma(left, row[j], s[i][j]);
+                    row[j] = vec_load(w[j / STRIP] + j % STRIP * VEC_LANES);
+                }
+#pragma GCC unroll 6
+                for (int q = 0; q * STRIP < n; q++) {
+                    w[q] += strip_width(n, q) * VEC_LANES;
+                }
+#pragma GCC unroll 8
+                for (int i = 0; i < m; i++) {
+                    vec left = vec_set(a[i][k]);
+#pragma GCC unroll 12
+                    for (int j = 0; j < n; j++) {
+                        s[i][j] = vec_fma(left, row[j], s[i][j]);
+                    }
                 }
             }
         }
@@ -121,13 +133,13 @@ XR_INLINE void tile_run(const struct tile *t, const int m, const int n)
 }
 
 /* A tile of any size that fits into TILE_SUMS; each size is compiled on its own. */
-static void tile_any(const struct tile *t, int m, int n)
+XR_INLINE void tile_sized(const struct tile *t, int m, int n, const int legs)
 {
 #define SIZE(m, n) ((m) * (PANEL_VECTORS + 1) + (n))
 #define CASE(m, n)                                        \
     case SIZE(m, n):                                      \
         if ((m) <= TILE_ROWS && (m) * (n) <= TILE_SUMS) { \
-            tile_run(t, m, n);                            \
+            tile_run(t, m, n, legs);                      \
         }                                                 \
         return
 #define CASES_4(m, n) \
@@ -155,6 +167,15 @@ static void tile_any(const struct tile *t, int m, int n)
 #undef SIZE
 }
 
+/* With one leg, or with two: code of its own for each, as a loop over legs takes 2 % of
+ * a single row's time. */
+static void tile_any(const struct tile *t, int m, int n) { tile_sized(t, m, n, 1); }
+
+static inline void tile_pair(const struct tile *t, int m, int n)
+{
+    tile_sized(t, m, n, MAX_LEGS);
+}
+
 struct product {
     const struct panels *panels;
     const elem *pack; /* the pack that the panels lie in */
@@ -163,49 +184,116 @@ struct product {
     int flush;
 };
 
-/* One panel of a product for some rows. All rows pass a few strips before the next
- * ones, which are fetched meanwhile, spread evenly: weights that come from the L3 cost
- * its whole latency otherwise. The last strips of the panel fetch the first of `next`.
- * */
-static void product_panel(const struct product *product, ptrdiff_t p, ptrdiff_t next,
-                          ptrdiff_t rows, const elem *const *a, elem *const *c)
+/* Rows that products of the same sums add to: a left operand for each product. */
+struct product_rows {
+    ptrdiff_t count;
+    const elem *const *a[MAX_LEGS];
+    elem *const *c;
+};
+
+/* Takes m rows and n vectors through a tile. */
+XR_INLINE void take_tile(const struct tile *tile, int m, int n, const int legs)
 {
-    const struct panels *panels = product->panels;
+    if (legs == 1) {
+        tile_any(tile, m, n);
+    } else {
+        tile_pair(tile, m, n);
+    }
+}
+
+/* Says what the legs of a tile with n vectors fetch ahead: the vectors after them, or,
+ * if they are the last ones of the panel, the first ones of panel `next`. */
+XR_INLINE void place_ahead(struct tile *tile, const struct product *products,
+                           const int legs, ptrdiff_t n, int is_last, ptrdiff_t next)
+{
+#pragma GCC unroll 2
+    for (int l = 0; l < legs; l++) {
+        const struct panels *panels = products[l].panels;
+        tile->leg[l].ahead = is_last ? products[l].pack + panel_data(panels, next)
+                                     : tile->leg[l].w + n * panels->K * VEC_LANES;
+    }
+}
+
+/* All rows pass a tile with n vectors, and its legs go on to the vectors after them. */
+XR_INLINE void pass_rows(struct tile *tile, const struct product *products,
+                         const int legs, const struct product_rows *rows,
+                         ptrdiff_t tiles, ptrdiff_t n)
+{
+    for (ptrdiff_t r = 0; r < tiles; r++) {
+        const ptrdiff_t row = r * rows->count / tiles;
+        const int m = (int)((r + 1) * rows->count / tiles - row);
+        tile->c = rows->c + row;
+#pragma GCC unroll 2
+        for (int l = 0; l < legs; l++) {
+            tile->leg[l].a = rows->a[l] + row;
+        }
+        take_tile(tile, m, (int)n, legs);
+#pragma GCC unroll 2
+        for (int l = 0; l < legs; l++) {
+            tile->leg[l].ahead += tile->ahead_step * products[l].panels->K;
+        }
+    }
+#pragma GCC unroll 2
+    for (int l = 0; l < legs; l++) {
+        tile->leg[l].w += n * products[l].panels->K * VEC_LANES;
+    }
+    tile->at += n;
+}
+
+/* One panel of products of the same sums, as legs of the same tiles, for some rows. All
+ * rows pass a few strips before the next ones, which are fetched meanwhile, spread
+ * evenly: weights that come from the L3 cost its whole latency otherwise. The last
+ * strips of the panel fetch the first of `next`. */
+XR_INLINE void take_panel(const struct product *products, const int legs, ptrdiff_t p,
+                          ptrdiff_t next, const struct product_rows *rows)
+{
+    const struct panels *panels = products->panels;
     const ptrdiff_t first = panel_first(panels, p);
     const ptrdiff_t vectors = (panel_first(panels, p + 1) - first) * panels->sums;
     struct tile tile = {
-        .a = a,
-        .operand = &product->operand,
-        .w = product->pack + panel_data(panels, p),
-        .strip = STRIP * panels->K * VEC_LANES,
-        .c = c,
+        .c = rows->c,
         .unit = panels->unit + first * VEC_LANES,
         .at = panels->at,
-        .start = product->start,
-        .flush = product->flush,
+        .start = products->start,
+        .flush = products->flush,
     };
-    if (rows == 1) {
-        tile_any(&tile, 1, (int)vectors);
+#pragma GCC unroll 2
+    for (int l = 0; l < legs; l++) {
+        const struct product *product = &products[l];
+        tile.leg[l].a = rows->a[l];
+        tile.leg[l].operand = &product->operand;
+        tile.leg[l].w = product->pack + panel_data(product->panels, p);
+        tile.leg[l].strip = STRIP * product->panels->K * VEC_LANES;
+    }
+    if (rows->count == 1) {
+        take_tile(&tile, 1, (int)vectors, legs);
         return;
     }
-    const ptrdiff_t tiles = ceil_div(rows, TILE_ROWS);
-    const ptrdiff_t strips = TILE_SUMS / (ceil_div(rows, tiles) * STRIP);
+    const ptrdiff_t tiles = ceil_div(rows->count, TILE_ROWS);
+    const ptrdiff_t strips = TILE_SUMS / (ceil_div(rows->count, tiles) * STRIP);
     const ptrdiff_t wide = min_of(strips, TILE_STRIPS) * STRIP;
     tile.ahead_step = wide * VEC_LANES / tiles;
     for (ptrdiff_t j = 0; j < vectors; j += wide) {
         const ptrdiff_t n = min_of(wide, vectors - j);
-        const elem *after = tile.w + n * panels->K * VEC_LANES;
-        tile.ahead = j + n < vectors ? after : product->pack + panel_data(panels, next);
-        for (ptrdiff_t r = 0; r < tiles; r++) {
-            const ptrdiff_t row = r * rows / tiles;
-            tile.a = a + row;
-            tile.c = c + row;
-            tile_any(&tile, (int)((r + 1) * rows / tiles - row), (int)n);
-            tile.ahead += tile.ahead_step * panels->K;
-        }
-        tile.w = after;
-        tile.at += n;
+        place_ahead(&tile, products, legs, n, j + n == vectors, next);
+        pass_rows(&tile, products, legs, rows, tiles, n);
     }
+}
+
+/* One panel of a product for some rows. */
+static void product_panel(const struct product *product, ptrdiff_t p, ptrdiff_t next,
+                          ptrdiff_t rows, const elem *const *a, elem *const *c)
+{
+    const struct product_rows one = {.count = rows, .a = {a}, .c = c};
+    take_panel(product, 1, p, next, &one);
+}
+
+/* One panel of two products of the same sums, whose chains go on from the first product
+ * to the second in registers. */
+XR_INLINE void product_pair(const struct product *products, ptrdiff_t p, ptrdiff_t next,
+                            const struct product_rows *rows)
+{
+    take_panel(products, MAX_LEGS, p, next, rows);
 }
 
 #endif
