@@ -24,7 +24,8 @@ enum {
     SEAT_BITS = 16,
     /* About 40 µs of waiting for the next phase before one sleeps: far longer than a
      * step that is balanced, far shorter than a time slice. */
-    SPINS_IN_JOB = 1000
+    SPINS_IN_JOB = 1000,
+    SPINS_FOR_OTHERS = 25 /* about 1 µs */
 };
 
 struct claim {
@@ -53,6 +54,11 @@ struct job {
 };
 
 static struct job jobs[JOBS];
+
+/* The items from one on and before another. */
+struct items {
+    int begin, end;
+};
 
 /* Rung when there is a new job: idle workers wait for it. */
 static struct {
@@ -128,22 +134,42 @@ static void execute(struct job *job, int64_t turn, int item, struct xr_watch *wa
     }
 }
 
-/* Executes what nobody else has begun of a turn, the seat's own items first. */
-static void take_items(struct job *job, int64_t turn, int seat, struct xr_watch *watch)
+/* Executes those of some items that nobody has begun; returns how many. */
+static int take_items(struct job *job, int64_t turn, const struct items *some,
+                      struct xr_watch *watch)
 {
-    const int items = atomic_load_explicit(&job->items, memory_order_relaxed);
-    const int team = atomic_load_explicit(&job->team, memory_order_relaxed);
-    const int first = (int)((ptrdiff_t)seat * items / team);
-    for (int k = 0; k < items; k++) {
-        const int item = first + k < items ? first + k : first + k - items;
+    int taken = 0;
+    for (int item = some->begin; item < some->end; item++) {
         if (claim_item(job, item, turn)) {
-            if (seat > 0) {
+            if (!watch->asks) {
                 delay(xr_worker_delay.in_item);
                 atomic_store_explicit(&job->helped, 1, memory_order_relaxed);
             }
             execute(job, turn, item, watch);
+            taken++;
         }
     }
+    return taken;
+}
+
+/* Executes what nobody has begun of the shares of others: of those behind this one
+ * first, so that not all fall upon the same one. */
+static int take_from_others(struct job *job, int64_t turn, const struct items *own,
+                            struct xr_watch *watch)
+{
+    const int items = atomic_load_explicit(&job->items, memory_order_relaxed);
+    const struct items behind = {own->end, items}, before = {0, own->begin};
+    return take_items(job, turn, &behind, watch) +
+           take_items(job, turn, &before, watch);
+}
+
+static struct items own_items(struct job *job, int seat)
+{
+    const ptrdiff_t items = atomic_load_explicit(&job->items, memory_order_relaxed);
+    const int team = atomic_load_explicit(&job->team, memory_order_relaxed);
+    /* Of a call that has come since, the seat may be none. */
+    return (struct items){(int)min_of(items, seat * items / team),
+                          (int)min_of(items, (seat + 1) * items / team)};
 }
 
 /* The calling thread goes on asking whether the call is to end. */
@@ -170,24 +196,38 @@ static int64_t doze_until_next(struct job *job, int64_t turn, struct xr_watch *w
     return now;
 }
 
-static int64_t await_next(struct job *job, int64_t turn, struct xr_watch *watch)
+static int64_t spin_until_next(struct job *job, int64_t turn, int spins)
 {
-    for (int spins = 0; spins < SPINS_IN_JOB; spins++) {
-        const int64_t now = atomic_load_explicit(&job->turn, memory_order_acquire);
-        if (now != turn) {
-            return now;
-        }
+    int64_t now = atomic_load_explicit(&job->turn, memory_order_acquire);
+    for (; now == turn && spins > 0; spins--) {
         relax();
+        now = atomic_load_explicit(&job->turn, memory_order_acquire);
     }
-    return doze_until_next(job, turn, watch);
+    return now;
+}
+
+/* Takes part until the turn is over. Where others have kept up with the turn before,
+ * they are given a moment to begin theirs and to end it: looking at their claims, which
+ * their cores have just written, costs more than a short item. Returns the next turn. */
+static int64_t take_turn(struct job *job, int64_t turn, const struct items *own,
+                         struct xr_watch *watch, int *others_lag)
+{
+    take_items(job, turn, own, watch);
+    int64_t now = spin_until_next(job, turn, *others_lag ? 0 : SPINS_FOR_OTHERS);
+    if (now == turn) {
+        *others_lag = take_from_others(job, turn, own, watch) > 0;
+        now = spin_until_next(job, turn, SPINS_IN_JOB);
+    }
+    return now == turn ? doze_until_next(job, turn, watch) : now;
 }
 
 static void take_part(struct job *job, int64_t last, int seat, struct xr_watch *watch)
 {
+    const struct items own = own_items(job, seat);
+    int others_lag = 0;
     int64_t turn = atomic_load_explicit(&job->turn, memory_order_acquire);
     while (turn <= last) {
-        take_items(job, turn, seat, watch);
-        turn = await_next(job, turn, watch);
+        turn = take_turn(job, turn, &own, watch, &others_lag);
     }
 }
 
@@ -237,6 +277,7 @@ int xr_share(const struct xr_work *work, int team, struct xr_watch *watch,
     if (job == NULL) {
         return 0;
     }
+    xr_look_idle(watch); /* this starts the clock of the questions */
     take_part(job, post(job, work, team, watch), 0, watch);
     sharing->helped = atomic_load_explicit(&job->helped, memory_order_relaxed);
     const int stalled = atomic_load_explicit(&job->stalled, memory_order_relaxed);

@@ -150,6 +150,7 @@ int xr_run(const struct xr_work *work, int team, struct xr_stop *stop)
     const fp_environment caller = fp_get();
     struct xr_watch watch = xr_make_watch(stop, 1);
     fp_set(FP_DEFAULT);
+    team = (int)min_of(team, work->items);
     if (team == 1 || !run_shared(work, team, &watch)) {
         run_alone(work, &watch);
     }

@@ -24,12 +24,7 @@ struct xr_stop_pace xr_stop_pace = {.work = 1 << 20, .nanoseconds = 20000000};
 
 struct xr_watch xr_make_watch(struct xr_stop *stop, int asks)
 {
-    struct xr_watch watch = {
-        .asks = asks,
-        .left = PTRDIFF_MAX,
-        .stride = xr_stop_pace.work,
-        .rest = xr_stop_pace.nanoseconds,
-    };
+    struct xr_watch watch = {.asks = asks, .left = PTRDIFF_MAX};
     if (stop != NULL && stop->wanted != NULL) {
         xr_watch_stop(&watch, stop);
     }
@@ -40,7 +35,8 @@ void xr_watch_stop(struct xr_watch *watch, struct xr_stop *stop)
 {
     if (watch->stop != stop) {
         watch->stop = stop;
-        watch->left = xr_stop_pace.work;
+        watch->left = watch->stride = xr_stop_pace.work;
+        watch->rest = xr_stop_pace.nanoseconds;
     }
 }
 
