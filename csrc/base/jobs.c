@@ -43,13 +43,13 @@ struct job {
     _Atomic uint64_t seats; /* the first turn, and how many workers take part in it */
     /* How far it is. */
     _Alignas(CACHE_LINE) _Atomic int64_t turn;
+    atomic_int done;       /* items of this turn, on the line that is handed on then */
     atomic_int dozing;     /* who sleep until the next turn, */
     _Atomic uint32_t bell; /* on this number */
     /* What came of it. */
     atomic_int helped;
     atomic_int stalled; /* a worker was off its core while the caller slept */
     int64_t waited;     /* nanoseconds that the caller has slept; its own */
-    _Alignas(CACHE_LINE) atomic_int done; /* items of this turn */
     struct claim claim[XR_MAX_THREADS];
 };
 
@@ -208,7 +208,7 @@ static int64_t spin_until_next(struct job *job, int64_t turn, int spins)
 
 /* Takes part until the turn is over. Where others have kept up with the turn before,
  * they are given a moment to begin theirs and to end it: looking at their claims, which
- * their cores have just written, costs more than a short item. Returns the next turn. */
+ * their cores have just written, costs more than a short item. Returns the next one. */
 static int64_t take_turn(struct job *job, int64_t turn, const struct items *own,
                          struct xr_watch *watch, int *others_lag)
 {

@@ -132,15 +132,38 @@ static void run_alone(const struct xr_work *work, struct xr_watch *watch)
     }
 }
 
+/* The calling thread's preemptions, as it knew them last. */
+static _Thread_local long preemptions;
+
+/* What interrupts last on a machine that has cores to spare; a time slice is longer. */
+static const int64_t SHORT_WAIT = MILLISECOND / 2, SHORT_CALL = 2 * MILLISECOND;
+
+/* Where no worker has come, shares were done one after the other, each of which may have
+ * read all weights, which costs about a quarter of the time. Where the calling thread
+ * itself was off its core for long, another one wanted it: as much is lost. */
+static void note_sharing(const struct xr_sharing *sharing, int64_t begin)
+{
+    const int64_t now = now_in_nanoseconds(), took = now - begin;
+    const long before = preemptions;
+    int64_t gained = 0, lost = max_of(0, sharing->lost - SHORT_WAIT);
+    preemptions = xr_preemptions();
+    if (!sharing->helped) {
+        lost = took / 4;
+    } else if (preemptions != before) {
+        lost = max_of(lost, (took - SHORT_CALL) / 4);
+    } else {
+        gained = took - sharing->lost;
+    }
+    xr_note_shared(gained, lost, now);
+}
+
 static int run_shared(const struct xr_work *work, int team, struct xr_watch *watch)
 {
     struct xr_sharing sharing = {0};
     const int64_t begin = now_in_nanoseconds();
     const int was_shared = xr_share(work, team, watch, &sharing);
-    const int64_t now = now_in_nanoseconds();
     if (was_shared && !work->is_long) {
-        xr_note_shared(sharing.helped ? now - begin - sharing.lost : 0, sharing.lost,
-                       now);
+        note_sharing(&sharing, begin);
     }
     return was_shared;
 }
