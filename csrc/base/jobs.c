@@ -134,6 +134,14 @@ static void execute(struct job *job, int64_t turn, int item, struct xr_watch *wa
     }
 }
 
+/* Written once: who waits reads this line. */
+static void note_help(struct job *job)
+{
+    if (!atomic_load_explicit(&job->helped, memory_order_relaxed)) {
+        atomic_store_explicit(&job->helped, 1, memory_order_relaxed);
+    }
+}
+
 /* Executes those of some items that nobody has begun; returns how many. */
 static int take_items(struct job *job, int64_t turn, const struct items *some,
                       struct xr_watch *watch)
@@ -143,7 +151,7 @@ static int take_items(struct job *job, int64_t turn, const struct items *some,
         if (claim_item(job, item, turn)) {
             if (!watch->asks) {
                 delay(xr_worker_delay.in_item);
-                atomic_store_explicit(&job->helped, 1, memory_order_relaxed);
+                note_help(job);
             }
             execute(job, turn, item, watch);
             taken++;

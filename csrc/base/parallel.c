@@ -138,9 +138,9 @@ static _Thread_local long preemptions;
 /* What interrupts last on a machine that has cores to spare; a time slice is longer. */
 static const int64_t SHORT_WAIT = MILLISECOND / 2, SHORT_CALL = 2 * MILLISECOND;
 
-/* Where no worker has come, shares were done one after the other, each of which may have
- * read all weights, which costs about a quarter of the time. Where the calling thread
- * itself was off its core for long, another one wanted it: as much is lost. */
+/* Where no worker has come, shares were done one after the other, each of which may
+ * have read all weights, which costs about a quarter of the time. Where the calling
+ * thread itself was off its core for long, another one wanted it: as much is lost. */
 static void note_sharing(const struct xr_sharing *sharing, int64_t begin)
 {
     const int64_t now = now_in_nanoseconds(), took = now - begin;
