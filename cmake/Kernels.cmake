@@ -42,7 +42,7 @@ function(exactrnn_isa isa processors)
     set(target kernels_${isa}_${dtype})
     add_library(${target} OBJECT
       csrc/kernels/grid/grid.c csrc/kernels/layer/engine.c
-      csrc/kernels/math/activations.c csrc/kernels/math/dense.c
+      csrc/kernels/math/activations.c csrc/kernels/math/ctc.c csrc/kernels/math/dense.c
       csrc/kernels/math/machine.c csrc/kernels/math/update.c
       ${EXACTRNN_CELL_SOURCES})
     exactrnn_c_flags(${target})

@@ -5,6 +5,7 @@
 
 #include "base/cpu.h"
 #include "base/engine.h"
+#include "exactrnn/ctc.h"
 #include "exactrnn/dense.h"
 #include "exactrnn/grid.h"
 #include "exactrnn/machine.h"
@@ -118,6 +119,12 @@ const struct xr_dense *xr_find_dense(const char *isa, enum xr_dtype dtype)
 {
     const struct xr_engine *engine = xr_find_engine(isa, dtype);
     return engine ? engine->dense : NULL;
+}
+
+const struct xr_ctc_kernels *xr_find_ctc(const char *isa, enum xr_dtype dtype)
+{
+    const struct xr_engine *engine = xr_find_engine(isa, dtype);
+    return engine ? engine->ctc : NULL;
 }
 
 const struct xr_grid *xr_find_grid(const char *isa, enum xr_dtype dtype)

@@ -4,6 +4,7 @@
 
 #include "exactrnn.h"
 
+struct xr_ctc_kernels;
 struct xr_dense;
 struct xr_grid;
 struct xr_machine;
@@ -27,6 +28,7 @@ struct xr_engine {
                        ptrdiff_t n, struct xr_stop *stop);
     const struct xr_cell_info *(*cell_info)(int index);
     const struct xr_dense *dense;     /* exactrnn/dense.h */
+    const struct xr_ctc_kernels *ctc; /* exactrnn/ctc.h */
     const struct xr_grid *grid;       /* exactrnn/grid.h */
     const struct xr_machine *machine; /* exactrnn/machine.h */
     const struct xr_updates *updates; /* exactrnn/update.h */

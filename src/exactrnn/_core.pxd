@@ -218,6 +218,27 @@ cdef extern from "exactrnn/dense.h" nogil:
     const xr_dense *xr_find_dense(const char *isa, xr_dtype dtype)
 
 
+cdef extern from "exactrnn/ctc.h" nogil:
+    struct xr_ctc:
+        ptrdiff_t T, B, K, L
+        ptrdiff_t blank
+        const void *logits
+        const int64_t *labels
+        const int64_t *lengths
+        const int64_t *label_lengths
+        void *loss
+        void *dlogits
+        int threads
+        void *scratch
+        xr_stop *stop
+
+    struct xr_ctc_kernels:
+        size_t (*scratch)(const xr_ctc *problem) noexcept nogil
+        void (*loss)(const xr_ctc *problem) noexcept nogil
+
+    const xr_ctc_kernels *xr_find_ctc(const char *isa, xr_dtype dtype)
+
+
 cdef extern from "exactrnn/update.h" nogil:
     struct xr_update:
         ptrdiff_t n

@@ -206,6 +206,15 @@ def softmax_xent(
     isa: str,
     threads: int,
 ) -> None: ...
+def ctc_loss(
+    logits: Array,
+    labels: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
+    loss: Array,
+    dlogits: Array | None,
+    blank: int,
+    isa: str,
+    threads: int,
+) -> None: ...
 def embedding_backward(
     index: NDArray[np.int64], dy: Array, dw: Array, isa: str, threads: int
 ) -> None: ...

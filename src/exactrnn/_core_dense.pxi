@@ -97,6 +97,34 @@ def softmax_xent(logits, target, loss, dlogits, double scale, str isa, int threa
     _end_call(&dense.stop)
 
 
+def ctc_loss(logits, tuple labels, loss, dlogits, Py_ssize_t blank, str isa,
+             int threads):
+    """Loss [B] of logits [T, B, K]; `dlogits` [T, B, K] may be None.
+
+    `labels` is (labels [B, L], lengths [B], label_lengths [B]), judged before.
+    """
+    cdef _Dense dense = _Dense(logits, isa)
+    cdef xr_ctc problem
+    cdef const xr_ctc_kernels *kernels = xr_find_ctc(
+        isa.encode(), _dtype_of(logits.dtype.name)
+    )
+    memset(&problem, 0, sizeof(problem))
+    problem.T, problem.B, problem.K = logits.shape
+    problem.L = labels[0].shape[1]
+    problem.blank, problem.threads = blank, threads
+    problem.logits = dense.data(logits, False)
+    problem.labels = dense.indices(labels[0])
+    problem.lengths = dense.indices(labels[1])
+    problem.label_lengths = dense.indices(labels[2])
+    problem.loss = dense.data(loss, True)
+    problem.dlogits = dense.data(dlogits, True)
+    problem.scratch = dense.scratch(kernels.scratch(&problem))
+    problem.stop = &dense.stop
+    with nogil:
+        kernels.loss(&problem)
+    _end_call(&dense.stop)
+
+
 def embedding_backward(index, dy, dw, str isa, int threads):
     """Adds to row v of dw [V, E] the long sum of the rows of dy [N, E] with index v."""
     cdef _Dense dense = _Dense(dy, isa)

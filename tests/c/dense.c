@@ -2,24 +2,28 @@
  *
  *     dense ISA f32|f64 N K O THREADS
  *
- * in    x [N, K], w [O, K], b [O], dy [N, O], target [N] and index [N] (int64)
+ * in    x [N, K], w [O, K], b [O], dy [N, O], target [N] and index [N] (int64), labels
+ *       [3, 4], lengths [3] and label_lengths [3] (int64)
  * out   y [N, O], dx [N, K], dw [O, K] and db [O] of the linear layer; loss [N] and
  *       dlogits [N, O] of logits dy, scaled by 1/2; the gradient [O, K] of an embedding
  *       by rows x; the long sums of x and of its squares; p, m and v [N, K] that each
- *       rule of exactrnn/update.h makes of p = g = x and of m = v = 0
+ *       rule of exactrnn/update.h makes of p = g = x and of m = v = 0; loss [3] and
+ *       dlogits [N / 3, 3, O] of exactrnn/ctc.h, of the first rows of dy
  */
 #include "arrays.h"
+#include "exactrnn/ctc.h"
 #include "exactrnn/dense.h"
 #include "exactrnn/update.h"
 
 struct call {
     const struct xr_dense *kernels;
     const struct xr_updates *updates;
+    const struct xr_ctc_kernels *ctc;
     size_t element;
     ptrdiff_t N, K, O;
     int threads;
     void *x, *w, *b, *dy;
-    int64_t *target, *index;
+    int64_t *target, *index, *labels, *lengths, *label_lengths;
 };
 
 static void run_linear(const struct call *call)
@@ -111,6 +115,31 @@ static void run_update(const struct call *call,
     write_array(update.v, n, call->element);
 }
 
+enum { ROWS = 3, LABELS = 4 };
+
+static void run_ctc(const struct call *call)
+{
+    const ptrdiff_t T = call->N / ROWS, K = call->O;
+    const size_t element = call->element, steps = (size_t)(T * ROWS * K);
+    struct xr_ctc problem = {.T = T,
+                             .B = ROWS,
+                             .K = K,
+                             .L = LABELS,
+                             .blank = 0,
+                             .logits = allocate(steps * element),
+                             .labels = call->labels,
+                             .lengths = call->lengths,
+                             .label_lengths = call->label_lengths,
+                             .loss = allocate(ROWS * element),
+                             .dlogits = allocate(steps * element),
+                             .threads = call->threads};
+    memcpy((void *)problem.logits, call->dy, steps * element);
+    problem.scratch = allocate(call->ctc->scratch(&problem));
+    call->ctc->loss(&problem);
+    write_array(problem.loss, ROWS, element);
+    write_array(problem.dlogits, T * ROWS * K, element);
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 7) {
@@ -118,6 +147,7 @@ int main(int argc, char **argv)
     }
     struct call call = {.kernels = xr_find_dense(argv[1], dtype_of(argv[2])),
                         .updates = xr_find_updates(argv[1], dtype_of(argv[2])),
+                        .ctc = xr_find_ctc(argv[1], dtype_of(argv[2])),
                         .element = element_bytes(argv[2]),
                         .N = atoi(argv[3]),
                         .K = atoi(argv[4]),
@@ -133,6 +163,9 @@ int main(int argc, char **argv)
     call.dy = read_array(call.N * call.O, call.element);
     call.target = read_array(call.N, sizeof(int64_t));
     call.index = read_array(call.N, sizeof(int64_t));
+    call.labels = read_array(ROWS * LABELS, sizeof(int64_t));
+    call.lengths = read_array(ROWS, sizeof(int64_t));
+    call.label_lengths = read_array(ROWS, sizeof(int64_t));
     run_linear(&call);
     run_softmax(&call);
     run_embedding(&call);
@@ -140,5 +173,6 @@ int main(int argc, char **argv)
     run_update(&call, call.updates->scale);
     run_update(&call, call.updates->sgd);
     run_update(&call, call.updates->adam);
+    run_ctc(&call);
     return 0;
 }

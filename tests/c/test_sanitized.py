@@ -17,6 +17,7 @@ from grids import make_grid, random_borders, random_sides, run_twin
 from variants import DTYPES, NETWORKS, VARIANTS
 
 import exactrnn as xr
+from exactrnn.reference import ctc as ctc_twin
 from exactrnn.reference import dense as dense_twin
 
 pytestmark = pytest.mark.slow
@@ -229,7 +230,16 @@ def test_dense_kernels_are_clean(programs_of, tool, isa, c_dtype, sizes):
         zeros, numbers = np.zeros_like(x), (0.5, (0.5, 0.25), 0.75, 0.125)
         p, _, m, v = dense_twin.update(rule, (x, x, zeros, zeros), numbers)
         expected += [p, m, v]
-    arrays = [x, w, b, dy, target, index]
+    T = N // 3
+    labels = (
+        rng.integers(min(1, O - 1), O, (3, 4)),
+        np.array([T, T // 2, T]),
+        np.array([0, 2, 4]) if O > 1 else np.zeros(3, np.int64),
+    )
+    logits = dy[: 3 * T].reshape(T, 3, O)
+    with np.errstate(all="ignore"):
+        expected += ctc_twin.ctc_loss(logits, *labels, 0)
+    arrays = [x, w, b, dy, target, index, *labels]
     for threads in THREADS[tool]:
         programs.check(program, [isa, c_dtype, *sizes, threads], arrays, expected)
 

@@ -170,6 +170,7 @@ static void elementary(enum xr_function function, const void *const in[3], void 
 #define XR_STRING(name) XR_STRING_OF(name)
 #define XR_STRING_OF(name) #name
 
+extern const struct xr_ctc_kernels XR_NAME(xr_ctc);
 extern const struct xr_dense XR_NAME(xr_dense);
 extern const struct xr_grid XR_NAME(xr_grid);
 extern const struct xr_machine XR_NAME(xr_machine);
@@ -189,6 +190,7 @@ const struct xr_engine XR_NAME(xr_engine) = {
     .elementary = elementary,
     .cell_info = cell_info,
     .dense = &XR_NAME(xr_dense),
+    .ctc = &XR_NAME(xr_ctc),
     .grid = &XR_NAME(xr_grid),
     .machine = &XR_NAME(xr_machine),
     .updates = &XR_NAME(xr_updates),

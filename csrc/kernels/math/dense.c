@@ -25,15 +25,9 @@
 
 #include "base/parallel.h"
 #include "kernels/math/chunk.h"
-#include "kernels/math/elementary.h"
-#include "kernels/vec.h"
+#include "kernels/math/softmax.h"
 
-enum {
-    TILE_ROWS = 6,
-    TILE_WIDTH = 2 * VEC_LANES,
-    EXP_WORK = 16, /* multiplications that an exponential and its row's share cost */
-    ROWS_PER_LOOK = 16 * TILE_ROWS
-};
+enum { TILE_ROWS = 6, TILE_WIDTH = 2 * VEC_LANES, ROWS_PER_LOOK = 16 * TILE_ROWS };
 
 /* Returns where part `item` of `size` of n things begins, if they stay in whole
  * grains. */
@@ -283,39 +277,6 @@ static void linear_backward(const struct xr_linear *p)
 static size_t softmax_scratch(const struct xr_softmax *p)
 {
     return (size_t)(p->V * VEC_LANES * p->threads) * sizeof(elem);
-}
-
-static void transpose_rows(elem *lanes, const elem *rows, ptrdiff_t count,
-                           ptrdiff_t row_step, ptrdiff_t columns)
-{
-    for (ptrdiff_t r = 0; r < count; r++) {
-        for (ptrdiff_t v = 0; v < columns; v++) {
-            lanes[v * VEC_LANES + r] = rows[r * row_step + v];
-        }
-    }
-    for (ptrdiff_t r = count; r < VEC_LANES; r++) {
-        for (ptrdiff_t v = 0; v < columns; v++) {
-            lanes[v * VEC_LANES + r] = 0;
-        }
-    }
-}
-
-/* Turns logits [V][VEC_LANES] into e = exp(logit - m), m being the largest of a lane,
- * and `offset` into log(s) + m. Returns s, the sum of e. */
-static vec softmax_lanes(elem *lanes, ptrdiff_t V, elem *offset)
-{
-    vec m = vec_load(lanes);
-    for (ptrdiff_t v = 1; v < V; v++) {
-        m = vec_max(vec_load(lanes + v * VEC_LANES), m);
-    }
-    vec s = vec_zero();
-    for (ptrdiff_t v = 0; v < V; v++) {
-        vec e = vec_exp(vec_sub(vec_load(lanes + v * VEC_LANES), m));
-        vec_store(lanes + v * VEC_LANES, e);
-        s = vec_add(s, e);
-    }
-    vec_store(offset, vec_add(vec_log(s), m));
-    return s;
 }
 
 static void softmax_gradient(const struct xr_softmax *p, elem *lanes, ptrdiff_t first,

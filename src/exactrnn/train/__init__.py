@@ -8,6 +8,12 @@ from exactrnn.layers._embedding import Embedding
 from exactrnn.layers._linear import Linear
 from exactrnn.train.bptt import Chunk, StreamChunk, stream_batches, truncated_bptt
 from exactrnn.train.clipping import clip_global_norm, global_norm
+from exactrnn.train.ctc import ctc_loss
+from exactrnn.train.ctc_decoding import (
+    CTCLabels,
+    ctc_beam_decode,
+    ctc_greedy_decode,
+)
 from exactrnn.train.language_model import LanguageModel, Progress
 from exactrnn.train.losses import mean_squared_error, softmax_cross_entropy
 from exactrnn.train.optimizers import SGD, Adam, Optimizer
@@ -15,6 +21,7 @@ from exactrnn.train.optimizers import SGD, Adam, Optimizer
 __all__ = [
     "SGD",
     "Adam",
+    "CTCLabels",
     "Chunk",
     "Embedding",
     "LanguageModel",
@@ -25,6 +32,9 @@ __all__ = [
     "Progress",
     "StreamChunk",
     "clip_global_norm",
+    "ctc_beam_decode",
+    "ctc_greedy_decode",
+    "ctc_loss",
     "global_norm",
     "mean_squared_error",
     "softmax_cross_entropy",

@@ -21,13 +21,14 @@ import numpy as np
 from exactrnn import reference
 from exactrnn._checks import Array, FloatType
 from exactrnn._checks.arrays import Index
-from exactrnn.reference import dense
+from exactrnn.reference import ctc, dense
 from exactrnn.train import (
     Adam,
     Embedding,
     LanguageModel,
     Linear,
     clip_global_norm,
+    ctc_loss,
     softmax_cross_entropy,
     stream_batches,
 )
@@ -39,6 +40,7 @@ from exactrnn.verify.layer_cases import LAYER_CASES, LayerCase
 from exactrnn.verify.uniform import UniformSource
 
 Arrays: TypeAlias = list[Array]
+Labels: TypeAlias = tuple[Index, Index, Index]
 
 TRAINING_STEPS = 12
 TRAINING_TEXT = "the quick brown fox jumps over the lazy dog; " * 8
@@ -66,6 +68,9 @@ class Side(Protocol):
 
     def softmax(self, logits: Array, targets: Index) -> Arrays:
         """Return mean loss and gradient of the cross-entropy."""
+
+    def ctc(self, logits: Array, labels: Labels) -> Arrays:
+        """Return losses and gradient of connectionist temporal classification."""
 
     def train_step(
         self, model: LanguageModel, optimizer: Adam, chunk: Any, state: Any
@@ -105,6 +110,10 @@ class KernelSide:
         """Return mean loss and gradient of the cross-entropy."""
         loss, dlogits = softmax_cross_entropy(logits, targets)
         return [np.array(loss, logits.dtype), dlogits]
+
+    def ctc(self, logits: Array, labels: Labels) -> Arrays:
+        """Return losses and gradient of connectionist temporal classification."""
+        return list(ctc_loss(logits, *labels))
 
     def train_step(
         self, model: LanguageModel, optimizer: Adam, chunk: Any, state: Any
@@ -165,6 +174,10 @@ class ReferenceSide:
         losses, dlogits = dense.softmax_xent(logits, targets, scale)
         total = number(dense.long_sum_of(losses))
         return [np.asarray(total / count), dlogits]
+
+    def ctc(self, logits: Array, labels: Labels) -> Arrays:
+        """Return losses and gradient of connectionist temporal classification."""
+        return list(ctc.ctc_loss(logits, *labels, blank=0))
 
     def train_step(
         self, model: LanguageModel, optimizer: Adam, chunk: Any, state: Any
@@ -307,6 +320,15 @@ def run_softmax(side: Side, dtype: FloatType) -> Arrays:
     return side.softmax(logits, targets)
 
 
+def run_ctc(side: Side, dtype: FloatType) -> Arrays:
+    """Compute CTC: rows of many lengths, one of them without labels."""
+    source = UniformSource(11)
+    logits = source.symmetric((40, 5, 12), 6.0, dtype)
+    symbols = 1 + (source.unit((5, 9), dtype) * dtype.type(11)).astype(np.int64)
+    lengths, sizes = np.array([40, 33, 7, 21, 12]), np.array([9, 5, 2, 0, 6])
+    return side.ctc(logits, (symbols, lengths, sizes))
+
+
 def run_training(side: Side, dtype: FloatType) -> Arrays:
     """Train a language model for some steps and return its weights."""
     alphabet = "".join(sorted(set(TRAINING_TEXT)))
@@ -336,6 +358,7 @@ OTHER_CASES: dict[str, Callable[[Side, FloatType], Arrays]] = {
     "linear": run_linear,
     "embedding": run_embedding,
     "softmax cross-entropy": run_softmax,
+    "ctc": run_ctc,
     "training": run_training,
 }
 CASE_NAMES = (*LAYER_CASES, *GRID_CASES, *OTHER_CASES)
