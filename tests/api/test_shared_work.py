@@ -114,6 +114,12 @@ def test_what_a_slow_worker_has_not_begun_is_done_by_others(every_split, delays)
         assert time.monotonic() - begin < 1.9
 
 
+def call_for_ever(layer, x):
+    """Call: 30 ms each time, but half an hour when the slow worker has come."""
+    while True:
+        layer(x)
+
+
 def test_a_call_that_waits_for_a_slow_worker_can_be_interrupted(every_split, delays):
     layer, _ = make_layer(xr.LSTM, "units")
     x = np.ones((20_000, 1, 5), np.float32)
@@ -129,8 +135,7 @@ def test_a_call_that_waits_for_a_slow_worker_can_be_interrupted(every_split, del
             signal.setitimer(signal.ITIMER_REAL, 2)
             begin = time.monotonic()
             with pytest.raises(KeyboardInterrupt):
-                while True:  # 30 ms each, until the worker comes: then half an hour
-                    layer(x)
+                call_for_ever(layer, x)
             assert time.monotonic() - begin < 30
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -153,7 +158,7 @@ def test_two_threads_beside_busy_processes_take_no_longer_than_one():
                         if round_:
                             found.append(time.perf_counter() - begin)
     one, two = (statistics.median(times[n]) for n in (1, 2))
-    assert two < 2 * one, (one, two)
+    assert two < 1.7 * one, (one, two)
 
 
 def test_auto_is_the_number_that_nobody_has_chosen():
