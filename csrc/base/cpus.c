@@ -122,13 +122,3 @@ int xr_cpus_lately(void)
     }
     return cpus;
 }
-
-void xr_keep_affinity(void (*work)(void *argument), void *argument)
-{
-    cpu_set_t set;
-    const int known = sched_getaffinity(0, sizeof set, &set) == 0;
-    work(argument);
-    if (known) {
-        sched_setaffinity(0, sizeof set, &set);
-    }
-}

@@ -16,8 +16,4 @@ int xr_cpus_lately(void);
  * is no limit. Returns 0 if no more quotas can be watched. Not while a call runs. */
 int xr_watch_quota(const char *quota, const char *period);
 
-/* Runs work(argument); whatever binds the calling thread to CPUs meanwhile, it gets
- * back those that it had. */
-void xr_keep_affinity(void (*work)(void *argument), void *argument);
-
 #endif

@@ -1,30 +1,23 @@
 /* See parallel.h. The only file that names OpenMP.
  *
- * What libgomp does to a process that is not ready for it is kept away here:
+ * What libgomp does to a process that is not ready for it is kept away:
  *
- * - Its pool of threads does not survive fork(), and the child's next parallel region
- *   would wait for threads that do not exist, whoever had made the parent's (torch has
- *   the same libgomp). A pool belongs to the thread that begins regions. So in a child
- *   the thread that came through the fork begins none: it is rank 0 of the team, and
- *   the others are a region of its deputy (threads.h), which has no past.
- *
- *       parent, or a new thread of a child      the thread that came through a fork
- *       caller: region [0 | 1 | 2 | 3]          caller: 0    deputy: region [1 | 2 | 3]
- *
- * - It ends the process if it cannot start a thread: `grow_team` asks before.
- * - It binds a thread to one CPU when that begins its first region, if OMP_PROC_BIND is
- *   set: the threads of the team are the library's, but the caller is not.
+ * - Its threads do not survive fork(), and regions belong to the thread that begins
+ *   them: a deputy begins the only one, and a child has one of its own (pool.h).
+ * - It ends the process if it cannot start a thread: the deputy tries before.
+ * - It binds threads that begin regions to CPUs if OMP_PROC_BIND is set: the deputy and
+ *   the workers are the library's, but callers are not.
  */
 #include "base/parallel.h"
 
 #include <omp.h>
-#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "base/busy.h"
+#include "base/clock.h"
 #include "base/cpus.h"
-#include "base/threads.h"
+#include "base/pool.h"
 #include "exactrnn.h"
 
 #if defined(__x86_64__)
@@ -33,7 +26,6 @@
 typedef unsigned int fp_environment;
 static fp_environment fp_get(void) { return _mm_getcsr(); }
 static void fp_set(fp_environment value) { _mm_setcsr(value); }
-static void relax(void) { _mm_pause(); }
 #elif defined(__aarch64__)
 #define FP_DEFAULT 0u /* FPCR: nearest even, no FZ, no FZ16, no DN */
 typedef uint64_t fp_environment;
@@ -47,14 +39,12 @@ static void fp_set(fp_environment value)
 {
     __asm__ volatile("msr fpcr, %0" : : "r"(value) : "memory");
 }
-static void relax(void) { __asm__ volatile("yield" : : : "memory"); }
 #else
 #include <fenv.h>
 #define FP_DEFAULT FE_TONEAREST
 typedef int fp_environment;
 static fp_environment fp_get(void) { return fegetround(); }
 static void fp_set(fp_environment value) { fesetround(value); }
-static void relax(void) {}
 #endif
 
 /* What OpenMP gives a thread for which nobody has chosen a number, and whether that is
@@ -85,6 +75,11 @@ void xr_wish_threads(struct xr_thread_wish wish)
     is_chosen = wish.chosen;
 }
 
+struct xr_thread_wish xr_no_thread_wish(void)
+{
+    return (struct xr_thread_wish){unchosen_threads, 0};
+}
+
 static int nobody_chose(void)
 {
     return !is_chosen && !is_claimed && omp_get_max_threads() == unchosen_threads;
@@ -101,156 +96,95 @@ int xr_max_threads(void) { return max_threads(xr_cpus_lately); }
 
 int xr_max_threads_now(void) { return max_threads(xr_cpus_now); }
 
-static void run_body(xr_body *body, void *context, int rank, int size)
+static void work_in_region(void)
 {
-    fp_environment caller = fp_get();
     fp_set(FP_DEFAULT);
-    body(context, rank, size);
+    xr_work_in_pool(omp_get_thread_num(), omp_get_num_threads());
+}
+
+void xr_open_region(int threads)
+{
+#pragma omp parallel num_threads(threads)
+    work_in_region();
+}
+
+int xr_team(int threads)
+{
+    return threads <= 1 || omp_in_parallel() ? 1 : 1 + xr_workers(threads - 1);
+}
+
+enum { LONG_CALL = 500000000 };
+
+int xr_is_long(ptrdiff_t work) { return work >= LONG_CALL; }
+
+int xr_team_now(int threads, ptrdiff_t work)
+{
+    const int may_rest = threads > 1 && xr_thread_work.call > 0 && !xr_is_long(work);
+    return may_rest && xr_is_busy(now_in_nanoseconds()) ? 1 : xr_team(threads);
+}
+
+static void run_alone(const struct xr_work *work, struct xr_watch *watch)
+{
+    for (ptrdiff_t phase = 0; phase < work->phases; phase++) {
+        for (int item = 0; item < work->items && !watch->leaving; item++) {
+            work->body(work->context, phase, item, watch);
+        }
+    }
+}
+
+/* The calling thread's preemptions, as it knew them last. */
+static _Thread_local long preemptions;
+
+/* What interrupts last on a machine that has cores to spare; a time slice is longer. */
+static const int64_t SHORT_WAIT = MILLISECOND / 2, SHORT_CALL = 2 * MILLISECOND;
+
+/* Where no worker has come, shares were done one after the other, each of which may
+ * have read all weights, which costs about a quarter of the time. Where the calling
+ * thread itself was off its core for long, another one wanted it: as much is lost. */
+static void note_sharing(const struct xr_sharing *sharing, int64_t begin)
+{
+    const int64_t now = now_in_nanoseconds(), took = now - begin;
+    const long before = preemptions;
+    int64_t gained = 0, lost = max_of(0, sharing->lost - SHORT_WAIT);
+    preemptions = xr_preemptions();
+    if (!sharing->helped) {
+        lost = took / 4;
+    } else if (preemptions != before) {
+        lost = max_of(lost, (took - SHORT_CALL) / 4);
+    } else {
+        gained = took - sharing->lost;
+    }
+    xr_note_shared(gained, lost, now);
+}
+
+static int run_shared(const struct xr_work *work, int team, struct xr_watch *watch)
+{
+    struct xr_sharing sharing = {0};
+    const int64_t begin = now_in_nanoseconds();
+    const int was_shared = xr_share(work, team, watch, &sharing);
+    if (was_shared && !work->is_long) {
+        note_sharing(&sharing, begin);
+    }
+    return was_shared;
+}
+
+int xr_run(const struct xr_work *work, int team, struct xr_stop *stop)
+{
+    const fp_environment caller = fp_get();
+    struct xr_watch watch = xr_make_watch(stop, 1);
+    fp_set(FP_DEFAULT);
+    team = (int)min_of(team, work->items);
+    if (team == 1 || !run_shared(work, team, &watch)) {
+        run_alone(work, &watch);
+    }
     fp_set(caller);
+    return stop != NULL && stop->stopped;
 }
 
-/* The body of a call and its team. */
-struct team {
-    xr_body *body;
-    void *context;
-    int threads;
-    int first;       /* rank of the region's master: 1 where the deputy is that */
-    int asked;       /* for more threads, which are to be started */
-    atomic_int size; /* 0 until the team is complete */
-};
-
-/* Threads that libgomp keeps for the regions of this thread, itself among them: as many
- * as the last one had. */
-static _Thread_local int pool_size = 1;
-
-/* The answer to the last question for more, good for a second: a thread whose calls are
- * large and small in turn has its pool grown for each large one. */
-static _Thread_local struct {
-    time_t at;
-    int wanted, allowed;
-} growth;
-
-static int grow_team(struct team *team)
+int xr_run_phase(int team, xr_item_body *body, void *context, struct xr_stop *stop)
 {
-    const int wanted = team->threads - team->first;
-    int threads = wanted;
-    if (wanted > pool_size) {
-        const time_t now = time(NULL);
-        team->asked = now != growth.at || wanted > growth.wanted;
-        if (team->asked) {
-            growth.at = now;
-            growth.wanted = wanted;
-            growth.allowed = pool_size + xr_startable(wanted - pool_size);
-        }
-        threads = (int)min_of(wanted, max_of(growth.allowed, pool_size));
-    }
-    pool_size = threads;
-    return threads;
-}
-
-static void run_member(struct team *team)
-{
-    const int rank = team->first + omp_get_thread_num();
-    const int size = team->first + omp_get_num_threads();
-    if (rank == team->first) { /* libgomp's threads are there before their master */
-        if (team->asked) {
-            xr_started();
-        }
-        atomic_store_explicit(&team->size, size, memory_order_release);
-    }
-    run_body(team->body, team->context, rank, size);
-}
-
-static void run_region(void *of_team)
-{
-    struct team *team = of_team;
-    const int threads = grow_team(team);
-#pragma omp parallel num_threads(threads) default(none) shared(team)
-    run_member(team);
-}
-
-static void run_unbound_region(void *of_team)
-{
-    const int binds = pool_size == 1 && omp_get_num_places() > 0;
-    if (binds) {
-        xr_keep_affinity(run_region, of_team);
-    } else {
-        run_region(of_team);
-    }
-}
-
-/* Runs the whole team, the caller as rank 0; returns 0, having done nothing, if there
- * is no deputy. */
-static int run_beside_deputy(struct team *team)
-{
-    team->first = 1;
-    if (!xr_deputy_begin(run_unbound_region, team)) {
-        return 0;
-    }
-    int size;
-    while ((size = atomic_load_explicit(&team->size, memory_order_acquire)) == 0) {
-        sched_yield();
-    }
-    run_body(team->body, team->context, 0, size);
-    xr_deputy_wait();
-    return 1;
-}
-
-void xr_parallel(int threads, xr_body *body, void *context)
-{
-    struct team team = {.body = body, .context = context, .threads = threads};
-    if (threads > 1 && xr_came_through_fork()) {
-        if (run_beside_deputy(&team)) {
-            return;
-        }
-    } else if (threads > 1 && !omp_in_parallel()) {
-        run_unbound_region(&team);
-        return;
-    }
-    run_body(body, context, 0, 1);
-}
-
-/* About 20 µs of pauses: far longer than a step that is balanced, far shorter than a
- * time slice. */
-enum { SPINS_BEFORE_YIELD = 500 };
-
-void xr_wait_a_turn(int *turns, struct xr_watch *watch)
-{
-    if (*turns < SPINS_BEFORE_YIELD) {
-        ++*turns;
-        relax();
-    } else {
-        sched_yield();
-        xr_look_idle(watch);
-    }
-}
-
-static int take_answer(const struct xr_barrier *barrier, struct xr_watch *watch)
-{
-    if (barrier->leave) {
-        xr_leave(watch);
-    }
-    return barrier->leave;
-}
-
-int xr_barrier_wait(struct xr_barrier *barrier, int size, struct xr_watch *watch)
-{
-    if (size == 1) {
-        return watch->leaving;
-    }
-    int round = atomic_load_explicit(&barrier->round, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&barrier->arrived, 1, memory_order_acq_rel) + 1 ==
-        size) {
-        atomic_store_explicit(&barrier->arrived, 0, memory_order_relaxed);
-        barrier->leave = xr_stop_seen(watch);
-        atomic_store_explicit(&barrier->round, round + 1, memory_order_release);
-        return take_answer(barrier, watch);
-    }
-    int turns = 0;
-    while (atomic_load_explicit(&barrier->round, memory_order_acquire) == round) {
-        xr_wait_a_turn(&turns, watch);
-    }
-    return take_answer(barrier, watch);
+    const struct xr_work work = {body, context, .phases = 1, .items = team};
+    return xr_run(&work, team, stop);
 }
 
 uint64_t xr_enter_ieee(void)
@@ -263,6 +197,6 @@ uint64_t xr_enter_ieee(void)
 void xr_leave_ieee(uint64_t caller) { fp_set((fp_environment)caller); }
 
 /* Measured on two cores of a virtual machine, LSTM, one row: a step of H = 128 takes
- * 2.8 µs by one thread and by two, so that a barrier costs about 1.4 µs; at H = 256 two
+ * 2.8 µs by one thread and by two, so that a phase costs about 1.4 µs; at H = 256 two
  * threads are 1.2 to 1.6 times as fast as one. */
 struct xr_thread_work xr_thread_work = {.call = 1000000, .step = 90000};

@@ -1,15 +1,13 @@
 /* Threads and the floating-point environment: the one door to OpenMP.
  *
- * A body runs in every thread of a team in the environment of the numerics contract
- * (round to nearest even, gradual underflow, no exceptions taken), whatever the
- * caller's thread or the pool's threads had set, and each thread's environment is put
- * back.
+ * Items run in the environment of the numerics contract (round to nearest even, gradual
+ * underflow, no exceptions taken), whatever the caller's thread had set, which gets its
+ * own back.
  */
 #ifndef XR_PARALLEL_H
 #define XR_PARALLEL_H
 
-#include <stdatomic.h>
-
+#include "base/jobs.h"
 #include "base/sizes.h"
 #include "base/stop.h"
 
@@ -21,28 +19,22 @@ static inline int threads_for(ptrdiff_t work, ptrdiff_t least, ptrdiff_t most)
     return (int)max_of(1, min_of(worth, most));
 }
 
-typedef void xr_body(void *context, int rank, int size);
+/* Returns how many threads there are for a call that is worth `threads`, the calling
+ * one among them: fewer where no more can be started, and one inside a parallel region.
+ * The second function returns one, too, while the machine is busy (busy.h), for a call
+ * of so many multiplications that is not long. */
+int xr_team(int threads);
+int xr_team_now(int threads, ptrdiff_t work);
 
-/* Runs body(context, rank, size) on a team of at most `threads`, of which the caller is
- * rank 0; `size` is the team that came out, smaller where no more threads can be
- * started. With one thread and inside another parallel region the caller runs it alone.
- * */
-void xr_parallel(int threads, xr_body *body, void *context);
+/* Whether a call is so long, about 10 ms by one thread of AVX-512, that sharing it pays
+ * even if one of the threads has to give way to others for a time slice. */
+int xr_is_long(ptrdiff_t work);
 
-/* A barrier among `size` threads of a team, zero-initialised. Spins, and gives way to
- * other work of the machine after a while. A size of one costs nothing. Padded so that
- * neighbours in an array do not share a cache line. */
-struct xr_barrier {
-    atomic_int arrived;
-    atomic_int round;
-    int leave; /* the last one to come writes it before the others go on */
-    char pad[64 - 2 * sizeof(atomic_int) - sizeof(int)];
-};
+/* Does the work, by a team if it is greater than one; `stop` may be NULL. Returns
+ * whether the call was ended early. */
+int xr_run(const struct xr_work *work, int team, struct xr_stop *stop);
 
-/* Returns whether the call is to end: the same answer to all who have waited. */
-int xr_barrier_wait(struct xr_barrier *barrier, int size, struct xr_watch *watch);
-
-/* Pauses for a moment. Who waits calls it in a loop, with `turns` at 0 at first. */
-void xr_wait_a_turn(int *turns, struct xr_watch *watch);
+/* Does the same with one phase of an item for each of the team, not long. */
+int xr_run_phase(int team, xr_item_body *body, void *context, struct xr_stop *stop);
 
 #endif

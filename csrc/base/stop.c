@@ -9,13 +9,7 @@
  */
 #include "base/stop.h"
 
-#include <stdatomic.h>
-#include <time.h>
-
-#include "base/parallel.h"
-
-#define MICROSECOND ((int64_t)1000)
-#define MILLISECOND (1000 * MICROSECOND)
+#include "base/clock.h"
 
 enum {
     MOST_STRIDE = 1 << 25, /* multiplications; 0.4 ms on AVX-512 */
@@ -28,26 +22,22 @@ static const int64_t SHORT_LOOK = 500 * MICROSECOND, LONG_LOOK = 2 * MILLISECOND
 
 struct xr_stop_pace xr_stop_pace = {.work = 1 << 20, .nanoseconds = 20000000};
 
-static int64_t now_in_nanoseconds(void)
+struct xr_watch xr_make_watch(struct xr_stop *stop, int asks)
 {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000 * MILLISECOND + now.tv_nsec;
-}
-
-struct xr_watch xr_make_watch(struct xr_stop *stop, int rank)
-{
-    struct xr_watch watch = {
-        .left = PTRDIFF_MAX,
-        .stride = xr_stop_pace.work,
-        .rest = xr_stop_pace.nanoseconds,
-    };
+    struct xr_watch watch = {.asks = asks, .left = PTRDIFF_MAX};
     if (stop != NULL && stop->wanted != NULL) {
-        watch.stop = stop;
-        watch.asks = rank == 0;
-        watch.left = xr_stop_pace.work;
+        xr_watch_stop(&watch, stop);
     }
     return watch;
+}
+
+void xr_watch_stop(struct xr_watch *watch, struct xr_stop *stop)
+{
+    if (watch->stop != stop) {
+        watch->stop = stop;
+        watch->left = watch->stride = xr_stop_pace.work;
+        watch->rest = xr_stop_pace.nanoseconds;
+    }
 }
 
 int xr_stop_seen(const struct xr_watch *watch)
@@ -99,7 +89,7 @@ static void set_stride(struct xr_watch *watch, int64_t now)
 
 int xr_look(struct xr_watch *watch)
 {
-    if (!watch->leaving && watch->asks) {
+    if (!watch->leaving && watch->asks && watch->stop != NULL) {
         const int64_t now = now_in_nanoseconds();
         set_stride(watch, now);
         ask_if_due(watch, now);
@@ -113,41 +103,13 @@ int xr_look(struct xr_watch *watch)
 
 void xr_look_idle(struct xr_watch *watch)
 {
-    if (watch->asks && !watch->leaving) {
+    if (watch->asks && !watch->leaving && watch->stop != NULL) {
         ask_if_due(watch, now_in_nanoseconds());
     }
 }
 
-/* One call: who runs it, and how many have come to the end of their body. */
-struct team {
-    xr_watched_body *body;
-    void *context;
-    struct xr_stop *stop;
-    atomic_int finished;
-};
-
-static void run_member(void *context, int rank, int size)
+int64_t xr_idle_time(const struct xr_watch *watch)
 {
-    struct team *team = context;
-    struct xr_watch watch = xr_make_watch(team->stop, rank);
-    team->body(team->context, rank, size, &watch);
-    if (size == 1 || watch.stop == NULL) {
-        return;
-    }
-    if (rank != 0) {
-        atomic_fetch_add_explicit(&team->finished, 1, memory_order_relaxed);
-        return;
-    }
-    int turns = 0;
-    while (atomic_load_explicit(&team->finished, memory_order_relaxed) < size - 1) {
-        xr_wait_a_turn(&turns, &watch);
-    }
-}
-
-int xr_run_watched(int threads, xr_watched_body *body, void *context,
-                   struct xr_stop *stop)
-{
-    struct team team = {.body = body, .context = context, .stop = stop};
-    xr_parallel(threads, run_member, &team);
-    return stop != NULL && stop->stopped;
+    const int64_t pace = watch->asks ? xr_stop_pace.nanoseconds : MILLISECOND * 1000;
+    return pace > 50 * MICROSECOND ? pace : 50 * MICROSECOND;
 }

@@ -6,10 +6,9 @@
  * threads read the flag that it sets. A call of less than a million multiplications
  * (about 15 µs on AVX-512) never looks.
  *
- * A thread that is leaving does no more work, but comes to the next barrier as always.
- * Threads that share a barrier leave together, by what the last one to come has read
- * for all of them; whoever has none leaves by itself. So no thread waits for one that
- * has gone, and nobody counts the barriers that are left.
+ * A thread that is leaving does no more work. It ends its item (jobs.h) early, and all
+ * that are begun later at once; then no phase is opened any more. What such an item has
+ * left behind is read by nobody but others of the same call, whose results are lost.
  */
 #ifndef XR_STOP_H
 #define XR_STOP_H
@@ -27,16 +26,21 @@ struct xr_watch {
     int64_t asked, rest;  /* of the last question, and from it to the next one */
 };
 
-/* The watch of the thread of this rank; 0 is the calling one. */
-struct xr_watch xr_make_watch(struct xr_stop *stop, int rank);
+/* The watch of a thread; `asks` is for the calling one. */
+struct xr_watch xr_make_watch(struct xr_stop *stop, int asks);
+
+/* Lets a worker's watch look at what ends the call that it helps. */
+void xr_watch_stop(struct xr_watch *watch, struct xr_stop *stop);
 
 /* Returns whether the call is to end, and looks it up now. */
 int xr_look(struct xr_watch *watch);
 
-/* Asks the caller if it is time to. This is for a thread that waits for others. */
+/* Asks the caller if it is time to, for a thread that waits for others; and how many
+ * nanoseconds it may wait until it asks again. */
 void xr_look_idle(struct xr_watch *watch);
+int64_t xr_idle_time(const struct xr_watch *watch);
 
-/* Returns the flag itself, which a barrier hands on. */
+/* Returns the flag itself. */
 int xr_stop_seen(const struct xr_watch *watch);
 /* Lets the thread do no more work. */
 void xr_leave(struct xr_watch *watch);
@@ -48,13 +52,5 @@ static inline int xr_leaves(struct xr_watch *watch, ptrdiff_t work)
     watch->left -= work;
     return watch->left < 0 && xr_look(watch);
 }
-
-typedef void xr_watched_body(void *context, int rank, int size, struct xr_watch *watch);
-
-/* As xr_parallel (parallel.h), each thread with a watch; `stop` may be NULL. The
- * calling thread goes on asking while it waits for the others. Returns whether the
- * call was ended. */
-int xr_run_watched(int threads, xr_watched_body *body, void *context,
-                   struct xr_stop *stop);
 
 #endif

@@ -1,13 +1,9 @@
-/* See threads.h. Threads that are waited for here sleep on semaphores, which glibc does
- * without a system call while nobody sleeps; before that they give way to others for a
- * while, because calls of a program come close together.
- */
+/* See threads.h. */
 #define _GNU_SOURCE
 #include "base/threads.h"
 
 #include <pthread.h>
 #include <sched.h>
-#include <semaphore.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -15,23 +11,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* About 50 µs where nothing else runs: Python between two calls takes less. */
-enum { YIELDS_BEFORE_SLEEP = 100 };
-
-static void take(sem_t *semaphore)
-{
-    for (int i = 0; i < YIELDS_BEFORE_SLEEP; i++) {
-        if (sem_trywait(semaphore) == 0) {
-            return;
-        }
-        sched_yield();
-    }
-    while (sem_wait(semaphore) != 0) {
-        /* A signal came in between: wait again. */
-    }
-}
-
-/* Signals are for the threads of the program: theirs are the handlers. */
 static int start_silent(pthread_t *thread, const pthread_attr_t *attributes,
                         void *(*run)(void *), void *argument)
 {
@@ -43,79 +22,28 @@ static int start_silent(pthread_t *thread, const pthread_attr_t *attributes,
     return error == 0;
 }
 
-static _Thread_local int came_through_fork;
-
-static struct {
-    void (*errand)(void *argument);
-    void *argument;
-    sem_t called, done;
-    int exists, busy;
-} deputy;
-
 /* Held from a trial until the threads it has promised are there. */
 static pthread_mutex_t starting = PTHREAD_MUTEX_INITIALIZER;
 
 static void before_fork(void) { pthread_mutex_lock(&starting); }
 
-static void after_fork_in_parent(void) { pthread_mutex_unlock(&starting); }
-
-static void after_fork_in_child(void)
-{
-    pthread_mutex_unlock(&starting);
-    came_through_fork = 1;
-    deputy.exists = deputy.busy = 0; /* one of the parent is not here */
-}
+static void after_fork(void) { pthread_mutex_unlock(&starting); }
 
 __attribute__((constructor)) static void watch_forks(void)
 {
-    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+    pthread_atfork(before_fork, after_fork, after_fork);
 }
 
-int xr_came_through_fork(void) { return came_through_fork; }
-
-static void *run_deputy(void *unused)
+int xr_start_thread(void *(*run)(void *), void *argument)
 {
-    for (;;) {
-        take(&deputy.called);
-        deputy.errand(deputy.argument);
-        sem_post(&deputy.done);
-    }
-    return unused;
-}
-
-static int ensure_deputy(void)
-{
-    if (deputy.exists) {
-        return 1;
-    }
-    sem_init(&deputy.called, 0, 0);
-    sem_init(&deputy.done, 0, 0);
     pthread_t thread;
     pthread_mutex_lock(&starting);
-    deputy.exists = start_silent(&thread, NULL, run_deputy, NULL);
+    const int exists = start_silent(&thread, NULL, run, argument);
     pthread_mutex_unlock(&starting);
-    if (deputy.exists) {
+    if (exists) {
         pthread_detach(thread);
     }
-    return deputy.exists;
-}
-
-int xr_deputy_begin(void (*errand)(void *argument), void *argument)
-{
-    if (deputy.busy || !ensure_deputy()) {
-        return 0;
-    }
-    deputy.busy = 1;
-    deputy.errand = errand;
-    deputy.argument = argument;
-    sem_post(&deputy.called);
-    return 1;
-}
-
-void xr_deputy_wait(void)
-{
-    take(&deputy.done);
-    deputy.busy = 0;
+    return exists;
 }
 
 /* A thread of the probe: it is there until the gate opens. */

@@ -293,6 +293,9 @@ struct xr_thread_wish {
 struct xr_thread_wish xr_thread_wish(void);
 void xr_wish_threads(struct xr_thread_wish wish);
 
+/* The wish that is nobody's: as if the calling thread had never had one. */
+struct xr_thread_wish xr_no_thread_wish(void);
+
 /* Lets a number of threads that nobody has chosen follow a quota of CPU time:
  * base/cpus.h. */
 int xr_watch_quota(const char *quota, const char *period);
@@ -303,12 +306,20 @@ uint64_t xr_enter_ieee(void);
 void xr_leave_ieee(uint64_t caller);
 
 /* Multiplications that make another thread worth its cost: of a whole call, and of a
- * step whose units are split, which then needs a barrier. The defaults were measured;
- * tests set 0 to see every split. Not to be changed while a call runs. */
+ * step whose units are split, whose threads then wait for each other. The defaults were
+ * measured; tests set 0 to see every split, on a busy machine too. Not to be changed
+ * while a call runs. */
 struct xr_thread_work {
     ptrdiff_t call, step;
 };
 extern struct xr_thread_work xr_thread_work;
+
+/* Nanoseconds that each worker sleeps before it joins a call, and with each item of
+ * one. They are zero; tests set them to have threads that run at different speeds. */
+struct xr_worker_delay {
+    int64_t before_seat, in_item;
+};
+extern struct xr_worker_delay xr_worker_delay;
 
 /* Multiplications before a call first looks whether it is to end, and nanoseconds
  * between two questions; tests set 0 to have every chance taken. */

@@ -151,6 +151,7 @@ cdef extern from "exactrnn.h" nogil:
         int threads, chosen
     xr_thread_wish_of xr_thread_wish()
     void xr_wish_threads(xr_thread_wish_of wish)
+    xr_thread_wish_of xr_no_thread_wish()
     int xr_watch_quota(const char *quota, const char *period)
     uint64_t xr_enter_ieee()
     void xr_leave_ieee(uint64_t caller)
@@ -158,6 +159,9 @@ cdef extern from "exactrnn.h" nogil:
     struct xr_thread_work_of "xr_thread_work":
         ptrdiff_t call, step
     xr_thread_work_of xr_thread_work
+    struct xr_worker_delay_of "xr_worker_delay":
+        int64_t before_seat, in_item
+    xr_worker_delay_of xr_worker_delay
 
     struct xr_stop_pace_of "xr_stop_pace":
         ptrdiff_t work

@@ -27,6 +27,11 @@ def wish_threads(int threads, bint chosen=True):
     xr_wish_threads(xr_thread_wish_of(threads, chosen))
 
 
+def unwish_threads():
+    """Take back what the calling thread has wished for."""
+    xr_wish_threads(xr_no_thread_wish())
+
+
 def watch_quota(str quota, str period=None):
     """Let the number of threads follow the CPU quota that is read in these files."""
     cdef bytes quota_path = os.fsencode(quota)
@@ -34,6 +39,14 @@ def watch_quota(str quota, str period=None):
     return bool(xr_watch_quota(
         quota_path, NULL if period is None else <const char *> period_path
     ))
+
+
+def worker_delay(delays=None):
+    """Nanoseconds that workers sleep before a call, and an item; sets `delays`."""
+    before = (xr_worker_delay.before_seat, xr_worker_delay.in_item)
+    if delays is not None:
+        xr_worker_delay.before_seat, xr_worker_delay.in_item = delays
+    return before
 
 
 def thread_work(limits=None):

@@ -159,8 +159,9 @@ class use_isa:  # noqa: N801 (a function to its users)
 
 # OpenMP keeps a number of threads for each thread that calls it, and threadpoolctl
 # changes it there. `set_num_threads` is for the whole process, so each other thread
-# takes it over at its next call: `_wish` is (number of the wish, threads).
-_wish: tuple[int, int] = (0, 0)
+# takes it over at its next call: `_wish` is (number of the wish, threads); None is
+# "auto".
+_wish: tuple[int, int | None] = (0, None)
 
 
 class _Own(threading.local):
@@ -178,10 +179,17 @@ for _files in quota_files():
     _core.watch_quota(*_files)
 
 
+def _choose_threads(count: int | None) -> None:
+    if count is None:
+        _core.unwish_threads()
+    else:
+        _core.wish_threads(count)
+
+
 def _take_wish() -> None:
     number, count = _wish
     if not _own.blocks:
-        _core.wish_threads(count)
+        _choose_threads(count)
     _own.wish = number
 
 
@@ -205,8 +213,10 @@ def get_num_threads() -> int:
     that of a container for example, rounded up. ``OMP_THREAD_LIMIT`` limits them all.
 
     Small calls use fewer threads, and a call gets fewer if the system starts no more
-    (``ulimit -u``, the limit on processes of a container). A forked child uses as many
-    as its parent, whatever the parent has computed, and with what library.
+    (``ulimit -u``, the limit on processes of a container). While sharing calls loses
+    time, because other processes or other libraries' threads keep the CPUs busy, calls
+    of some milliseconds or less use one; this number stays what it is. A forked child
+    uses as many as its parent, whatever the parent has computed, and with what library.
 
     Returns
     -------
@@ -227,22 +237,24 @@ def _check_threads(n: object) -> int:
     return number
 
 
-def set_num_threads(n: int) -> None:
+def set_num_threads(n: int | str) -> None:
     """Let calls from any Python thread use up to `n` threads.
 
-    Small calls use fewer. The bits of every result stay the same. A thread that is
-    inside a `threads` block takes the number over when it leaves the block, unless it
-    is itself the one that calls.
+    Small calls use fewer, and so may calls on a busy machine. The bits of every result
+    stay the same. A thread that is inside a `threads` block takes the number over when
+    it leaves the block, unless it is itself the one that calls.
 
     Parameters
     ----------
-    n : int
-        1 to 1024; it may be more than there are CPUs.
+    n : int or "auto"
+        1 to 1024; it may be more than there are CPUs. ``"auto"``, the default, stands
+        for what `get_num_threads` says where nobody has chosen: ``OMP_NUM_THREADS`` or
+        the CPUs, as their number changes.
 
     Raises
     ------
     TypeError, ValueError
-        If `n` is not such an integer; nothing is changed.
+        If `n` is neither; nothing is changed.
 
     Examples
     --------
@@ -251,13 +263,15 @@ def set_num_threads(n: int) -> None:
     >>> xr.set_num_threads(1)
     >>> xr.get_num_threads()
     1
-    >>> xr.set_num_threads(before)
+    >>> xr.set_num_threads("auto")
+    >>> xr.get_num_threads() == before
+    True
     """
     global _wish  # noqa: PLW0603 (one setting per process)
-    number = _check_threads(n)
+    number = None if isinstance(n, str) and n == "auto" else _check_threads(n)
     _wish = (_wish[0] + 1, number)
     _take_wish()
-    _core.wish_threads(number)
+    _choose_threads(number)
 
 
 class threads:  # noqa: N801 (a function to its users)
@@ -314,6 +328,11 @@ class _Blocks(threading.local):
         self.before: list[tuple[int, int, bool]] = []
 
 
+def _describe_threads() -> str:
+    number = get_num_threads()
+    return f"{number}" if _core.thread_wish()[1] else f"{number} (auto)"
+
+
 def describe_config() -> dict[str, str]:
     """Return what `show_config` prints, as label and value."""
     from importlib.metadata import PackageNotFoundError, version
@@ -327,7 +346,7 @@ def describe_config() -> dict[str, str]:
         "numerics": str(NUMERICS_VERSION),
         "isas": " ".join(isas()),
         "isa": isa(),
-        "threads": str(get_num_threads()),
+        "threads": _describe_threads(),
         "machine": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": np.__version__,

@@ -243,7 +243,7 @@ def limit_memory():
     size = pages * resource.getpagesize() + 6 * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
 """
-# Of how many threads a team is then: libgomp keeps those of the last region.
+# Of how many threads a team is then: the workers that were there stay.
 LIMITED = {
     "before any call": ("", "check()", 1),
     "after a call": ("xr.set_num_threads(2); digest()", "check()", 2),

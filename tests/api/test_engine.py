@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import exactrnn as xr
-from exactrnn import engine
+from exactrnn import _core, engine
 
 
 def run_python(code, **environment):
@@ -248,7 +248,9 @@ def test_show_config_names_what_a_report_needs(capsys):
     assert shown["numerics"] == str(xr.NUMERICS_VERSION) == "1"
     assert shown["isas"].split() == list(xr.isas())
     assert shown["isa"] == xr.isa()
-    assert shown["threads"] == str(xr.get_num_threads())
+    chosen = _core.thread_wish()[1]
+    kind = "" if chosen else " (auto)"
+    assert shown["threads"] == f"{xr.get_num_threads()}{kind}"
     assert "_core" in shown["module"]
 
 

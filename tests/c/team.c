@@ -1,7 +1,6 @@
-/* A team of threads for csrc/base/parallel.c that a thread sanitizer understands: what
- * gcc makes of its OpenMP, on threads of the C library. gcc's own libgomp is not
- * compiled with the sanitizer, which sees none of its waiting and reports every
- * hand-over between master and team as a race. Linked in the place of libgomp.
+/* The region of csrc/base/parallel.c on threads that a sanitizer understands: what gcc
+ * makes of its OpenMP, on threads of the C library. gcc's own libgomp is not compiled
+ * with the sanitizer, which sees none of its waiting. Linked in the place of libgomp.
  */
 #include <omp.h>
 #include <pthread.h>

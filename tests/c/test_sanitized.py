@@ -257,20 +257,20 @@ UNITS_SPLIT = Case("lstm", *SIZES[2])
 
 
 @pytest.mark.parametrize("isa", FLOAT32)
-def test_missing_barrier_in_layer_is_reported(programs_of, isa):
+def test_phases_of_a_layer_without_end_are_reported(programs_of, isa):
     programs = programs_of("thread")
-    names = ("layer", "team", "no_barrier")
-    program = programs.path(*names, wrapped="xr_barrier_wait")
+    names = ("layer", "team", "no_waiting")
+    program = programs.path(*names, wrapped="xr_share")
     problem = make_layer_problem(UNITS_SPLIT, "float32")
     answer = programs.execute(program, *describe_run(problem, isa, 2))
     assert_reported(answer, "data race")
 
 
 @pytest.mark.parametrize("isa", FLOAT32)
-def test_missing_barrier_in_grid_is_reported(programs_of, isa):
+def test_phases_of_a_grid_without_end_are_reported(programs_of, isa):
     programs = programs_of("thread")
-    names = ("grid", "team", "no_barrier")
-    program = programs.path(*names, wrapped="xr_barrier_wait")
+    names = ("grid", "team", "no_waiting")
+    program = programs.path(*names, wrapped="xr_share")
     sizes, words, arrays, _ = grid_problem("2d", "float32")
     answer = programs.execute(program, [isa, "f32", *sizes, 2, *words], arrays)
     assert_reported(answer, "data race")

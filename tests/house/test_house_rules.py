@@ -69,7 +69,9 @@ NAMED_FILE = re.compile(
     r"(?<![\w./*{}-])(?:[\w.-]+/)+[\w-]+\.(?:py|px[di]|pyx|pyi|c|h|def|md|svg|cmake)\b"
     r"|(?<![\w./*{}-])[\w-]+\.(?:py|px[di]|pyx|pyi|md|cmake)\b"
 )
-MADE_UP = re.compile(r"(?:^|/)(?:test_)?(?:toy|foo|none|some)\w*\.|(?:^|/)sys/")
+MADE_UP = re.compile(
+    r"(?:^|/)(?:test_)?(?:toy|foo|none|some)\w*\.|(?:^|/)(?:sys|linux)/"
+)
 MADE_BY_COMMANDS = (
     "memory.md",
     "sitecustomize.py",

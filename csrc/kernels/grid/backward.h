@@ -120,14 +120,16 @@ static void grid_rows_behind(const struct grid_lane *lane)
     grid_back_chain(lane, 0, 0);
 }
 
-static void grid_backward_waves(const struct grid_run *run, int rank, int size,
+/* Takes an item through one wavefront, the last one first, where points are shared, or
+ * through all. */
+static void grid_backward_waves(const struct grid_run *run, ptrdiff_t phase, int item,
                                 struct xr_watch *watch)
 {
-    const struct grid_lane lane = grid_make_lane(run, rank, size, watch);
-    if (lane.group >= lane.groups) {
-        return;
-    }
-    for (ptrdiff_t w = run->waves - 1; w >= 0; w--) {
+    const struct grid_lane lane = grid_make_lane(run, item, watch);
+    const int by_waves = grid_goes_by_waves(run);
+    const ptrdiff_t first = run->waves - 1 - phase;
+    const ptrdiff_t end = by_waves ? first - 1 : -1;
+    for (ptrdiff_t w = first; lane.batch_rows > 0 && w > end; w--) {
         if (grid_go_through(&lane, w, w + 1, grid_rows_backward)) {
             return;
         }

@@ -153,30 +153,45 @@ static void grid_rows_forward(const struct grid_lane *lane)
     }
 }
 
-static void grid_forward_thread(void *context, int rank, int size,
-                                struct xr_watch *watch)
+/* Takes a lane through all wavefronts. */
+static void grid_forward_waves(const struct grid_lane *lane)
 {
-    const struct grid_run *run = context;
-    const struct grid_lane lane = grid_make_lane(run, rank, size, watch);
-    if (lane.group >= lane.groups) {
-        return;
-    }
-    if (grid_make_borders(&lane)) {
-        return;
-    }
+    const struct grid_run *run = lane->run;
     const ptrdiff_t at_once = run->any_ahead ? run->ahead_waves : run->waves;
     for (ptrdiff_t w0 = 0; w0 < run->waves;) {
         const ptrdiff_t plane_end = (w0 / run->plane_waves + 1) * run->plane_waves;
         const ptrdiff_t end = min_of(w0 + at_once, plane_end);
-        lane.rows->ahead_from = run->wave[w0];
-        if (run->any_ahead && grid_go_through(&lane, w0, end, grid_rows_ahead)) {
+        lane->rows->ahead_from = run->wave[w0];
+        if (run->any_ahead && grid_go_through(lane, w0, end, grid_rows_ahead)) {
             return;
         }
         for (; w0 < end; w0++) {
-            if (grid_go_through(&lane, w0, w0 + 1, grid_rows_forward)) {
+            if (grid_go_through(lane, w0, w0 + 1, grid_rows_forward)) {
                 return;
             }
         }
+    }
+}
+
+/* Takes an item through the borders or one wavefront, where points are shared, or
+ * through all. */
+static void grid_forward_item(void *context, ptrdiff_t phase, int item,
+                              struct xr_watch *watch)
+{
+    const struct grid_run *run = context;
+    const struct grid_lane lane = grid_make_lane(run, item, watch);
+    const int by_waves = grid_goes_by_waves(run), has_sides = grid_has_sides(run);
+    if (lane.batch_rows == 0) {
+        return;
+    }
+    if (has_sides && phase == 0) {
+        grid_make_borders(&lane);
+    }
+    if (!by_waves) {
+        grid_forward_waves(&lane);
+    } else if (phase >= has_sides) {
+        const ptrdiff_t w = phase - has_sides;
+        grid_go_through(&lane, w, w + 1, grid_rows_forward);
     }
 }
 
@@ -226,7 +241,16 @@ static void grid_forward(const struct xr_grid_problem *problem)
     struct arena arena = {.memory = problem->scratch};
     struct grid_run run = grid_forward_run(problem, &arena);
     grid_take_borders(&run);
-    if (!xr_run_watched(run.threads, grid_forward_thread, &run, problem->stop)) {
+    run.team = xr_team_now(run.threads, run.work);
+    const ptrdiff_t phases = run.waves + grid_has_sides(&run);
+    const struct xr_work work = {
+        .body = grid_forward_item,
+        .context = &run,
+        .phases = grid_goes_by_waves(&run) ? max_of(1, phases) : 1,
+        .items = run.team,
+        .is_long = xr_is_long(run.work),
+    };
+    if (!xr_run(&work, run.team, problem->stop)) {
         grid_give_borders(&run);
     }
 }

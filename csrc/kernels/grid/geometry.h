@@ -23,6 +23,8 @@ struct grid_run {
     const struct xr_grid_block *block;
     struct xr_grid_cache at;
     int N, phases, threads, planes; /* whether to go plane by plane */
+    int team;                       /* as many threads as share the call */
+    ptrdiff_t work;                 /* multiplications */
     ptrdiff_t H, Hp, B, points, waves;
     ptrdiff_t widest;      /* no wavefront has more points */
     ptrdiff_t plane_waves; /* wavefronts of a plane, or of the whole grid */
@@ -31,8 +33,7 @@ struct grid_run {
     const ptrdiff_t *wave;   /* [waves + 1] where each begins in `order` */
     const ptrdiff_t *by_set; /* [P] points by set, in it lexicographic */
     const ptrdiff_t *set;    /* [sets + 1] where each begins in `by_set` */
-    struct xr_barrier *barriers;
-    struct grid_rows *rows; /* [threads] */
+    struct grid_rows *rows;  /* [threads] */
     elem *h[XR_GRID_DIMS], *m[XR_GRID_DIMS], *gates[XR_GRID_DIMS];
     elem *sums;              /* forward, [threads, GRID_ROWS, 4, Hp] without a cache */
     int any_ahead;           /* whether some dimension goes ahead */
@@ -45,6 +46,7 @@ struct grid_run {
     elem *zeros;
     elem *thread_buffers; /* [threads, thread_buffer_size] */
     ptrdiff_t thread_buffer_size;
+    ptrdiff_t loop_phases; /* of the wavefronts; the one of the gradients follows */
 };
 
 /* Some rows of a wavefront with the same weights. */

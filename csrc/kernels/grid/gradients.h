@@ -25,7 +25,7 @@ struct grid_job {
     elem *dw, *db; /* of the whole dimension; db may be NULL */
 };
 
-/* A thread's buffers: one chunk of both sides, a row of gates and one of biases. */
+/* An item's buffers: one chunk of both sides, a row of gates and one of biases. */
 struct grid_buffer {
     elem *row, *bias, *da, *operand;
 };
@@ -41,10 +41,10 @@ static ptrdiff_t grid_buffer_size(const struct grid_run *run)
     return CHUNK * (operand + grid_gates_most(run)) + 2 * grid_gates_most(run);
 }
 
-static struct grid_buffer grid_buffer_of(const struct grid_run *run, int rank)
+static struct grid_buffer grid_buffer_of(const struct grid_run *run, int item)
 {
     struct grid_buffer buffer = {.row = run->thread_buffers +
-                                        rank * run->thread_buffer_size};
+                                        item * run->thread_buffer_size};
     buffer.bias = buffer.row + grid_gates_most(run);
     buffer.da = buffer.bias + grid_gates_most(run);
     buffer.operand = buffer.da + CHUNK * grid_gates_most(run);
@@ -149,13 +149,14 @@ static void grid_run_job(const struct grid_run *run, const struct grid_job *job,
     }
 }
 
-/* Adds this thread's share of all weight and bias gradients: the gate rows of some
+/* Adds an item's share of all weight and bias gradients: the gate rows of some
  * units. */
-static void grid_weight_gradients(const struct grid_run *run, int rank, int size,
+static void grid_weight_gradients(const struct grid_run *run, int item,
                                   struct xr_watch *watch)
 {
-    const struct grid_buffer buffer = grid_buffer_of(run, rank);
-    const ptrdiff_t begin = rank * run->H / size, end = (rank + 1) * run->H / size;
+    const struct grid_buffer buffer = grid_buffer_of(run, item);
+    const ptrdiff_t begin = item * run->H / run->team;
+    const ptrdiff_t end = (item + 1) * run->H / run->team;
     for (ptrdiff_t set = 0; set < run->problem->sets && begin < end; set++) {
         for (int k = 0; k < run->N; k++) {
             const struct grid_job job = {
@@ -239,13 +240,14 @@ static void grid_run_side_job(const struct grid_run *run, const struct grid_job 
     }
 }
 
-/* Does this thread's share of the weight gradients of all sides: the rows of some
+/* Does an item's share of the weight gradients of all sides: the rows of some
  * units. */
-static void grid_side_gradients(const struct grid_run *run, int rank, int size,
+static void grid_side_gradients(const struct grid_run *run, int item,
                                 struct xr_watch *watch)
 {
-    const struct grid_buffer buffer = grid_buffer_of(run, rank);
-    const ptrdiff_t begin = rank * run->H / size, end = (rank + 1) * run->H / size;
+    const struct grid_buffer buffer = grid_buffer_of(run, item);
+    const ptrdiff_t begin = item * run->H / run->team;
+    const ptrdiff_t end = (item + 1) * run->H / run->team;
     for (int k = 0; k < run->N && begin < end; k++) {
         const struct xr_grid_side *side = &run->problem->side[k];
         const ptrdiff_t block = run->H * run->block->inputs[k];

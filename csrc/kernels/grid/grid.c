@@ -34,15 +34,17 @@ static struct grid_run grid_backward_run(const struct xr_grid_problem *problem,
     return run;
 }
 
-static void grid_backward_thread(void *context, int rank, int size,
-                                 struct xr_watch *watch)
+/* The last phase is that of the gradients of inputs and weights. */
+static void grid_backward_item(void *context, ptrdiff_t phase, int item,
+                               struct xr_watch *watch)
 {
     const struct grid_run *run = context;
-    grid_backward_waves(run, rank, size, watch);
-    if (!xr_barrier_wait(&run->barriers[run->threads], size, watch)) {
-        grid_input_gradients(run, rank, size, watch);
-        grid_side_gradients(run, rank, size, watch);
-        grid_weight_gradients(run, rank, size, watch);
+    if (phase < run->loop_phases) {
+        grid_backward_waves(run, phase, item, watch);
+    } else {
+        grid_input_gradients(run, item, watch);
+        grid_side_gradients(run, item, watch);
+        grid_weight_gradients(run, item, watch);
     }
 }
 
@@ -50,8 +52,17 @@ static void grid_backward(const struct xr_grid_problem *problem)
 {
     struct arena arena = {.memory = problem->scratch};
     struct grid_run run = grid_backward_run(problem, &arena);
+    run.team = xr_team_now(run.threads, run.work);
+    run.loop_phases = grid_goes_by_waves(&run) ? run.waves : 1;
     grid_take_gradients(&run);
-    if (!xr_run_watched(run.threads, grid_backward_thread, &run, problem->stop)) {
+    const struct xr_work work = {
+        .body = grid_backward_item,
+        .context = &run,
+        .phases = run.loop_phases + 1,
+        .items = run.team,
+        .is_long = xr_is_long(run.work),
+    };
+    if (!xr_run(&work, run.team, problem->stop)) {
         grid_give_gradients(&run);
     }
 }

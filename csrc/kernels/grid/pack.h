@@ -86,7 +86,7 @@ static struct panels grid_slice(const struct grid_pack *pack, int j)
 static void grid_pack_forward(const struct xr_grid_block *block, int k, const void *w,
                               const void *b, void *packed, struct xr_stop *stop)
 {
-    struct xr_watch watch = xr_make_watch(stop, 0);
+    struct xr_watch watch = xr_make_watch(stop, 1);
     const struct grid_pack at = grid_forward_layout(block, k);
     const ptrdiff_t H = block->H, columns = block->N * H;
     elem *pack = packed;
@@ -114,7 +114,7 @@ static void grid_pack_forward(const struct xr_grid_block *block, int k, const vo
 static void grid_pack_backward(const struct xr_grid_block *block, int k, const void *w,
                                void *packed, struct xr_stop *stop)
 {
-    struct xr_watch watch = xr_make_watch(stop, 0);
+    struct xr_watch watch = xr_make_watch(stop, 1);
     const struct grid_pack at = grid_backward_layout(block, k);
     memset(packed, 0, GRID_HEADER_BYTES);
     memcpy(packed, &at, sizeof at);

@@ -8,8 +8,8 @@
  * its point s, so that step 0 is the near border. With a cache all steps are kept,
  * without one two sets, used in turn: a line has one point in a wavefront.
  *
- * Threads split outputs only: first the rows of the batch (no barrier), then the pairs
- * of a wavefront (a barrier after each).
+ * Threads split outputs only: first the rows of the batch, which never wait for each
+ * other, then the pairs of a wavefront, which is then a phase (base/jobs.h).
  */
 #ifndef XR_GRID_RUN_H
 #define XR_GRID_RUN_H
@@ -137,14 +137,13 @@ static struct grid_run grid_make_run(const struct xr_grid_problem *problem,
     };
     grid_count_points(&run);
     const ptrdiff_t points = run.points * run.B * grid_block_work(&run);
-    const ptrdiff_t work = points + grid_side_work(&run);
-    run.threads = threads_for(work, xr_thread_work.call, problem->threads);
+    run.work = points + grid_side_work(&run);
+    run.threads = threads_for(run.work, xr_thread_work.call, problem->threads);
     grid_count_waves(&run);
     run.planes = !grid_shares_points(&run);
     grid_count_waves(&run);
     const ptrdiff_t starts = run.waves + problem->sets + 2;
     ptrdiff_t *sorted = arena_take(arena, 2 * run.points + starts, sizeof *sorted);
-    run.barriers = arena_take(arena, run.threads + 1, sizeof *run.barriers);
     run.rows = arena_take(arena, run.threads, sizeof *run.rows);
     grid_place_cache(&run, arena);
     run.order = sorted;
@@ -152,42 +151,45 @@ static struct grid_run grid_make_run(const struct xr_grid_problem *problem,
     run.wave = run.by_set + run.points;
     run.set = run.wave + run.waves + 1;
     if (arena->memory != NULL) {
-        memset(run.barriers, 0, (size_t)(run.threads + 1) * sizeof *run.barriers);
         grid_sort_points(&run, sorted);
     }
     return run;
 }
 
-/* A thread's share: one of `members` on the pairs of a group of batch rows. */
+/* An item's share: one of `members` on the pairs of a group of batch rows. */
 struct grid_lane {
     const struct grid_run *run;
-    ptrdiff_t group, groups, batch_rows;
-    int rank, member, members;
-    struct xr_barrier *barrier;
+    ptrdiff_t group, groups, batch_rows; /* no rows where it has no share */
+    int item, member, members;
     struct grid_rows *rows;
     struct xr_watch *watch;
 };
 
-static struct grid_lane grid_make_lane(const struct grid_run *run, int rank, int size,
+static struct grid_lane grid_make_lane(const struct grid_run *run, int item,
                                        struct xr_watch *watch)
 {
-    const ptrdiff_t groups = grid_groups(run, size);
-    const int members = grid_members(run, size);
+    const ptrdiff_t groups = grid_groups(run, run->team);
+    const int members = grid_members(run, run->team);
     struct grid_lane lane = {
         .run = run,
-        .group = rank / members,
+        .group = item / members,
         .groups = groups,
-        .rank = rank,
-        .member = rank % members,
+        .item = item,
+        .member = item % members,
         .members = members,
-        .rows = &run->rows[rank],
+        .rows = &run->rows[item],
         .watch = watch,
     };
     if (lane.group < groups) {
-        lane.barrier = &run->barriers[lane.group];
         lane.batch_rows = ceil_div(run->B - lane.group, groups);
     }
     return lane;
+}
+
+/* Returns whether the points of a batch row are shared, wavefront by wavefront. */
+static int grid_goes_by_waves(const struct grid_run *run)
+{
+    return grid_members(run, run->team) > 1;
 }
 
 /* Returns where the sums of dimension k, or its gates, are for row r, which is that of
@@ -207,7 +209,7 @@ static elem *grid_sums_row(const struct grid_lane *lane, ptrdiff_t place, int k,
         place -= lane->rows->ahead_from;
         return run->ahead_sums[k] + (place * run->B + b) * size;
     }
-    return run->sums + (lane->rank * GRID_ROWS + r) * size;
+    return run->sums + (lane->item * GRID_ROWS + r) * size;
 }
 
 /* Fills in the pointers of row r that backward alone needs. */
@@ -280,7 +282,7 @@ static int grid_go_through(const struct grid_lane *lane, ptrdiff_t w, ptrdiff_t 
     if (rows->rows > 0) {
         rows_of_block(lane);
     }
-    return xr_barrier_wait(lane->barrier, lane->members, lane->watch);
+    return lane->watch->leaving;
 }
 
 /* Copies a row of the caller's arrays [lines, B, H] to a padded one; NULL stands for

@@ -11,9 +11,9 @@
  * over the rows of W, h before m; neither is flushed. h and m lie in different rows of
  * memory, so that each has panels of its own.
  *
- * The rows of a side are pairs (line, batch row) in storage order. Forward a thread
- * makes those of its own batch rows; back the rows are split anew, behind the barrier
- * that comes before the gradients of weights.
+ * The rows of a side are pairs (line, batch row) in storage order. Forward an item
+ * makes those of its own batch rows; back the rows are split anew, in the phase of the
+ * gradients of weights.
  * Twin: linear_forward, linear_backward in src/exactrnn/reference/dense.py.
  */
 #ifndef XR_GRID_SIDES_H
@@ -52,7 +52,7 @@ static size_t grid_side_bytes(const struct xr_grid_block *block, int k, int back
 static void grid_pack_side(const struct xr_grid_block *block, int k, const void *w,
                            const void *b, void *packed, struct xr_stop *stop)
 {
-    struct xr_watch watch = xr_make_watch(stop, 0);
+    struct xr_watch watch = xr_make_watch(stop, 1);
     const struct grid_pack at = grid_side_layout(block, k, 0);
     const ptrdiff_t H = block->H, I = block->inputs[k];
     elem *pack = packed;
@@ -78,7 +78,7 @@ static void grid_pack_side(const struct xr_grid_block *block, int k, const void 
 static void grid_pack_side_backward(const struct xr_grid_block *block, int k,
                                     const void *w, void *packed, struct xr_stop *stop)
 {
-    struct xr_watch watch = xr_make_watch(stop, 0);
+    struct xr_watch watch = xr_make_watch(stop, 1);
     const struct grid_pack at = grid_side_layout(block, k, 1);
     const ptrdiff_t I = block->inputs[k];
     memset(packed, 0, GRID_HEADER_BYTES);
@@ -173,17 +173,23 @@ static void grid_make_border(const struct grid_lane *lane, int k)
     }
 }
 
-/* Makes the near borders of all dimensions with input. Returns whether to leave. */
-static int grid_make_borders(const struct grid_lane *lane)
+static int grid_has_sides(const struct grid_run *run)
 {
     int any = 0;
+    for (int k = 0; k < run->N; k++) {
+        any |= run->problem->side[k].x != NULL;
+    }
+    return any;
+}
+
+/* Makes the near borders of all dimensions with input. */
+static void grid_make_borders(const struct grid_lane *lane)
+{
     for (int k = 0; k < lane->run->N; k++) {
         if (lane->run->problem->side[k].x != NULL) {
             grid_make_border(lane, k);
-            any = 1;
         }
     }
-    return any && xr_barrier_wait(lane->barrier, lane->members, lane->watch);
 }
 
 /* Returns the length of the longest padded row of dx. */
@@ -245,17 +251,18 @@ static void grid_input_block(const struct grid_run *run, int k,
     }
 }
 
-/* Does this thread's share of the gradients of all inputs. */
-static void grid_input_gradients(const struct grid_run *run, int rank, int size,
+/* Does an item's share of the gradients of all inputs. */
+static void grid_input_gradients(const struct grid_run *run, int item,
                                  struct xr_watch *watch)
 {
-    elem *buffer = run->thread_buffers + rank * run->thread_buffer_size;
+    const int size = run->team;
+    elem *buffer = run->thread_buffers + item * run->thread_buffer_size;
     for (int k = 0; k < run->N; k++) {
         if (run->problem->side[k].x == NULL) {
             continue;
         }
         const ptrdiff_t rows = run->lines[k] * run->B;
-        const ptrdiff_t first = rank * rows / size, last = (rank + 1) * rows / size;
+        const ptrdiff_t first = item * rows / size, last = (item + 1) * rows / size;
         for (ptrdiff_t row = first; row < last; row += GRID_ROWS) {
             if (xr_leaves(watch, 1)) {
                 return;

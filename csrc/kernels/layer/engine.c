@@ -69,9 +69,9 @@ static void clear_memory(char *memory, size_t bytes, struct xr_watch *watch)
 }
 
 /* Packing adds biases, so it too runs in the environment of the contract. */
-static void pack_body(void *context, int rank, int size, struct xr_watch *watch)
+static void pack_body(void *context, ptrdiff_t phase, int item, struct xr_watch *watch)
 {
-    (void)rank, (void)size; /* a team of one */
+    (void)phase, (void)item;
     const struct pack_call *call = context;
     clear_memory(call->packed, call->pack(call->layer, NULL, NULL, NULL), watch);
     if (!watch->leaving) {
@@ -83,7 +83,7 @@ static void engine_pack(const struct xr_layer *layer, const struct xr_weights *w
                         void *packed, struct xr_stop *stop)
 {
     struct pack_call call = {layer, weights, packed, pack_forward};
-    xr_run_watched(1, pack_body, &call, stop);
+    xr_run_phase(1, pack_body, &call, stop);
 }
 
 static void engine_pack_backward(const struct xr_layer *layer,
@@ -91,7 +91,7 @@ static void engine_pack_backward(const struct xr_layer *layer,
                                  struct xr_stop *stop)
 {
     struct pack_call call = {layer, weights, packed, pack_backward};
-    xr_run_watched(1, pack_body, &call, stop);
+    xr_run_phase(1, pack_body, &call, stop);
 }
 
 static size_t scratch_bytes(const struct xr_problem *problem, int backward)
@@ -140,9 +140,10 @@ struct elementary_call {
 
 enum { ELEMENT_WORK = 32 }; /* of one element, in multiplications */
 
-static void elementary_body(void *context, int rank, int size, struct xr_watch *watch)
+static void elementary_body(void *context, ptrdiff_t phase, int item,
+                            struct xr_watch *watch)
 {
-    (void)rank, (void)size; /* a team of one */
+    (void)phase, (void)item;
     const struct elementary_call *call = context;
     for (ptrdiff_t k = 0; k < call->n; k += VEC_LANES) {
         if (xr_leaves(watch, VEC_LANES * ELEMENT_WORK)) {
@@ -163,7 +164,7 @@ static void elementary(enum xr_function function, const void *const in[3], void 
                        ptrdiff_t n, struct xr_stop *stop)
 {
     struct elementary_call call = {function, in, out, n};
-    xr_run_watched(1, elementary_body, &call, stop);
+    xr_run_phase(1, elementary_body, &call, stop);
 }
 
 #define XR_STRING(name) XR_STRING_OF(name)

@@ -49,7 +49,7 @@ static elem *offset(void *array, ptrdiff_t at)
 }
 
 /* Returns those units of a module that lie between `begin` and `end` of the caller's
- * units, which are a thread's share. */
+ * units, which are an item's share. */
 static struct units thread_share(struct units module, ptrdiff_t begin, ptrdiff_t end)
 {
     const ptrdiff_t last = min_of(end, module.user + module.size);
@@ -245,7 +245,7 @@ static ptrdiff_t gates_most(const struct run *run)
     return ceil_div(run->sums * run->Hp, TILE_GATES) * TILE_GATES;
 }
 
-/* Returns the elements of a thread's buffer, which holds both sides of a chunk, a row
+/* Returns the elements of an item's buffer, which holds both sides of a chunk, a row
  * of da and one of biases. */
 static ptrdiff_t weight_buffer_size(const struct run *run)
 {
@@ -284,17 +284,17 @@ static void run_weight_job(const struct run *run, const struct weight_job *job,
     }
 }
 
-/* Adds this thread's share of the gradient of a recurrent matrix, for each module from
+/* Adds an item's share of the gradient of a recurrent matrix, for each module from
  * the modules that it listens to. Modules whose units are next to each other are one
  * job. */
 static void recurrence_gradients(const struct run *run, int direction,
-                                 const struct recurrence *recurrence, int rank,
+                                 const struct recurrence *recurrence, int item,
                                  int size, elem *buffer, struct xr_watch *watch)
 {
     const struct pack *pack = run->problem->packed_backward[direction];
     const struct units *units = pack_units_of(pack);
     const ptrdiff_t rows = recurrence->target == O_UNITS ? run->O : run->H;
-    const ptrdiff_t begin = rank * rows / size, end = (rank + 1) * rows / size;
+    const ptrdiff_t begin = item * rows / size, end = (item + 1) * rows / size;
     for (ptrdiff_t m = 0; m < run->modules; m++) {
         const struct units own = target_units(run->layer, recurrence, units[m]);
         int first = 1;
@@ -359,12 +359,12 @@ static void vector_chain(const struct run *run, int direction, int v, ptrdiff_t 
     }
 }
 
-/* Adds this thread's share of the gradients of per-unit weights: long sums of da times
+/* Adds an item's share of the gradients of per-unit weights: long sums of da times
  * their factor, unit by unit. */
-static void vector_gradients(const struct run *run, int direction, int rank, int size,
+static void vector_gradients(const struct run *run, int direction, int item, int size,
                              elem *chain, struct xr_watch *watch)
 {
-    const ptrdiff_t begin = rank * run->H / size, end = (rank + 1) * run->H / size;
+    const ptrdiff_t begin = item * run->H / size, end = (item + 1) * run->H / size;
     const struct range units = {begin / VEC_LANES * VEC_LANES,
                                 ceil_div(end, VEC_LANES) * VEC_LANES};
     elem *dvectors = run->problem->dw[direction].vectors;
@@ -379,11 +379,11 @@ static void vector_gradients(const struct run *run, int direction, int rank, int
     }
 }
 
-/* Adds this thread's share of all gradients of weights: the rows of some units. */
-static void weight_gradients(const struct run *run, int rank, int size, elem *buffer,
+/* Adds an item's share of all gradients of weights: the rows of some units. */
+static void weight_gradients(const struct run *run, int item, int size, elem *buffer,
                              struct xr_watch *watch)
 {
-    const ptrdiff_t begin = rank * run->H / size, end = (rank + 1) * run->H / size;
+    const ptrdiff_t begin = item * run->H / size, end = (item + 1) * run->H / size;
     for (int d = 0; d < run->directions; d++) {
         const struct pack *pack = run->problem->packed_backward[d];
         const struct units *units = pack_units_of(pack);
@@ -395,10 +395,10 @@ static void weight_gradients(const struct run *run, int rank, int size, elem *bu
             }
         }
         for (ptrdiff_t r = 0; r < pack->recurrences; r++) {
-            recurrence_gradients(run, d, &pack->recurrence[r], rank, size, buffer,
+            recurrence_gradients(run, d, &pack->recurrence[r], item, size, buffer,
                                  watch);
         }
-        vector_gradients(run, d, rank, size, buffer, watch);
+        vector_gradients(run, d, item, size, buffer, watch);
     }
 }
 
@@ -473,15 +473,15 @@ static void input_rows(const struct run *run, const struct time_row *waiting,
     }
 }
 
-/* Writes this thread's share of dx, which is a range of k; +0.0 behind the end of a
+/* Writes an item's share of dx, which is a range of k; +0.0 behind the end of a
  * row. */
-static void input_gradients(const struct run *run, int rank, int size, elem *buffer,
+static void input_gradients(const struct run *run, int item, int size, elem *buffer,
                             struct xr_watch *watch)
 {
     struct time_row waiting[INPUT_ROWS];
     ptrdiff_t rows = 0;
-    const ptrdiff_t end = (rank + 1) * (run->T * run->B) / size;
-    for (ptrdiff_t k = rank * (run->T * run->B) / size; k < end; k++) {
+    const ptrdiff_t end = (item + 1) * (run->T * run->B) / size;
+    for (ptrdiff_t k = item * (run->T * run->B) / size; k < end; k++) {
         const ptrdiff_t t = k / run->B, b = k % run->B;
         if (xr_leaves(watch, run->I)) {
             return;

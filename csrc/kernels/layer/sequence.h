@@ -5,10 +5,11 @@
  * so that a reverse row starts at its own last element. Rows are sorted by falling
  * length; the rows alive at step s are then the first ones of every list.
  *
- * Threads split outputs only: first the rows of the batch (no barrier), then
- * directions, then hidden units (a barrier after each stage of a step). A lane is one
- * thread's share of one direction. When the call is to end (stop.h), a lane does no
- * more products and leaves its loop by the answer of a barrier.
+ * Threads split outputs only: first the rows of the batch, then directions, then
+ * hidden units. A lane is a share of one direction, and an item (base/jobs.h) one lane
+ * or, if directions are not split, one after the other. Lanes of other rows or
+ * directions know nothing of each other; those of units meet after each stage of a
+ * step, where a phase ends, and stand there until somebody takes their next item.
  */
 #ifndef XR_SEQUENCE_H
 #define XR_SEQUENCE_H
@@ -16,6 +17,11 @@
 #include "base/parallel.h"
 #include "kernels/cells/cell.h"
 #include "kernels/layer/pack.h"
+
+/* How many threads work on what; the product of the three is at most the team. */
+struct split {
+    int rows, directions, units;
+};
 
 /* One call: what all its threads read, and scratch that they share. */
 struct run {
@@ -31,8 +37,10 @@ struct run {
     int in_step;      /* all rows have the same clock */
     int directions, states, sums;
     int threads;            /* as many as the call is worth, of those it may have */
+    int team;               /* as many as share it */
+    ptrdiff_t work;         /* multiplications of the products forward */
     const ptrdiff_t *order; /* [B] rows by falling length */
-    struct xr_barrier *barriers;
+    struct split split;
     const void **pointers; /* [threads, pointers_per_thread] */
     ptrdiff_t pointers_per_thread;
     struct lane_module *lane_modules; /* [threads, modules] */
@@ -46,6 +54,7 @@ struct run {
     elem *operands_buffer; /* [D, operands, B, Hp] likewise */
     struct stage *stages;  /* [threads, stages_per_thread]: of a layer, or of modules */
     ptrdiff_t stages_per_thread;
+    struct forward_lane *forward_lanes; /* [threads] */
     /* Of the backward pass alone. */
     elem *da;             /* [D, T, B, S, Hp] */
     elem *dstates;        /* [D, states, B, Hp] */
@@ -53,11 +62,8 @@ struct run {
     elem *zeros;          /* a row that is zero wherever it may be read */
     elem *thread_buffers; /* [threads, thread_buffer_size] */
     ptrdiff_t thread_buffer_size;
-};
-
-/* How many threads work on what; the product of the three is at most the team. */
-struct split {
-    int rows, directions, units;
+    ptrdiff_t loop_phases; /* of the time loop; the one of the gradients follows */
+    struct backward_lane *backward_lanes; /* [threads] */
 };
 
 struct range {
@@ -79,9 +85,7 @@ struct lane {
     struct range panels[2]; /* its share of the panels of H and of O units */
     struct range units[2];  /* the same in units, from the first one to the last */
     struct lane_module *modules;
-    struct xr_barrier *barrier;
-    int barrier_size;
-    struct xr_watch *watch;
+    struct xr_watch *watch; /* of the thread that has it now */
     const void **pointers;
     elem *near_sums; /* [near_size] or NULL */
 };
@@ -243,16 +247,15 @@ static void sort_rows(const struct run *run, ptrdiff_t *order, ptrdiff_t *count)
     }
 }
 
-static int threads_for_call(const struct run *run)
+static ptrdiff_t work_of_call(const struct run *run)
 {
     const ptrdiff_t seen = column_blocks(run->info) * run->O;
     const ptrdiff_t step = run->info->w_blocks * run->H * (seen + run->I);
-    const ptrdiff_t work = run->directions * run->T * run->B * step;
-    return threads_for(work, xr_thread_work.call, run->problem->threads);
+    return run->directions * run->T * run->B * step;
 }
 
-/* Splits a team by rows, then by directions, neither of which needs a barrier. What is
- * left of it shares units, as far as a step pays for its barriers. Giving units out
+/* Splits a team by rows, then by directions, neither of which ever wait. What is left
+ * of it shares units, as far as a step pays for its waiting. Giving units out
  * before single rows, so that no thread reads all weights for few rows, was tried: at
  * T, B, H = 100, 8, 128 two threads took 1597 µs, by rows 930. */
 static struct split split_team(const struct run *run, int team, ptrdiff_t panels)
@@ -333,27 +336,44 @@ static struct range piece_units(const struct lane *lane, ptrdiff_t m)
     return lane->run->pieces == 1 ? lane->units[O_UNITS] : lane->modules[m].units;
 }
 
-/* Returns the share that thread `rank` has of one direction: no rows where it has
- * none. */
-static struct lane make_lane(const struct run *run, struct split split, int rank,
-                             int direction, const void *const *packs,
-                             struct xr_watch *watch)
+/* Finds out who shares a call whose lanes read these packs. */
+static void split_run(struct run *run, const void *const *packs)
 {
-    const int unit = rank % split.units;
-    const int group = rank / split.units % split.rows;
-    const int turn = rank / (split.units * split.rows);
+    const struct pack *pack = packs[0];
+    run->team = xr_team_now(run->threads, run->work);
+    run->split = split_team(run, run->team, pack->panels[H_UNITS]);
+}
+
+/* Returns after how many stages of steps the lanes of units have met for the last
+ * time. */
+static ptrdiff_t stages_to_meet(const struct run *run)
+{
+    return run->B > 0 ? length_of(run, run->order[0]) * run->info->stages : 0;
+}
+
+/* Returns how many items a phase of the time loop has. */
+static int lane_items(const struct run *run)
+{
+    return run->split.rows * run->split.directions * run->split.units;
+}
+
+/* Returns the share that an item has of one direction: no rows where it has none. */
+static struct lane make_lane(const struct run *run, int item, int direction,
+                             const void *const *packs)
+{
+    const struct split split = run->split;
+    const int unit = item % split.units;
+    const int group = item / split.units % split.rows;
+    const int turn = item / (split.units * split.rows);
     struct lane lane = {
         .run = run,
         .pack = packs[direction],
         .direction = direction,
         .group = group,
         .groups = split.rows,
-        .barrier = &run->barriers[direction * split.rows + group],
-        .barrier_size = split.units,
-        .watch = watch,
-        .pointers = run->pointers + rank * run->pointers_per_thread,
-        .modules = run->lane_modules + rank * run->modules,
-        .near_sums = run->near_sums ? run->near_sums + rank * run->near_size : NULL,
+        .pointers = run->pointers + item * run->pointers_per_thread,
+        .modules = run->lane_modules + item * run->modules,
+        .near_sums = run->near_sums ? run->near_sums + item * run->near_size : NULL,
     };
     for (int kind = 0; kind < 2; kind++) {
         const ptrdiff_t panels = lane.pack->panels[kind];
@@ -479,11 +499,10 @@ static struct run make_run(const struct xr_problem *problem, const struct xr_cel
         .sums = problem->layer->info.sums,
         .pointers_per_thread = pointers_per_thread,
     };
-    run.threads = threads_for_call(&run);
-    const ptrdiff_t barriers = run.directions * (run.threads + 1);
+    run.work = work_of_call(&run);
+    run.threads = threads_for(run.work, xr_thread_work.call, problem->threads);
     ptrdiff_t *order = arena_take(arena, run.B, sizeof *order);
     ptrdiff_t *count = arena_take(arena, run.T + 1, sizeof *count);
-    run.barriers = arena_take(arena, barriers, sizeof *run.barriers);
     run.pointers =
         arena_take(arena, run.threads * pointers_per_thread, sizeof *run.pointers);
     run.lane_modules =
@@ -491,7 +510,6 @@ static struct run make_run(const struct xr_problem *problem, const struct xr_cel
     if (arena->memory != NULL) {
         sort_rows(&run, order, count);
         run.in_step = rows_in_step(problem);
-        memset(run.barriers, 0, (size_t)barriers * sizeof *run.barriers);
     }
     run.order = order;
     return run;

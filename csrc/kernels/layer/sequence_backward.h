@@ -17,6 +17,25 @@
 
 #include "kernels/layer/gradients.h"
 
+/* What the cell sees of a step, and the lists of rows in it, which each step fills. */
+struct backward_frame {
+    struct backward_step step;
+    const elem **sums, **lower;
+    elem **da, **dlower;
+    const elem **prev[XR_MAX_STATES], **next[XR_MAX_STATES];
+    elem **dstate[XR_MAX_STATES];
+    const elem **doperand[XR_MAX_OPERANDS];
+};
+
+/* A lane and where it stands: before a stage of step s, of which rows are alive, or
+ * between its point function and its products. */
+struct backward_lane {
+    struct lane lane;
+    struct backward_frame frame;
+    ptrdiff_t s, alive;
+    int stage, is_between;
+};
+
 static struct run make_backward_run(const struct xr_problem *problem,
                                     const struct xr_cell *cell, struct arena *arena)
 {
@@ -33,6 +52,7 @@ static struct run make_backward_run(const struct xr_problem *problem,
     run.thread_buffer_size = max_of(weight_buffer_size(&run), input_buffer_size(&run));
     run.thread_buffers =
         arena_take(arena, run.threads * run.thread_buffer_size, sizeof(elem));
+    run.backward_lanes = arena_take(arena, run.threads, sizeof *run.backward_lanes);
     if (arena->memory != NULL) {
         memset(run.zeros, 0, (size_t)widest * sizeof(elem));
     }
@@ -103,16 +123,6 @@ static void add_upper_gradient(const struct lane *lane, ptrdiff_t s, ptrdiff_t a
                   units);
     }
 }
-
-/* What the cell sees of a step, and the lists of rows in it, which each step fills. */
-struct backward_frame {
-    struct backward_step step;
-    const elem **sums, **lower;
-    elem **da, **dlower;
-    const elem **prev[XR_MAX_STATES], **next[XR_MAX_STATES];
-    elem **dstate[XR_MAX_STATES];
-    const elem **doperand[XR_MAX_OPERANDS];
-};
 
 static struct backward_frame make_backward_frame(const struct lane *lane)
 {
@@ -254,25 +264,15 @@ static void backward_products(const struct lane *lane, const struct backward_ste
     }
 }
 
-/* Takes one step of a lane back, stage by stage. Returns whether to leave. */
-static int backward_step(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
-                         struct backward_frame *frame)
+/* Takes the point function of a stage, for all units of the lane. */
+static void backward_point(const struct lane *lane, int stage,
+                           struct backward_step *step)
 {
     const struct run *run = lane->run;
-    struct backward_step *step = &frame->step;
-    place_backward_rows(lane, NULL, s, alive, frame);
-    for (int stage = run->info->stages - 1; stage >= 0; stage--) {
-        const int kind = stage > 0 && run->info->projects ? O_UNITS : H_UNITS;
-        const struct range units = lane->units[kind];
-        step->begin = units.begin;
-        step->end = units.end;
-        run->cell->point_backward[stage](step);
-        if (xr_barrier_wait(lane->barrier, lane->barrier_size, lane->watch)) {
-            return 1;
-        }
-        backward_products(lane, step, stage);
-    }
-    return 0;
+    const int kind = stage > 0 && run->info->projects ? O_UNITS : H_UNITS;
+    step->begin = lane->units[kind].begin;
+    step->end = lane->units[kind].end;
+    run->cell->point_backward[stage](step);
 }
 
 /* Flushes the gradient of h where the chains of all modules end (contract N6). */
@@ -337,10 +337,9 @@ static void backward_module(const struct lane *lane, ptrdiff_t to, ptrdiff_t s,
     }
 }
 
-/* Takes one step of a lane of modules back: all of them take their point function, then
- * each gets its gradient from its listeners. Returns whether to leave. */
-static int backward_modules(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive,
-                            struct backward_frame *frame)
+/* Takes the point function of all modules of a lane. */
+static void backward_module_points(const struct lane *lane, ptrdiff_t s,
+                                   ptrdiff_t alive, struct backward_frame *frame)
 {
     const struct run *run = lane->run;
     const struct units *units = pack_units_of(lane->pack);
@@ -354,55 +353,121 @@ static int backward_modules(const struct lane *lane, ptrdiff_t s, ptrdiff_t aliv
             run->cell->point_backward[0](&frame->step);
         }
     }
-    if (xr_barrier_wait(lane->barrier, lane->barrier_size, lane->watch)) {
-        return 1;
-    }
-    for (ptrdiff_t m = 0; m < run->modules; m++) {
+}
+
+/* Gives each module of a lane its gradient from its listeners. */
+static void backward_module_products(const struct lane *lane, ptrdiff_t s,
+                                     ptrdiff_t alive, struct backward_frame *frame)
+{
+    for (ptrdiff_t m = 0; m < lane->run->modules; m++) {
         backward_module(lane, m, s, alive, frame);
     }
     flush_state(lane, alive);
-    return 0;
 }
 
-static void backward_lane(const struct lane *lane)
+static void begin_backward_lane(const struct run *run, int item, int direction,
+                                struct backward_lane *own)
 {
+    own->lane = make_lane(run, item, direction, run->problem->packed_backward);
+    own->frame = make_backward_frame(&own->lane);
+    own->s = own->lane.rows > 0 ? length_of(run, row_of(&own->lane, 0)) - 1 : -1;
+    own->stage = run->info->stages - 1;
+    own->is_between = 0;
+}
+
+static void begin_backward_step(struct backward_lane *own)
+{
+    const struct lane *lane = &own->lane;
     const struct run *run = lane->run;
-    const ptrdiff_t steps = lane->rows > 0 ? length_of(run, row_of(lane, 0)) : 0;
-    struct backward_frame frame = make_backward_frame(lane);
-    for (ptrdiff_t s = steps - 1; s >= 0; s--) {
-        const ptrdiff_t alive = rows_alive(lane, lane->rows, s);
-        for (int k = 0; k < run->info->cells; k++) {
-            add_output_gradient(lane, k, s, alive);
+    own->alive = rows_alive(lane, lane->rows, own->s);
+    for (int k = 0; k < run->info->cells; k++) {
+        add_output_gradient(lane, k, own->s, own->alive);
+    }
+    add_upper_gradient(lane, own->s, own->alive);
+    xr_leaves(lane->watch, own->alive * run->H); /* for steps without any product */
+    if (!run->ticks) {
+        place_backward_rows(lane, NULL, own->s, own->alive, &own->frame);
+    }
+}
+
+static void backward_points(struct backward_lane *own)
+{
+    if (own->stage == own->lane.run->info->stages - 1) {
+        begin_backward_step(own);
+    }
+    if (own->lane.run->ticks) {
+        backward_module_points(&own->lane, own->s, own->alive, &own->frame);
+    } else {
+        backward_point(&own->lane, own->stage, &own->frame.step);
+    }
+    own->is_between = 1;
+}
+
+static void backward_stage_products(struct backward_lane *own)
+{
+    if (own->lane.run->ticks) {
+        backward_module_products(&own->lane, own->s, own->alive, &own->frame);
+    } else {
+        backward_products(&own->lane, &own->frame.step, own->stage);
+    }
+    own->is_between = 0;
+    if (--own->stage < 0) {
+        own->stage = own->lane.run->info->stages - 1;
+        own->s--;
+    }
+}
+
+/* Takes a lane through so many point functions, or to its end: each but the first comes
+ * after the products of the one before, which read what all lanes have left. */
+static void backward_stages(struct backward_lane *own, ptrdiff_t stages)
+{
+    for (; stages > 0; stages--) {
+        if (own->is_between) {
+            backward_stage_products(own);
         }
-        add_upper_gradient(lane, s, alive);
-        xr_leaves(lane->watch, alive * run->H); /* for steps without any product */
-        const int leave = run->ticks ? backward_modules(lane, s, alive, &frame)
-                                     : backward_step(lane, s, alive, &frame);
-        if (leave) {
+        if (own->s < 0 || own->lane.watch->leaving) {
             return;
         }
+        backward_points(own);
     }
 }
 
-static void backward_thread(void *context, int rank, int size, struct xr_watch *watch)
+/* Takes the lanes of an item through their part of a phase: all of it, where units are
+ * not split. */
+static void backward_lanes(const struct run *run, ptrdiff_t phase, int item,
+                           struct xr_watch *watch)
 {
-    const struct run *run = context;
-    const void *const *packs = run->problem->packed_backward;
-    const ptrdiff_t panels = ((const struct pack *)packs[0])->panels[H_UNITS];
-    const struct split split = split_team(run, size, panels);
-    for (int d = 0; d < run->directions; d++) {
-        const struct lane lane = make_lane(run, split, rank, d, packs, watch);
-        backward_lane(&lane);
-    }
-    if (xr_barrier_wait(&run->barriers[run->directions * run->threads], size, watch)) {
+    struct backward_lane *own = &run->backward_lanes[item];
+    if (run->split.units > 1 && phase > 0) {
+        own->lane.watch = watch;
+        backward_stages(own, 1);
         return;
     }
-    elem *buffer = run->thread_buffers + rank * run->thread_buffer_size;
+    const int turn = item / (run->split.rows * run->split.units);
+    for (int d = turn; d < run->directions; d += run->split.directions) {
+        begin_backward_lane(run, item, d, own);
+        own->lane.watch = watch;
+        backward_stages(own, run->split.units > 1 ? 1 : PTRDIFF_MAX);
+    }
+}
+
+/* The last phase is that of the gradients of inputs and weights, shared anew. */
+static void backward_item(void *context, ptrdiff_t phase, int item,
+                          struct xr_watch *watch)
+{
+    const struct run *run = context;
+    if (phase < run->loop_phases) {
+        if (item < lane_items(run)) {
+            backward_lanes(run, phase, item, watch);
+        }
+        return;
+    }
+    elem *buffer = run->thread_buffers + item * run->thread_buffer_size;
     if (run->problem->dx.data != NULL) {
-        input_gradients(run, rank, size, buffer, watch);
+        input_gradients(run, item, run->team, buffer, watch);
     }
     if (run->problem->dw[0].w_ih != NULL) {
-        weight_gradients(run, rank, size, buffer, watch);
+        weight_gradients(run, item, run->team, buffer, watch);
     }
 }
 
@@ -417,7 +482,16 @@ static void run_backward(const struct xr_problem *problem, const struct xr_cell 
             }
         }
     }
-    if (xr_run_watched(run.threads, backward_thread, &run, problem->stop)) {
+    split_run(&run, problem->packed_backward);
+    run.loop_phases = run.split.units > 1 ? stages_to_meet(&run) + 1 : 1;
+    const struct xr_work work = {
+        .body = backward_item,
+        .context = &run,
+        .phases = run.loop_phases + 1,
+        .items = run.team,
+        .is_long = xr_is_long(run.work),
+    };
+    if (xr_run(&work, run.team, problem->stop)) {
         return;
     }
     for (int d = 0; d < run.directions; d++) {

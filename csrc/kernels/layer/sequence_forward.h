@@ -20,6 +20,16 @@ enum { AHEAD_BYTES = 256 * 1024 };
 /* With so many rows a step takes x and h together, where they add to the same sums. */
 enum { ROWS_TOGETHER = 12 };
 
+/* A lane and where it stands: before this stage of step s, of which rows are alive. The
+ * input products of its steps are taken from step s0 on. */
+struct forward_lane {
+    struct lane lane;
+    struct forward_frame frame;
+    struct stage *stages;
+    ptrdiff_t s, s0, steps, alive;
+    int stage;
+};
+
 /* Returns whether all sums that see x see h too, at the same time. */
 static int sees_alike(const struct xr_cell_info *info)
 {
@@ -68,6 +78,7 @@ static struct run make_forward_run(const struct xr_problem *problem,
     run.stages_per_thread = run.ticks ? run.modules : info->stages;
     run.stages =
         arena_take(arena, run.threads * run.stages_per_thread, sizeof *run.stages);
+    run.forward_lanes = arena_take(arena, run.threads, sizeof *run.forward_lanes);
     if (sums_stay_near(problem, ahead)) {
         run.near_size = run.Hp + ROWS_AT_ONCE * near_stride(&run);
         run.near_sums = arena_take(arena, run.threads * run.near_size, sizeof(elem));
@@ -173,11 +184,10 @@ static void keep_states(const struct lane *lane, const struct forward_frame *fra
 }
 
 /* Takes one step of a lane of modules, whose cell has one stage; `stages` has one for
- * each module. Rows in step are the same for each module, so they are placed once.
- * Returns whether to leave. */
-static int forward_modules(const struct lane *lane, const struct stage *stages,
-                           ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
-                           struct forward_frame *frame)
+ * each module. Rows in step are the same for each module, so they are placed once. */
+static void forward_modules(const struct lane *lane, const struct stage *stages,
+                            ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
+                            struct forward_frame *frame)
 {
     const struct run *run = lane->run;
     const struct units *units = pack_units_of(lane->pack);
@@ -195,61 +205,80 @@ static int forward_modules(const struct lane *lane, const struct stage *stages,
         }
     }
     xr_leaves(lane->watch, alive * ROW_WORK); /* for steps without any module */
-    return xr_barrier_wait(lane->barrier, lane->barrier_size, lane->watch);
 }
 
-/* Takes one step of a lane. Returns whether to leave. */
-static int forward_step(const struct lane *lane, const struct stage *stages,
-                        ptrdiff_t s, ptrdiff_t s0, ptrdiff_t alive,
-                        struct forward_frame *frame)
+static void begin_forward_lane(const struct run *run, int item, int direction,
+                               struct forward_lane *own)
 {
-    const struct run *run = lane->run;
-    if (run->ticks) {
-        return forward_modules(lane, stages, s, s0, alive, frame);
-    }
-    place_forward_rows(lane, NULL, s, s0, alive, frame);
-    for (int stage = 0; stage < run->info->stages; stage++) {
-        forward_stage(&stages[stage], &frame->step, run->cell, (int)(s & 1));
-        if (xr_barrier_wait(lane->barrier, lane->barrier_size, lane->watch)) {
-            return 1;
-        }
-    }
-    return 0;
-}
-
-static void forward_lane(const struct lane *lane, struct stage *stages)
-{
-    const struct run *run = lane->run;
-    const ptrdiff_t steps = lane->rows > 0 ? length_of(run, row_of(lane, 0)) : 0;
-    struct forward_frame frame = make_forward_frame(lane);
+    own->lane = make_lane(run, item, direction, run->problem->packed);
+    own->frame = make_forward_frame(&own->lane);
+    own->stages = run->stages + item * run->stages_per_thread;
     for (ptrdiff_t k = 0; k < run->stages_per_thread; k++) {
-        make_stage(lane, run->ticks ? 0 : (int)k, run->ticks ? k : 0, &frame,
-                   &stages[k]);
+        make_stage(&own->lane, run->ticks ? 0 : (int)k, run->ticks ? k : 0, &own->frame,
+                   &own->stages[k]);
     }
-    ptrdiff_t alive = lane->rows;
-    const ptrdiff_t block = max_of(run->ahead, 1);
-    for (ptrdiff_t s0 = 0; s0 < steps; s0 += block) {
-        const ptrdiff_t s1 = min_of(s0 + block, steps);
+    own->alive = own->lane.rows;
+    own->steps = own->alive > 0 ? length_of(run, row_of(&own->lane, 0)) : 0;
+    own->s = own->s0 = 0;
+    own->stage = 0;
+}
+
+static void begin_forward_step(struct forward_lane *own)
+{
+    const struct lane *lane = &own->lane;
+    const struct run *run = lane->run;
+    if (own->s == own->s0 || own->s == own->s0 + max_of(run->ahead, 1)) {
+        own->s0 = own->s;
+        const ptrdiff_t s1 = min_of(own->s0 + run->ahead, own->steps);
         for (ptrdiff_t m = 0; run->ahead > 0 && m < run->modules; m++) {
-            forward_input(lane, m, s0, s1);
+            forward_input(lane, m, own->s0, s1);
         }
-        for (ptrdiff_t s = s0; s < s1; s++) {
-            alive = rows_alive(lane, alive, s);
-            if (forward_step(lane, stages, s, s0, alive, &frame)) {
-                return;
-            }
-            for (int k = 0; k < run->info->cells; k++) {
-                copy_output(lane, k, s, alive);
-            }
-            if (run->problem->upper != NULL) {
-                copy_upper(lane, s, alive);
-            }
+    }
+    own->alive = rows_alive(lane, own->alive, own->s);
+    if (!run->ticks) {
+        place_forward_rows(lane, NULL, own->s, own->s0, own->alive, &own->frame);
+    }
+}
+
+static void end_forward_step(const struct forward_lane *own)
+{
+    const struct run *run = own->lane.run;
+    for (int k = 0; k < run->info->cells; k++) {
+        copy_output(&own->lane, k, own->s, own->alive);
+    }
+    if (run->problem->upper != NULL) {
+        copy_upper(&own->lane, own->s, own->alive);
+    }
+}
+
+/* Takes a lane through so many stages, or to its end. */
+static void forward_stages(struct forward_lane *own, ptrdiff_t stages)
+{
+    const struct run *run = own->lane.run;
+    for (; stages > 0 && own->s < own->steps; stages--) {
+        if (own->stage == 0) {
+            begin_forward_step(own);
+        }
+        if (run->ticks) {
+            forward_modules(&own->lane, own->stages, own->s, own->s0, own->alive,
+                            &own->frame);
+        } else {
+            forward_stage(&own->stages[own->stage], &own->frame.step, run->cell,
+                          (int)(own->s & 1));
+        }
+        if (own->lane.watch->leaving) {
+            return;
+        }
+        if (++own->stage == run->info->stages) {
+            end_forward_step(own);
+            own->stage = 0;
+            own->s++;
         }
     }
 }
 
-/* Writes zeros into y and into the sums of the cache where a row has ended. The thread
- * that owns the row's first units does so. */
+/* Writes zeros into y and into the sums of the cache where a row has ended. The lane
+ * of the row's first units does so. */
 static void forward_padding(const struct lane *lane)
 {
     const struct run *run = lane->run;
@@ -271,17 +300,24 @@ static void forward_padding(const struct lane *lane)
     }
 }
 
-static void forward_thread(void *context, int rank, int size, struct xr_watch *watch)
+/* Takes the lanes of an item through their part of a phase: all of it, where units are
+ * not split and there is one. */
+static void forward_item(void *context, ptrdiff_t phase, int item,
+                         struct xr_watch *watch)
 {
     const struct run *run = context;
-    const void *const *packs = run->problem->packed;
-    const ptrdiff_t panels = ((const struct pack *)packs[0])->panels[H_UNITS];
-    const struct split split = split_team(run, size, panels);
-    struct stage *stages = run->stages + rank * run->stages_per_thread;
-    for (int d = 0; d < run->directions; d++) {
-        const struct lane lane = make_lane(run, split, rank, d, packs, watch);
-        forward_lane(&lane, stages);
-        forward_padding(&lane);
+    struct forward_lane *own = &run->forward_lanes[item];
+    if (run->split.units > 1 && phase > 0) {
+        own->lane.watch = watch;
+        forward_stages(own, 1);
+        return;
+    }
+    const int turn = item / (run->split.rows * run->split.units);
+    for (int d = turn; d < run->directions; d += run->split.directions) {
+        begin_forward_lane(run, item, d, own);
+        own->lane.watch = watch;
+        forward_padding(&own->lane);
+        forward_stages(own, run->split.units > 1 ? 1 : PTRDIFF_MAX);
     }
 }
 
@@ -297,7 +333,15 @@ static void run_forward(const struct xr_problem *problem, const struct xr_cell *
             }
         }
     }
-    if (xr_run_watched(run.threads, forward_thread, &run, problem->stop)) {
+    split_run(&run, problem->packed);
+    const struct xr_work work = {
+        .body = forward_item,
+        .context = &run,
+        .phases = run.split.units > 1 ? max_of(1, stages_to_meet(&run)) : 1,
+        .items = lane_items(&run),
+        .is_long = xr_is_long(run.work),
+    };
+    if (xr_run(&work, run.team, problem->stop)) {
         return;
     }
     for (int d = 0; d < run.directions; d++) {

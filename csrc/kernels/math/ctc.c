@@ -73,10 +73,10 @@ static size_t ctc_scratch(const struct xr_ctc *p)
     return (size_t)(space_size(p) * p->threads) * sizeof(elem);
 }
 
-static struct space space_of(const struct xr_ctc *p, int rank)
+static struct space space_of(const struct xr_ctc *p, int item)
 {
     const ptrdiff_t stride = padded_places(p);
-    elem *const lanes = (elem *)p->scratch + rank * space_size(p);
+    elem *const lanes = (elem *)p->scratch + item * space_size(p);
     elem *const sums = lanes + p->K * VEC_LANES;
     elem *const rows = sums + p->K + MARGIN;
     return (struct space){
@@ -272,17 +272,18 @@ static void run_row(const struct row *row)
     }
 }
 
-static void ctc_body(void *context, int rank, int size, struct xr_watch *watch)
+static void ctc_body(void *context, ptrdiff_t phase, int item, struct xr_watch *watch)
 {
     const struct xr_ctc *p = context;
-    for (ptrdiff_t b = rank; b < p->B && !watch->leaving; b += size) {
+    (void)phase;
+    for (ptrdiff_t b = item; b < p->B && !watch->leaving; b += p->threads) {
         const struct row row = {
             .p = p,
             .b = b,
             .T = (ptrdiff_t)p->lengths[b],
             .places = 2 * (ptrdiff_t)p->label_lengths[b] + 1,
             .labels = p->labels + b * p->L,
-            .space = space_of(p, rank),
+            .space = space_of(p, item),
             .watch = watch,
         };
         run_row(&row);
@@ -295,8 +296,8 @@ static void ctc_loss(const struct xr_ctc *p)
     const ptrdiff_t places = 2 * p->L + 1;
     const ptrdiff_t work = p->T * p->B * (p->K * EXP_WORK + places * PLACE_WORK);
     const ptrdiff_t most = max_of(1, min_of(p->threads, p->B));
-    const int threads = threads_for(work, xr_thread_work.call, most);
-    xr_run_watched(threads, ctc_body, &problem, p->stop);
+    problem.threads = xr_team_now(threads_for(work, xr_thread_work.call, most), work);
+    xr_run_phase(problem.threads, ctc_body, &problem, p->stop);
 }
 
 extern const struct xr_ctc_kernels XR_NAME(xr_ctc);

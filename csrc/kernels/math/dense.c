@@ -29,17 +29,17 @@
 
 enum { TILE_ROWS = 6, TILE_WIDTH = 2 * VEC_LANES, ROWS_PER_LOOK = 16 * TILE_ROWS };
 
-/* Returns where part `rank` of `size` of n things begins, if they stay in whole
+/* Returns where part `item` of `size` of n things begins, if they stay in whole
  * grains. */
-static ptrdiff_t part_begin(ptrdiff_t n, ptrdiff_t grain, int rank, int size)
+static ptrdiff_t part_begin(ptrdiff_t n, ptrdiff_t grain, int item, int size)
 {
-    return min_of(n, ceil_div(n, grain) * rank / size * grain);
+    return min_of(n, ceil_div(n, grain) * item / size * grain);
 }
 
-/* Returns how many of `threads` a call of some multiplications is worth. */
+/* Returns how many of `threads` share a call of some multiplications. */
 static int call_threads(ptrdiff_t work, int threads)
 {
-    return threads_for(work, xr_thread_work.call, threads);
+    return xr_team_now(threads_for(work, xr_thread_work.call, threads), work);
 }
 
 /* The left factor a[r, k], the panel of the right one, where sums start and end. */
@@ -150,18 +150,20 @@ static size_t linear_scratch(const struct xr_linear *p)
     return (size_t)panel_size(p) * (size_t)p->threads * sizeof(elem);
 }
 
-static elem *own_panel(const struct xr_linear *p, int rank)
+static elem *own_panel(const struct xr_linear *p, int item)
 {
-    return (elem *)p->scratch + panel_size(p) * rank;
+    return (elem *)p->scratch + panel_size(p) * item;
 }
 
-static void linear_forward_body(void *context, int rank, int size,
+static void linear_forward_body(void *context, ptrdiff_t phase, int item,
                                 struct xr_watch *watch)
 {
     const struct xr_linear *p = context;
-    ptrdiff_t begin = part_begin(p->N, TILE_ROWS, rank, size);
-    ptrdiff_t end = part_begin(p->N, TILE_ROWS, rank + 1, size);
-    elem *panel = own_panel(p, rank);
+    (void)phase;
+    const int size = p->threads;
+    ptrdiff_t begin = part_begin(p->N, TILE_ROWS, item, size);
+    ptrdiff_t end = part_begin(p->N, TILE_ROWS, item + 1, size);
+    elem *panel = own_panel(p, item);
     struct tile tile = {.a = p->x, .a_row = p->K, .a_k = 1, .panel = panel, .K = p->K};
     tile.out_row = p->O;
     for (ptrdiff_t o = 0; o < p->O; o += TILE_WIDTH) {
@@ -180,16 +182,16 @@ static void linear_forward_body(void *context, int rank, int size,
 static void linear_forward(const struct xr_linear *p)
 {
     struct xr_linear problem = *p;
-    int threads = call_threads(p->N * p->K * p->O, p->threads);
-    xr_run_watched(threads, linear_forward_body, &problem, p->stop);
+    problem.threads = call_threads(p->N * p->K * p->O, p->threads);
+    xr_run_phase(problem.threads, linear_forward_body, &problem, p->stop);
 }
 
-static void linear_input_gradient(const struct xr_linear *p, int rank, int size,
+static void linear_input_gradient(const struct xr_linear *p, int item, int size,
                                   struct xr_watch *watch)
 {
-    ptrdiff_t begin = part_begin(p->N, TILE_ROWS, rank, size);
-    ptrdiff_t end = part_begin(p->N, TILE_ROWS, rank + 1, size);
-    elem *panel = own_panel(p, rank);
+    ptrdiff_t begin = part_begin(p->N, TILE_ROWS, item, size);
+    ptrdiff_t end = part_begin(p->N, TILE_ROWS, item + 1, size);
+    elem *panel = own_panel(p, item);
     struct tile tile = {.a = p->dy, .a_row = p->O, .a_k = 1, .panel = panel, .K = p->O};
     tile.out_row = p->K;
     for (ptrdiff_t k = 0; k < p->K; k += TILE_WIDTH) {
@@ -245,16 +247,18 @@ static void sum_rows(elem *total, const elem *dy, ptrdiff_t dy_row, const int64_
     }
 }
 
-static void linear_backward_body(void *context, int rank, int size,
+static void linear_backward_body(void *context, ptrdiff_t phase, int item,
                                  struct xr_watch *watch)
 {
     const struct xr_linear *p = context;
-    ptrdiff_t begin = part_begin(p->O, TILE_ROWS, rank, size);
-    ptrdiff_t end = part_begin(p->O, TILE_ROWS, rank + 1, size);
+    (void)phase;
+    const int size = p->threads;
+    ptrdiff_t begin = part_begin(p->O, TILE_ROWS, item, size);
+    ptrdiff_t end = part_begin(p->O, TILE_ROWS, item + 1, size);
     if (p->dx) {
-        linear_input_gradient(p, rank, size, watch);
+        linear_input_gradient(p, item, size, watch);
     }
-    linear_weight_gradient(p, begin, end, own_panel(p, rank), watch);
+    linear_weight_gradient(p, begin, end, own_panel(p, item), watch);
     if (p->db && begin < end) {
         const elem *dy = (const elem *)p->dy + begin;
         sum_rows((elem *)p->db + begin, dy, p->O, NULL, p->N, end - begin, watch);
@@ -264,8 +268,8 @@ static void linear_backward_body(void *context, int rank, int size,
 static void linear_backward(const struct xr_linear *p)
 {
     struct xr_linear problem = *p;
-    int threads = call_threads(p->N * p->K * p->O, p->threads);
-    xr_run_watched(threads, linear_backward_body, &problem, p->stop);
+    problem.threads = call_threads(p->N * p->K * p->O, p->threads);
+    xr_run_phase(problem.threads, linear_backward_body, &problem, p->stop);
 }
 
 /* Softmax works on VEC_LANES rows at once, transposed to [V][VEC_LANES] in the thread's
@@ -295,12 +299,15 @@ static void softmax_gradient(const struct xr_softmax *p, elem *lanes, ptrdiff_t 
     }
 }
 
-static void softmax_body(void *context, int rank, int size, struct xr_watch *watch)
+static void softmax_body(void *context, ptrdiff_t phase, int item,
+                         struct xr_watch *watch)
 {
     const struct xr_softmax *p = context;
-    ptrdiff_t end = part_begin(p->N, VEC_LANES, rank + 1, size);
-    elem *lanes = (elem *)p->scratch + p->V * VEC_LANES * rank;
-    ptrdiff_t n = part_begin(p->N, VEC_LANES, rank, size);
+    (void)phase;
+    const int size = p->threads;
+    ptrdiff_t end = part_begin(p->N, VEC_LANES, item + 1, size);
+    elem *lanes = (elem *)p->scratch + p->V * VEC_LANES * item;
+    ptrdiff_t n = part_begin(p->N, VEC_LANES, item, size);
     for (; n < end; n += VEC_LANES) {
         elem offset[VEC_LANES];
         ptrdiff_t count = min_of(VEC_LANES, end - n);
@@ -324,8 +331,8 @@ static void softmax_body(void *context, int rank, int size, struct xr_watch *wat
 static void softmax(const struct xr_softmax *p)
 {
     struct xr_softmax problem = *p;
-    int threads = call_threads(p->N * p->V * EXP_WORK, p->threads);
-    xr_run_watched(threads, softmax_body, &problem, p->stop);
+    problem.threads = call_threads(p->N * p->V * EXP_WORK, p->threads);
+    xr_run_phase(problem.threads, softmax_body, &problem, p->stop);
 }
 
 /* Rows of dy are sorted by symbol, stably: the rows of v stand in `order` from start[v]
@@ -361,12 +368,15 @@ static void sort_by_symbol(const struct xr_embedding *p, struct xr_watch *watch)
 }
 
 /* A thread takes the symbols whose first row falls into its share of the rows. */
-static void embedding_body(void *context, int rank, int size, struct xr_watch *watch)
+static void embedding_body(void *context, ptrdiff_t phase, int item,
+                           struct xr_watch *watch)
 {
     const struct xr_embedding *p = context;
+    (void)phase;
+    const int size = p->threads;
     const int64_t *start = p->scratch;
     const int64_t *order = start + p->V + 2;
-    int64_t begin = p->N * rank / size, end = p->N * (rank + 1) / size;
+    int64_t begin = p->N * item / size, end = p->N * (item + 1) / size;
     for (ptrdiff_t v = 0; v < p->V; v++) {
         ptrdiff_t count = (ptrdiff_t)(start[v + 1] - start[v]);
         if (count > 0 && begin <= start[v] && start[v] < end) {
@@ -382,11 +392,11 @@ static void embedding_body(void *context, int rank, int size, struct xr_watch *w
 static void embedding_backward(const struct xr_embedding *p)
 {
     struct xr_embedding problem = *p;
-    struct xr_watch watch = xr_make_watch(p->stop, 0);
+    struct xr_watch watch = xr_make_watch(p->stop, 1);
     sort_by_symbol(p, &watch);
-    int threads = call_threads(p->N * p->E, p->threads);
+    problem.threads = call_threads(p->N * p->E, p->threads);
     if (!watch.leaving) {
-        xr_run_watched(threads, embedding_body, &problem, p->stop);
+        xr_run_phase(problem.threads, embedding_body, &problem, p->stop);
     }
 }
 
@@ -415,11 +425,11 @@ static void sum_chunks(struct sum_job *job, const elem *x, ptrdiff_t count,
     }
 }
 
-static void long_sum_body(void *context, int rank, int size, struct xr_watch *watch)
+static void long_sum_body(void *context, ptrdiff_t phase, int item,
+                          struct xr_watch *watch)
 {
     struct sum_job *job = context;
-    (void)rank;
-    (void)size;
+    (void)phase, (void)item;
     ptrdiff_t k = 0;
     while (job->n - k >= CHUNK) {
         if (xr_leaves(watch, CHUNK * VEC_LANES)) {
@@ -438,7 +448,7 @@ static void long_sum(const void *x, ptrdiff_t n, int squares, void *total,
                      struct xr_stop *stop)
 {
     struct sum_job job = {.x = x, .n = n, .squares = squares, .total = *(elem *)total};
-    xr_run_watched(1, long_sum_body, &job, stop);
+    xr_run_phase(1, long_sum_body, &job, stop);
     *(elem *)total = job.total;
 }
 

@@ -19,7 +19,7 @@ struct loop {
     const elem *data;
     ptrdiff_t length; /* elements of a thread's part */
     ptrdiff_t rounds;
-    int size; /* of the team that came out */
+    int size; /* of the team that came out; each thread has an item */
 };
 
 /* Makes the compiler believe that all lanes are needed. */
@@ -34,9 +34,10 @@ static void keep(vec value)
 }
 
 /* s = s/2 + 1 tends to 2 and stays there: no overflow, no subnormal numbers. */
-static void fma_body(void *context, int rank, int size)
+static void fma_body(void *context, ptrdiff_t phase, int item, struct xr_watch *watch)
 {
-    struct loop *loop = context;
+    const struct loop *loop = context;
+    (void)phase, (void)item, (void)watch;
     const vec half = vec_set((elem)0.5), one = vec_set((elem)1);
     vec sum[CHAINS];
     for (int c = 0; c < CHAINS; c++) {
@@ -50,23 +51,21 @@ static void fma_body(void *context, int rank, int size)
     for (int c = 0; c < CHAINS; c++) {
         keep(sum[c]);
     }
-    if (rank == 0) {
-        loop->size = size;
-    }
 }
 
 static ptrdiff_t fma_loop(ptrdiff_t rounds, int threads)
 {
-    struct loop loop = {.rounds = rounds};
-    xr_parallel(threads, fma_body, &loop);
+    struct loop loop = {.rounds = rounds, .size = xr_team(threads)};
+    xr_run_phase(loop.size, fma_body, &loop, NULL);
     return 2 * rounds * FMAS * CHAINS * VEC_LANES * loop.size;
 }
 
-static void read_body(void *context, int rank, int size)
+static void read_body(void *context, ptrdiff_t phase, int item, struct xr_watch *watch)
 {
-    struct loop *loop = context;
+    const struct loop *loop = context;
+    (void)phase, (void)item, (void)watch;
     const ptrdiff_t piece = STREAMS * VEC_LANES, pieces = loop->length / piece;
-    const elem *data = loop->data + rank * loop->length;
+    const elem *data = loop->data + item * loop->length;
     vec sum[STREAMS];
     for (int s = 0; s < STREAMS; s++) {
         sum[s] = vec_zero();
@@ -83,9 +82,6 @@ static void read_body(void *context, int rank, int size)
     for (int s = 0; s < STREAMS; s++) {
         keep(sum[s]);
     }
-    if (rank == 0) {
-        loop->size = size;
-    }
 }
 
 static ptrdiff_t read_loop(const void *data, ptrdiff_t bytes, ptrdiff_t rounds,
@@ -95,7 +91,8 @@ static ptrdiff_t read_loop(const void *data, ptrdiff_t bytes, ptrdiff_t rounds,
     const ptrdiff_t elements = bytes / (ptrdiff_t)sizeof(elem);
     struct loop loop = {
         .data = data, .length = elements / threads / piece * piece, .rounds = rounds};
-    xr_parallel(threads, read_body, &loop);
+    loop.size = xr_team(threads);
+    xr_run_phase(loop.size, read_body, &loop, NULL);
     return 2 * rounds * loop.length * loop.size * (ptrdiff_t)sizeof(elem);
 }
 

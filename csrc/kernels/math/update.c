@@ -107,32 +107,29 @@ XR_INLINE void update_all(const struct xr_update *u, update_lanes *one)
     }
 }
 
-static void scale_body(void *context, int rank, int size)
+static void scale_body(void *context, ptrdiff_t phase, int item, struct xr_watch *watch)
 {
-    (void)rank;
-    (void)size;
+    (void)phase, (void)item, (void)watch;
     update_all(context, scale_lanes);
 }
 
-static void sgd_body(void *context, int rank, int size)
+static void sgd_body(void *context, ptrdiff_t phase, int item, struct xr_watch *watch)
 {
-    (void)rank;
-    (void)size;
+    (void)phase, (void)item, (void)watch;
     update_all(context, sgd_lanes);
 }
 
-static void adam_body(void *context, int rank, int size)
+static void adam_body(void *context, ptrdiff_t phase, int item, struct xr_watch *watch)
 {
-    (void)rank;
-    (void)size;
+    (void)phase, (void)item, (void)watch;
     update_all(context, adam_lanes);
 }
 
-/* An update runs as a body of xr_parallel for its floating-point environment. */
-static void run(const struct xr_update *update, xr_body *body)
+/* An update is one item, which gives it its floating-point environment. */
+static void run(const struct xr_update *update, xr_item_body *body)
 {
     struct xr_update own = *update;
-    xr_parallel(1, body, &own);
+    xr_run_phase(1, body, &own, NULL);
 }
 
 static void scale(const struct xr_update *update) { run(update, scale_body); }

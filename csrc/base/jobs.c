@@ -1,0 +1,377 @@
+/* See jobs.h. Jobs lie in static memory and each has turns that never come again: a
+ * turn is a phase of one call. A worker that comes late, even after the call is over,
+ * finds its turn gone by and touches nothing of the call:
+ *
+ * - An item is claimed by writing the turn into its claim, which only grows.
+ * - A turn goes by when all its items are done. So a claim of the present turn keeps
+ *   the turn, and with it the call, until the item is done; a claim of a turn that has
+ *   gone by is seen by looking at the turn again, and worth nothing.
+ * - What a call is stands in the job before its first turn begins, and changes only
+ *   when its last one has gone by.
+ */
+#include "base/jobs.h"
+
+#include <limits.h>
+#include <stdatomic.h>
+
+#include "base/busy.h"
+#include "base/clock.h"
+#include "base/doze.h"
+
+enum {
+    JOBS = 16, /* calls that share their work at once */
+    CACHE_LINE = 64,
+    SEAT_BITS = 16,
+    /* About 40 µs of waiting for the next phase before one sleeps: far longer than a
+     * step that is balanced, far shorter than a time slice. */
+    SPINS_IN_JOB = 1000,
+    SPINS_FOR_OTHERS = 25 /* about 1 µs */
+};
+
+struct claim {
+    _Alignas(CACHE_LINE) _Atomic int64_t turn;
+};
+
+struct job {
+    /* What the call is: written while nobody takes part. */
+    _Alignas(CACHE_LINE) _Atomic(const void *) owner; /* NULL: no call has taken it */
+    _Atomic(xr_item_body *) body;
+    _Atomic(void *) context;
+    _Atomic(struct xr_stop *) stop;
+    _Atomic int64_t first, last; /* turns; the call is over when `last` has gone by */
+    atomic_int items, team;
+    _Atomic uint64_t seats; /* the first turn, and how many workers take part in it */
+    /* How far it is. */
+    _Alignas(CACHE_LINE) _Atomic int64_t turn;
+    atomic_int done;       /* items of this turn, on the line that is handed on then */
+    atomic_int dozing;     /* who sleep until the next turn, */
+    _Atomic uint32_t bell; /* on this number */
+    /* What came of it. */
+    atomic_int helped;
+    atomic_int stalled; /* a worker was off its core while the caller slept */
+    int64_t waited;     /* nanoseconds that the caller has slept; its own */
+    struct claim claim[XR_MAX_THREADS];
+};
+
+static struct job jobs[JOBS];
+
+/* The items from one on and before another. */
+struct items {
+    int begin, end;
+};
+
+/* Rung when there is a new job: idle workers wait for it. */
+static struct {
+    _Alignas(CACHE_LINE) _Atomic uint32_t bell;
+    atomic_int sleeping, dismissed;
+} idle;
+
+struct xr_worker_delay xr_worker_delay;
+
+static void delay(int64_t nanoseconds)
+{
+    const int64_t end = nanoseconds > 0 ? now_in_nanoseconds() + nanoseconds : 0;
+    for (int64_t left = nanoseconds; left > 0; left = end - now_in_nanoseconds()) {
+        _Atomic uint32_t nobodys = 0;
+        xr_doze(&nobodys, 0, left);
+    }
+}
+
+/* Whoever looks at a turn that has gone by may have read what belongs to another
+ * call. */
+static int claim_item(struct job *job, int item, int64_t turn)
+{
+    _Atomic int64_t *claim = &job->claim[item].turn;
+    int64_t seen = atomic_load_explicit(claim, memory_order_relaxed);
+    while (seen < turn) {
+        if (atomic_compare_exchange_weak(claim, &seen, turn)) {
+            return atomic_load(&job->turn) == turn;
+        }
+    }
+    return 0;
+}
+
+static void open_next(struct job *job, int64_t turn, const struct xr_watch *watch)
+{
+    const int64_t last = atomic_load_explicit(&job->last, memory_order_relaxed);
+    atomic_store_explicit(&job->done, 0, memory_order_relaxed);
+    atomic_store(&job->turn, xr_stop_seen(watch) ? last + 1 : turn + 1);
+    if (atomic_load(&job->dozing) > 0) {
+        atomic_fetch_add(&job->bell, 1);
+        xr_wake(&job->bell, INT_MAX);
+    }
+}
+
+/* The worker's preemptions when it took its seat. */
+static _Thread_local long preemptions;
+
+static void note_stall(struct job *job)
+{
+    if (xr_preemptions() != preemptions) {
+        atomic_store_explicit(&job->stalled, 1, memory_order_relaxed);
+    }
+}
+
+/* Executes a claimed item, and opens the next turn if it was the last of this one. */
+static void execute(struct job *job, int64_t turn, int item, struct xr_watch *watch)
+{
+    const int64_t first = atomic_load_explicit(&job->first, memory_order_relaxed);
+    const int items = atomic_load_explicit(&job->items, memory_order_relaxed);
+    xr_watch_stop(watch, atomic_load_explicit(&job->stop, memory_order_relaxed));
+    if (xr_stop_seen(watch)) {
+        xr_leave(watch);
+    }
+    if (!watch->leaving) {
+        xr_item_body *body = atomic_load_explicit(&job->body, memory_order_relaxed);
+        void *context = atomic_load_explicit(&job->context, memory_order_relaxed);
+        body(context, turn - first, item, watch);
+    }
+    if (!watch->asks && atomic_load_explicit(&job->dozing, memory_order_relaxed) > 0) {
+        note_stall(job);
+    }
+    if (atomic_fetch_add(&job->done, 1) + 1 == items) {
+        open_next(job, turn, watch);
+    }
+}
+
+/* Written once: who waits reads this line. */
+static void note_help(struct job *job)
+{
+    if (!atomic_load_explicit(&job->helped, memory_order_relaxed)) {
+        atomic_store_explicit(&job->helped, 1, memory_order_relaxed);
+    }
+}
+
+/* Executes those of some items that nobody has begun; returns how many. */
+static int take_items(struct job *job, int64_t turn, const struct items *some,
+                      struct xr_watch *watch)
+{
+    int taken = 0;
+    for (int item = some->begin; item < some->end; item++) {
+        if (claim_item(job, item, turn)) {
+            if (!watch->asks) {
+                delay(xr_worker_delay.in_item);
+                note_help(job);
+            }
+            execute(job, turn, item, watch);
+            taken++;
+        }
+    }
+    return taken;
+}
+
+/* Executes what nobody has begun of the shares of others: of those behind this one
+ * first, so that not all fall upon the same one. */
+static int take_from_others(struct job *job, int64_t turn, const struct items *own,
+                            struct xr_watch *watch)
+{
+    const int items = atomic_load_explicit(&job->items, memory_order_relaxed);
+    const struct items behind = {own->end, items}, before = {0, own->begin};
+    return take_items(job, turn, &behind, watch) +
+           take_items(job, turn, &before, watch);
+}
+
+static struct items own_items(struct job *job, int seat)
+{
+    const ptrdiff_t items = atomic_load_explicit(&job->items, memory_order_relaxed);
+    const int team = atomic_load_explicit(&job->team, memory_order_relaxed);
+    /* Of a call that has come since, the seat may be none. */
+    return (struct items){(int)min_of(items, seat * items / team),
+                          (int)min_of(items, (seat + 1) * items / team)};
+}
+
+/* The calling thread goes on asking whether the call is to end. */
+static int64_t doze_until_next(struct job *job, int64_t turn, struct xr_watch *watch)
+{
+    int64_t now;
+    const int64_t begin = now_in_nanoseconds();
+    atomic_fetch_add(&job->dozing, 1);
+    for (;;) {
+        const uint32_t seen = atomic_load(&job->bell);
+        now = atomic_load(&job->turn);
+        if (now != turn) {
+            break;
+        }
+        if (watch->asks) {
+            xr_look_idle(watch);
+        }
+        xr_doze(&job->bell, seen, xr_idle_time(watch));
+    }
+    atomic_fetch_sub(&job->dozing, 1);
+    if (watch->asks) {
+        job->waited += now_in_nanoseconds() - begin;
+    }
+    return now;
+}
+
+static int64_t spin_until_next(struct job *job, int64_t turn, int spins)
+{
+    int64_t now = atomic_load_explicit(&job->turn, memory_order_acquire);
+    for (; now == turn && spins > 0; spins--) {
+        relax();
+        now = atomic_load_explicit(&job->turn, memory_order_acquire);
+    }
+    return now;
+}
+
+/* Takes part until the turn is over. Where others have kept up with the turn before,
+ * they are given a moment to begin theirs and to end it: looking at their claims, which
+ * their cores have just written, costs more than a short item. Returns the next one. */
+static int64_t take_turn(struct job *job, int64_t turn, const struct items *own,
+                         struct xr_watch *watch, int *others_lag)
+{
+    take_items(job, turn, own, watch);
+    int64_t now = spin_until_next(job, turn, *others_lag ? 0 : SPINS_FOR_OTHERS);
+    if (now == turn) {
+        *others_lag = take_from_others(job, turn, own, watch) > 0;
+        now = spin_until_next(job, turn, SPINS_IN_JOB);
+    }
+    return now == turn ? doze_until_next(job, turn, watch) : now;
+}
+
+static void take_part(struct job *job, int64_t last, int seat, struct xr_watch *watch)
+{
+    const struct items own = own_items(job, seat);
+    int others_lag = 0;
+    int64_t turn = atomic_load_explicit(&job->turn, memory_order_acquire);
+    while (turn <= last) {
+        turn = take_turn(job, turn, &own, watch, &others_lag);
+    }
+}
+
+/* Its address is the calling thread's mark. */
+static _Thread_local char own_mark;
+
+static struct job *find_place(void)
+{
+    for (int i = 0; i < JOBS; i++) {
+        const void *nobody = NULL;
+        if (atomic_compare_exchange_strong(&jobs[i].owner, &nobody, &own_mark)) {
+            return &jobs[i];
+        }
+    }
+    return NULL;
+}
+
+static int64_t post(struct job *job, const struct xr_work *work, int team,
+                    const struct xr_watch *watch)
+{
+    const int64_t turn = atomic_load_explicit(&job->turn, memory_order_relaxed);
+    const int64_t first = turn > 0 ? turn : 1;
+    const int64_t last = first + work->phases - 1;
+    atomic_store_explicit(&job->body, work->body, memory_order_relaxed);
+    atomic_store_explicit(&job->context, work->context, memory_order_relaxed);
+    atomic_store_explicit(&job->stop, watch->stop, memory_order_relaxed);
+    atomic_store_explicit(&job->items, work->items, memory_order_relaxed);
+    atomic_store_explicit(&job->team, team, memory_order_relaxed);
+    atomic_store_explicit(&job->helped, 0, memory_order_relaxed);
+    atomic_store_explicit(&job->stalled, 0, memory_order_relaxed);
+    job->waited = 0;
+    atomic_store_explicit(&job->first, first, memory_order_relaxed);
+    atomic_store(&job->turn, first);
+    atomic_store(&job->seats, (uint64_t)first << SEAT_BITS);
+    atomic_store(&job->last, last);
+    atomic_fetch_add(&idle.bell, 1);
+    if (atomic_load(&idle.sleeping) > 0) {
+        xr_wake(&idle.bell, team - 1);
+    }
+    return last;
+}
+
+int xr_share(const struct xr_work *work, int team, struct xr_watch *watch,
+             struct xr_sharing *sharing)
+{
+    struct job *job = find_place();
+    if (job == NULL) {
+        return 0;
+    }
+    xr_look_idle(watch); /* this starts the clock of the questions */
+    take_part(job, post(job, work, team, watch), 0, watch);
+    sharing->helped = atomic_load_explicit(&job->helped, memory_order_relaxed);
+    const int stalled = atomic_load_explicit(&job->stalled, memory_order_relaxed);
+    sharing->lost = stalled ? job->waited : 0;
+    atomic_store(&job->owner, NULL);
+    return 1;
+}
+
+/* Returns whether a call goes on and has a seat left, and what `last` and `seats` say
+ * of it: the seats are read first, and if another call comes they are others. */
+static int has_seat(struct job *job, uint64_t *seats, int64_t *last)
+{
+    *seats = atomic_load(&job->seats);
+    *last = atomic_load(&job->last);
+    const int taken = (int)(*seats & ((1u << SEAT_BITS) - 1));
+    return atomic_load(&job->turn) <= *last && taken + 1 < atomic_load(&job->team);
+}
+
+static void serve(struct job *job)
+{
+    uint64_t seats;
+    int64_t last;
+    if (!has_seat(job, &seats, &last)) {
+        return;
+    }
+    delay(xr_worker_delay.before_seat);
+    while (has_seat(job, &seats, &last)) {
+        if (atomic_compare_exchange_strong(&job->seats, &seats, seats + 1)) {
+            const int seat = (int)(seats & ((1u << SEAT_BITS) - 1)) + 1;
+            struct xr_watch watch = xr_make_watch(NULL, 0);
+            preemptions = xr_preemptions();
+            take_part(job, last, seat, &watch);
+            return;
+        }
+    }
+}
+
+static void sleep_until_rung(uint32_t seen)
+{
+    atomic_fetch_add(&idle.sleeping, 1);
+    if (atomic_load(&idle.bell) == seen) {
+        xr_doze(&idle.bell, seen, 1000 * 1000 * MILLISECOND);
+    }
+    atomic_fetch_sub(&idle.sleeping, 1);
+}
+
+void xr_serve_jobs(int turns)
+{
+    while (!atomic_load(&idle.dismissed)) {
+        const uint32_t seen = atomic_load(&idle.bell);
+        for (int i = 0; i < JOBS; i++) {
+            serve(&jobs[i]);
+        }
+        int spins = 0;
+        while (atomic_load_explicit(&idle.bell, memory_order_relaxed) == seen &&
+               spins < turns) {
+            relax();
+            spins++;
+        }
+        if (spins == turns) {
+            sleep_until_rung(seen);
+        }
+    }
+}
+
+void xr_dismiss_workers(int dismissed)
+{
+    atomic_store(&idle.dismissed, dismissed);
+    atomic_fetch_add(&idle.bell, 1);
+    xr_wake(&idle.bell, INT_MAX);
+}
+
+/* What this thread has shared itself it may go on with, in the child too. */
+void xr_forget_jobs(void)
+{
+    for (int i = 0; i < JOBS; i++) {
+        struct job *job = &jobs[i];
+        if (atomic_load(&job->owner) != &own_mark) {
+            const int64_t turn = atomic_load(&job->turn);
+            atomic_store(&job->last, turn);
+            atomic_store(&job->turn, turn + 1);
+            atomic_store(&job->done, 0);
+            atomic_store(&job->dozing, 0);
+            atomic_store(&job->owner, NULL);
+        }
+    }
+    atomic_store(&idle.sleeping, 0);
+    atomic_store(&idle.dismissed, 0);
+}

@@ -1,0 +1,130 @@
+/* See pool.h. */
+#define _GNU_SOURCE
+#include "base/pool.h"
+
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <time.h>
+
+#include "base/jobs.h"
+#include "base/threads.h"
+
+enum {
+    IDLE_SPINS = 2500, /* about 100 µs: Python between two calls takes less */
+    MOST_SECONDS = 1   /* that a caller waits for workers which do not come */
+};
+
+static struct {
+    atomic_int size;   /* workers in the region */
+    atomic_int wanted; /* by who has asked last */
+    atomic_int asked;  /* and has not been answered yet */
+    sem_t called, answered;
+    int exists;   /* the deputy */
+    int promised; /* threads were tried, and are to be started */
+    time_t at;    /* of the last question */
+} pool;
+
+/* Held by the caller that asks. */
+static pthread_mutex_t growing = PTHREAD_MUTEX_INITIALIZER;
+
+/* A child has nothing of this; nor is anybody there who might hold the lock. */
+static void after_fork_in_child(void)
+{
+    pthread_mutex_init(&growing, NULL);
+    atomic_store(&pool.size, 0);
+    atomic_store(&pool.wanted, 0);
+    atomic_store(&pool.asked, 0);
+    pool.exists = 0;
+    xr_forget_jobs();
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, after_fork_in_child);
+}
+
+static int idle_spins(void)
+{
+    const char *policy = getenv("OMP_WAIT_POLICY");
+    return policy != NULL && strcasecmp(policy, "passive") == 0 ? 0 : IDLE_SPINS;
+}
+
+void xr_work_in_pool(int rank, int size)
+{
+    if (rank == 0) { /* libgomp's threads are there before their master */
+        if (pool.promised) {
+            xr_started();
+        }
+        atomic_store(&pool.size, size);
+        atomic_store(&pool.asked, 0);
+        sem_post(&pool.answered);
+    }
+    xr_serve_jobs(idle_spins());
+}
+
+static void *run_deputy(void *unused)
+{
+    for (;;) {
+        while (sem_wait(&pool.called) != 0) {
+            /* A signal came in between: wait again. */
+        }
+        const int size = atomic_load(&pool.size), there = size > 0 ? size : 1;
+        const int more = atomic_load(&pool.wanted) - there;
+        pool.promised = more > 0;
+        xr_dismiss_workers(0);
+        xr_open_region(there + (more > 0 ? xr_startable(more) : 0));
+    }
+    return unused;
+}
+
+static int ensure_deputy(void)
+{
+    if (!pool.exists) {
+        sem_init(&pool.called, 0, 0);
+        sem_init(&pool.answered, 0, 0);
+        pool.exists = xr_start_thread(run_deputy, NULL);
+    }
+    return pool.exists;
+}
+
+/* Closes the region that is there, and lets the deputy open a larger one. */
+static void grow(int wanted)
+{
+    pool.at = time(NULL);
+    atomic_store(&pool.wanted, wanted);
+    if (!ensure_deputy()) {
+        return;
+    }
+    while (sem_trywait(&pool.answered) == 0) {
+        /* The answer to a question that nobody waited for. */
+    }
+    struct timespec end;
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += MOST_SECONDS;
+    atomic_store(&pool.asked, 1);
+    xr_dismiss_workers(1);
+    sem_post(&pool.called);
+    sem_timedwait(&pool.answered, &end);
+}
+
+static int is_refused(int wanted)
+{
+    return wanted <= atomic_load(&pool.wanted) && time(NULL) == pool.at;
+}
+
+int xr_workers(int wanted)
+{
+    int size = atomic_load_explicit(&pool.size, memory_order_acquire);
+    if (size < wanted && pthread_mutex_trylock(&growing) == 0) {
+        if (atomic_load(&pool.size) < wanted && !atomic_load(&pool.asked) &&
+            !is_refused(wanted)) {
+            grow(wanted);
+        }
+        pthread_mutex_unlock(&growing);
+        size = atomic_load_explicit(&pool.size, memory_order_acquire);
+    }
+    return size < wanted ? size : wanted;
+}
