@@ -10,7 +10,6 @@
 # A Plan has what depends on the layer and its weights alone, and never changes; a call
 # has everything else to itself. So any number of threads may use one plan.
 
-cdef object _empty = np.empty
 cdef object _zeros = np.zeros
 cdef object _int64 = np.dtype(np.int64)
 
@@ -178,7 +177,7 @@ cdef class _PlainCall:
         _refuse_copy(self)
 
 
-cdef int _copy_rows(const xr_sequence *of, const xr_sequence *to, Py_ssize_t T,
+cdef int _copy_sequence(const xr_sequence *of, const xr_sequence *to, Py_ssize_t T,
                     Py_ssize_t B, Py_ssize_t width, Py_ssize_t itemsize) noexcept:
     """Copy a sequence [T, B, width]."""
     cdef Py_ssize_t t, b
@@ -374,7 +373,7 @@ cdef class AnyPlan:
         cdef xr_problem *problem = &call.problem
         cdef xr_sequence x = problem.x
         copy = self._new_between(&problem.x, problem.T, problem.B, self.I)
-        _copy_rows(&x, &problem.x, problem.T, problem.B, self.I, self.itemsize)
+        _copy_sequence(&x, &problem.x, problem.T, problem.B, self.I, self.itemsize)
         return copy
 
     cdef object _new_between(self, xr_sequence *at, Py_ssize_t T, Py_ssize_t B,

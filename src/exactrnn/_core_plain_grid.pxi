@@ -70,7 +70,7 @@ cdef class GridPlan(AnyPlan):
             problem.cache = cache.memory.data
         self._compute(call, part, &problem, False)
         if far.data != y.data:
-            _copy_rows(&far, &y, whole.T, whole.B, self.H, self.itemsize)
+            _copy_sequence(&far, &y, whole.T, whole.B, self.H, self.itemsize)
         self._copy_states(call, d, call.after, states, False)
         return (copy if turned is None else turned), cache
 
@@ -122,7 +122,7 @@ cdef class GridPlan(AnyPlan):
         cdef Py_ssize_t T = call.problem.T, B = call.problem.B
         copy = self._find_dense(call, at, width)
         if copy is not None:
-            _copy_rows(&given, at, T, B, width, self.itemsize)
+            _copy_sequence(&given, at, T, B, width, self.itemsize)
         return copy
 
     # States, those of a direction together
@@ -210,7 +210,7 @@ cdef class GridPlan(AnyPlan):
         table = self._find_gradients(d, &problem, weights)
         self._compute(call, part, &problem, True)
         if near.data != dx.data:
-            _copy_rows(&near, &dx, T, B, self.I, self.itemsize)
+            _copy_sequence(&near, &dx, T, B, self.I, self.itemsize)
         self._copy_states(call, d, call.after, states, False)
         return result
 
