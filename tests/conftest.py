@@ -11,6 +11,7 @@ twentieth of them, another one every day.
 
 import datetime
 import re
+import signal
 import zlib
 
 import pytest
@@ -52,6 +53,12 @@ def settings_are_put_back():
     yield
     xr.use_isa(isa)
     xr.set_num_threads(threads)
+
+
+def pytest_configure():
+    """Let Ctrl-C reach what tests start, which a shell in the background forbids."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):

@@ -178,7 +178,7 @@ cdef class _PlainCall:
 
 
 cdef int _copy_sequence(const xr_sequence *of, const xr_sequence *to, Py_ssize_t T,
-                    Py_ssize_t B, Py_ssize_t width, Py_ssize_t itemsize) noexcept:
+                        Py_ssize_t B, Py_ssize_t width, Py_ssize_t itemsize) noexcept:
     """Copy a sequence [T, B, width]."""
     cdef Py_ssize_t t, b
     if _is_dense(of, T, B, width) and _is_dense(to, T, B, width):
