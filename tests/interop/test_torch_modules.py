@@ -413,6 +413,7 @@ class Read(torch.utils.data.Dataset):
 
 
 @pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # jax, if it is there
 def test_workers_of_a_data_loader_compute_the_same():
     data = Read(xrt.LSTM(I, H, 2))
     expected = torch.stack([data[number] for number in range(6)])
