@@ -25,9 +25,9 @@ typedef void xr_item_body(void *context, ptrdiff_t phase, int item,
 struct xr_work {
     xr_item_body *body;
     void *context;
-    ptrdiff_t phases; /* at least one */
-    int items;        /* of each phase, at most XR_MAX_THREADS */
-    int is_long; /* too long for a pause of one of its threads to matter (busy.h) */
+    ptrdiff_t phases;          /* at least one */
+    int items;                 /* of each phase, at most XR_MAX_THREADS */
+    ptrdiff_t multiplications; /* or what takes as long, all in all */
 };
 
 /* What came of sharing a call. */

@@ -115,12 +115,19 @@ int xr_team(int threads)
 
 enum { LONG_CALL = 500000000 };
 
-int xr_is_long(ptrdiff_t work) { return work >= LONG_CALL; }
+static int is_long(ptrdiff_t multiplications) { return multiplications >= LONG_CALL; }
 
-int xr_team_now(int threads, ptrdiff_t work)
+int xr_team_now(int threads, ptrdiff_t multiplications)
 {
-    const int may_rest = threads > 1 && xr_thread_work.call > 0 && !xr_is_long(work);
+    const int may_rest =
+        threads > 1 && xr_thread_work.call > 0 && !is_long(multiplications);
     return may_rest && xr_is_busy(now_in_nanoseconds()) ? 1 : xr_team(threads);
+}
+
+int xr_team_for(ptrdiff_t multiplications, int threads)
+{
+    const int worth = threads_for(multiplications, xr_thread_work.call, threads);
+    return xr_team_now(worth, multiplications);
 }
 
 static void run_alone(const struct xr_work *work, struct xr_watch *watch)
@@ -162,7 +169,7 @@ static int run_shared(const struct xr_work *work, int team, struct xr_watch *wat
     struct xr_sharing sharing = {0};
     const int64_t begin = now_in_nanoseconds();
     const int was_shared = xr_share(work, team, watch, &sharing);
-    if (was_shared && !work->is_long) {
+    if (was_shared && !is_long(work->multiplications)) {
         note_sharing(&sharing, begin);
     }
     return was_shared;
@@ -181,9 +188,10 @@ int xr_run(const struct xr_work *work, int team, struct xr_stop *stop)
     return stop != NULL && stop->stopped;
 }
 
-int xr_run_phase(int team, xr_item_body *body, void *context, struct xr_stop *stop)
+int xr_run_phase(int team, ptrdiff_t multiplications, xr_item_body *body, void *context,
+                 struct xr_stop *stop)
 {
-    const struct xr_work work = {body, context, .phases = 1, .items = team};
+    const struct xr_work work = {body, context, 1, team, multiplications};
     return xr_run(&work, team, stop);
 }
 

@@ -21,20 +21,22 @@ static inline int threads_for(ptrdiff_t work, ptrdiff_t least, ptrdiff_t most)
 
 /* Returns how many threads there are for a call that is worth `threads`, the calling
  * one among them: fewer where no more can be started, and one inside a parallel region.
- * The second function returns one, too, while the machine is busy (busy.h), for a call
- * of so many multiplications that is not long. */
+ * The second function returns one, too, while the machine is busy (busy.h), unless the
+ * call of so many multiplications is long: about 10 ms by one thread of AVX-512, so
+ * that sharing it pays even if one of them has to give way for a time slice. */
 int xr_team(int threads);
-int xr_team_now(int threads, ptrdiff_t work);
+int xr_team_now(int threads, ptrdiff_t multiplications);
 
-/* Whether a call is so long, about 10 ms by one thread of AVX-512, that sharing it pays
- * even if one of the threads has to give way to others for a time slice. */
-int xr_is_long(ptrdiff_t work);
+/* Returns how many of `threads` share a call of some multiplications now. */
+int xr_team_for(ptrdiff_t multiplications, int threads);
 
 /* Does the work, by a team if it is greater than one; `stop` may be NULL. Returns
  * whether the call was ended early. */
 int xr_run(const struct xr_work *work, int team, struct xr_stop *stop);
 
-/* Does the same with one phase of an item for each of the team, not long. */
-int xr_run_phase(int team, xr_item_body *body, void *context, struct xr_stop *stop);
+/* Does the same with one phase of an item for each of the team, which come to so many
+ * multiplications. */
+int xr_run_phase(int team, ptrdiff_t multiplications, xr_item_body *body, void *context,
+                 struct xr_stop *stop);
 
 #endif

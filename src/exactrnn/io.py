@@ -65,6 +65,7 @@ BAD_ZIP: tuple[type[Exception], ...] = (
 """What listing a damaged zip file may raise."""
 
 _ADVICE = "reading and writing models needs safetensors: pip install 'exactrnn[lm]'"
+_KERAS = "exactrnn.keras.from_keras takes models that Keras saved"
 
 
 def save(layer: Module | EchoState, path: Target) -> None:
@@ -266,7 +267,7 @@ def _entry_of(content: bytes, arrays: Mapping[str, Array]) -> str:
 def _refuse_foreign(content: bytes) -> None:
     """Raise an error that says what a file is that another library wrote, if known."""
     if content.startswith(HDF5_START):
-        raise ValueError("it is an HDF5 file, as Keras writes, not a safetensors file")
+        raise ValueError(f"it is an HDF5 file, not a safetensors file; {_KERAS}")
     if not zipfile.is_zipfile(BytesIO(content)):
         return
     try:
@@ -280,7 +281,7 @@ def _refuse_foreign(content: bytes) -> None:
             "layer.load_state_dict(torch.load(path, weights_only=True))"
         )
     if "model.weights.h5" in members:
-        raise ValueError("it is a Keras model, not a safetensors file")
+        raise ValueError(f"it is a Keras model, not a safetensors file; {_KERAS}")
 
 
 # Checksum

@@ -93,6 +93,16 @@ def test_gradients_that_are_not_wanted_change_no_other():
             assert same_bits(found[2], dweights) if want_weights else found[2] == {}
 
 
+def test_plain_calls_are_of_the_weights_that_were_last_seen():
+    layer = make_layer("lstm")
+    stack = foreign.ForeignStack(layer._spec, lambda: 1)
+    x = draw(T, B, I)
+    for scale in (1.0, 0.5):
+        layer.load_state_dict({n: scale * w for n, w in layer.state_dict().items()})
+        follow(stack, layer.state_dict())
+        assert same_bits(stack.run_plain(x, None), layer(x))
+
+
 def test_every_byte_of_weights_is_compared():
     layer = xr.LSTM(I, 150, seed=1)  # one small array, one beyond 64 kB
     stack = foreign.ForeignStack(layer._spec, lambda: 1)

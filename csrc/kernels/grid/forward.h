@@ -248,7 +248,7 @@ static void grid_forward(const struct xr_grid_problem *problem)
         .context = &run,
         .phases = grid_goes_by_waves(&run) ? max_of(1, phases) : 1,
         .items = run.team,
-        .is_long = xr_is_long(run.work),
+        .multiplications = run.work,
     };
     if (!xr_run(&work, run.team, problem->stop)) {
         grid_give_borders(&run);

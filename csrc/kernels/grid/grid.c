@@ -60,7 +60,7 @@ static void grid_backward(const struct xr_grid_problem *problem)
         .context = &run,
         .phases = run.loop_phases + 1,
         .items = run.team,
-        .is_long = xr_is_long(run.work),
+        .multiplications = run.work,
     };
     if (!xr_run(&work, run.team, problem->stop)) {
         grid_give_gradients(&run);

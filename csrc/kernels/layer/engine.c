@@ -83,7 +83,7 @@ static void engine_pack(const struct xr_layer *layer, const struct xr_weights *w
                         void *packed, struct xr_stop *stop)
 {
     struct pack_call call = {layer, weights, packed, pack_forward};
-    xr_run_phase(1, pack_body, &call, stop);
+    xr_run_phase(1, 0, pack_body, &call, stop);
 }
 
 static void engine_pack_backward(const struct xr_layer *layer,
@@ -91,7 +91,7 @@ static void engine_pack_backward(const struct xr_layer *layer,
                                  struct xr_stop *stop)
 {
     struct pack_call call = {layer, weights, packed, pack_backward};
-    xr_run_phase(1, pack_body, &call, stop);
+    xr_run_phase(1, 0, pack_body, &call, stop);
 }
 
 static size_t scratch_bytes(const struct xr_problem *problem, int backward)
@@ -164,7 +164,7 @@ static void elementary(enum xr_function function, const void *const in[3], void 
                        ptrdiff_t n, struct xr_stop *stop)
 {
     struct elementary_call call = {function, in, out, n};
-    xr_run_phase(1, elementary_body, &call, stop);
+    xr_run_phase(1, 0, elementary_body, &call, stop);
 }
 
 #define XR_STRING(name) XR_STRING_OF(name)

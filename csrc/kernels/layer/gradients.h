@@ -50,7 +50,7 @@ static elem *offset(void *array, ptrdiff_t at)
 
 /* Returns those units of a module that lie between `begin` and `end` of the caller's
  * units, which are an item's share. */
-static struct units thread_share(struct units module, ptrdiff_t begin, ptrdiff_t end)
+static struct units item_share(struct units module, ptrdiff_t begin, ptrdiff_t end)
 {
     const ptrdiff_t last = min_of(end, module.user + module.size);
     const ptrdiff_t first = max_of(begin, module.user);
@@ -299,7 +299,7 @@ static void recurrence_gradients(const struct run *run, int direction,
         const struct units own = target_units(run->layer, recurrence, units[m]);
         int first = 1;
         for (ptrdiff_t there = 0; there < run->modules; there++) {
-            struct units ends[2] = {thread_share(own, begin, end),
+            struct units ends[2] = {item_share(own, begin, end),
                                     source_units(run->layer, recurrence, units[there])};
             if (ends[0].size == 0 || !listens_to(&units[m], &units[there])) {
                 continue;
@@ -388,7 +388,7 @@ static void weight_gradients(const struct run *run, int item, int size, elem *bu
         const struct pack *pack = run->problem->packed_backward[d];
         const struct units *units = pack_units_of(pack);
         for (ptrdiff_t m = 0; m < run->modules; m++) {
-            const struct units to = thread_share(units[m], begin, end);
+            const struct units to = item_share(units[m], begin, end);
             const struct weight_job job = make_input_job(run, d, &units[m], to);
             if (job.units > 0) {
                 run_weight_job(run, &job, buffer, watch);

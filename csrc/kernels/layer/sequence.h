@@ -36,7 +36,8 @@ struct run {
     int ticks;        /* the units have clocks, even if they are one module */
     int in_step;      /* all rows have the same clock */
     int directions, states, sums;
-    int threads;            /* as many as the call is worth, of those it may have */
+    int threads;            /* as many as the call is worth, of those it may have: as
+                             * many items have memory of their own below */
     int team;               /* as many as share it */
     ptrdiff_t work;         /* multiplications of the products forward */
     const ptrdiff_t *order; /* [B] rows by falling length */
@@ -46,7 +47,7 @@ struct run {
     struct lane_module *lane_modules; /* [threads, modules] */
     /* Of the forward pass alone. */
     ptrdiff_t ahead;  /* steps whose input products are taken at once; 0: none, each
-                            * step takes its own along with the recurrent ones */
+                       * step takes its own along with the recurrent ones */
     elem *ahead_sums; /* [D, ahead or 1, B, S, Hp] unless they go elsewhere */
     elem *near_sums;  /* [threads, near_size]: of a few rows of one panel */
     ptrdiff_t near_size;

@@ -489,7 +489,7 @@ static void run_backward(const struct xr_problem *problem, const struct xr_cell 
         .context = &run,
         .phases = run.loop_phases + 1,
         .items = run.team,
-        .is_long = xr_is_long(run.work),
+        .multiplications = run.work,
     };
     if (xr_run(&work, run.team, problem->stop)) {
         return;

@@ -339,7 +339,7 @@ static void run_forward(const struct xr_problem *problem, const struct xr_cell *
         .context = &run,
         .phases = run.split.units > 1 ? max_of(1, stages_to_meet(&run)) : 1,
         .items = lane_items(&run),
-        .is_long = xr_is_long(run.work),
+        .multiplications = run.work,
     };
     if (xr_run(&work, run.team, problem->stop)) {
         return;

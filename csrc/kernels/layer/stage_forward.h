@@ -282,7 +282,7 @@ take_products_and_input(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
     for (ptrdiff_t r = 0; r < stage->count; r++) {
         const struct product *product = &stage->product[r];
         const elem *const *a = stage->left[r] + first;
-        if (!stage->is_pair[r]) {
+        if (!stage->is_pair[r] || part->rows < PAIR_ROWS) {
             product_panel(product, p, next, part->rows, a, part->sums);
             continue;
         }

@@ -38,7 +38,7 @@ enum {
 
 static const elem MINUS_INFINITY = -(elem)__builtin_inf();
 
-/* Scratch of one thread; rows of places have `stride` elements and point to place 0. */
+/* Scratch of one item; rows of places have `stride` elements and point to place 0. */
 struct space {
     ptrdiff_t stride;
     elem *lanes;     /* [K][VEC_LANES] */
@@ -295,9 +295,8 @@ static void ctc_loss(const struct xr_ctc *p)
     struct xr_ctc problem = *p;
     const ptrdiff_t places = 2 * p->L + 1;
     const ptrdiff_t work = p->T * p->B * (p->K * EXP_WORK + places * PLACE_WORK);
-    const ptrdiff_t most = max_of(1, min_of(p->threads, p->B));
-    problem.threads = xr_team_now(threads_for(work, xr_thread_work.call, most), work);
-    xr_run_phase(problem.threads, ctc_body, &problem, p->stop);
+    problem.threads = xr_team_for(work, (int)max_of(1, min_of(p->threads, p->B)));
+    xr_run_phase(problem.threads, work, ctc_body, &problem, p->stop);
 }
 
 extern const struct xr_ctc_kernels XR_NAME(xr_ctc);

@@ -12,7 +12,7 @@
  *               dw[o,k] =   long sum over n of dy[n,o] * x[n,k]     panel of x
  *
  * A panel holds TILE_WIDTH columns of the right factor, [k][TILE_WIDTH], zero-padded,
- * copied to each thread's scratch: it stays in L1 while all rows pass, and strides that
+ * copied to each item's scratch: it stays in L1 while all rows pass, and strides that
  * are powers of two do no harm there. 6 rows by 2 vectors are 12 accumulators: enough
  * to hide the latency of fma, few enough for the 16 registers of AVX2. (The cells'
  * product, products.h, has rows by pointer and whole vectors; this one has strides and
@@ -34,12 +34,6 @@ enum { TILE_ROWS = 6, TILE_WIDTH = 2 * VEC_LANES, ROWS_PER_LOOK = 16 * TILE_ROWS
 static ptrdiff_t part_begin(ptrdiff_t n, ptrdiff_t grain, int item, int size)
 {
     return min_of(n, ceil_div(n, grain) * item / size * grain);
-}
-
-/* Returns how many of `threads` share a call of some multiplications. */
-static int call_threads(ptrdiff_t work, int threads)
-{
-    return xr_team_now(threads_for(work, xr_thread_work.call, threads), work);
 }
 
 /* The left factor a[r, k], the panel of the right one, where sums start and end. */
@@ -182,8 +176,9 @@ static void linear_forward_body(void *context, ptrdiff_t phase, int item,
 static void linear_forward(const struct xr_linear *p)
 {
     struct xr_linear problem = *p;
-    problem.threads = call_threads(p->N * p->K * p->O, p->threads);
-    xr_run_phase(problem.threads, linear_forward_body, &problem, p->stop);
+    const ptrdiff_t work = p->N * p->K * p->O;
+    problem.threads = xr_team_for(work, p->threads);
+    xr_run_phase(problem.threads, work, linear_forward_body, &problem, p->stop);
 }
 
 static void linear_input_gradient(const struct xr_linear *p, int item, int size,
@@ -268,11 +263,12 @@ static void linear_backward_body(void *context, ptrdiff_t phase, int item,
 static void linear_backward(const struct xr_linear *p)
 {
     struct xr_linear problem = *p;
-    problem.threads = call_threads(p->N * p->K * p->O, p->threads);
-    xr_run_phase(problem.threads, linear_backward_body, &problem, p->stop);
+    const ptrdiff_t work = p->N * p->K * p->O;
+    problem.threads = xr_team_for(work, p->threads);
+    xr_run_phase(problem.threads, work, linear_backward_body, &problem, p->stop);
 }
 
-/* Softmax works on VEC_LANES rows at once, transposed to [V][VEC_LANES] in the thread's
+/* Softmax works on VEC_LANES rows at once, transposed to [V][VEC_LANES] in the item's
  * scratch, so that the sums over v run down the lanes. */
 static size_t softmax_scratch(const struct xr_softmax *p)
 {
@@ -331,8 +327,9 @@ static void softmax_body(void *context, ptrdiff_t phase, int item,
 static void softmax(const struct xr_softmax *p)
 {
     struct xr_softmax problem = *p;
-    problem.threads = call_threads(p->N * p->V * EXP_WORK, p->threads);
-    xr_run_phase(problem.threads, softmax_body, &problem, p->stop);
+    const ptrdiff_t work = p->N * p->V * EXP_WORK;
+    problem.threads = xr_team_for(work, p->threads);
+    xr_run_phase(problem.threads, work, softmax_body, &problem, p->stop);
 }
 
 /* Rows of dy are sorted by symbol, stably: the rows of v stand in `order` from start[v]
@@ -367,7 +364,7 @@ static void sort_by_symbol(const struct xr_embedding *p, struct xr_watch *watch)
     }
 }
 
-/* A thread takes the symbols whose first row falls into its share of the rows. */
+/* An item has the symbols whose first row falls into its share of the rows. */
 static void embedding_body(void *context, ptrdiff_t phase, int item,
                            struct xr_watch *watch)
 {
@@ -394,9 +391,10 @@ static void embedding_backward(const struct xr_embedding *p)
     struct xr_embedding problem = *p;
     struct xr_watch watch = xr_make_watch(p->stop, 1);
     sort_by_symbol(p, &watch);
-    problem.threads = call_threads(p->N * p->E, p->threads);
+    const ptrdiff_t work = p->N * p->E;
+    problem.threads = xr_team_for(work, p->threads);
     if (!watch.leaving) {
-        xr_run_phase(problem.threads, embedding_body, &problem, p->stop);
+        xr_run_phase(problem.threads, work, embedding_body, &problem, p->stop);
     }
 }
 
@@ -448,7 +446,7 @@ static void long_sum(const void *x, ptrdiff_t n, int squares, void *total,
                      struct xr_stop *stop)
 {
     struct sum_job job = {.x = x, .n = n, .squares = squares, .total = *(elem *)total};
-    xr_run_phase(1, long_sum_body, &job, stop);
+    xr_run_phase(1, n, long_sum_body, &job, stop);
     *(elem *)total = job.total;
 }
 

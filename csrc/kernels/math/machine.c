@@ -56,7 +56,7 @@ static void fma_body(void *context, ptrdiff_t phase, int item, struct xr_watch *
 static ptrdiff_t fma_loop(ptrdiff_t rounds, int threads)
 {
     struct loop loop = {.rounds = rounds, .size = xr_team(threads)};
-    xr_run_phase(loop.size, fma_body, &loop, NULL);
+    xr_run_phase(loop.size, PTRDIFF_MAX, fma_body, &loop, NULL);
     return 2 * rounds * FMAS * CHAINS * VEC_LANES * loop.size;
 }
 
@@ -92,7 +92,7 @@ static ptrdiff_t read_loop(const void *data, ptrdiff_t bytes, ptrdiff_t rounds,
     struct loop loop = {
         .data = data, .length = elements / threads / piece * piece, .rounds = rounds};
     loop.size = xr_team(threads);
-    xr_run_phase(loop.size, read_body, &loop, NULL);
+    xr_run_phase(loop.size, PTRDIFF_MAX, read_body, &loop, NULL);
     return 2 * rounds * loop.length * loop.size * (ptrdiff_t)sizeof(elem);
 }
 

@@ -27,7 +27,8 @@ enum {
     TILE_SUMS = VEC_REGISTERS == 32 ? 24 : 12, /* accumulators of a tile */
     TILE_ROWS = TILE_SUMS / STRIP,
     TILE_STRIPS = PANEL_VECTORS / STRIP,
-    MAX_LEGS = 2 /* products that a tile's chains go through */
+    MAX_LEGS = 2, /* products that a tile's chains go through */
+    PAIR_ROWS = 3 /* rows that such tiles have at least: fewer gain nothing by it */
 };
 
 /* The left operand of a product: segments of each row, one after the other, so
@@ -135,12 +136,13 @@ XR_INLINE void tile_run(const struct tile *t, const int m, const int n, const in
 /* A tile of any size that fits into TILE_SUMS; each size is compiled on its own. */
 XR_INLINE void tile_sized(const struct tile *t, int m, int n, const int legs)
 {
+    const int fewest = legs == 1 ? 1 : PAIR_ROWS;
 #define SIZE(m, n) ((m) * (PANEL_VECTORS + 1) + (n))
-#define CASE(m, n)                                        \
-    case SIZE(m, n):                                      \
-        if ((m) <= TILE_ROWS && (m) * (n) <= TILE_SUMS) { \
-            tile_run(t, m, n, legs);                      \
-        }                                                 \
+#define CASE(m, n)                                                         \
+    case SIZE(m, n):                                                       \
+        if ((m) <= TILE_ROWS && (m) * (n) <= TILE_SUMS && (m) >= fewest) { \
+            tile_run(t, m, n, legs);                                       \
+        }                                                                  \
         return
 #define CASES_4(m, n) \
     CASE(m, n);       \
@@ -289,7 +291,8 @@ static void product_panel(const struct product *product, ptrdiff_t p, ptrdiff_t 
 }
 
 /* One panel of two products of the same sums, whose chains go on from the first product
- * to the second in registers. */
+ * to the second in registers, for PAIR_ROWS rows or more: spread evenly over tiles, as
+ * they are, no tile has fewer. */
 XR_INLINE void product_pair(const struct product *products, ptrdiff_t p, ptrdiff_t next,
                             const struct product_rows *rows)
 {

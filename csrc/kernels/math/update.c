@@ -129,7 +129,7 @@ static void adam_body(void *context, ptrdiff_t phase, int item, struct xr_watch 
 static void run(const struct xr_update *update, xr_item_body *body)
 {
     struct xr_update own = *update;
-    xr_run_phase(1, body, &own, NULL);
+    xr_run_phase(1, own.n, body, &own, NULL);
 }
 
 static void scale(const struct xr_update *update) { run(update, scale_body); }

@@ -121,7 +121,8 @@ def _polar(pairs: Array) -> Array:
 
 
 def elementary(name: str, x: Array) -> Array:
-    """Return `exp` or `log` of each number: the library's own."""
-    out = np.empty_like(x)
-    _core.elementary(name, x, out, engine.isa())
-    return out
+    """Return `exp`, `log` or a like function of each number: the library's own."""
+    flat = x.ravel()
+    out = np.empty_like(flat)
+    _core.elementary(name, flat, out, engine.isa())
+    return out.reshape(x.shape)

@@ -13,7 +13,7 @@ Arguments are time-major and checked by the adapter, in the words of its library
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,8 +43,11 @@ class ForeignStack(Stack):
 
     def __init__(self, spec: Config, threads: Callable[[], int]) -> None:
         super().__init__(spec, {}, np.random.PCG64(0))
-        self.store = ForeignStore(spec)
         self._threads = threads
+
+    def _new_store(self, weights: Mapping[str, Array]) -> ForeignStore:  # noqa: ARG002
+        """Return the owner of a copy of weights that others own."""
+        return ForeignStore(self.spec)
 
     def threads_for_calls(self) -> int:
         """Return the number of threads that a call may use."""

@@ -139,10 +139,14 @@ class Stack:
         generator: np.random.PCG64,
     ) -> None:
         self.spec = spec
-        self.store = LayerStore(spec, weights)
+        self.store = self._new_store(weights)
         self.masks = Masks(spec, generator)
         self._plans = Plans(self.store, partial(_new_plan, spec))
         self._drops = spec.dropout != 0 and spec.num_layers > 1
+
+    def _new_store(self, weights: Mapping[str, Array]) -> LayerStore:
+        """Return the owner of the weights, whom plans ask too."""
+        return LayerStore(self.spec, weights)
 
     def run_plain(self, x: object, state: object) -> Any:
         """Return what the caller of a plain call gets; None if it is not plain."""

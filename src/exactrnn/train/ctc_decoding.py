@@ -175,26 +175,22 @@ def _check(
     return values, counts, check_blank(blank, K)
 
 
-def _apply(function: str, x: Array) -> Array:
-    return elementary(function, x.ravel()).reshape(x.shape)
-
-
 def log_softmax(logits: Array) -> Array:
     """``[T, K]`` log-probabilities, by the operations of `ctc_loss`."""
     m = logits.max(axis=1, keepdims=True)
-    e = _apply("exp", logits - m)
+    e = elementary("exp", logits - m)
     s = np.zeros_like(m)
     for k in range(logits.shape[1]):
         s = s + e[:, k : k + 1]
-    return np.asarray(logits - (_apply("log", s) + m))
+    return np.asarray(logits - (elementary("log", s) + m))
 
 
 def log_add(a: Array, b: Array) -> Array:
     """``log(exp(a) + exp(b))``; -inf of two that are -inf."""
     most = np.maximum(a, b)
     shift = np.where(np.isneginf(most), most.dtype.type(0), most)
-    total = _apply("exp", a - shift) + _apply("exp", b - shift)
-    return np.asarray(_apply("log", total) + shift)
+    total = elementary("exp", a - shift) + elementary("exp", b - shift)
+    return np.asarray(elementary("log", total) + shift)
 
 
 def _greedy_row(outputs: Array, blank: int) -> CTCLabels:

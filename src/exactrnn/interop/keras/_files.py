@@ -30,10 +30,10 @@ from exactrnn._checks import Array
 from exactrnn._checks.limits import check_memory, quote, shorten
 from exactrnn._system import files
 from exactrnn.interop.keras._nodes import MODELS, Node, RefusedError
-from exactrnn.io import BAD_CONTENT, bad_content
+from exactrnn.io import BAD_CONTENT, HDF5_START, bad_content
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
+ZIP = b"PK\x03\x04"
 SMALL = 2**24
 """Bytes that may be claimed without being there."""
 MOST_EXPANSION = 100
@@ -52,7 +52,7 @@ def read_file(path: str | os.PathLike[str]) -> Node:
         raise ImportError(_ADVICE) from error
     content = files.read_whole(path)
     with reading(path):
-        if content.startswith(HDF5):
+        if content.startswith(HDF5_START):
             return _legacy_root(h5py.File(io.BytesIO(content), "r"))
         if not content.startswith(ZIP):
             raise ValueError("neither a zip nor an HDF5 file")

@@ -2,8 +2,9 @@
 
 What stands around recurrent layers in such chains: Embedding, Masking, Dense, alone or
 in TimeDistributed, Activation, and what does nothing in inference. A step of the chain
-takes an array and a mask and gives both. Activations of readouts are those of the NumPy
-reference, so that a chain has its bits everywhere, as its layers do.
+takes an array and a mask and gives both. Activations of readouts are the library's
+own, the frequent ones by its kernels, the others by their twins in NumPy, so that a
+chain has its bits everywhere, as its layers do.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from exactrnn import _checks
 from exactrnn._checks import Array
 from exactrnn._checks.limits import list_names
+from exactrnn._numeric.random import elementary
 from exactrnn._spec.activations import Activation
 from exactrnn.interop.keras._chain import links_of
 from exactrnn.interop.keras._layer import RECURRENT, KerasLayer, make_layer
@@ -32,7 +34,6 @@ from exactrnn.interop.keras._options import (
 from exactrnn.layers._embedding import Embedding
 from exactrnn.layers._linear import Linear
 from exactrnn.reference.activations import unlimited
-from exactrnn.reference.arith import exp
 
 Mask: TypeAlias = NDArray[np.bool_] | None
 
@@ -43,6 +44,10 @@ IDLE = frozenset(
     }
 )
 """Layers that hand on what they get, in inference."""
+
+
+KERNELS = frozenset({"sigmoid", "softplus", "tanh"})
+"""Activations without parameters that kernels compute of any array."""
 
 
 class Step(Protocol):
@@ -231,12 +236,14 @@ class Readout:
             sums = self.layer(sums)
         if self.activation == "softmax":
             return softmax(sums)
+        if isinstance(self.activation, str) and self.activation in KERNELS:
+            return elementary(self.activation, sums)
         return unlimited(self.activation, sums)
 
 
 def softmax(a: Array) -> Array:
     """Return the shares exp(a) / sum exp(a) of the last axis, summed in its order."""
-    shares = exp(a - a.max(axis=-1, keepdims=True))
+    shares = elementary("exp", a - a.max(axis=-1, keepdims=True))
     total: Array = shares / np.add.accumulate(shares, axis=-1)[..., -1:]
     return total
 
