@@ -98,8 +98,10 @@ def format(session):  # noqa: A001 - the name of the command
 
 @nox.session
 def types(session):
-    """Check types, and the extension's stub against the built extension."""
+    """Check types, a user's program, and the extension's stub against the extension."""
     session.run("mypy", external=True)
+    program = ("--strict", "--config-file=", "tests/types/program.py")
+    session.run("mypy", *program, external=True)
     session.run("python", "-m", "mypy.stubtest", "exactrnn._core", external=True)
 
 
