@@ -2,7 +2,7 @@
 #ifndef XR_ENGINE_H
 #define XR_ENGINE_H
 
-#include "exactrnn.h"
+#include "base/calls.h"
 
 struct xr_ctc_kernels;
 struct xr_dense;

@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "base/cpus.h"
 #include "base/pool.h"
-#include "exactrnn.h"
+#include "base/calls.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
