@@ -106,6 +106,12 @@ def types(session):
 
 
 @nox.session
+def wheels(session):
+    """Build the wheel that users get and try it without a compiler: -- --help."""
+    session.run("python", ".ci/wheels.py", *session.posargs, external=True)
+
+
+@nox.session
 def docs(session):
     """Build the documentation into docs/_build/html; a warning is an error."""
     folders = ("docs", "docs/_build/html")

@@ -39,7 +39,7 @@ foreach(kind SHARED STATIC)
     target_sources(${name} PRIVATE $<TARGET_OBJECTS:${kernels}>)
   endforeach()
   set_target_properties(${name} PROPERTIES OUTPUT_NAME exactrnn)
-  target_link_libraries(${name} PRIVATE OpenMP::OpenMP_C ${EXACTRNN_FENV})
+  target_link_libraries(${name} PRIVATE ${EXACTRNN_THREADS} ${EXACTRNN_FENV})
   target_include_directories(${name} INTERFACE
     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 endforeach()
@@ -56,13 +56,19 @@ endforeach()
 set(EXACTRNN_PACKAGE ${CMAKE_INSTALL_LIBDIR}/cmake/exactrnn)
 install(EXPORT exactrnn NAMESPACE exactrnn:: DESTINATION ${EXACTRNN_PACKAGE}
   FILE exactrnnTargets.cmake)
+if(uses_openmp)
+  set(EXACTRNN_FIND_THREADS "find_dependency(OpenMP COMPONENTS C)")
+  set(EXACTRNN_LINK_THREADS "${OpenMP_C_FLAGS} -pthread")
+else()
+  set(EXACTRNN_FIND_THREADS "find_dependency(Threads)")
+  set(EXACTRNN_LINK_THREADS -pthread)
+endif()
 configure_package_config_file(cmake/exactrnnConfig.cmake.in exactrnnConfig.cmake
   INSTALL_DESTINATION ${EXACTRNN_PACKAGE})
 write_basic_package_version_file(exactrnnConfigVersion.cmake
   COMPATIBILITY SameMinorVersion)
-install(DESTINATION ${EXACTRNN_PACKAGE} FILES
-  ${PROJECT_BINARY_DIR}/exactrnnConfig.cmake
-  ${PROJECT_BINARY_DIR}/exactrnnConfigVersion.cmake)
+install(FILES ${PROJECT_BINARY_DIR}/exactrnnConfig.cmake
+  ${PROJECT_BINARY_DIR}/exactrnnConfigVersion.cmake DESTINATION ${EXACTRNN_PACKAGE})
 configure_file(cmake/exactrnn.pc.in exactrnn.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/exactrnn.pc
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

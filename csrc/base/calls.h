@@ -49,6 +49,7 @@ void xr_elementary(const struct xr_engine *engine, enum xr_function function,
 /* Threads: see xr_max_threads, which may have noticed that some milliseconds ago, in
  * order to cost nothing; this asks the system. */
 int xr_max_threads_now(void);
+extern const char xr_runtime[]; /* where threads come from, in words */
 
 /* A number of threads, 1 to XR_MAX_THREADS, and whether somebody has chosen it: what is
  * in force for the calling thread, to be put back later, or is to be. */

@@ -351,6 +351,7 @@ def describe_config() -> dict[str, str]:
         "isas": " ".join(isas()),
         "isa": isa(),
         "threads": _describe_threads(),
+        "runtime": _core.thread_runtime(),
         "machine": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": np.__version__,
