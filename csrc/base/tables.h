@@ -1,6 +1,6 @@
-/* The tables of kernels that each (instruction set, dtype) fills, around the layers, and
- * the look-up. As the library itself calls them: nothing is checked, and structs need no
- * `struct_size`. kernels/ has the code, base/dispatch.c the look-up.
+/* The tables of kernels that each (instruction set, dtype) fills, around the layers,
+ * and the look-up. As the library itself calls them: nothing is checked, and structs
+ * need no `struct_size`. kernels/ has the code, base/dispatch.c the look-up.
  */
 #ifndef XR_TABLES_H
 #define XR_TABLES_H

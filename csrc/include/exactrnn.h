@@ -19,8 +19,9 @@
  * pointers lead to as much memory as the sizes say, and packs to what a pack function
  * wrote for this layer.
  *
- * A struct that begins with `struct_size` wants sizeof of itself there: a later library, whose
- * struct may be longer, takes what is missing as zeros. Structs without never change.
+ * A struct that begins with `struct_size` wants sizeof of itself there, so that a later
+ * library, whose struct may be longer, can take what is missing as zeros. Structs
+ * without it never change.
  */
 #ifndef EXACTRNN_H
 #define EXACTRNN_H
@@ -318,8 +319,8 @@ XR_API enum xr_status xr_layer_backward(const struct xr_problem *problem);
 /* Threads: how many are in force for the calling thread. They were chosen for it (by
  * xr_set_threads, OpenMP's own functions, OMP_NUM_THREADS), or they are the CPUs that
  * there were when the library was loaded, without those taken away since: by affinity
- * or by quotas of control groups. It may have
- * noticed that some milliseconds ago, in order to cost nothing. */
+ * or by quotas of control groups. It may have noticed that some milliseconds ago, in
+ * order to cost nothing. */
 enum { XR_MAX_THREADS = 1024 };
 XR_API int xr_max_threads(void);
 /* Chooses a number for the calling thread, 1 to XR_MAX_THREADS. */

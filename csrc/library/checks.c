@@ -12,8 +12,8 @@ enum { MESSAGE_BYTES = 400 };
 
 static _Thread_local char message[MESSAGE_BYTES];
 
-/* 2^54 elements of 8 bytes: beyond that sizes are refused, so that what the engine keeps
- * beside them (padding, gates, states: not 64 times as much) can be counted too. */
+/* 2^54 elements of 8 bytes: beyond that sizes are refused, so that what the engine
+ * keeps beside them (padding, gates, states: not 64 times as much) can be counted. */
 static const double MOST_ELEMENTS = 1.8e16;
 
 #define XR_TEXT_OF(number) #number

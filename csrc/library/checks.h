@@ -14,7 +14,7 @@
 __attribute__((format(printf, 2, 3))) enum xr_status xr_refuse(enum xr_status status,
                                                                const char *format, ...);
 
-/* Copies a struct that begins with its `struct_size` into one of this library's version. */
+/* Copies a struct that begins with its `struct_size` into this library's own. */
 enum xr_status xr_take_struct(const char *name, const void *given, void *own,
                               size_t bytes);
 

@@ -176,7 +176,8 @@ ptrdiff_t xr_outputs(const struct xr_model *model)
     return model->directions * xr_state_width(&model->parts->layer, 0);
 }
 
-enum xr_status xr_model_info(const struct xr_model *model, struct xr_model_info *info)
+enum xr_status xr_model_describe(const struct xr_model *model,
+                                 struct xr_model_info *info)
 {
     struct xr_model_info found;
     enum xr_status status = xr_check_memory("model", model, sizeof(void *));

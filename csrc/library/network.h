@@ -58,8 +58,8 @@ struct network {
     int64_t phase;
 };
 
-/* Reads the description of a whole file. What was allocated is freed by xr_network_free,
- * whatever the status was. `arrays` are in the file. */
+/* Reads the description of a whole file. What was allocated is freed by
+ * xr_network_free, whatever the status was. `arrays` are in the file. */
 enum xr_status xr_network_read(struct network *network, const struct json *json,
                                ptrdiff_t arrays);
 void xr_network_free(struct network *network);

@@ -39,8 +39,8 @@ static ptrdiff_t state_elements(const struct xr_model *model, ptrdiff_t B)
     return sum;
 }
 
-static enum xr_status make_clock(const struct xr_model *model,
-                                 const struct xr_model_run *run, struct memory *memory)
+static enum xr_status make_clock(const struct xr_model *model, const struct xr_run *run,
+                                 struct memory *memory)
 {
     if (model->parts->layer.modules == 0 || run->clock != NULL) {
         return XR_OK;
@@ -56,7 +56,7 @@ static enum xr_status make_clock(const struct xr_model *model,
 }
 
 static enum xr_status make_memory(const struct xr_model *model,
-                                  const struct xr_model_run *run, struct memory *memory)
+                                  const struct xr_run *run, struct memory *memory)
 {
     const ptrdiff_t rows = run->T * run->B, outputs = rows * xr_outputs(model);
     const ptrdiff_t handed =
@@ -88,7 +88,7 @@ static enum xr_status fit_scratch(struct memory *memory, struct xr_problem *prob
     return memory->scratch == NULL ? no_memory() : XR_OK;
 }
 
-static void set_states(const struct xr_model *model, const struct xr_model_run *run,
+static void set_states(const struct xr_model *model, const struct xr_run *run,
                        ptrdiff_t layer, const struct memory *memory,
                        struct xr_problem *problem)
 {
@@ -112,9 +112,8 @@ static struct xr_sequence between(void *data, const struct xr_model *model, ptrd
     return (struct xr_sequence){.data = data, .step = B * width, .row = width};
 }
 
-static enum xr_status run_layer(const struct xr_model *model,
-                                const struct xr_model_run *run, ptrdiff_t layer,
-                                struct memory *memory)
+static enum xr_status run_layer(const struct xr_model *model, const struct xr_run *run,
+                                ptrdiff_t layer, struct memory *memory)
 {
     struct xr_problem problem;
     xr_layer_problem(model, layer, &problem);
@@ -140,8 +139,7 @@ static enum xr_status run_layer(const struct xr_model *model,
     return xr_end_of(run->stop);
 }
 
-static enum xr_status run_layers(const struct xr_model *model,
-                                 const struct xr_model_run *run)
+static enum xr_status run_layers(const struct xr_model *model, const struct xr_run *run)
 {
     struct memory memory = {.state = NULL};
     enum xr_status status = make_memory(model, run, &memory);
@@ -155,7 +153,7 @@ static enum xr_status run_layers(const struct xr_model *model,
 /* Checks */
 
 static enum xr_status check_sequence(const char *name, struct xr_sequence sequence,
-                                     const struct xr_model_run *run, size_t element)
+                                     const struct xr_run *run, size_t element)
 {
     const double step = (double)sequence.step, row = (double)sequence.row;
     const double reach = (double)run->T * (step < 0 ? -step : step) +
@@ -164,8 +162,7 @@ static enum xr_status check_sequence(const char *name, struct xr_sequence sequen
     return status == XR_OK ? xr_check_volume(name, reach) : status;
 }
 
-static enum xr_status check_states(const struct xr_model_run *run, int states,
-                                   size_t element)
+static enum xr_status check_states(const struct xr_run *run, int states, size_t element)
 {
     enum xr_status status = XR_OK;
     for (int k = 0; k < states && status == XR_OK; k++) {
@@ -180,7 +177,7 @@ static enum xr_status check_states(const struct xr_model_run *run, int states,
 }
 
 static enum xr_status check_sizes(const struct xr_model *model,
-                                  const struct xr_model_run *run)
+                                  const struct xr_run *run)
 {
     enum xr_status status = xr_check_range("T", run->T, 0, PTRDIFF_MAX);
     if (status == XR_OK) {
@@ -198,8 +195,7 @@ static enum xr_status check_sizes(const struct xr_model *model,
     return status;
 }
 
-static enum xr_status check_run(const struct xr_model *model,
-                                const struct xr_model_run *run)
+static enum xr_status check_run(const struct xr_model *model, const struct xr_run *run)
 {
     const struct xr_layer *layer = &model->parts->layer;
     enum xr_status status = check_sizes(model, run);
@@ -224,7 +220,7 @@ static enum xr_status check_run(const struct xr_model *model,
 }
 
 /* Without a step the states stay as they are. */
-static void hand_on(const struct xr_model *model, const struct xr_model_run *run)
+static void hand_on(const struct xr_model *model, const struct xr_run *run)
 {
     const struct xr_layer *layer = &model->parts->layer;
     for (int k = 0; k < xr_state_arrays(layer); k++) {
@@ -239,10 +235,9 @@ static void hand_on(const struct xr_model *model, const struct xr_model_run *run
     }
 }
 
-enum xr_status xr_model_run(const struct xr_model *model,
-                            const struct xr_model_run *run)
+enum xr_status xr_model_run(const struct xr_model *model, const struct xr_run *run)
 {
-    struct xr_model_run own;
+    struct xr_run own;
     enum xr_status status = xr_check_memory("model", model, sizeof(void *));
     if (status == XR_OK) {
         status = xr_take_struct("run", run, &own, sizeof own);

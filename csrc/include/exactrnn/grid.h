@@ -1,6 +1,6 @@
 /* Grid LSTM: N. Kalchbrenner, I. Danihelka, A. Graves, Grid Long Short-Term Memory,
- * ICLR 2016, arXiv 1507.01526. library/grids.c checks, kernels/grid/grid.c has the code,
- * and src/exactrnn/reference/grid.py is the twin.
+ * ICLR 2016, arXiv 1507.01526. library/grids.c checks, kernels/grid/grid.c has the
+ * code, and src/exactrnn/reference/grid.py is the twin.
  *
  * A grid of N dimensions has a block at every point. Along each dimension k a block
  * takes (h_k, m_k) from the point before, or from the border, and hands on h'_k, m'_k:

@@ -1,13 +1,13 @@
 /* Models that Python has saved (exactrnn.save), read and run without it: whole
  * sequences, or a stream of single steps that is fit for a real-time thread.
  *
- * Read are recurrent layers and single cells of every class, RNN to DepthGatedLSTM; not
- * grids, echo state networks, Linear and Embedding (XR_UNSUPPORTED). A file is checked
+ * Read are recurrent layers of every class, RNN to DepthGatedLSTM, and RNNCell and its
+ * kin; not grids, echo state networks, Linear and Embedding (XR_UNSUPPORTED). A file is checked
  * as exactrnn.load checks it, its checksum included, and may come from anywhere.
  *
- * Letters as in exactrnn.h; L layers. Arrays hold elements of the model's dtype. A model
- * does not change and may be used by any number of threads at once; a stream has a
- * state, and belongs to one thread at a time.
+ * Letters as in exactrnn.h; L layers. Arrays hold elements of the model's dtype. A
+ * model does not change and may be used by any number of threads at once; a stream has
+ * a state, and belongs to one thread at a time.
  */
 #ifndef XR_MODEL_H
 #define XR_MODEL_H
@@ -55,13 +55,13 @@ struct xr_model_info {
     int64_t numerics; /* XR_NUMERICS_VERSION of the library that wrote the file: results
                        * of another may differ in bits */
 };
-XR_API enum xr_status xr_model_info(const struct xr_model *model,
-                                    struct xr_model_info *info);
+XR_API enum xr_status xr_model_describe(const struct xr_model *model,
+                                        struct xr_model_info *info);
 
 /* Whole sequences. State k is [L*D, B, state_width[k]], contiguous; in a bidirectional
  * model layer 0 forward, layer 0 reverse, layer 1 forward, ... The call allocates what
  * it needs and gives it back. */
-struct xr_model_run {
+struct xr_run {
     size_t struct_size;
     ptrdiff_t T, B;
     int threads;                      /* 0: xr_max_threads() */
@@ -74,7 +74,7 @@ struct xr_model_run {
     struct xr_stop *stop;             /* NULL: the call cannot be ended */
 };
 XR_API enum xr_status xr_model_run(const struct xr_model *model,
-                                   const struct xr_model_run *run);
+                                   const struct xr_run *run);
 
 /* A stream of B rows, all at zero. XR_UNSUPPORTED where the model cannot stream. */
 XR_API enum xr_status xr_stream_new(const struct xr_model *model, ptrdiff_t B,

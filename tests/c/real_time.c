@@ -1,0 +1,101 @@
+/* What a step of a stream asks of the system: nothing.
+ *
+ *     real_time MODEL STEPS COUNT|LOCKED [allocate|lock|ask]
+ *
+ * COUNT counts the allocations and the locks of STEPS steps and prints both numbers.
+ * LOCKED gives up every system call but reading, writing and leaving before the steps
+ * (seccomp's strict mode, in which the kernel kills who makes another), and writes "ok"
+ * after them. The last word plants a fault into each step, which must be seen.
+ */
+#define _GNU_SOURCE
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "exactrnn/model.h"
+
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *memory, size_t size);
+void *__libc_memalign(size_t alignment, size_t size);
+int __real_pthread_mutex_lock(pthread_mutex_t *mutex);
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex);
+
+static long allocations, locks;
+
+void *malloc(size_t size) { return allocations++, __libc_malloc(size); }
+
+void *calloc(size_t count, size_t size)
+{
+    return allocations++, __libc_calloc(count, size);
+}
+
+void *realloc(void *memory, size_t size)
+{
+    return allocations++, __libc_realloc(memory, size);
+}
+
+void *aligned_alloc(size_t alignment, size_t size)
+{
+    return allocations++, __libc_memalign(alignment, size);
+}
+
+int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
+{
+    return locks++, __real_pthread_mutex_lock(mutex);
+}
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static void plant(const char *fault)
+{
+    if (strcmp(fault, "allocate") == 0) {
+        void *volatile memory = malloc(16);
+        free(memory);
+    } else if (strcmp(fault, "lock") == 0) {
+        pthread_mutex_lock(&mutex);
+        pthread_mutex_unlock(&mutex);
+    } else if (strcmp(fault, "ask") == 0) {
+        (void)getppid();
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct xr_model *model;
+    struct xr_stream *stream;
+    struct xr_model_info info = {.struct_size = sizeof info};
+    static double x[512], y[512];
+    const char *fault = argc > 4 ? argv[4] : "";
+    if (xr_model_load(argv[1], NULL, &model) != XR_OK ||
+        xr_model_describe(model, &info) != XR_OK ||
+        xr_stream_new(model, 1, &stream) != XR_OK) {
+        fprintf(stderr, "%s\n", xr_message());
+        return 1;
+    }
+    const int is_locked = strcmp(argv[3], "LOCKED") == 0;
+    const int steps = atoi(argv[2]);
+    allocations = locks = 0;
+    if (is_locked && prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) != 0) {
+        return 77; /* not to be had here */
+    }
+    for (int step = 0; step < steps; step++) {
+        x[step % 8] = step;
+        if (xr_stream_step(stream, x, y) != XR_OK) {
+            syscall(SYS_exit, 1);
+        }
+        plant(fault);
+    }
+    if (is_locked) {
+        (void)!write(1, "ok\n", 3);
+        syscall(SYS_exit, 0);
+    }
+    const long made = allocations, taken = locks;
+    printf("%ld %ld\n", made, taken);
+    return 0;
+}
