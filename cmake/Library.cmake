@@ -12,10 +12,6 @@ include(CMakePackageConfigHelpers)
 if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
   set(CMAKE_BUILD_TYPE Release)
 endif()
-set(EXACTRNN_HEADERS
-  csrc/include/exactrnn.h csrc/include/exactrnn/ctc.h csrc/include/exactrnn/dense.h
-  csrc/include/exactrnn/grid.h csrc/include/exactrnn/model.h
-  csrc/include/exactrnn/update.h)
 
 # What is marked is visible; what is not is not, as exactrnn_c_flags has it.
 set(EXACTRNN_EXPORT "XR_API=__attribute__((visibility(\"default\")))")
@@ -47,11 +43,7 @@ set_target_properties(shared PROPERTIES
   EXPORT_NAME exactrnn VERSION ${PROJECT_VERSION} SOVERSION ${EXACTRNN_ABI})
 
 install(TARGETS shared static EXPORT exactrnn)
-foreach(header IN LISTS EXACTRNN_HEADERS)
-  cmake_path(RELATIVE_PATH header BASE_DIRECTORY csrc/include OUTPUT_VARIABLE name)
-  cmake_path(GET name PARENT_PATH folder)
-  install(FILES ${header} DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/${folder})
-endforeach()
+exactrnn_install_headers(${CMAKE_INSTALL_INCLUDEDIR})
 
 set(EXACTRNN_PACKAGE ${CMAKE_INSTALL_LIBDIR}/cmake/exactrnn)
 install(EXPORT exactrnn NAMESPACE exactrnn:: DESTINATION ${EXACTRNN_PACKAGE}

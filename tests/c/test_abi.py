@@ -25,7 +25,7 @@ WRITTEN = HERE / "abi.txt"
 HEADERS = sorted(
     INCLUDE / name
     for name in re.findall(
-        r"csrc/include/(\S+?\.h)", (ROOT / "cmake" / "Library.cmake").read_text()
+        r"csrc/include/(\S+?\.h)", (ROOT / "cmake" / "Headers.cmake").read_text()
     )
 )
 ONLY_64 = pytest.mark.skipif(

@@ -73,6 +73,9 @@ MADE_UP = re.compile(
     r"(?:^|/)(?:test_)?(?:toy|foo|none|some)\w*\.|(?:^|/)(?:sys|linux)/"
 )
 MADE_BY_COMMANDS = (
+    "exactrnnConfig.cmake",
+    "exactrnnConfigVersion.cmake",
+    "exactrnnTargets.cmake",
     "memory.md",
     "sitecustomize.py",
     "table.md",
