@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 project = "exactrnn"
 author = "exactrnn developers"
+copyright = "exactrnn developers, BSD 3-Clause licence"  # noqa: A001 - Sphinx's name
 version = release = installed_version("exactrnn")
 
 extensions = [
