@@ -6,9 +6,9 @@ quotation best from the rest of the text. The same on every machine, to the bit.
 """
 
 from pathlib import Path
+from pydoc_data.topics import topics
 
 import numpy as np
-from pydoc_data.topics import topics
 
 import exactrnn as xr
 from exactrnn.train import LanguageModel
