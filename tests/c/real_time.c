@@ -1,11 +1,13 @@
 /* What a step of a stream asks of the system: nothing.
  *
- *     real_time MODEL STEPS COUNT|LOCKED [allocate|lock|ask]
+ *     real_time MODEL STEPS COUNT|LOCKED|STARVE [allocate|lock|ask]
  *
  * COUNT counts the allocations and the locks of STEPS steps and prints both numbers.
  * LOCKED gives up every system call but reading, writing and leaving before the steps
  * (seccomp's strict mode, in which the kernel kills who makes another), and writes "ok"
- * after them. The last word plants a fault into each step, which must be seen.
+ * after them. STARVE lets each allocation of a load, a stream and a call fail in turn,
+ * and prints how many there are; each must be reported. The last word plants a fault
+ * into each step, which must be seen.
  */
 #define _GNU_SOURCE
 #include <linux/seccomp.h>
@@ -27,22 +29,25 @@ int __real_pthread_mutex_lock(pthread_mutex_t *mutex);
 int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex);
 
 static long allocations, locks;
+static long failing; /* the number of the allocation that fails, 0 for none */
 
-void *malloc(size_t size) { return allocations++, __libc_malloc(size); }
+static int fails(void) { return ++allocations == failing; }
+
+void *malloc(size_t size) { return fails() ? NULL : __libc_malloc(size); }
 
 void *calloc(size_t count, size_t size)
 {
-    return allocations++, __libc_calloc(count, size);
+    return fails() ? NULL : __libc_calloc(count, size);
 }
 
 void *realloc(void *memory, size_t size)
 {
-    return allocations++, __libc_realloc(memory, size);
+    return fails() ? NULL : __libc_realloc(memory, size);
 }
 
 void *aligned_alloc(size_t alignment, size_t size)
 {
-    return allocations++, __libc_memalign(alignment, size);
+    return fails() ? NULL : __libc_memalign(alignment, size);
 }
 
 int __wrap_pthread_mutex_lock(pthread_mutex_t *mutex)
@@ -65,6 +70,54 @@ static void plant(const char *fault)
     }
 }
 
+static int is_memory(enum xr_status status)
+{
+    return status == XR_NO_MEMORY || status == XR_CANNOT_READ;
+}
+
+/* Everything that allocates, once; returns the first status that is not XR_OK. */
+static enum xr_status try_all(const char *path)
+{
+    static double x[4096], y[4096];
+    struct xr_model *model;
+    struct xr_stream *stream = NULL;
+    struct xr_run run = {.struct_size = sizeof run,
+                         .T = 2,
+                         .B = 1,
+                         .threads = 1,
+                         .x = {.data = x, .step = 8, .row = 8},
+                         .y = {.data = y, .step = 512, .row = 512}};
+    enum xr_status status = xr_model_load(path, NULL, &model);
+    if (status == XR_OK) {
+        status = xr_stream_new(model, 1, &stream);
+    }
+    if (status == XR_OK) {
+        status = xr_model_run(model, &run);
+    }
+    xr_stream_free(stream);
+    xr_model_free(model);
+    return status;
+}
+
+static int starve(const char *path)
+{
+    enum xr_status status = XR_NO_MEMORY;
+    for (failing = 1; status != XR_OK; failing++) {
+        allocations = 0;
+        status = try_all(path);
+        if (status != XR_OK && !is_memory(status)) {
+            fprintf(stderr, "allocation %ld: %s\n", failing, xr_message());
+            return 1;
+        }
+        if (status == XR_OK && allocations >= failing) {
+            fprintf(stderr, "allocation %ld failed unseen\n", failing);
+            return 1;
+        }
+    }
+    printf("%ld\n", failing - 2);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     struct xr_model *model;
@@ -72,6 +125,9 @@ int main(int argc, char **argv)
     struct xr_model_info info = {.struct_size = sizeof info};
     static double x[512], y[512];
     const char *fault = argc > 4 ? argv[4] : "";
+    if (strcmp(argv[3], "STARVE") == 0) {
+        return starve(argv[1]);
+    }
     if (xr_model_load(argv[1], NULL, &model) != XR_OK ||
         xr_model_describe(model, &info) != XR_OK ||
         xr_stream_new(model, 1, &stream) != XR_OK) {

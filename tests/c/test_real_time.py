@@ -142,6 +142,12 @@ def test_a_step_makes_no_system_call(program, any_model):
     assert (done.returncode, done.stdout) == (0, "ok\n")
 
 
+def test_every_allocation_that_fails_is_reported(program, any_model):
+    done = run(program, any_model, 0, "STARVE")
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 30
+
+
 def test_what_a_step_must_not_do_is_seen(program, model):
     assert run(program, model, 10, "COUNT", "allocate").stdout == "10 0\n"
     assert run(program, model, 10, "COUNT", "lock").stdout == "0 10\n"

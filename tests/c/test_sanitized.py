@@ -127,8 +127,10 @@ def programs_of(tmp_path_factory):
         runner = find_runner(folder, SANITIZERS[tool])
         if runner is None:
             return None
-        # Leaks are no question: the library allocates nothing.
-        environment = ("env", "ASAN_OPTIONS=detect_leaks=0", *runner)
+        # Leaks are no question: the library allocates nothing. A second's sleep at the
+        # end of each program would be most of the time.
+        options = ("ASAN_OPTIONS=detect_leaks=0", "TSAN_OPTIONS=atexit_sleep_ms=0")
+        environment = ("env", *options, *runner)
         # Most of the time is gcc's: -O0 halves it, but for cells, which are all inline.
         # -w: gcc guesses wrong about what instrumented code has initialised.
         build = Build(
