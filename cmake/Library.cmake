@@ -25,20 +25,30 @@ exactrnn_c_flags(exactrnn_public)
 target_compile_definitions(exactrnn_public PRIVATE ${EXACTRNN_EXPORT})
 target_compile_definitions(exactrnn_base PRIVATE ${EXACTRNN_EXPORT})
 
-# The version of the ABI: tests/c/test_abi.py says what raises it.
-set(EXACTRNN_ABI 0)
-foreach(kind SHARED STATIC)
-  string(TOLOWER ${kind} name)
-  add_library(${name} ${kind} $<TARGET_OBJECTS:exactrnn_base>
-    $<TARGET_OBJECTS:exactrnn_public>)
-  foreach(kernels IN LISTS EXACTRNN_KERNELS)
-    target_sources(${name} PRIVATE $<TARGET_OBJECTS:${kernels}>)
-  endforeach()
-  set_target_properties(${name} PROPERTIES OUTPUT_NAME exactrnn)
+set(EXACTRNN_OBJECTS
+  $<TARGET_OBJECTS:exactrnn_base> $<TARGET_OBJECTS:exactrnn_public>)
+foreach(kernels IN LISTS EXACTRNN_KERNELS)
+  list(APPEND EXACTRNN_OBJECTS $<TARGET_OBJECTS:${kernels}>)
+endforeach()
+add_library(shared SHARED ${EXACTRNN_OBJECTS})
+
+# The archive has one member: dispatch.c names the kernels weakly, and for a weak name a
+# linker takes nothing out of an archive.
+set(whole ${CMAKE_CURRENT_BINARY_DIR}/exactrnn_whole.o)
+add_custom_command(OUTPUT ${whole} VERBATIM COMMAND_EXPAND_LISTS
+  COMMAND ${CMAKE_LINKER} -r -o ${whole} ${EXACTRNN_OBJECTS}
+  DEPENDS ${EXACTRNN_OBJECTS})
+set_source_files_properties(${whole} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
+add_library(static STATIC ${whole})
+
+foreach(name shared static)
+  set_target_properties(${name} PROPERTIES OUTPUT_NAME exactrnn LINKER_LANGUAGE C)
   target_link_libraries(${name} PRIVATE ${EXACTRNN_THREADS} ${EXACTRNN_FENV})
   target_include_directories(${name} INTERFACE
     $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
 endforeach()
+# The version of the binary interface: tests/c/test_abi.py says what raises it.
+set(EXACTRNN_ABI 0)
 set_target_properties(shared PROPERTIES
   EXPORT_NAME exactrnn VERSION ${PROJECT_VERSION} SOVERSION ${EXACTRNN_ABI})
 
