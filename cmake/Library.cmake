@@ -33,11 +33,12 @@ endforeach()
 add_library(shared SHARED ${EXACTRNN_OBJECTS})
 
 # The archive has one member: dispatch.c names the kernels weakly, and for a weak name a
-# linker takes nothing out of an archive.
+# linker takes nothing out of an archive. It is made anew whenever `shared` is, whose
+# objects it has: Makefiles know no rule for objects of other targets.
 set(whole ${CMAKE_CURRENT_BINARY_DIR}/exactrnn_whole.o)
 add_custom_command(OUTPUT ${whole} VERBATIM COMMAND_EXPAND_LISTS
   COMMAND ${CMAKE_LINKER} -r -o ${whole} ${EXACTRNN_OBJECTS}
-  DEPENDS ${EXACTRNN_OBJECTS})
+  DEPENDS shared)
 set_source_files_properties(${whole} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
 add_library(static STATIC ${whole})
 

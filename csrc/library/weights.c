@@ -1,5 +1,6 @@
 /* Weights from a file into packs: names and shapes, as src/exactrnn/_spec/recurrent.py
- * lists them.
+ * lists them. Connections of a clockwork network that do not exist, which Python clears,
+ * the kernels do not read.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -95,24 +96,6 @@ static void *take_weight(struct loading *loading, const struct wanted *wanted)
     return copy;
 }
 
-/* Connections of a clockwork network that do not exist: from modules that are faster
- * than the one they lead to. */
-static void clear_absent(const struct xr_layer *layer, void *w_hh, size_t element)
-{
-    char *row = w_hh;
-    for (ptrdiff_t to = 0; to < layer->modules; to++) {
-        for (ptrdiff_t unit = 0; unit < layer->module[to].size; unit++) {
-            for (ptrdiff_t from = 0; from < layer->modules; from++) {
-                const size_t bytes = (size_t)layer->module[from].size * element;
-                if (layer->module[to].period > layer->module[from].period) {
-                    memset(row, 0, bytes);
-                }
-                row += bytes;
-            }
-        }
-    }
-}
-
 static void set_element(void *array, ptrdiff_t at, size_t element, double value)
 {
     if (element == sizeof(float)) {
@@ -190,9 +173,6 @@ static void take_weights(struct loading *loading, const struct xr_layer *layer,
         weights[role] = role == VECTORS && is_leaky
                             ? take_leaks(loading)
                             : take_weight(loading, &wanted[role]);
-    }
-    if (weights[W_HH] != NULL && layer->modules > 0) {
-        clear_absent(layer, weights[W_HH], loading->model->element);
     }
 }
 

@@ -126,6 +126,20 @@ def test_no_bit_of_a_file_changes_unseen(program):
             assert status == BAD_FILE
 
 
+def test_a_name_that_occurs_twice_is_refused(program):
+    content = load_mutations().file_of(xr.GRU(1, 1, seed=1))
+    size = int.from_bytes(content[:8], "little")
+    header, data = content[8 : 8 + size].decode(), content[8 + size :]
+    twice = [
+        header.replace("{", '{"__metadata__":{},', 1),
+        header.replace('\\"class\\"', '\\"numerics\\": 1, \\"class\\"', 1),
+    ]
+    assert header not in twice
+    framed = [len(t.encode()).to_bytes(8, "little") + t.encode() + data for t in twice]
+    for status, message in read(program, framed):
+        assert (status, "header" in message or "JSON" in message) == (BAD_FILE, True)
+
+
 def test_foreign_files_are_named(program):
     answers = read(
         program, [b"PK\3\4" + bytes(90), b"\x89HDF\r\n\x1a\n" + bytes(90), b""]

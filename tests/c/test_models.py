@@ -14,6 +14,7 @@ from layer_kinds import CELL_KINDS, make_cell
 from variants import NETWORKS, VARIANTS, make_layer
 
 import exactrnn as xr
+from exactrnn.io import write_file
 
 pytest.importorskip("safetensors", reason="needs safetensors: extra lm")
 
@@ -108,6 +109,19 @@ def test_options_of_every_stack(program, tmp_path, options):
             {**layer.arguments(), "batch_first": False}, layer.state_dict()
         )
     check_model(program, tmp_path, layer)
+
+
+@pytest.mark.parametrize("periods", [(1, 2, 4), (3, 1, 2)], ids=str)
+def test_connections_that_do_not_exist_are_not_read(program, tmp_path, periods):
+    layer = xr.ClockworkRNN(I, H, periods=periods, seed=6)
+    weights = {name: np.ones_like(w) for name, w in layer.state_dict().items()}
+    description = {"class": "ClockworkRNN", "arguments": layer.arguments()}
+    path = tmp_path / "dense.safetensors"
+    write_file(path, weights, {**description, "numerics": xr.NUMERICS_VERSION})
+    x = np.random.default_rng(7).standard_normal((T, B, I)).astype(layer.dtype)
+    y, (h, _) = xr.load(path)(x)
+    found = run_program(program, ["run", path, T, B, 1, 0, 0], [x])
+    compare(found, [y, h, y, h], layer.dtype)
 
 
 @pytest.mark.parametrize("name", CELL_KINDS)
