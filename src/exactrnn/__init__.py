@@ -48,8 +48,8 @@ __all__ += layers.__all__
 
 
 def __getattr__(name: str) -> typing.Any:
-    """Import `train`, `reference`, `plot`, `keras` and `torch` when first used."""
-    if name in ("keras", "plot", "reference", "torch", "train"):
+    """Import `train`, `reference`, `plot` and what is in `interop` when first used."""
+    if name in ("keras", "onnx", "plot", "reference", "torch", "train"):
         from importlib import import_module
 
         return import_module(f"exactrnn.{name}")
@@ -57,6 +57,10 @@ def __getattr__(name: str) -> typing.Any:
         from exactrnn.interop.keras import from_keras
 
         return from_keras
+    if name == "from_onnx":
+        from exactrnn.interop.onnx import from_onnx
+
+        return from_onnx
     if name == "__version__":
         from importlib.metadata import version
 

@@ -1,0 +1,231 @@
+"""A recurrent node of ONNX: called as there, computed by a layer of this library."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from exactrnn import _checks
+from exactrnn._checks import Array, ArrayLike
+from exactrnn.interop.onnx._attributes import Options, read_options
+from exactrnn.interop.onnx._files import RefusedError
+from exactrnn.interop.onnx._graph import Node, NotConstantError
+from exactrnn.interop.onnx._weights import (
+    Weights,
+    name_weights,
+    peepholes_of,
+    read_weights,
+)
+from exactrnn.interop.onnx._words import OPERATORS
+
+INPUTS = {"sequence_lens": 4, "initial_h": 5, "initial_c": 6}
+"""Inputs of a node beside x and the weights, and their places."""
+
+
+class OnnxLayer:
+    """A recurrent node of an ONNX model, called as the node; `from_onnx` makes it.
+
+    Shapes are ONNX's: the output has an axis for the directions, and with `layout` 1
+    the batch comes first everywhere, in states too. `layer` is the layer of this
+    library that computes it, to stream, save or train: `layer(x)` gives the same
+    numbers in its own shapes, [T, B, D*H]. `pickle` and `copy` take the whole.
+
+    Attributes
+    ----------
+    name : str
+        The node's name in the model.
+    kind : str
+        "RNN", "GRU" or "LSTM".
+    layer : RNN, GRU or LSTM
+        What computes it, `batch_first` with `layout` 1, `reverse` where the node reads
+        from the end.
+    layout : int
+        0 for [T, B, ...], 1 for [B, T, ...].
+    constants : dict of str to ndarray
+        What the model fixes of `sequence_lens`, `initial_h` and `initial_c`; a call
+        that does not give them takes these. Initial states of zeros are left out.
+    wired : tuple of str
+        Those of the three that the model computes from its inputs, or takes as inputs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> from exactrnn.onnx import from_onnx, to_onnx
+    >>> node = from_onnx(to_onnx(xr.GRU(3, 4, seed=1)))
+    >>> y, y_h = node(np.ones((5, 2, 3), np.float32))
+    >>> y.shape, y_h.shape
+    ((5, 1, 2, 4), (1, 2, 4))
+    """
+
+    def __init__(self, node: Node, layer: Any, options: Options) -> None:
+        self.name, self.kind = node.name, node.kind
+        self.layer, self.layout = layer, options.layout
+        self.constants: dict[str, Any] = {}
+        self.wired: tuple[str, ...] = ()
+        self._read_inputs(node)
+
+    def __repr__(self) -> str:
+        return f"<OnnxLayer {self.name!r}: {self.layer!r}>"
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        sequence_lens: object = None,
+        initial_h: ArrayLike | None = None,
+        initial_c: ArrayLike | None = None,
+    ) -> tuple[Array, ...]:
+        """Run over a sequence, as the node does.
+
+        Parameters
+        ----------
+        x : array_like
+            Input [T, B, I], or [B, T, I] with `layout` 1, of the layer's dtype.
+        sequence_lens : array_like of int, optional
+            Steps of each row, [B]; by default what the model fixes, or T.
+        initial_h, initial_c : array_like, optional
+            States to begin with, [D, B, H], or [B, D, H] with `layout` 1; by default
+            what the model fixes, or zeros. `initial_c` is an LSTM's.
+
+        Returns
+        -------
+        tuple of ndarray
+            Y [T, D, B, H] and the final states Y_h, and Y_c of an LSTM, [D, B, H]; with
+            `layout` 1 [B, T, D, H] and [B, D, H]. The reverse direction's output stands
+            at the step that it read.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a shape or a dtype is wrong, a length is outside 0..T, or what the model
+            fixes is of another batch size.
+        """
+        given = _checks.as_array("x", x, self.layer.dtype)
+        first = "B, T" if self.layout else "T, B"
+        if given.ndim != 3 or given.shape[2] != self.layer.input_size:
+            expected = f"{first}, I={self.layer.input_size}"
+            raise _checks.shape_error("x", expected, given.shape)
+        B = given.shape[1 - self.layout]
+        lengths = self._fixed("sequence_lens", sequence_lens, (B,))
+        if lengths is not None and np.shape(lengths) != (B,):
+            raise _checks.shape_error("sequence_lens", f"B={B}", np.shape(lengths))
+        state = self._begin(initial_h, initial_c, B)
+        y, final = self.layer(given, state, lengths=lengths)
+        parts = final if isinstance(final, tuple) else (final,)
+        return (self._split(y), *map(self._turned, parts))
+
+    def _fixed(self, name: str, value: Any, shape: tuple[int, ...]) -> Any:
+        """Return what a call gives, or what the model fixes if it fits."""
+        if value is not None or name not in self.constants:
+            return value
+        fixed = self.constants[name]
+        if fixed.shape != shape:
+            axis = 0 if name == "sequence_lens" else 1
+            raise ValueError(
+                f"x: expected B={fixed.shape[axis]}, for which the model fixes {name}, "
+                f"got B={shape[axis]}; give {name} in its place"
+            )
+        return fixed
+
+    def _begin(self, h: object, c: object, B: int) -> Any:
+        """Return the state that a call begins with, None for zeros."""
+        layer = self.layer
+        if c is not None and self.kind != "LSTM":
+            got = _checks.describe(c)
+            raise TypeError(f"initial_c: expected None for this {self.kind}, got {got}")
+        sizes = {"D": layer.num_directions, "B": B, "H": layer.hidden_size}
+        shape = tuple(sizes.values())
+        parts = []
+        for name, value in (("initial_h", h), ("initial_c", c)):
+            if value is not None:
+                value = self._turned(_checks.as_array(name, value, layer.dtype))
+                _checks.check_shape(name, value, **sizes)
+            parts.append(self._fixed(name, value, shape))
+        del parts[len(OPERATORS[self.kind].states) :]
+        if all(part is None for part in parts):
+            return None
+        zeros = np.zeros(shape, layer.dtype)
+        whole = [zeros if part is None else part for part in parts]
+        return whole[0] if len(whole) == 1 else tuple(whole)
+
+    def _turned(self, state: Array) -> Array:
+        """Return a state [D, B, H] in the node's layout, or such a one as ours."""
+        return state.swapaxes(0, 1) if self.layout and state.ndim == 3 else state
+
+    def _split(self, y: Array) -> Array:
+        """Return a layer's output with an axis for its directions."""
+        split = y.reshape(*y.shape[:2], self.layer.num_directions, -1)
+        return split if self.layout else split.transpose(0, 2, 1, 3)
+
+    def _read_inputs(self, node: Node) -> None:
+        """Take what the model fixes of the node's other inputs."""
+        wired = []
+        for name, place in INPUTS.items():
+            if not node.has(place):
+                continue
+            try:
+                value = node.find(place)
+            except NotConstantError:
+                wired.append(name)
+                continue
+            if name == "sequence_lens":
+                self.constants[name] = _as_lengths(node, value)
+            elif value.any():
+                self.constants[name] = self._as_state(node, name, value)
+        self.wired = tuple(wired)
+
+    def _as_state(self, node: Node, name: str, value: Array) -> Array:
+        """Return a constant initial state, [D, B, H]."""
+        state = self._turned(value.astype(self.layer.dtype))
+        D, H = self.layer.num_directions, self.layer.hidden_size
+        if state.ndim != 3 or (state.shape[0], state.shape[2]) != (D, H):
+            axes = f"[B, {D}, {H}]" if self.layout else f"[{D}, B, {H}]"
+            raise node.refused(name, value.shape, axes)
+        return state
+
+
+def _as_lengths(node: Node, value: Any) -> Any:
+    """Return constant lengths, [B]."""
+    if value.ndim != 1 or value.dtype.kind not in "iu":
+        raise node.refused("sequence_lens", value.shape, "integers [B]")
+    return value.astype(np.int64)
+
+
+def make_layer(node: Node, dtype: object) -> OnnxLayer:
+    """Return the layer that a node describes, with its weights."""
+    options = read_options(node)
+    weights = read_weights(node, options, dtype)
+    options = options.written_for(weights.dtype)
+    layer = _make_plain(node, options, weights)
+    named = name_weights(node, options, weights)
+    try:
+        layer.load_state_dict(named, dtype=layer.dtype)
+    except ValueError as error:  # a number too large for the dtype asked for
+        raise RefusedError(f"{node.title()}: {error}") from error
+    return OnnxLayer(node, layer, options)
+
+
+def _make_plain(node: Node, options: Options, weights: Weights) -> Any:
+    """Return a layer of the node's sizes and options; its weights are to be loaded."""
+    arguments: dict[str, Any] = {
+        "bias": "B" in weights.arrays,
+        "clip": options.clip,
+        "bidirectional": options.ways == 2,
+        "reverse": options.reverse,
+        "batch_first": options.layout == 1,
+        "dtype": weights.dtype,
+        "seed": 0,
+    }
+    if node.kind == "RNN":
+        one, *more = options.activations
+        arguments["nonlinearity"] = (one, *more) if more else one
+    else:
+        arguments["activations"] = options.activations
+    if node.kind == "GRU":
+        arguments["reset_after"] = options.flag
+    if node.kind == "LSTM":
+        arguments["coupled"] = "input" if options.flag else None
+        arguments["peepholes"] = peepholes_of(options) if "P" in weights.arrays else ""
+    kind = OPERATORS[node.kind].layer
+    return kind(weights.input_size, weights.hidden_size, **arguments)
