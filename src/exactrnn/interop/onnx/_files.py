@@ -68,11 +68,12 @@ class Source:
     def read(self, tensor: Any) -> Array:
         """Return the numbers of a TensorProto."""
         kinds = self._onnx.TensorProto.DataType
-        if tensor.data_type not in kinds.values():
-            raise RefusedError(f"tensor {quote(tensor.name)}: of an unknown type")
-        kind = kinds.Name(tensor.data_type)
+        known = tensor.data_type in kinds.values()
+        kind = kinds.Name(tensor.data_type) if known else tensor.data_type
         if kind not in READ:
-            raise RefusedError(f"tensor {quote(tensor.name)}: {kind} is not read here")
+            raise RefusedError(f"numbers of type {quote(kind)} are not read here")
+        if any(size < 0 for size in tensor.dims):
+            raise RefusedError(f"its shape is {shorten(tuple(tensor.dims), 40)}")
         if tensor.data_location == self._onnx.TensorProto.EXTERNAL:
             return self._read_external(tensor)
         found: Array = self._onnx.numpy_helper.to_array(tensor)
@@ -81,45 +82,38 @@ class Source:
     def _read_external(self, tensor: Any) -> Array:
         """Return numbers that lie in a file beside the model."""
         entries = {entry.key: entry.value for entry in tensor.external_data}
-        path = self._beside(tensor.name, entries.get("location", ""))
+        location = entries.get("location", "")
+        path = self._beside(location)
         dtype = self._onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
         dims = tuple(tensor.dims)
-        if any(size < 0 for size in dims):
-            raise RefusedError(f"tensor {quote(tensor.name)}: its shape is {dims}")
         size = math.prod(dims) * dtype.itemsize
         claimed = int(entries.get("length", size))
         offset = int(entries.get("offset", 0))
         if claimed != size or offset < 0:
-            raise RefusedError(
-                f"tensor {quote(tensor.name)}: expected {size} bytes of external data, "
-                f"got {claimed} at {offset}"
-            )
-        check_memory(f"tensor {quote(tensor.name)}", "external data", size)
+            got = f"{claimed} at {offset}"
+            raise RefusedError(f"expected {size} bytes of {quote(location)}, got {got}")
+        check_memory(f"a tensor of shape {dims}", "external data", size)
         content = _read_part(path, offset, size)
         if len(content) < size:
             raise RefusedError(
-                f"tensor {quote(tensor.name)}: expected {size} bytes at {offset} in "
-                f"{shorten(path)}, got {len(content)}"
+                f"expected {size} bytes of {quote(location)} at {offset}, got "
+                f"{len(content)}"
             )
         self.stored += size
-        little = dtype.newbyteorder("<") if dtype.byteorder != "|" else dtype
+        little = dtype.newbyteorder("<") if dtype.itemsize > 1 else dtype
         return np.frombuffer(content, little).reshape(dims)
 
-    def _beside(self, name: str, location: str) -> Path:
+    def _beside(self, location: str) -> Path:
         """Return the file that a tensor names: in the model's folder or below it."""
         if self._folder is None:
-            raise RefusedError(
-                f"tensor {quote(name)}: its numbers are in the file {quote(location)} "
-                "beside the model: give the model's path"
-            )
+            file = quote(location)
+            raise RefusedError(f"its numbers are in {file}: give the model's path")
         parts = PurePosixPath(location)
         folder = self._folder.resolve()
         path = (folder / parts).resolve()
         if not location or parts.is_absolute() or not path.is_relative_to(folder):
-            raise RefusedError(
-                f"tensor {quote(name)}: expected a file in the model's folder, got "
-                f"{quote(location)}"
-            )
+            got = quote(location)
+            raise RefusedError(f"expected a file in the model's folder, got {got}")
         return path
 
 

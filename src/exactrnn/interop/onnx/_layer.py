@@ -50,13 +50,8 @@ class OnnxLayer:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import exactrnn as xr
-    >>> from exactrnn.onnx import from_onnx, to_onnx
-    >>> node = from_onnx(to_onnx(xr.GRU(3, 4, seed=1)))
-    >>> y, y_h = node(np.ones((5, 2, 3), np.float32))
-    >>> y.shape, y_h.shape
-    ((5, 1, 2, 4), (1, 2, 4))
+    With a file of a GRU(3, 4): ``node = from_onnx("gru.onnx")`` and then
+    ``y, y_h = node(x)``, of shapes (T, 1, B, 4) and (1, B, 4) for an x [T, B, 3].
     """
 
     def __init__(self, node: Node, layer: Any, options: Options) -> None:
@@ -169,6 +164,8 @@ class OnnxLayer:
             except NotConstantError:
                 wired.append(name)
                 continue
+            except RefusedError as error:
+                raise RefusedError(f"{node.title()}: {name}: {error}") from error
             if name == "sequence_lens":
                 self.constants[name] = _as_lengths(node, value)
             elif value.any():
