@@ -28,9 +28,11 @@ from exactrnn.layers import *  # noqa: F403 (the list of the networks stands the
 
 if typing.TYPE_CHECKING:  # which is all of `__getattr__` that a type checker sees
     from exactrnn import keras as keras
+    from exactrnn import onnx as onnx
     from exactrnn import plot, reference, train
     from exactrnn import torch as torch
     from exactrnn.interop.keras import from_keras as from_keras
+    from exactrnn.interop.onnx import from_onnx as from_onnx
 
     __version__: str
 
@@ -52,7 +54,7 @@ __all__ = [
 __all__ += layers.__all__
 
 
-_MODULES = ("keras", "plot", "reference", "torch", "train")
+_MODULES = ("keras", "onnx", "plot", "reference", "torch", "train")
 """Imported when first used."""
 
 
@@ -66,6 +68,10 @@ def _import_late(name: str) -> typing.Any:
         from exactrnn.interop.keras import from_keras
 
         return from_keras
+    if name == "from_onnx":
+        from exactrnn.interop.onnx import from_onnx
+
+        return from_onnx
     if name == "__version__":
         from importlib.metadata import version
 
@@ -79,4 +85,6 @@ if not typing.TYPE_CHECKING:
 
 def __dir__() -> list[str]:
     special = {name for name in globals() if name.startswith("__")}
-    return sorted({*__all__, *_MODULES, "from_keras", "__version__", *special})
+    return sorted(
+        {*__all__, *_MODULES, "from_keras", "from_onnx", "__version__", *special}
+    )

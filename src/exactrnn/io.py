@@ -24,6 +24,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -52,6 +53,10 @@ CHECKSUM = "sha256"
 OLD_ENTRIES = {"class", "arguments", "numerics", "generator", "alphabet"}
 """What the descriptions of files without a checksum hold."""
 HDF5_START = b"\x89HDF\r\n\x1a\n"
+ONNX_START = re.compile(
+    rb"\x08[\x01-\x1f](?:[\x12\x1a\x22\x32\x3a\x42]|\x28.)", re.DOTALL
+)
+"""An ONNX file has no mark: it begins with a small version, and one of its fields."""
 LONGEST_NAME = 300
 BAD_CONTENT: tuple[type[Exception], ...] = (
     *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError),
@@ -66,6 +71,7 @@ BAD_ZIP: tuple[type[Exception], ...] = (
 
 _ADVICE = "reading and writing models needs safetensors: pip install 'exactrnn[lm]'"
 _KERAS = "exactrnn.keras.from_keras takes models that Keras saved"
+_ONNX = "exactrnn.onnx.from_onnx takes the recurrent nodes of ONNX models"
 
 
 def save(layer: Module | EchoState, path: Target) -> None:
@@ -268,6 +274,8 @@ def _refuse_foreign(content: bytes) -> None:
     """Raise an error that says what a file is that another library wrote, if known."""
     if content.startswith(HDF5_START):
         raise ValueError(f"it is an HDF5 file, not a safetensors file; {_KERAS}")
+    if ONNX_START.match(content):
+        raise ValueError(f"it is an ONNX model, not a safetensors file; {_ONNX}")
     if not zipfile.is_zipfile(BytesIO(content)):
         return
     try:

@@ -297,8 +297,9 @@ def zip_of(*members):
         (zip_of("model/data.pkl", "model/version"), "file of torch.save"),
         (zip_of("metadata.json", "model.weights.h5"), "a Keras model.*from_keras"),
         (b"\x89HDF\r\n\x1a\n" + bytes(32), "an HDF5 file.*from_keras"),
+        (b"\x08\x08\x12\x07pytorch\x3a\x00", "an ONNX model.*from_onnx"),
     ],
-    ids=["torch", "keras", "hdf5"],
+    ids=["torch", "keras", "hdf5", "onnx"],
 )
 def test_files_of_other_libraries_are_called_by_name(content, says):
     with pytest.raises(ValueError, match=says):
