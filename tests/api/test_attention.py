@@ -194,8 +194,9 @@ def test_calls_without_steps_rows_or_places(paper, empty):
 # What the caller has
 
 
-def test_nothing_of_the_callers_is_kept_or_written():
-    decoder = decoder_of()
+@every_paper
+def test_nothing_of_the_callers_is_kept_or_written(paper):
+    decoder = make_decoder(PAPERS[paper], SMALL, "float32")
     problem = draw_problem(decoder, SMALL)
     given = given_to(problem, "x", "memory", "state", "memory_lengths", "lengths")
     before = copy.deepcopy(given)

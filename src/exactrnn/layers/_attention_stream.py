@@ -127,7 +127,7 @@ class DecoderStream:
             for part in fresh:
                 part[...] = 0
             self._state = fresh
-            self._weights[...] = 0
+            self._weights = np.zeros_like(self._weights)
 
     def step(self, x: ArrayLike) -> Array:
         """Go on by one step.
@@ -171,14 +171,15 @@ class DecoderStream:
         context = inputs[..., I:]
         if not self._spec.looks_before:
             context = np.empty((1, B, self._spec.memory_size), inputs.dtype)
-        found = (context, self._weights, None, None)
+        alpha = np.zeros_like(self._weights)
+        found = (context, alpha, None, None)
         looks = _core.Looks(self._memory, self._lengths, self._keys, has_keys, found)
         threads = engine.threads_for_calls()
         if self._sweep is None or self._sweep.threads != threads:
             self._sweep = _core.Sweep(None, None, False, threads, False)
         after = run.new_states(B)
         run.look(packs, self._sweep, looks, (inputs, y, self._state, after))
-        self._packs, self._state = packs, after
+        self._packs, self._state, self._weights = packs, after, alpha
 
 
 def _restore(
