@@ -57,6 +57,10 @@ def __getattr__(name: str) -> typing.Any:
         from exactrnn.interop.keras import from_keras
 
         return from_keras
+    if name == "from_torch":
+        from exactrnn.interop.checkpoints import from_torch
+
+        return from_torch
     if name == "__version__":
         from importlib.metadata import version
 
