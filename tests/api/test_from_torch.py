@@ -446,6 +446,24 @@ def test_a_hostile_pickle_is_a_value_error(name):
     assert len(str(caught.value)) < LONGEST_MESSAGE
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("calls", "it asks for 'os.system', and only tensors are taken"),
+        ("name on stack", "it asks for 'os.system', and only tensors are taken"),
+        ("object", "it asks for 'os.system', and only tensors are taken"),
+        ("instance", "the instruction INST"),
+        ("few strides", r"of shape \(2, 2\) with other strides"),
+        ("laughs", "too large or too deep"),
+        ("itself", "too large or too deep"),
+    ],
+)
+def test_a_refused_pickle_says_why(name, says):
+    content = tf.archive(HOSTILE[name], [draw(2).tobytes(), draw(2, 2).tobytes()])
+    with pytest.raises(ValueError, match=says):
+        xr.from_torch(content, "")
+
+
 CLAIMS = {
     "too many": tf.tensor("float32", "1", (3, 2)),
     "past the end": tf.tensor("float32", "1", (2, 2), offset=1, count=4),

@@ -131,6 +131,7 @@ def test_parts_that_are_not_those_described_are_a_value_error(path):
         ([["a", None]], weights),
         ([[["a"], described]], weights),
         ([["b.a", described]], renamed),
+        ([["", described]], {name.removeprefix("a"): w for name, w in weights.items()}),
         ([], {"a": draw(2)}),
         ({}, weights),
         (None, weights),
