@@ -48,8 +48,8 @@ __all__ += layers.__all__
 
 
 def __getattr__(name: str) -> typing.Any:
-    """Import `train`, `reference`, `plot`, `keras` and `torch` when first used."""
-    if name in ("keras", "plot", "reference", "torch", "train"):
+    """Import the modules that are not needed by all, when they are first used."""
+    if name in ("jax", "keras", "plot", "reference", "torch", "train"):
         from importlib import import_module
 
         return import_module(f"exactrnn.{name}")

@@ -63,6 +63,8 @@ def test_examples_of_a_page_run(path, tmp_path, monkeypatch):
         pytest.importorskip("matplotlib")
     if "import exactrnn.torch" in "".join(BLOCK.findall(text)):
         pytest.importorskip("torch", reason="needs torch: extra torch")
+    if "import exactrnn.jax" in "".join(BLOCK.findall(text)):
+        pytest.importorskip("jax", reason="needs jax: extra jax")
     if "import keras" in "".join(BLOCK.findall(text)):
         monkeypatch.setenv("KERAS_BACKEND", "torch")
         pytest.importorskip("keras", reason="needs keras: extra rivals")

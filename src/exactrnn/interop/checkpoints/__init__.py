@@ -6,6 +6,7 @@ Nothing here needs torch, and nothing is ever unpickled. `_pickles` reads what
 what they are the weights of.
 """
 
+from exactrnn.interop.checkpoints._kinds import sizes_of
 from exactrnn.interop.checkpoints._load import from_torch
 
-__all__ = ["from_torch"]
+__all__ = ["from_torch", "sizes_of"]

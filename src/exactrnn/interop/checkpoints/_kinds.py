@@ -65,11 +65,11 @@ def _gates_of(group: Group, suffix: str) -> int | None:
     return rows[0] // width
 
 
-def _hidden_of(group: Group, suffix: str) -> int:
+def _hidden_of(group: Mapping[str, Any], suffix: str) -> int:
     """Return H of a recurrent group; 0 where the weights do not tell."""
     for name in (f"weight_hr{suffix}", f"weight_hh{suffix}"):
         if name in group and len(group[name].shape) == 2:
-            return group[name].shape[1]
+            return int(group[name].shape[1])
     return 0
 
 
@@ -128,7 +128,7 @@ def _shown(group: Group) -> str:
     return ", ".join([*pairs, f"... ({more} more)"] if more else pairs)
 
 
-def sizes_of(kind: str, group: Group) -> dict[str, Any]:
+def sizes_of(kind: str, group: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a class that names and shapes tell."""
     if kind in DENSE:
         rows, columns = group["weight"].shape
