@@ -14,7 +14,7 @@
  * what nobody reads. One thread: memory bounds a step that reads and writes each array
  * once. D. Kingma, J. Ba, arXiv 1412.6980, eps outside the root.
  */
-#include "exactrnn/update.h"
+#include "base/tables.h"
 
 #include "base/parallel.h"
 #include "kernels/vec.h"
