@@ -1,7 +1,7 @@
-/* What an optimiser does to one array: scaling, gradient descent, Adam. Declarations
- * and the table that each (instruction set, dtype) fills; kernels/math/update.c
- * has the code, base/dispatch.c the look-up, src/exactrnn/reference/dense.py is the
- * twin.
+/* What an optimiser does to one array: scaling, gradient descent, Adam,
+ * RMSprop. Declarations and the table that each (instruction set, dtype) fills;
+ * kernels/math/update.c has the code, base/dispatch.c the look-up,
+ * src/exactrnn/reference/dense.py is the twin.
  *
  * Here and not in Python so that an update cannot be stopped half-way: nothing
  * allocates, nothing fails, no signal is looked at. Numbers are rounded to the dtype
@@ -16,18 +16,20 @@ struct xr_update {
     ptrdiff_t n;
     void *p;        /* [n] parameters, or what is scaled */
     const void *g;  /* [n] their gradient; may be p, else apart from all others */
-    void *m;        /* [n] Adam's first moment, or SGD's velocity; NULL: no momentum */
-    void *v;        /* [n] Adam's second moment */
-    double rate;    /* the factor; SGD: lr; Adam: lr / (1 - beta1^t) */
-    double beta[2]; /* Adam's two; SGD: momentum */
-    double rest[2]; /* Adam: 1 - beta */
+    void *m;        /* [n] Adam's first moment, or the velocity; NULL: no momentum */
+    void *v;        /* [n] Adam's and RMSprop's second moment */
+    double rate;    /* the factor; SGD, RMSprop: lr; Adam: lr / (1 - beta1^t) */
+    double beta[2]; /* Adam's two; SGD: momentum; RMSprop: momentum, decay of v */
+    double rest[2]; /* Adam, RMSprop: 1 - beta */
     double correction, eps; /* Adam: 1 - beta2^t, and what is added to the root */
+    double keep;    /* Adam: what p is multiplied by first, 1 without decay */
 };
 
 struct xr_updates {
     void (*scale)(const struct xr_update *update);
     void (*sgd)(const struct xr_update *update);
     void (*adam)(const struct xr_update *update);
+    void (*rmsprop)(const struct xr_update *update);
 };
 
 /* NULL where the name is unknown or this machine cannot run it. */
