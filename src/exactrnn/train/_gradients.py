@@ -55,7 +55,12 @@ def weights_of(gradients: GradientsLike) -> dict[str, Array]:
 
 def _are_several(given: Iterable[object]) -> bool:
     """Tell whether these are gradients of modules, not arrays."""
-    return any(isinstance(g, Mapping) or hasattr(g, "weights") for g in given)
+    return any(
+        isinstance(g, Mapping)
+        or hasattr(g, "weights")
+        or (isinstance(g, list | tuple) and _are_several(g))
+        for g in given
+    )
 
 
 def as_gradient(name: str, value: object, argument: str = "") -> Array:

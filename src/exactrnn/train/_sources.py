@@ -63,14 +63,21 @@ def as_source(parameters: object) -> Source:
     parts: Mapping[str, object] | None = None
     if isinstance(parameters, list | tuple):
         parts = {str(k): part for k, part in enumerate(parameters)}
-    elif isinstance(parameters, Mapping) and any(
-        isinstance(part, Mapping) or hasattr(part, "parameters")
-        for part in parameters.values()
-    ):
+    elif isinstance(parameters, Mapping) and _are_several(parameters.values()):
         parts = {str(name): part for name, part in parameters.items()}
     if parts:
         return Joined({name: as_source(part) for name, part in parts.items()})
     return check_source(parameters)
+
+
+def _are_several(given: Iterable[object]) -> bool:
+    """Tell whether these are sources, not arrays."""
+    return any(
+        isinstance(part, Mapping)
+        or hasattr(part, "parameters")
+        or (isinstance(part, list | tuple) and _are_several(part))
+        for part in given
+    )
 
 
 def chosen_names(
