@@ -303,11 +303,13 @@ cdef extern from "base/tables.h" nogil:
         double beta[2]
         double rest[2]
         double correction, eps
+        double keep
 
     struct xr_updates:
         void (*scale)(const xr_update *update) noexcept nogil
         void (*sgd)(const xr_update *update) noexcept nogil
         void (*adam)(const xr_update *update) noexcept nogil
+        void (*rmsprop)(const xr_update *update) noexcept nogil
 
     const xr_updates *xr_find_updates(const char *isa, xr_dtype dtype)
 

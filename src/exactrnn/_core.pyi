@@ -378,12 +378,12 @@ class Ieee:
     def __exit__(self, *error: object) -> None: ...
 
 Updated: TypeAlias = tuple[Array, Array | None, Array | None, Array | None]
-RuleNumbers: TypeAlias = tuple[float, tuple[float, float], float, float]
+RuleNumbers: TypeAlias = tuple[float, tuple[float, float], float, float, float]
 
 def update(
     rule: str,
     arrays: tuple[Updated, ...],
-    numbers: RuleNumbers,
+    numbers: tuple[RuleNumbers, ...],
     isa: str,
     holder: list[Any] | None = None,
     state: object = None,

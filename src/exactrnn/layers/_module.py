@@ -436,6 +436,9 @@ class Module:
         """Return where the random numbers stand; None if no call draws any."""
         return None
 
+    def _set_generator_state(self, state: Mapping[str, Any]) -> None:
+        """Let random numbers go on from there, if any call draws some."""
+
 
 def _restore(
     kind: type[Module],
@@ -499,3 +502,6 @@ class RecurrentModule(SequenceFacts, Module, Generic[S]):
 
     def _generator_state(self) -> dict[str, Any]:
         return self._stack.masks.generator_state()
+
+    def _set_generator_state(self, state: Mapping[str, Any]) -> None:
+        self._stack.masks.set_generator_state(state)
