@@ -56,7 +56,7 @@ def tests(session):
 
 @nox.session
 def interop(session):
-    """Run the tests with other libraries' models: with torch and keras, none skips."""
+    """Run the tests with other libraries' models; with all extras, none skips."""
     pytest = ("python", "-m", "pytest", "tests/interop")
     session.run(*pytest, *session.posargs, external=True)
 

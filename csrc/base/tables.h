@@ -33,6 +33,7 @@ struct xr_updates {
     void (*scale)(const struct xr_update *update);
     void (*sgd)(const struct xr_update *update);
     void (*adam)(const struct xr_update *update);
+    void (*rmsprop)(const struct xr_update *update);
 };
 
 struct xr_grid {

@@ -171,6 +171,7 @@ struct xr_module {
 };
 
 struct xr_engine;
+struct xr_attention;
 
 /* A layer in one direction, without its weights. `info` is written by the library, for
  * the caller to read: xr_layer_describe. */
@@ -253,6 +254,8 @@ struct xr_problem {
     const void *dupper; /* gradient of `upper`, or NULL */
     void *dlower;       /* gradient of `lower`, written */
     int truncated;      /* no gradient goes back through a recurrent matrix */
+
+    const struct xr_attention *attention; /* the library's own; NULL */
 
     void *scratch;        /* xr_scratch_bytes */
     struct xr_stop *stop; /* NULL: the call cannot be ended */

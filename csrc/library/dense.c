@@ -435,9 +435,23 @@ enum xr_status xr_update_adam(const struct xr_engine *engine,
 {
     struct xr_update own;
     const int wants = WANTS_G | WANTS_M | WANTS_V;
-    const enum xr_status status = take_update(engine, update, &own, wants);
+    enum xr_status status = take_update(engine, update, &own, wants);
+    if (status == XR_OK && !(own.keep > 0)) {
+        status = xr_refuse(XR_BAD_ARGUMENT, "keep: expected a number above 0");
+    }
     if (status == XR_OK) {
         engine->updates->adam(&own);
+    }
+    return status;
+}
+
+enum xr_status xr_update_rmsprop(const struct xr_engine *engine,
+                                 const struct xr_update *update)
+{
+    struct xr_update own;
+    const enum xr_status status = take_update(engine, update, &own, WANTS_G | WANTS_V);
+    if (status == XR_OK) {
+        engine->updates->rmsprop(&own);
     }
     return status;
 }
