@@ -256,6 +256,8 @@ static void check_wrong_calls(void)
     XR_AT, wrong(xr_layer_backward(&problem), "w_hh");
     problem = p.problem, problem.second = &second, second.H = H + 1, second.O = H + 1;
     XR_AT, wrong(xr_layer_forward(&problem), "second");
+    problem = p.problem, problem.attention = (const struct xr_attention *)&p;
+    XR_AT, wrong(xr_layer_forward(&problem), "attention");
     XR_AT, wrong(xr_set_threads(0), "threads");
     p.layer.cell = xr_cell_index("depth_gated");
     XR_AT, wrong(xr_layer_forward(&p.problem), "lower");
