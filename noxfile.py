@@ -17,7 +17,7 @@ PYTHON_FILES = ("src", "tests", "benchmarks", "docs", ".ci", "noxfile.py")
 
 def c_files():
     """Return the C sources that a person has written."""
-    folders = (Path("csrc"), Path("tests"))
+    folders = (Path("csrc"), Path("tests"), Path("examples"))
     return sorted(
         str(path)
         for folder in folders
