@@ -198,9 +198,6 @@ static enum xr_status take_problem(const struct xr_problem *given, struct checke
         status = take_second(call);
     }
     if (status == XR_OK && call->problem.attention != NULL) {
-        status = xr_refuse(XR_BAD_ARGUMENT, "attention: expected NULL");
-    }
-    if (status == XR_OK && call->problem.attention != NULL) {
         status = xr_refuse(XR_BAD_ARGUMENT, "attention: expected NULL, got another");
     }
     if (status == XR_OK) {

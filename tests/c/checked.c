@@ -256,7 +256,7 @@ static void check_wrong_calls(void)
     XR_AT, wrong(xr_layer_backward(&problem), "w_hh");
     problem = p.problem, problem.second = &second, second.H = H + 1, second.O = H + 1;
     XR_AT, wrong(xr_layer_forward(&problem), "second");
-    problem = p.problem, problem.attention = (const struct xr_attention *)&p;
+    problem = p.problem, problem.attention = memory();
     XR_AT, wrong(xr_layer_forward(&problem), "attention");
     XR_AT, wrong(xr_set_threads(0), "threads");
     p.layer.cell = xr_cell_index("depth_gated");
@@ -354,6 +354,12 @@ static void check_losses(void)
     XR_AT, right(xr_update_sgd(engine, &update));
     XR_AT, right(xr_update_scale(engine, &update));
     XR_AT, wrong(xr_update_adam(engine, &update), "m");
+    XR_AT, wrong(xr_update_rmsprop(engine, &update), "v");
+    update.m = memory(), update.v = memory(), update.correction = 1.0;
+    XR_AT, wrong(xr_update_adam(engine, &update), "keep");
+    update.keep = 1.0;
+    XR_AT, right(xr_update_adam(engine, &update));
+    XR_AT, right(xr_update_rmsprop(engine, &update));
     float total = 0;
     XR_AT, right(xr_long_sum(engine, update.p, 3, 0, &total, NULL));
     XR_AT, wrong(xr_long_sum(engine, NULL, 3, 0, &total, NULL), "x");
