@@ -43,7 +43,8 @@ def test_all_is_sorted_and_has_no_duplicates():
 
 def test_dir_shows_what_is_public_and_nothing_else():
     shown = {name for name in dir(xr) if not name.startswith("__")}
-    assert shown == {*xr.__all__, "from_keras", "keras", "torch"}
+    late = {"from_keras", "from_onnx", "keras", "onnx", "torch"}
+    assert shown == {*xr.__all__, *late}
     for name in dir(xr):
         if name not in ("keras", "torch"):  # which need their libraries
             getattr(xr, name)
