@@ -5,6 +5,7 @@
 
 #include "base/cpu.h"
 #include "base/engine.h"
+#include "exactrnn/attention.h"
 #include "exactrnn/ctc.h"
 #include "exactrnn/dense.h"
 #include "exactrnn/grid.h"
@@ -91,6 +92,20 @@ void xr_pack_backward(const struct xr_layer *layer, const struct xr_weights *wei
                       void *packed, struct xr_stop *stop)
 {
     layer->engine->pack_backward(layer, weights, packed, stop);
+}
+
+size_t xr_attention_packed_bytes(const struct xr_engine *engine,
+                                 const struct xr_attention_form *form)
+{
+    return engine->attention_bytes(form);
+}
+
+void xr_pack_attention(const struct xr_engine *engine,
+                       const struct xr_attention_form *form,
+                       const struct xr_attention_weights *weights, void *packed,
+                       struct xr_stop *stop)
+{
+    engine->pack_attention(form, weights, packed, stop);
 }
 
 size_t xr_scratch_bytes(const struct xr_problem *problem, int backward)

@@ -4,6 +4,8 @@
 
 #include "exactrnn.h"
 
+struct xr_attention_form;
+struct xr_attention_weights;
 struct xr_ctc_kernels;
 struct xr_dense;
 struct xr_grid;
@@ -21,6 +23,10 @@ struct xr_engine {
     void (*pack_backward)(const struct xr_layer *layer,
                           const struct xr_weights *weights, void *packed,
                           struct xr_stop *stop);
+    size_t (*attention_bytes)(const struct xr_attention_form *form);
+    void (*pack_attention)(const struct xr_attention_form *form,
+                           const struct xr_attention_weights *weights, void *packed,
+                           struct xr_stop *stop);
     size_t (*scratch_bytes)(const struct xr_problem *problem, int backward);
     void (*forward)(const struct xr_problem *problem);
     void (*backward)(const struct xr_problem *problem);

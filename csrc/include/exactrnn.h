@@ -138,6 +138,7 @@ struct xr_module {
 };
 
 struct xr_engine;
+struct xr_attention;
 
 /* A layer in one direction, without its weights. `info` is set by xr_describe. */
 struct xr_layer {
@@ -217,6 +218,8 @@ struct xr_problem {
     const void *dupper; /* gradient of `upper`, or NULL */
     void *dlower;       /* gradient of `lower`, written */
     int truncated;      /* no gradient goes back through a recurrent matrix */
+
+    const struct xr_attention *attention; /* exactrnn/attention.h; NULL: none */
 
     void *scratch;        /* xr_scratch_bytes */
     struct xr_stop *stop; /* NULL: the call cannot be ended */

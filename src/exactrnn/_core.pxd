@@ -113,6 +113,7 @@ cdef extern from "exactrnn.h" nogil:
         const void *dupper
         void *dlower
         int truncated
+        const void *attention
         void *scratch
         xr_stop *stop
 
@@ -217,6 +218,57 @@ cdef extern from "exactrnn/dense.h" nogil:
                          xr_stop *stop) noexcept nogil
 
     const xr_dense *xr_find_dense(const char *isa, xr_dtype dtype)
+
+
+cdef extern from "exactrnn/attention.h" nogil:
+    enum xr_score:
+        XR_ADDITIVE, XR_GENERAL, XR_DOT
+
+    enum xr_query:
+        XR_PREVIOUS, XR_NEW
+
+    struct xr_attention_form:
+        xr_score score
+        xr_query query
+        int selector
+        ptrdiff_t H, M, K, Q
+
+    struct xr_attention_weights:
+        const void *query
+        const void *query_bias
+        const void *memory
+        const void *memory_bias
+        const void *score
+
+    struct xr_attention_gradients:
+        void *query
+        void *query_bias
+        void *memory
+        void *memory_bias
+        void *score
+
+    struct xr_attention:
+        xr_attention_form form
+        const void *packed
+        ptrdiff_t S
+        xr_sequence memory
+        const int64_t *memory_lengths
+        void *keys
+        int has_keys
+        xr_sequence context
+        void *alpha
+        void *queries
+        void *sums
+        const void *dalpha
+        xr_sequence dcontext
+        xr_sequence dmemory
+        xr_attention_gradients dw
+
+    size_t xr_attention_packed_bytes(const xr_engine *engine,
+                                     const xr_attention_form *form)
+    void xr_pack_attention(const xr_engine *engine, const xr_attention_form *form,
+                           const xr_attention_weights *weights, void *packed,
+                           xr_stop *stop)
 
 
 cdef extern from "exactrnn/ctc.h" nogil:

@@ -264,6 +264,81 @@ def softmax_xent(
     isa: str,
     threads: int,
 ) -> None: ...
+
+@final
+class PackedAttention:
+    def equals(self, other: PackedAttention) -> bool: ...
+
+def pack_attention(
+    isa: str,
+    dtype: str,
+    form: dict[str, Any],
+    weights: tuple[Array | None, ...],
+) -> PackedAttention: ...
+
+@final
+class Looks:
+    @property
+    def memory(self) -> Array: ...
+    @property
+    def memory_lengths(self) -> NDArray[np.int64] | None: ...
+    @property
+    def keys(self) -> Array | None: ...
+    @property
+    def has_keys(self) -> bool: ...
+    @property
+    def context(self) -> Array: ...
+    @property
+    def alpha(self) -> Array: ...
+    @property
+    def queries(self) -> Array | None: ...
+    @property
+    def sums(self) -> Array | None: ...
+    def __init__(
+        self,
+        memory: Array,
+        memory_lengths: NDArray[np.int64] | None,
+        keys: Array | None,
+        has_keys: bool,
+        found: tuple[Array, Array, Array | None, Array | None],
+    ) -> None: ...
+
+@final
+class LookGradients:
+    @property
+    def dalpha(self) -> Array | None: ...
+    @property
+    def dcontext(self) -> Array | None: ...
+    @property
+    def dmemory(self) -> Array: ...
+    @property
+    def dweights(self) -> tuple[Array | None, ...]: ...
+    def __init__(
+        self,
+        dalpha: Array | None,
+        dcontext: Array | None,
+        dmemory: Array,
+        dweights: tuple[Array | None, ...],
+    ) -> None: ...
+
+def look_forward(
+    packs: tuple[Packed, ...],
+    packed: PackedAttention,
+    sweep: Sweep,
+    looks: Looks,
+    x: Array,
+    y: Array,
+    states: tuple[States | None, States],
+) -> LayerCache | None: ...
+def look_backward(
+    packs: tuple[Packed, ...],
+    kept: tuple[LayerCache, PackedAttention],
+    x: Array,
+    looks: Looks,
+    given: GradientsIn,
+    wanted: GradientsOut,
+    more: LookGradients,
+) -> None: ...
 def ctc_loss(
     logits: Array,
     labels: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],

@@ -393,6 +393,7 @@ cdef _apply(xr_function function, tuple arrays, out, str isa):
 
 
 include "_core_sequence.pxi"
+include "_core_attention.pxi"
 include "_core_threads.pxi"
 include "_core_stream.pxi"
 include "_core_plain.pxi"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from arrays import draw, same_bits
 from layer_kinds import CELL_KINDS, KINDS, make_cell, make_kind
-from modules import DENSE
+from modules import DECODERS, DENSE
 
 import exactrnn as xr
 from exactrnn import io
@@ -36,7 +36,7 @@ def make_examples():
     found["echo state"] = xr.EchoState(3, 6, seed=1)
     found["grid"] = xr.GridLSTM(3, 4, dims=3, sizes=(None, None, 2), seed=1)
     found["grid layer"] = xr.TimeDepthGridLSTM(3, 4, num_layers=2, seed=1)
-    found |= {name: make() for name, make in DENSE.items()}
+    found |= {name: make() for name, make in (DENSE | DECODERS).items()}
     found["init"] = xr.LSTM(3, 4, init="orthogonal", forget_bias=2, seed=1)
     found["chrono"] = xr.GRU(3, 4, init=("chrono", 9), seed=1)
     return found
