@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, TypeAlias, TypedDict, final
 
 import numpy as np
@@ -141,6 +141,22 @@ def cache_bytes(
     options: Mapping[str, Any] | None,
     sizes: tuple[int, int, int],
 ) -> int: ...
+def xla_handlers() -> dict[str, object]: ...
+def xla_layer(
+    cell: str,
+    units: int,
+    activations: tuple[tuple[tuple[str, float, float], ...], ...],
+    clip: float | None,
+    options: Mapping[str, Any] | None,
+) -> tuple[list[int], list[float]]: ...
+def xla_call(
+    numbers: list[int],
+    reverse: bool,
+    batch_first: bool,
+    threads: int,
+    roles: Iterable[int],
+    parts: Iterable[str],
+) -> list[int]: ...
 def forward(
     packs: tuple[Packed, ...],
     sweep: Sweep,
@@ -362,12 +378,12 @@ class Ieee:
     def __exit__(self, *error: object) -> None: ...
 
 Updated: TypeAlias = tuple[Array, Array | None, Array | None, Array | None]
-RuleNumbers: TypeAlias = tuple[float, tuple[float, float], float, float]
+RuleNumbers: TypeAlias = tuple[float, tuple[float, float], float, float, float]
 
 def update(
     rule: str,
     arrays: tuple[Updated, ...],
-    numbers: RuleNumbers,
+    numbers: tuple[RuleNumbers, ...],
     isa: str,
     holder: list[Any] | None = None,
     state: object = None,

@@ -383,6 +383,17 @@ def linear_weights(source):
     return Case({"state_dict": given}, make, words=("weight", "bias"))
 
 
+def torch_weights(source):
+    layer = cached_layer("gru", source.dtype, 0, False, 2)
+    own = layer.state_dict()
+
+    def make(**given):
+        return xr.from_torch(**given).state_dict()
+
+    arguments = {"source": own, "prefix": "", "kind": "GRU", "dtype": layer.dtype.name}
+    return Case(arguments, make, words=tuple(own))
+
+
 def cross_entropy(source):
     arguments = {"logits": source(T, B, 5), "targets": source.integers(-1, 5, T, B)}
     return Case(arguments, train.softmax_cross_entropy)
@@ -576,8 +587,9 @@ CASES = {
             *(grid_call, grid_backward, time_depth_call, time_depth_backward),
             *(echo_fit, echo_predict, echo_run, echo_step),
             *(decoder_call, decoder_backward, decoder_step),
-            *(embedding_call, linear_call, linear_weights, cross_entropy),
-            *(squared_error, clipping, optimizer_step, optimizer_options),
+            *(embedding_call, linear_call, linear_weights, torch_weights),
+            *(cross_entropy, squared_error, clipping),
+            *(optimizer_step, optimizer_options),
             *(chunks, streams_of_text),
         )
     },
