@@ -6,8 +6,17 @@ chains of layers. Needs the package onnx.
 
 from __future__ import annotations
 
+from exactrnn.interop.onnx._accelerate import accelerate
 from exactrnn.interop.onnx._export import to_onnx
 from exactrnn.interop.onnx._layer import OnnxLayer
 from exactrnn.interop.onnx._load import from_onnx, layers_from_onnx
+from exactrnn.interop.onnx._rewrite import Accelerated
 
-__all__ = ["OnnxLayer", "from_onnx", "layers_from_onnx", "to_onnx"]
+__all__ = [
+    "Accelerated",
+    "OnnxLayer",
+    "accelerate",
+    "from_onnx",
+    "layers_from_onnx",
+    "to_onnx",
+]
