@@ -77,6 +77,11 @@ struct ort_api {
     ort_hidden hidden_164[85];
     ort_result (*constant_input)(const struct ort_info *info, size_t index,
                                  int *is_constant, const struct ort_value **value);
+    ort_hidden hidden_250[24];
+    /* Does items 0 to count - 1 on the session's threads; batches 0: as it likes. */
+    ort_result (*parallel_for)(const struct ort_context *context,
+                               void (*body)(void *user, size_t item), size_t count,
+                               size_t batches, void *user);
 };
 
 #define ORT_PLACE(member, number)                                                     \
@@ -100,6 +105,7 @@ ORT_PLACE(release_domain, 101);
 ORT_PLACE(attribute_floats, 162);
 ORT_PLACE(attribute_ints, 163);
 ORT_PLACE(constant_input, 249);
+ORT_PLACE(parallel_for, 274);
 #undef ORT_PLACE
 
 struct ort_base {

@@ -26,7 +26,7 @@ def accelerate(
     *,
     session_options: Any = None,
     providers: Any = None,
-    dequantize: bool = True,
+    dequantize: bool = False,
 ) -> Any:
     """Make a session of ONNX Runtime whose recurrent nodes are computed here.
 
@@ -47,7 +47,8 @@ def accelerate(
     dequantize : bool
         Whether `DynamicQuantizeLSTM` nodes are taken too. Their weights are then the
         numbers that the integers stand for, and their activations are not quantised:
-        nearer to the model before quantisation, and not the bits of the runtime.
+        nearer to the model before quantisation, and the same bits on every machine, but
+        slower than the runtime's products of integers.
 
     Returns
     -------
