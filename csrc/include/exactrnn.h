@@ -282,6 +282,7 @@ void xr_elementary(const struct xr_engine *engine, enum xr_function function,
  * or by quotas of control groups. The first may have noticed that some milliseconds
  * ago, in order to cost nothing; the second asks the system. */
 enum { XR_MAX_THREADS = 1024 };
+extern const char xr_runtime[]; /* where threads come from, in words */
 int xr_max_threads(void);
 int xr_max_threads_now(void);
 

@@ -26,8 +26,13 @@ from exactrnn import layers
 from exactrnn.io import load, save
 from exactrnn.layers import *  # noqa: F403 (the list of the networks stands there)
 
-if typing.TYPE_CHECKING:
+if typing.TYPE_CHECKING:  # which is all of `__getattr__` that a type checker sees
+    from exactrnn import keras as keras
     from exactrnn import plot, reference, train
+    from exactrnn import torch as torch
+    from exactrnn.interop.keras import from_keras as from_keras
+
+    __version__: str
 
 __all__ = [
     "NUMERICS_VERSION",
@@ -47,9 +52,13 @@ __all__ = [
 __all__ += layers.__all__
 
 
-def __getattr__(name: str) -> typing.Any:
-    """Import `train`, `reference`, `plot` and what is in `interop` when first used."""
-    if name in ("keras", "onnx", "plot", "reference", "torch", "train"):
+_MODULES = ("keras", "onnx", "plot", "reference", "torch", "train")
+"""Imported when first used."""
+
+
+def _import_late(name: str) -> typing.Any:
+    """Import one of `_MODULES`, or find a name that is not always needed."""
+    if name in _MODULES:
         from importlib import import_module
 
         return import_module(f"exactrnn.{name}")
@@ -68,5 +77,10 @@ def __getattr__(name: str) -> typing.Any:
     raise AttributeError(f"module 'exactrnn' has no attribute {name!r}")
 
 
+if not typing.TYPE_CHECKING:
+    __getattr__ = _import_late
+
+
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    special = {name for name in globals() if name.startswith("__")}
+    return sorted({*__all__, *_MODULES, "from_keras", "__version__", *special})

@@ -143,6 +143,7 @@ cdef extern from "exactrnn.h" nogil:
     void xr_elementary(const xr_engine *engine, xr_function function,
                        const void *const *arrays, void *out, ptrdiff_t n,
                        xr_stop *stop)
+    const char xr_runtime[]
     enum: XR_MAX_THREADS
     int xr_max_threads()
     int xr_max_threads_now()

@@ -333,20 +333,25 @@ def _describe_threads() -> str:
     return f"{number}" if _core.thread_wish()[1] else f"{number} (auto)"
 
 
-def describe_config() -> dict[str, str]:
-    """Return what `show_config` prints, as label and value."""
-    from importlib.metadata import PackageNotFoundError, version
+def version() -> str:
+    """Return the version that is installed, as its metadata have it."""
+    from importlib import metadata
 
     try:
-        release = version("exactrnn")
-    except PackageNotFoundError:
-        release = "not installed"
+        return metadata.version("exactrnn")
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def describe_config() -> dict[str, str]:
+    """Return what `show_config` prints, as label and value."""
     return {
-        "exactrnn": release,
+        "exactrnn": version(),
         "numerics": str(NUMERICS_VERSION),
         "isas": " ".join(isas()),
         "isa": isa(),
         "threads": _describe_threads(),
+        "runtime": _core.thread_runtime(),
         "machine": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": np.__version__,

@@ -139,6 +139,7 @@ def programs_of(tmp_path_factory):
             cell_flags=("-O1",),
             link=("-pthread", *SANITIZERS[tool]),
             runner=environment,
+            region="threads",  # gcc's libgomp waits where the tools do not see it
         )
         return Programs(build, folder)
 
@@ -154,7 +155,7 @@ def programs_of(tmp_path_factory):
 @pytest.mark.parametrize("case", LAYERS, ids=str)
 def test_layers_are_clean(programs_of, tool, isa, c_dtype, case):
     programs = programs_of(tool)
-    program = programs.path("layer", "team")
+    program = programs.path("layer")
     for threads in THREADS[tool]:
         programs.check_layer(program, case, DTYPES[c_dtype], isa, threads)
 
@@ -201,7 +202,7 @@ def grid_problem(name, dtype):
 @pytest.mark.parametrize("name", GRIDS)
 def test_grids_are_clean(programs_of, tool, isa, c_dtype, name):
     programs = programs_of(tool)
-    program = programs.path("grid", "team")
+    program = programs.path("grid")
     sizes, words, arrays, expected = grid_problem(name, DTYPES[c_dtype])
     for threads in THREADS[tool]:
         programs.check(
@@ -213,7 +214,7 @@ def test_grids_are_clean(programs_of, tool, isa, c_dtype, name):
 @pytest.mark.parametrize("sizes", DENSE_SIZES, ids=str)
 def test_dense_kernels_are_clean(programs_of, tool, isa, c_dtype, sizes):
     programs = programs_of(tool)
-    program = programs.path("dense", "team")
+    program = programs.path("dense")
     (N, K, O), dtype = sizes, DTYPES[c_dtype]
     rng = np.random.default_rng(2)
     shapes = ((N, K), (O, K), (O,), (N, O))
@@ -259,7 +260,7 @@ UNITS_SPLIT = Case("lstm", *SIZES[2])
 @pytest.mark.parametrize("isa", FLOAT32)
 def test_phases_of_a_layer_without_end_are_reported(programs_of, isa):
     programs = programs_of("thread")
-    names = ("layer", "team", "no_waiting")
+    names = ("layer", "no_waiting")
     program = programs.path(*names, wrapped="xr_share")
     problem = make_layer_problem(UNITS_SPLIT, "float32")
     answer = programs.execute(program, *describe_run(problem, isa, 2))
@@ -269,7 +270,7 @@ def test_phases_of_a_layer_without_end_are_reported(programs_of, isa):
 @pytest.mark.parametrize("isa", FLOAT32)
 def test_phases_of_a_grid_without_end_are_reported(programs_of, isa):
     programs = programs_of("thread")
-    names = ("grid", "team", "no_waiting")
+    names = ("grid", "no_waiting")
     program = programs.path(*names, wrapped="xr_share")
     sizes, words, arrays, _ = grid_problem("2d", "float32")
     answer = programs.execute(program, [isa, "f32", *sizes, 2, *words], arrays)
@@ -279,7 +280,7 @@ def test_phases_of_a_grid_without_end_are_reported(programs_of, isa):
 @pytest.mark.parametrize("isa", FLOAT32)
 def test_scratch_too_short_is_reported(programs_of, isa):
     programs = programs_of("address")
-    names = ("layer", "team", "short_scratch")
+    names = ("layer", "short_scratch")
     program = programs.path(*names, wrapped="xr_scratch_bytes")
     problem = make_layer_problem(UNITS_SPLIT, "float32")
     answer = programs.execute(program, *describe_run(problem, isa, 1))
@@ -293,5 +294,5 @@ def test_overflowing_sizes_are_reported(programs_of):
     words, arrays = describe_run(problem, PLAIN, 1)
     words[3:5] = [2**31 - 1] * 2  # T and B: their product times 4 is more than 2**63
     words[8] = 2  # D
-    answer = programs.execute(programs.path("layer", "team"), words, arrays * 2)
+    answer = programs.execute(programs.path("layer"), words, arrays * 2)
     assert_reported(answer, "signed integer overflow")

@@ -271,7 +271,7 @@ def test_openmp_has_one_door():
         for path in files_under("csrc", "src", suffixes={".c", ".h"} | CYTHON_SUFFIXES)
         if re.search(r"#\s*include\s*<omp|#\s*pragma\s+omp|\bomp_\w+\(", text_of(path))
     ]
-    assert users == ["csrc/base/parallel.c"]
+    assert users == ["csrc/base/region_openmp.c"]
 
 
 LOCK_MAKER = re.compile(

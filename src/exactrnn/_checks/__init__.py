@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Literal, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,10 @@ from exactrnn._checks.limits import MAX_BITS, MAX_SIZE, check_memory, quote, sho
 Array: TypeAlias = NDArray[np.floating[Any]]
 Lengths: TypeAlias = NDArray[np.int64]
 FloatType: TypeAlias = np.dtype[np.floating[Any]]
+DTypeLike: TypeAlias = (
+    Literal["float32", "float64"] | type[np.float32 | np.float64 | float] | FloatType
+)
+"""What an argument `dtype` takes."""
 
 DTYPES = ("float32", "float64")
 MAX_CLOCK = 2**62
