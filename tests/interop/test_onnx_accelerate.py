@@ -481,4 +481,6 @@ def test_calls_and_sessions_keep_no_memory():
     assert grown(lambda: session.run(None, feed_of(drawn)), 30) < 10_000
     drawn.fed -= {"W", "R", "B"}
     content = make_model(drawn).SerializeToString()
+    session = session_of(content)
+    assert grown(lambda: session.run(None, feed_of(drawn)), 400) < 10_000
     assert grown(lambda: session_of(content), 15) < 10_000

@@ -1,4 +1,4 @@
-"""Recurrent nodes of a model made operators of this library, whatever graph they are in.
+"""Recurrent nodes of a model made operators of this library, in whatever graph.
 
 A node keeps its name, its outputs and those inputs that ONNX's operator has; its domain
 becomes "exactrnn", and its attributes what `csrc/onnxruntime/kernel.c` reads. Weights
@@ -14,14 +14,16 @@ from typing import Any
 from exactrnn._core import activation_kinds
 from exactrnn._spec.activations import with_parameters
 from exactrnn.interop.onnx._attributes import Options, read_options
+from exactrnn.interop.onnx._edit import Names, drop_stored
 from exactrnn.interop.onnx._files import RefusedError, Source, import_onnx
 from exactrnn.interop.onnx._graph import Node, find_nodes
+from exactrnn.interop.onnx._unrolled import join_steps
 from exactrnn.interop.onnx._weights import PLACES, read_weights
 from exactrnn.interop.onnx._words import OPERATORS
 
 DOMAIN, VERSION = "exactrnn", 1
 OWN_INPUTS = 8
-"""Inputs of ONNX's operators; a quantised node has scales and zero points after them."""
+"""Inputs of ONNX's operators; scales and zero points come after them."""
 TYPES = ("FLOAT", "DOUBLE")
 """Types of weights that are computed with."""
 KINDS = activation_kinds()
@@ -62,11 +64,10 @@ class Setting:
 def rewrite(source: Source, setting: Setting) -> Accelerated:
     """Make a model's recurrent nodes ours, in place, and say which."""
     done = Accelerated()
-    nodes = find_nodes(source, import_onnx())
-    names = _Names(source.model)
-    for node in nodes:
+    join_steps(source)
+    for node in find_nodes(source, import_onnx()):
         try:
-            kind = _rewrite_node(node, setting, names)
+            kind = _rewrite_node(node, setting, source)
         except RefusedError as error:
             done.left[node.name] = str(error).removeprefix(f"{node.title()}: ")
         else:
@@ -76,54 +77,14 @@ def rewrite(source: Source, setting: Setting) -> Accelerated:
     return done
 
 
-class _Names:
-    """Names of a model, to make new ones."""
-
-    def __init__(self, model: Any) -> None:
-        self.taken = set[str]()
-        self._model = model
-        for graph in _graphs(model.graph):
-            self.taken |= {tensor.name for tensor in graph.initializer}
-            self.taken |= {given.name for given in graph.input}
-            for op in graph.node:
-                self.taken |= {*op.output}
-
-    def make(self, wanted: str) -> str:
-        """Return a name that nothing has: the one wanted, or one with underscores."""
-        while wanted in self.taken:
-            wanted += "_"
-        self.taken.add(wanted)
-        return wanted
-
-    def used(self) -> set[str]:
-        """Return what nodes read and graphs return."""
-        found = set[str]()
-        for graph in _graphs(self._model.graph):
-            found |= {given.name for given in graph.output}
-            for op in graph.node:
-                found |= {*op.input}
-        return found
-
-
-def _graphs(graph: Any) -> list[Any]:
-    """Return a graph and all within it."""
-    found = [graph]
-    for op in graph.node:
-        for given in op.attribute:
-            inner = [given.g] if given.HasField("g") else [*given.graphs]
-            for one in inner:
-                found += _graphs(one)
-    return found
-
-
-def _rewrite_node(node: Node, setting: Setting, names: _Names) -> str:
+def _rewrite_node(node: Node, setting: Setting, source: Source) -> str:
     """Make a node ours; return the operator. Nothing is changed if it is refused."""
     if node.is_quantised and not setting.dequantize:
         raise RefusedError("its weights are quantised, and dequantize is False")
     options = read_options(node)
     _check_types(node)
     if node.is_quantised:
-        _dequantise(node, options, names)
+        _dequantise(node, options, source)
     kind = node.kind
     attributes = _attributes(node, options, setting)
     node.op.domain, node.op.op_type = DOMAIN, kind
@@ -160,9 +121,9 @@ def _type_of(node: Node, place: int) -> int:
     return 0
 
 
-def _dequantise(node: Node, options: Options, names: _Names) -> None:
+def _dequantise(node: Node, options: Options, source: Source) -> None:
     """Give a node the numbers that its integers stand for."""
-    onnx = import_onnx()
+    onnx, names = import_onnx(), Names(source.model)
     arrays = read_weights(node, options, None).arrays
     old = {*node.op.input[1:3], *node.op.input[OWN_INPUTS:]}
     graph = node.scope.graph
@@ -172,18 +133,7 @@ def _dequantise(node: Node, options: Options, names: _Names) -> None:
         graph.initializer.append(onnx.numpy_helper.from_array(arrays[letter], name))
         node.op.input[place] = name
     del node.op.input[OWN_INPUTS:]
-    _drop(node, old - names.used())
-
-
-def _drop(node: Node, names: set[str]) -> None:
-    """Take initializers away that nobody reads any more."""
-    scope = node.scope
-    while scope is not None:
-        kept = [t for t in scope.graph.initializer if t.name not in names]
-        if len(kept) < len(scope.graph.initializer):
-            del scope.graph.initializer[:]
-            scope.graph.initializer.extend(kept)
-        scope = scope.around
+    drop_stored(source.model, old - names.used())
 
 
 def _attributes(node: Node, options: Options, setting: Setting) -> dict[str, Any]:
