@@ -2,11 +2,10 @@
  * its wheel brings no headers, and its header has as many lines as our kernels.
  *
  * The interface is a table of functions whose order never changes: new ones are put at
- * its end, and whoever asks for version n gets a table that starts with those of 1 to n.
- * So a member is known by its place. Places are counted in pointers; `hidden` members
- * are those in between. The assertions below compare each place with the number that it
- * has in the runtime's own list, and tests/interop/test_onnx_accelerate.py calls every
- * member that is named here.
+ * its end, and a table of version n starts with those of 1 to n. So a member is known
+ * by its place. Places are counted in pointers; `hidden` members are those in between.
+ * The assertions below compare each place with the number that it has in the runtime's
+ * own list, and tests/interop/test_onnx_accelerate.py calls every member that is named.
  */
 #ifndef XR_ONNXRUNTIME_API_H
 #define XR_ONNXRUNTIME_API_H

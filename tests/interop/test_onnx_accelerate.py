@@ -411,11 +411,11 @@ def test_arguments_are_checked(tmp_path):
         accelerate(tmp_path / "none.onnx")
 
 
-@pytest.mark.parametrize("version", ["1.16.3", "0.9", "abc"])
+@pytest.mark.parametrize("version", ["1.20.1", "0.9", "abc"])
 def test_old_runtimes_are_refused(version):
-    with pytest.raises(ImportError, match=f"expected 1.17 or later, got {version}"):
+    with pytest.raises(ImportError, match=f"expected 1.21 or later, got {version}"):
         _accelerate._check_version(version)
-    for fine in ("1.17.0", "1.32.0.dev2", "2.0"):
+    for fine in ("1.21.0", "1.32.0.dev2", "2.0"):
         _accelerate._check_version(fine)
 
 

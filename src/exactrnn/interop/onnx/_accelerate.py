@@ -12,8 +12,11 @@ from exactrnn._checks import check_flag
 from exactrnn.interop.onnx._files import Model, open_model, reading, take_content
 from exactrnn.interop.onnx._rewrite import DOMAIN, Setting, rewrite
 
-OLDEST = (1, 17)
-"""The first runtime whose C interface has what our operators need."""
+OLDEST = (1, 21)
+"""The first runtime that finds files beside a model given as bytes.
+
+Its C interface has what our operators need since 1.17; register.c asks it for that.
+"""
 REGISTERED = f"{DOMAIN}.registered"
 """An entry of session options that says that they have our operators."""
 FOLDER = "session.model_external_initializers_file_folder_path"
@@ -59,7 +62,7 @@ def accelerate(
     Raises
     ------
     ImportError
-        If onnx or onnxruntime is missing, or the latter is older than 1.17.
+        If onnx or onnxruntime is missing, or the latter is older than 1.21.
     ValueError
         If the model is none, is damaged, or has operators of an opset that is not
         known here.
