@@ -1,9 +1,7 @@
 """Sessions of ONNX Runtime, stock against `exactrnn.onnx.accelerate`.
 
 The models are files of packages on PyPI, read where they are installed; one whose
-package is missing is left out:
-
-    pip install --no-deps silero-vad ddddocr dksplit
+package is missing is left out; the extra `models` names them.
 
 `chunk` is a chunk of 32 ms of speech, `sequence` 100 chunks in one call, `image` a
 picture of 160 x 64 pixels, `word` and `words` 1 and 32 texts of 24 letters. Three

@@ -1,9 +1,9 @@
 /* Included before all else in wheels' builds (EXACTRNN_OLD_GLIBC in CMakeLists.txt).
  *
- * glibc 2.34 gave these functions a second version when it took them in from libpthread.
- * What is built there asks for that version, and would run on no older system, though
- * the first one does the same and is still there. Nothing else that is used is newer
- * than glibc 2.17.
+ * glibc 2.34 gave these functions a second version when it took them in from its
+ * libpthread. What is built there asks for that version, and would run on no older
+ * system, though the first one does the same and is still there. Nothing else that is
+ * used is newer than glibc 2.17.
  */
 #ifndef XR_OLD_GLIBC_H
 #define XR_OLD_GLIBC_H

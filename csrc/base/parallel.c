@@ -9,7 +9,6 @@
 #include "base/cpus.h"
 #include "base/pool.h"
 #include "base/region.h"
-#include "exactrnn.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -38,8 +37,9 @@ static fp_environment fp_get(void) { return fegetround(); }
 static void fp_set(fp_environment value) { fesetround(value); }
 #endif
 
-/* What the runtime gives a thread for which nobody has chosen a number, and whether that is
- * the user's own word, OMP_NUM_THREADS. A number beyond all machines is nobody's. */
+/* What the runtime gives a thread for which nobody has chosen a number, and whether
+ * that is the user's own word, OMP_NUM_THREADS. A number beyond all machines is
+ * nobody's. */
 static int unchosen_threads;
 static int is_claimed;
 

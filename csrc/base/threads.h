@@ -12,11 +12,11 @@ int xr_start_thread(void *(*run)(void *), void *argument);
  * asks for. Returns whether there is one. */
 int xr_start_waited(pthread_t *thread, void *(*run)(void *), void *argument);
 
-/* How many of `wanted` more threads a region may be asked for. libgomp ends the process
- * when it cannot start one, so they are tried before, and some more: between the trial and
- * the threads themselves others may start theirs, in this process and elsewhere. Takes
- * about 20 µs a thread. Who else asks in this process, and who forks, waits until these
- * are there: the caller says so by xr_started. */
+/* How many of `wanted` more threads a region may be asked for. libgomp ends the
+ * process when it cannot start one, so they are tried before, and some more: between
+ * the trial and the threads themselves others may start theirs, in this process and
+ * elsewhere. Takes about 20 µs a thread. Who else asks in this process, and who forks,
+ * waits until these are there: the caller says so by xr_started. */
 int xr_startable(int wanted);
 void xr_started(void);
 

@@ -13,11 +13,14 @@ import pytest
 from bits import random_array
 from c_programs import ACTIVATIONS, Build, Case, Programs, describe_run
 from c_programs import make_problem as make_layer_problem
+from decoders import PAPERS, draw_problem, given_to, make_decoder, twin_of
 from grids import make_grid, random_borders, random_sides, run_twin
 from variants import DTYPES, NETWORKS, VARIANTS
 
 import exactrnn as xr
+from exactrnn._spec.attention import QUERIES, SCORES
 from exactrnn.reference import ctc as ctc_twin
+from exactrnn.reference import decoder_backward, decoder_forward
 from exactrnn.reference import dense as dense_twin
 
 pytestmark = pytest.mark.slow
@@ -127,8 +130,10 @@ def programs_of(tmp_path_factory):
         runner = find_runner(folder, SANITIZERS[tool])
         if runner is None:
             return None
-        # Leaks are no question: the library allocates nothing.
-        environment = ("env", "ASAN_OPTIONS=detect_leaks=0", *runner)
+        # Leaks are no question: the library allocates nothing. A second's sleep at the
+        # end of each program would be most of the time.
+        options = ("ASAN_OPTIONS=detect_leaks=0", "TSAN_OPTIONS=atexit_sleep_ms=0")
+        environment = ("env", *options, *runner)
         # Most of the time is gcc's: -O0 halves it, but for cells, which are all inline.
         # -w: gcc guesses wrong about what instrumented code has initialised.
         build = Build(
@@ -229,8 +234,8 @@ def test_dense_kernels_are_clean(programs_of, tool, isa, c_dtype, sizes):
         dense_twin.embedding_backward(index, x, np.zeros_like(w)),
         np.array([long_sum(x.ravel()) for long_sum in sums], dtype),
     ]
-    for rule in ("scale", "sgd", "adam"):
-        zeros, numbers = np.zeros_like(x), (0.5, (0.5, 0.25), 0.75, 0.125)
+    for rule in ("scale", "sgd", "adam", "rmsprop"):
+        zeros, numbers = np.zeros_like(x), (0.5, (0.5, 0.25), 0.75, 0.125, 0.5)
         p, _, m, v = dense_twin.update(rule, (x, x, zeros, zeros), numbers)
         expected += [p, m, v]
     T = N // 3
@@ -245,6 +250,49 @@ def test_dense_kernels_are_clean(programs_of, tool, isa, c_dtype, sizes):
     arrays = [x, w, b, dy, target, index, *labels]
     for threads in THREADS[tool]:
         programs.check(program, [isa, c_dtype, *sizes, threads], arrays, expected)
+
+
+DECODERS = {
+    **PAPERS,
+    "dot-before": {"cell": "gru", "score": "dot", "selector": True},
+}
+DECODER_SIZES = {"T": 3, "B": 3, "S": 18, "I": 3, "H": 17, "M": 18, "A": 19}
+
+
+@every_run
+@pytest.mark.parametrize("name", DECODERS)
+def test_looks_at_a_memory_are_clean(programs_of, tool, isa, c_dtype, name):
+    programs = programs_of(tool)
+    program = programs.path("attention", "team")
+    decoder = make_decoder(DECODERS[name], DECODER_SIZES, DTYPES[c_dtype])
+    words, arrays, expected = decoder_run(decoder, DECODER_SIZES)
+    for threads in THREADS[tool]:
+        programs.check(program, [isa, c_dtype, *words, threads], arrays, expected)
+
+
+def decoder_run(decoder, sizes):
+    """Return words, arrays and what tests/c/attention.c is to write, by the twin."""
+    problem = draw_problem(decoder, sizes)
+    direction, own = twin_of(decoder)
+    form, lead = decoder._spec.form, (sizes["T"], sizes["B"])
+    dcontext = random_array(
+        np.random.default_rng(5), (*lead, decoder.memory_size), decoder.dtype
+    )
+    dy = problem["dy"][..., : decoder.hidden_size].copy()
+    given = given_to(problem, "x", "memory", "memory_lengths", "lengths")
+    y, context, _, cache = decoder_forward(direction, own, **given)
+    back = decoder_backward(cache, dy, dcontext, dattention=problem["dattention"])
+    words = [decoder.cell, SCORES.index(decoder.score), QUERIES.index(decoder.query)]
+    words += [int(decoder.selector), *lead, sizes["S"], sizes["I"], sizes["H"]]
+    words += [decoder.memory_size, form["K"]]
+    arrays = [problem["lengths"], problem["memory_lengths"]]
+    arrays += [w for w in direction.weights if w is not None]
+    arrays += [w for w in own.weights if w is not None]
+    arrays += [problem["x"], problem["memory"], dy, dcontext, problem["dattention"]]
+    expected = [y, context, np.stack([look.alpha for look in cache.looks])]
+    expected += [back.x, back.memory]
+    gradients = (*back.weights, *back.attention)
+    return words, arrays, expected + [g for g in gradients if g is not None]
 
 
 def assert_reported(answer, report):

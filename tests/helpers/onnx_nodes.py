@@ -19,6 +19,8 @@ USUAL = {
 }
 STATES = {"RNN": 1, "GRU": 1, "LSTM": 2}
 PLACES = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
+SIZES = 5, 2, 3, 4
+"""T, B, I and H of plain nodes."""
 GIVEN = ("sequence_lens", "initial_h", "initial_c")
 
 FUNCTIONS = {
@@ -128,6 +130,17 @@ def draw_activations(rng, kind, D):
     return found | ({"activation_beta": beta} if beta else {})
 
 
+def draw_lstm(seed=0, dtype="float32", D=1, **attributes):
+    """Return a plain LSTM node that reads nothing but x."""
+    T, B, I, H = SIZES
+    rng = np.random.default_rng(seed)
+    shapes = {"X": (T, B, I), "W": (D, 4 * H, I), "R": (D, 4 * H, H), "B": (D, 8 * H)}
+    arrays = {n: rng.standard_normal(s).astype(dtype) / 2 for n, s in shapes.items()}
+    if D == 2:
+        attributes["direction"] = "bidirectional"
+    return Drawn("LSTM", {"hidden_size": H, **attributes}, arrays, 17)
+
+
 def make_model(drawn, *, put=None):
     """Return the model of a node; `put` may move a constant into other nodes."""
     from onnx import helper, numpy_helper
@@ -153,6 +166,37 @@ def make_model(drawn, *, put=None):
     graph = helper.make_graph([*nodes, node], "graph", inputs, ends, stored)
     opset = [helper.make_opsetid("", drawn.opset)]
     return helper.make_model(graph, opset_imports=opset, ir_version=8)
+
+
+def constant(name, array):
+    """Return a Constant node."""
+    from onnx import helper, numpy_helper
+
+    value = numpy_helper.from_array(array, name)
+    return helper.make_node("Constant", [], [name], value=value)
+
+
+def as_slices(name, array):
+    """Cut a weight along its last axis, in the other order, as torch reorders gates.
+
+    Return the nodes that bring it back, and what is stored.
+    """
+    from onnx import helper, numpy_helper
+
+    axis, half = array.ndim - 1, array.shape[-1] // 2
+    turned = np.concatenate([array[..., half:], array[..., :half]], axis)
+    rest = array.shape[-1] - half
+    bounds = {"a": 0, "m": rest, "z": array.shape[-1], "x": axis}
+    nodes = [constant(f"{name}.{k}", np.array([v])) for k, v in bounds.items()]
+    cuts = (("1", "m", "z"), ("2", "a", "m"))
+    for part, begin, end in cuts:
+        ends = [f"{name}.{begin}", f"{name}.{end}", f"{name}.x"]
+        nodes.append(
+            helper.make_node("Slice", [f"{name}.s", *ends], [f"{name}.{part}"])
+        )
+    parts = [f"{name}.1", f"{name}.2"]
+    nodes.append(helper.make_node("Concat", parts, [name], axis=axis))
+    return nodes, [numpy_helper.from_array(turned, f"{name}.s")]
 
 
 # The definition

@@ -1,7 +1,7 @@
 """Models of packages on PyPI in sessions with our operators: the answers stay.
 
 The files are read where the packages are installed, of which nothing is imported:
-`pip install --no-deps silero-vad ddddocr dksplit`.
+the extra `models` names them.
 """
 
 import importlib.util

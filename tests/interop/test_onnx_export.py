@@ -8,7 +8,8 @@ from arrays import as_state, as_tuple
 
 import exactrnn as xr
 
-onnx = pytest.importorskip("onnx", reason="needs onnx: extra onnx")
+WHY = "needs onnx 1.23, whose evaluator has directions: extra rivals"
+onnx = pytest.importorskip("onnx", minversion="1.23", reason=WHY)
 from onnx.reference import ReferenceEvaluator  # noqa: E402
 
 from exactrnn.onnx import from_onnx, layers_from_onnx, to_onnx  # noqa: E402

@@ -1,7 +1,8 @@
 """ONNX models: their recurrent nodes on these kernels, and layers as ONNX files.
 
 `from_onnx` takes a node, `layers_from_onnx` all of a model; `to_onnx` writes layers and
-chains of layers. Needs the package onnx.
+chains of layers. `accelerate` makes sessions of ONNX Runtime whose recurrent nodes are
+computed here. Needs the package onnx.
 """
 
 from __future__ import annotations

@@ -1,21 +1,10 @@
-"""What changing a model needs: all its graphs, names that are free, names in use."""
+"""What changing a model needs: names that are free, names in use."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-from exactrnn.interop.onnx._graph import Scope
-
-
-def scopes_of(graph: Any, around: Scope | None = None) -> Iterator[Scope]:
-    """Yield a graph and all within it, the outer ones first."""
-    scope = Scope(graph, "", around)
-    yield scope
-    for op in graph.node:
-        for given in op.attribute:
-            for inner in [given.g] if given.HasField("g") else given.graphs:
-                yield from scopes_of(inner, scope)
+from exactrnn.interop.onnx._graph import find_scopes
 
 
 class Names:
@@ -24,7 +13,7 @@ class Names:
     def __init__(self, model: Any) -> None:
         self._model = model
         self._taken = self.used()
-        for scope in scopes_of(model.graph):
+        for scope in find_scopes(model):
             self._taken |= scope.stored.keys() | scope.makers.keys() | scope.others
 
     def make(self, wanted: str) -> str:
@@ -40,7 +29,7 @@ class Names:
     def used(self) -> set[str]:
         """Return what nodes read and graphs return."""
         found = set[str]()
-        for scope in scopes_of(self._model.graph):
+        for scope in find_scopes(self._model):
             found |= {end.name for end in scope.graph.output}
             for op in scope.graph.node:
                 found |= {*op.input}
@@ -49,7 +38,7 @@ class Names:
 
 def drop_stored(model: Any, names: set[str]) -> None:
     """Take initializers of these names away."""
-    for scope in [*scopes_of(model.graph)] if names else ():
+    for scope in find_scopes(model) if names else ():
         kept = [t for t in scope.graph.initializer if t.name not in names]
         if len(kept) < len(scope.graph.initializer):
             del scope.graph.initializer[:]

@@ -11,14 +11,14 @@ not constant.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from exactrnn._checks import Array
-from exactrnn._checks.limits import list_names, quote, shorten
+from exactrnn._checks.limits import quote, shorten
 from exactrnn.interop.onnx._files import RefusedError, Source
 from exactrnn.interop.onnx._words import (
     CONTRIBUTED,
@@ -43,6 +43,10 @@ DEEPEST = 100
 """Nodes on top of each other between a stored tensor and a weight."""
 WIDEST = 8
 """Bytes of a number, at most."""
+
+
+Named = TypeVar("Named", bound=Any)
+"""A dataclass of what is found in a graph, which has a name."""
 
 
 class NotConstantError(RefusedError):
@@ -153,7 +157,17 @@ class Node:
     op: Any
     scope: Scope
     constants: Constants
-    name: str
+    name: str = ""
+
+    @property
+    def own_name(self) -> str:
+        """Its name in the file, or that of its first output if it has none."""
+        return _own_name(self.op)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what it gives."""
+        return tuple(self.op.output)
 
     @property
     def kind(self) -> str:
@@ -191,35 +205,15 @@ def title(op: Any) -> str:
     return f"{shorten(op.op_type, 40)} {quote(name)}"
 
 
-def find_nodes(source: Source, onnx: Any) -> list[Node]:
-    """Return the recurrent nodes of a model, those in inner graphs too.
-
-    A node is called by its name, or by its first output if it has none; where several
-    are called so, by the nodes around it, and the graphs of these, too.
-    """
-    found = [
-        (op, scope)
-        for op, scope in _walk(Scope(source.model.graph, "", None))
-        if _is_recurrent(op)
-    ]
-    constants = Constants(source, _check_opset(source.model, onnx, bool(found)))
-    counts = Counter(_own_name(op) for op, _ in found)
-    nodes, taken = [], Counter[str]()
-    for op, scope in found:
-        name = _own_name(op)
-        if counts[name] > 1:
-            name = f"{scope.place}{name}"
-        taken[name] += 1
-        if taken[name] > 1:
-            name = f"{name} ({taken[name]})"
-        nodes.append(Node(op, scope, constants, name))
-    return nodes
+def find_scopes(model: Any) -> list[Scope]:
+    """Return the graphs of a model, those in nodes of others too."""
+    return [*_walk(Scope(model.graph, "", None))]
 
 
-def _walk(scope: Scope) -> Iterator[tuple[Any, Scope]]:
-    """Yield every node with the graph that it is in."""
+def _walk(scope: Scope) -> Iterator[Scope]:
+    """Yield a graph, and those in its nodes."""
+    yield scope
     for op in scope.graph.node:
-        yield op, scope
         for given in op.attribute:
             inner = [given.g] if given.HasField("g") else [*given.graphs]
             place = f"{scope.place}{_own_name(op)}.{given.name}/"
@@ -227,9 +221,37 @@ def _walk(scope: Scope) -> Iterator[tuple[Any, Scope]]:
                 yield from _walk(Scope(graph, place, scope))
 
 
+def find_nodes(scopes: Sequence[Scope], constants: Constants) -> list[Node]:
+    """Return the recurrent nodes of graphs."""
+    return [
+        Node(op, scope, constants)
+        for scope in scopes
+        for op in scope.graph.node
+        if _is_recurrent(op)
+    ]
+
+
+def name_all(found: Sequence[Named]) -> list[Named]:
+    """Return what was found with names, each of which is there once.
+
+    Where several are called the same, what is around them says which.
+    """
+    counts = Counter(item.own_name for item in found)
+    taken, named = Counter[str](), list[Named]()
+    for item in found:
+        name = item.own_name
+        if counts[name] > 1:
+            name = f"{item.scope.place}{name}"
+        taken[name] += 1
+        if taken[name] > 1:
+            name = f"{name} ({taken[name]})"
+        named.append(replace(item, name=name))
+    return named
+
+
 def _own_name(op: Any) -> str:
     """Return a node's name, or that of its first output."""
-    return op.name or next((name for name in op.output if name), "")
+    return str(op.name or next((name for name in op.output if name), ""))
 
 
 def _is_recurrent(op: Any) -> bool:
@@ -239,12 +261,12 @@ def _is_recurrent(op: Any) -> bool:
     return op.op_type in OPERATORS and op.domain in STANDARD
 
 
-def _check_opset(model: Any, onnx: Any, matters: bool) -> int:
+def check_opset(model: Any, onnx: Any) -> int:
     """Return the version of ONNX's operators, which must be one that is known here."""
     given = [entry.version for entry in model.opset_import if entry.domain in STANDARD]
     version, newest = max(given, default=FIRST_OPSET), onnx.defs.onnx_opset_version()
     known = FIRST_OPSET <= version <= newest
-    if matters and not (known and _since(onnx, version) in VERSIONS):
+    if not (known and _since(onnx, version) in VERSIONS):
         raise RefusedError(f"opset: expected {FIRST_OPSET} to {newest}, got {version}")
     return int(version)
 
@@ -253,8 +275,3 @@ def _since(onnx: Any, version: int) -> int:
     """Return the opset in which the operators got the form that they have in one."""
     schemas = [onnx.defs.get_schema(kind, version) for kind in OPERATORS]
     return max(int(schema.since_version) for schema in schemas)
-
-
-def list_nodes(nodes: list[Node]) -> str:
-    """Write operators and names for a message."""
-    return list_names([node.title() for node in nodes])

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
-from exactrnn.interop.onnx._attributes import Options, read_options
-from exactrnn.interop.onnx._files import RefusedError
-from exactrnn.interop.onnx._graph import Node, NotConstantError
-from exactrnn.interop.onnx._weights import (
-    Weights,
-    name_weights,
-    peepholes_of,
-    read_weights,
-)
 from exactrnn.interop.onnx._words import OPERATORS
 
-INPUTS = {"sequence_lens": 4, "initial_h": 5, "initial_c": 6}
-"""Inputs of a node beside x and the weights, and their places."""
+
+class Inputs(NamedTuple):
+    """How a node is called, and what it reads beside x and the weights."""
+
+    layout: int
+    constants: dict[str, Any]
+    wired: tuple[str, ...]
 
 
 class OnnxLayer:
@@ -54,12 +50,9 @@ class OnnxLayer:
     ``y, y_h = node(x)``, of shapes (T, 1, B, 4) and (1, B, 4) for an x [T, B, 3].
     """
 
-    def __init__(self, node: Node, layer: Any, options: Options) -> None:
-        self.name, self.kind = node.name, node.kind
-        self.layer, self.layout = layer, options.layout
-        self.constants: dict[str, Any] = {}
-        self.wired: tuple[str, ...] = ()
-        self._read_inputs(node)
+    def __init__(self, name: str, kind: str, layer: Any, inputs: Inputs) -> None:
+        self.name, self.kind, self.layer = name, kind, layer
+        self.layout, self.constants, self.wired = inputs
 
     def __repr__(self) -> str:
         return f"<OnnxLayer {self.name!r}: {self.layer!r}>"
@@ -152,77 +145,3 @@ class OnnxLayer:
         """Return a layer's output with an axis for its directions."""
         split = y.reshape(*y.shape[:2], self.layer.num_directions, -1)
         return split if self.layout else split.transpose(0, 2, 1, 3)
-
-    def _read_inputs(self, node: Node) -> None:
-        """Take what the model fixes of the node's other inputs."""
-        wired = []
-        for name, place in INPUTS.items():
-            if not node.has(place):
-                continue
-            try:
-                value = node.find(place)
-            except NotConstantError:
-                wired.append(name)
-                continue
-            except RefusedError as error:
-                raise RefusedError(f"{node.title()}: {name}: {error}") from error
-            if name == "sequence_lens":
-                self.constants[name] = _as_lengths(node, value)
-            elif value.any():
-                self.constants[name] = self._as_state(node, name, value)
-        self.wired = tuple(wired)
-
-    def _as_state(self, node: Node, name: str, value: Array) -> Array:
-        """Return a constant initial state, [D, B, H]."""
-        state = self._turned(value.astype(self.layer.dtype))
-        D, H = self.layer.num_directions, self.layer.hidden_size
-        if state.ndim != 3 or (state.shape[0], state.shape[2]) != (D, H):
-            axes = f"[B, {D}, {H}]" if self.layout else f"[{D}, B, {H}]"
-            raise node.refused(name, value.shape, axes)
-        return state
-
-
-def _as_lengths(node: Node, value: Any) -> Any:
-    """Return constant lengths, [B]."""
-    if value.ndim != 1 or value.dtype.kind not in "iu":
-        raise node.refused("sequence_lens", value.shape, "integers [B]")
-    return value.astype(np.int64)
-
-
-def make_layer(node: Node, dtype: object) -> OnnxLayer:
-    """Return the layer that a node describes, with its weights."""
-    options = read_options(node)
-    weights = read_weights(node, options, dtype)
-    options = options.written_for(weights.dtype)
-    layer = _make_plain(node, options, weights)
-    named = name_weights(node, options, weights)
-    try:
-        layer.load_state_dict(named, dtype=layer.dtype)
-    except ValueError as error:  # a number too large for the dtype asked for
-        raise RefusedError(f"{node.title()}: {error}") from error
-    return OnnxLayer(node, layer, options)
-
-
-def _make_plain(node: Node, options: Options, weights: Weights) -> Any:
-    """Return a layer of the node's sizes and options; its weights are to be loaded."""
-    arguments: dict[str, Any] = {
-        "bias": "B" in weights.arrays,
-        "clip": options.clip,
-        "bidirectional": options.ways == 2,
-        "reverse": options.reverse,
-        "batch_first": options.layout == 1,
-        "dtype": weights.dtype,
-        "seed": 0,
-    }
-    if node.kind == "RNN":
-        one, *more = options.activations
-        arguments["nonlinearity"] = (one, *more) if more else one
-    else:
-        arguments["activations"] = options.activations
-    if node.kind == "GRU":
-        arguments["reset_after"] = options.flag
-    if node.kind == "LSTM":
-        arguments["coupled"] = "input" if options.flag else None
-        arguments["peepholes"] = peepholes_of(options) if "P" in weights.arrays else ""
-    kind = OPERATORS[node.kind].layer
-    return kind(weights.input_size, weights.hidden_size, **arguments)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from exactrnn._checks import check_dtype
-from exactrnn._checks.limits import quote
+from exactrnn._checks.limits import list_names, quote
 from exactrnn.interop.onnx._files import (
     Model,
     RefusedError,
@@ -15,8 +15,17 @@ from exactrnn.interop.onnx._files import (
     reading,
     take_content,
 )
-from exactrnn.interop.onnx._graph import Node, find_nodes, list_nodes
-from exactrnn.interop.onnx._layer import OnnxLayer, make_layer
+from exactrnn.interop.onnx._graph import (
+    Constants,
+    Node,
+    check_opset,
+    find_nodes,
+    find_scopes,
+    name_all,
+)
+from exactrnn.interop.onnx._layer import OnnxLayer
+from exactrnn.interop.onnx._make import make_layer
+from exactrnn.interop.onnx._unrolled import Cell, find_cells
 from exactrnn.interop.onnx._words import OPERATORS, QUANTISED
 
 
@@ -63,6 +72,10 @@ def from_onnx(
     the numbers that they stand for, while its activations are not quantised. Weights
     are those of the file to the bit; results are ONNX's up to rounding.
 
+    Single steps of an LSTM or a GRU that torch's exporter has taken apart into
+    products, sums and functions are found by their pattern, all steps of one cell as
+    one layer; it has torch's name of the module.
+
     Examples
     --------
     >>> from exactrnn.onnx import from_onnx
@@ -77,7 +90,7 @@ def from_onnx(
         check_dtype(dtype)
     content, folder = take_content(model)
     with reading(model):
-        return make_layer(_choose(_nodes_of(content, folder), node), dtype)
+        return make_layer(_choose(_find_all(content, folder), node), dtype)
 
 
 def layers_from_onnx(model: Model, *, dtype: object = None) -> dict[str, OnnxLayer]:
@@ -93,8 +106,9 @@ def layers_from_onnx(model: Model, *, dtype: object = None) -> dict[str, OnnxLay
     Returns
     -------
     dict of str to OnnxLayer
-        By name, in the order of the model. Where several nodes have one name, those of
-        the nodes around them stand before it: `"If_0.then_branch/lstm"`.
+        By name; nodes first, those of the main graph before those in others. Where
+        several have one name, what is around them is before it:
+        `"If_0.then_branch/lstm"`.
 
     Raises
     ------
@@ -113,30 +127,34 @@ def layers_from_onnx(model: Model, *, dtype: object = None) -> dict[str, OnnxLay
         check_dtype(dtype)
     content, folder = take_content(model)
     with reading(model):
-        nodes = _nodes_of(content, folder)
-        return {node.name: make_layer(node, dtype) for node in nodes}
+        found = _find_all(content, folder)
+        return {item.name: make_layer(item, dtype) for item in found}
 
 
-def _nodes_of(content: Any, folder: Path | None) -> list[Node]:
-    """Return the recurrent nodes of a model."""
-    return find_nodes(open_model(content, folder), import_onnx())
+def _find_all(content: Any, folder: Path | None) -> list[Node | Cell]:
+    """Return the recurrent nodes and cells of a model, with their names."""
+    source, onnx = open_model(content, folder), import_onnx()
+    scopes = find_scopes(source.model)
+    constants = Constants(source, check_opset(source.model, onnx))
+    nodes, cells = find_nodes(scopes, constants), find_cells(scopes, constants)
+    return name_all([*nodes, *cells])
 
 
-def _choose(nodes: list[Node], name: str | None) -> Node:
-    """Return the node of this name, or the only one."""
-    if not nodes:
+def _choose(found: list[Node | Cell], name: str | None) -> Node | Cell:
+    """Return the node or cell of this name, or the only one."""
+    if not found:
         kinds = ", ".join([*OPERATORS, QUANTISED])
         raise RefusedError(f"node: expected a node of {kinds}, the model has none")
+    listed = list_names([item.title() for item in found])
     if name is None:
-        found = nodes
-    else:
-        found = [node for node in nodes if name == node.name]
-        found = found or [
-            node for node in nodes if name in (node.op.name, *node.op.output)
-        ]
-    if len(found) == 1:
+        if len(found) > 1:
+            raise RefusedError(f"node: expected the name of one of {listed}")
         return found[0]
-    if name is None:
-        raise RefusedError(f"node: expected the name of one of {list_nodes(nodes)}")
-    how = "no node" if not found else "more than one"
-    raise RefusedError(f"node: {quote(name)} is {how} of {list_nodes(nodes)}")
+    chosen = [item for item in found if name == item.name]
+    chosen = chosen or [
+        item for item in found if name in (item.own_name, *item.outputs)
+    ]
+    if len(chosen) != 1:
+        how = "no node" if not chosen else "more than one"
+        raise RefusedError(f"node: {quote(name)} is {how} of {listed}")
+    return chosen[0]

@@ -16,8 +16,15 @@ from exactrnn._spec.activations import with_parameters
 from exactrnn.interop.onnx._attributes import Options, read_options
 from exactrnn.interop.onnx._edit import Names, drop_stored
 from exactrnn.interop.onnx._files import RefusedError, Source, import_onnx
-from exactrnn.interop.onnx._graph import Node, find_nodes
-from exactrnn.interop.onnx._unrolled import join_steps
+from exactrnn.interop.onnx._graph import (
+    Constants,
+    Node,
+    check_opset,
+    find_nodes,
+    find_scopes,
+    name_all,
+)
+from exactrnn.interop.onnx._steps import join_steps
 from exactrnn.interop.onnx._weights import PLACES, read_weights
 from exactrnn.interop.onnx._words import OPERATORS
 
@@ -64,8 +71,10 @@ class Setting:
 def rewrite(source: Source, setting: Setting) -> Accelerated:
     """Make a model's recurrent nodes ours, in place, and say which."""
     done = Accelerated()
-    join_steps(source)
-    for node in find_nodes(source, import_onnx()):
+    opset = check_opset(source.model, import_onnx())
+    join_steps(source, opset)
+    scopes = find_scopes(source.model)
+    for node in name_all(find_nodes(scopes, Constants(source, opset))):
         try:
             kind = _rewrite_node(node, setting, source)
         except RefusedError as error:

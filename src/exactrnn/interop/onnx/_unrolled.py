@@ -1,293 +1,337 @@
-"""One step of an LSTM that an exporter has taken apart, put together again.
+"""Cells that an exporter has taken apart, as torch's does with its single steps.
 
-torch's exporter writes an `LSTMCell` as two products, a Split and elementwise nodes:
+An LSTM's step is then Gemm, Add, Split, Sigmoid, Tanh, Mul and Add; a loop over time is
+as many of these as it has steps, all with the same weights. Here the steps are found by
+their whole pattern, and those of one cell are put together:
 
-    a = Gemm(x, W, b_ih) + Gemm(h, R, b_hh)      i, f, g, o = Split(a)
-    c' = Sigmoid(f) * c + Sigmoid(i) * Tanh(g)   h' = Sigmoid(o) * Tanh(c')
+    a = x W^T + b + h R^T + d       i, f, g, o = Split(a)        LSTM
+    c' = Sigmoid(f) * c + Sigmoid(i) * Tanh(g)
+    h' = Sigmoid(o) * Tanh(c')
 
-It becomes an LSTM node of one step if nothing else reads what is between, the weights
-are constant and no other step's, and the shapes that onnx infers say that x, h and c
-have the same rows, so that nothing is broadcast. The names of h' and c' stay. All other
-forms are left, as a cell that is unrolled over many steps: its weights would be packed
-for each of them.
+    a = x W^T + b,  v = h R^T + d   two Splits into r, z, n      GRU
+    n = Tanh(a_n + Sigmoid(a_r + v_r) * v_n)
+    h' = (h - n) * Sigmoid(a_z + v_z) + n
+
+Gates stand in torch's order, which is ours. Of an LSTM's two products one reads h, and
+nothing in a step says which. It is the one that reads the h' of the step whose c' is
+read as c; or else names tell, which end as in torch; or else widths, where they differ.
+Where none of them tells, the cell is not taken. A simple network's step, Tanh of a sum,
+is no pattern by itself, and is not looked for.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from exactrnn._checks import Array
-from exactrnn.interop.onnx._edit import Names, scopes_of
-from exactrnn.interop.onnx._files import RefusedError, Source, import_onnx
+from exactrnn._checks.limits import quote
+from exactrnn.interop.onnx._files import RefusedError
 from exactrnn.interop.onnx._graph import Constants, Scope
-from exactrnn.interop.onnx._words import OPERATORS, STANDARD, reorder
+from exactrnn.interop.onnx._words import OPERATORS, STANDARD
 
-USUAL = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
-"""A Gemm's attributes where they are not given."""
-WANTED = USUAL | {"transB": 1}
-"""Those of a linear layer."""
+Place: TypeAlias = tuple[Scope, str]
+"""A constant: the graph that has it, and its name."""
+
+
+class _NoMatchError(Exception):
+    """The nodes are no step of a cell."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product with a constant matrix: what it reads, and where its weights are."""
+
+    reads: str
+    weight: Place
+    bias: Place | None
+    turned: bool
+    """Whether the matrix is stored as [O, I]."""
+
+    def matrix(self, constants: Constants) -> Array:
+        """Return the matrix [O, I]."""
+        array = constants.find(*self.weight)
+        return array if self.turned else array.T
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step that was found: its nodes, inputs, weights, and the names of its results.
+    """One step of a cell: what it reads, and the names of h' and of c'."""
 
-    `inputs` are x, h and c.
-    """
+    kind: str
+    products: tuple[Product, Product]
+    """Of x and of h; of an LSTM in the file's order, until it is clear."""
+    gives: tuple[str, ...]
+    c: str = ""
+    """The name of the c that an LSTM's step reads."""
 
-    nodes: tuple[Any, ...]
-    inputs: tuple[str, str, str]
-    weights: dict[str, Array]
-    results: tuple[str, str]
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell with all its steps in a graph."""
+
+    kind: str
+    scope: Scope
+    constants: Constants
+    of_x: Product
+    of_h: Product
+    steps: tuple[Step, ...]
+    name: str = ""
 
     @property
-    def shared(self) -> set[str]:
-        """The names of what the two products read beside x and h."""
-        return {name for op in self.nodes[:2] for name in op.input[1:]}
+    def own_name(self) -> str:
+        """Torch's name of the module, or the name of what the first step gives."""
+        stored = self.of_x.weight[1]
+        module = stored.removesuffix("weight_ih").rstrip(".")
+        return module if module and module != stored else self.steps[0].gives[0]
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of all that its steps give."""
+        return tuple(name for step in self.steps for name in step.gives)
+
+    def title(self) -> str:
+        """Return what it is and its name, for messages."""
+        return f"{self.kind} {quote(self.name)}"
+
+    def weights(self) -> dict[str, Array]:
+        """Return the weights as a layer of one direction has them, by name."""
+        found = {}
+        for part, product in (("ih", self.of_x), ("hh", self.of_h)):
+            found[f"weight_{part}_l0"] = product.matrix(self.constants)
+            if product.bias is not None:
+                bias = self.constants.find(*product.bias)
+                found[f"bias_{part}_l0"] = bias.reshape(-1)
+        return found
+
+    def fits(self) -> bool:
+        """Tell whether the weights are such as a cell of this kind has."""
+        shapes = {name: array.shape for name, array in self.weights().items()}
+        rows, *width = shapes.pop("weight_hh_l0")
+        first, *read = shapes.pop("weight_ih_l0")
+        G = len(OPERATORS[self.kind].gates)
+        square = len(width) == len(read) == 1 and first == rows == G * width[0]
+        return square and {*shapes.values()} <= {(rows,)} and len(shapes) != 1
 
 
-class _Uses:
-    """Who reads a name in a graph, and the rows of what it is."""
-
-    def __init__(self, scope: Scope, inferred: Scope) -> None:
-        self.scope = scope
-        self.readers: dict[str, list[Any]] = {}
-        for op in scope.graph.node:
-            for name in op.input:
-                self.readers.setdefault(name, []).append(op)
-        self.outside = {end.name for end in scope.graph.output} | _read_within(scope)
-        self.shapes: dict[str, Any] = {}
-        around: Scope | None = inferred
-        while around is not None:
-            for given in (*around.graph.value_info, *around.graph.input):
-                self.shapes[given.name] = given.type.tensor_type.shape.dim
-            around = around.around
-
-    def only(self, name: str, kind: str) -> Any:
-        """Return the node that reads a name, if it is the only one and of this kind."""
-        found = self.readers.get(name, [])
-        if name in self.outside or len(found) != 1:
-            return None
-        fits = found[0].op_type == kind and found[0].domain in STANDARD
-        return found[0] if fits else None
-
-    def maker(self, name: str, kind: str) -> Any:
-        """Return the node of this kind that makes a name here, or None."""
-        op = self.scope.makers.get(name)
-        fits = op is not None and op.op_type == kind and op.domain in STANDARD
-        return op if fits else None
-
-    def rows(self, name: str) -> tuple[Any, Any] | None:
-        """Return rows and columns of a matrix, as far as the file says them."""
-        dims = self.shapes.get(name, ())
-        if len(dims) != 2:
-            return None
-        rows, columns = (dim.dim_param or dim.dim_value or None for dim in dims)
-        return rows, columns
-
-
-def _read_within(scope: Scope) -> set[str]:
-    """Return names that graphs within a graph read."""
-    found = set[str]()
-    for op in scope.graph.node:
-        for given in op.attribute:
-            for graph in [given.g] if given.HasField("g") else given.graphs:
-                inner = Scope(graph, "", scope)
-                found |= {name for each in graph.node for name in each.input}
-                found |= {end.name for end in graph.output} | _read_within(inner)
+def find_cells(scopes: Sequence[Scope], constants: Constants) -> list[Cell]:
+    """Return the cells of all graphs that are clear, each with all its steps."""
+    found = []
+    for scope in scopes:
+        groups: dict[Any, list[Step]] = {}
+        for step in _Finder(scope, constants).steps():
+            key = (step.kind, frozenset(product.weight for product in step.products))
+            groups.setdefault(key, []).append(step)
+        for steps in groups.values():
+            products = _ordered(steps, constants)
+            if products is not None:
+                cell = Cell(steps[0].kind, scope, constants, *products, tuple(steps))
+                found += [cell] if cell.fits() else []
     return found
 
 
-def find_steps(scope: Scope, inferred: Scope, constants: Constants) -> Iterator[Step]:
-    """Yield the steps of a graph; `inferred` is the same one with shapes."""
-    uses = _Uses(scope, inferred)
-    for op in scope.graph.node:
-        if op.op_type == "Split" and op.domain in STANDARD and len(op.output) == 4:
-            step = _read_step(op, uses, constants)
-            if step is not None:
-                yield step
+# Which product reads h
 
 
-def _read_step(split: Any, uses: _Uses, constants: Constants) -> Step | None:
-    """Return the step around a Split, None if it is another thing."""
-    gates = _read_gates(split, uses)
-    sums = uses.maker(split.input[0], "Add")
-    if gates is None or sums is None or uses.only(sums.output[0], "Split") is None:
+def _ordered(
+    steps: Sequence[Step], constants: Constants
+) -> tuple[Product, Product] | None:
+    """Return the products of x and of h of a cell's first step, None if unclear."""
+    first, second = steps[0].products
+    if steps[0].kind == "GRU":
+        return first, second
+    weight = _by_chain(steps) or _by_names(steps[0]) or _by_width(steps[0], constants)
+    if weight is None:
         return None
-    nodes, (c, h_out, c_out) = gates
-    products = [uses.maker(name, "Gemm") for name in sums.input]
-    if any(p is None or uses.only(p.output[0], "Add") is None for p in products):
-        return None
-    try:
-        sides = [_read_product(product, uses, constants) for product in products]
-    except RefusedError:  # what is not constant
-        return None
-    if any(side is None for side in sides):
-        return None
-    return _assemble((*products, sums, split, *nodes), sides, (c, h_out, c_out), uses)
+    return (second, first) if weight == first.weight else (first, second)
 
 
-def _read_gates(
-    split: Any, uses: _Uses
-) -> tuple[list[Any], tuple[str, str, str]] | None:
-    """Return the elementwise nodes after a Split, and the names of c, h' and c'."""
-    kinds = ("Sigmoid", "Sigmoid", "Tanh", "Sigmoid")
-    gates = [uses.only(*pair) for pair in zip(split.output, kinds, strict=True)]
-    if None in gates:
-        return None
-    products = [uses.only(gate.output[0], "Mul") for gate in gates]
-    if None in products:
-        return None
-    (_, f, _, o), (entry, kept, same, out) = gates, products
-    last = uses.only(kept.output[0], "Add")
-    if (
-        last is None
-        or entry.output != same.output
-        or {*last.input}
-        != {
-            entry.output[0],
-            kept.output[0],
-        }
-    ):
-        return None
-    [c], [squashed] = _others(kept, f), _others(out, o)
-    tanh = uses.maker(squashed, "Tanh")
-    if tanh is None or [*tanh.input] != [*last.output] or c == last.output[0]:
-        return None
-    if uses.only(squashed, "Mul") is None or uses.only(entry.output[0], "Add") is None:
-        return None
-    nodes = [*gates, entry, kept, last, tanh, out]
-    return nodes, (c, out.output[0], last.output[0])
+def _by_chain(steps: Sequence[Step]) -> Place | None:
+    """Return the weights of h by the steps: h and c come from the same one."""
+    before = {step.gives[1]: step.gives[0] for step in steps}
+    found = {
+        product.weight
+        for step in steps
+        for product in step.products
+        if product.reads == before.get(step.c)
+    }
+    return found.pop() if len(found) == 1 else None
 
 
-def _others(op: Any, one: Any) -> list[str]:
-    """Return the inputs of a product but the one that a node makes."""
-    return [name for name in op.input if name != one.output[0]]
+def _by_names(step: Step) -> Place | None:
+    """Return the weights of h by names that end as torch's."""
+    named = {product.weight[1][-9:]: product.weight for product in step.products}
+    return named["weight_hh"] if {*named} == {"weight_ih", "weight_hh"} else None
 
 
-def _read_product(
-    op: Any, uses: _Uses, constants: Constants
-) -> tuple[str, Array, Array] | None:
-    """Return the input, the weights and the bias of a linear layer."""
-    given = {a.name: a.f if a.type == 1 else a.i for a in op.attribute}
-    if USUAL | given != WANTED or len(op.input) != 3:
-        return None
-    weight = constants.find(uses.scope, op.input[1])
-    bias = constants.find(uses.scope, op.input[2])
-    fits = weight.ndim == 2 and bias.shape == weight.shape[:1]
-    return (op.input[0], weight, bias) if fits else None
-
-
-def _assemble(
-    nodes: tuple[Any, ...],
-    sides: list[Any],
-    names: tuple[str, str, str],
-    uses: _Uses,
-) -> Step | None:
-    """Return a step if all shapes fit; of the two products the one of h has H columns.
-
-    Where both have, the order of a sum of two does not matter.
-    """
-    c, h_out, c_out = names
-    H, rest = divmod(sides[0][1].shape[0], 4)
-    sides = sorted(sides, key=lambda side: side[1].shape[1] == H)
-    (x, W, b_ih), (h, R, b_hh) = sides
-    if rest or R.shape != (4 * H, H) or W.shape[0] != 4 * H or W.dtype != np.float32:
-        return None
-    if {a.dtype for a in (W, R, b_ih, b_hh)} != {W.dtype} or not _is_even(nodes, H):
-        return None
-    shapes = [uses.rows(name) for name in (x, h, c)]
-    rows = {shape[0] for shape in shapes if shape}
-    if None in shapes or None in rows or len(rows) != 1 or shapes[2] != (*rows, H):
-        return None
-    gates = OPERATORS["LSTM"]
-    turned = [reorder(a, gates.rows, gates.gates) for a in (W, R, b_ih, b_hh)]
-    weights = {"W": turned[0], "R": turned[1], "B": np.concatenate(turned[2:])}
-    return Step(nodes, (x, h, c), weights, (h_out, c_out))
-
-
-def _is_even(nodes: tuple[Any, ...], H: int) -> bool:
-    """Tell whether the Split has four parts of H columns."""
-    split = nodes[3]
-    given = {a.name: [*a.ints] or a.i for a in split.attribute}
-    parts = given.get("split", [H] * 4)
-    axis = given.get("axis", 0)
-    return len(split.input) == 1 and axis in (1, -1) and parts == [H] * 4
-
-
-def replace_step(graph: Any, step: Step, name: str, opset: int) -> None:
-    """Put an LSTM node of this name in the place of a step's nodes.
-
-    Arrays get an axis in front, of one step or one direction, and lose it again.
-    """
-    onnx = import_onnx()
-    make, as_tensor = onnx.helper.make_node, onnx.numpy_helper.from_array
-    stored = {f"{name}_{letter}": array[None] for letter, array in step.weights.items()}
-    wide = [f"{name}_{k}" for k in range(3)]
-    ends = [f"{name}_h", f"{name}_c"]
-    inputs = [wide[0], *stored, "", *wide[1:]]
-    H = step.weights["R"].shape[1]
-    axes, given = ([], {"axes": [0]}) if opset < 13 else ([f"{name}_axis"], {})
-    stored |= {axis: np.zeros(1, np.int64) for axis in axes}
-    graph.initializer.extend(as_tensor(array, key) for key, array in stored.items())
-    made = [
-        make("Unsqueeze", [old, *axes], [new], f"{new}_in", **given)
-        for old, new in zip(step.inputs, wide, strict=True)
+def _by_width(step: Step, constants: Constants) -> Place | None:
+    """Return the weights of h by their width, if it is that of a gate."""
+    matrices = [product.matrix(constants) for product in step.products]
+    square = [
+        product.weight
+        for product, matrix in zip(step.products, matrices, strict=True)
+        if matrix.ndim == 2 and matrix.shape[0] == 4 * matrix.shape[1]
     ]
-    made.append(make("LSTM", inputs, ["", *ends], name, hidden_size=H))
-    made += [
-        make("Squeeze", [end, *axes], [result], f"{end}_out", **given)
-        for end, result in zip(ends, step.results, strict=True)
-    ]
-    _exchange(graph, step, made)
+    return square[0] if len(square) == 1 else None
 
 
-def _exchange(graph: Any, step: Step, new: list[Any]) -> None:
-    """Put nodes in the place of a step's: behind those that make what it reads."""
-    gone = {op.output[0] for op in step.nodes}
-    place = 0
-    for k, op in enumerate(graph.node):
-        if {*op.output} & {*step.inputs}:
-            place = k + 1
-    before, after = [*graph.node[:place]], [*graph.node[place:]]
-    nodes = [op for op in before if gone.isdisjoint(op.output)] + new
-    nodes += [op for op in after if gone.isdisjoint(op.output)]
-    copies = [type(op).FromString(op.SerializeToString()) for op in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
+# Patterns
 
 
-def join_steps(source: Source) -> None:
-    """Make one node of each step of an LSTM that is found in a model, in place."""
-    graphs = [scope.graph for scope in scopes_of(source.model.graph)]
-    if not any(_may_hold_a_step(graph) for graph in graphs):
-        return
-    model, names = source.model, Names(source.model)
-    inferred = import_onnx().shape_inference.infer_shapes(model, data_prop=True)
-    entries = [
-        entry.version for entry in model.opset_import if entry.domain in STANDARD
-    ]
-    opset = max(entries, default=0)
-    constants = Constants(source, opset)
-    pairs = zip(scopes_of(model.graph), scopes_of(inferred.graph), strict=True)
-    found = [
-        (scope.graph, step)
-        for scope, shaped in [*pairs]
-        for step in find_steps(scope, shaped, constants)
-    ]
-    shared = Counter(name for _, step in found for name in step.shared)
-    for graph, step in found:
-        if all(shared[name] == 1 for name in step.shared):
-            replace_step(graph, step, names.make(f"{step.results[0]}_lstm"), opset)
+class _Finder:
+    """The steps in one graph."""
+
+    def __init__(self, scope: Scope, constants: Constants) -> None:
+        self._scope, self._constants = scope, constants
+        self._users: dict[str, list[Any]] = {}
+        for op in scope.graph.node:
+            for name in dict.fromkeys(op.input):
+                self._users.setdefault(name, []).append(op)
+
+    def steps(self) -> Iterator[Step]:
+        """Yield the steps, in the order of the nodes."""
+        matches = {4: self._lstm, 3: self._gru}
+        for op in self._scope.graph.node:
+            match = matches.get(len(op.output)) if op.op_type == "Split" else None
+            if match is not None:
+                try:
+                    yield match(op)
+                except _NoMatchError:
+                    continue
+
+    def _lstm(self, split: Any) -> Step:
+        """Return the step whose gates a node splits."""
+        i, f, g, o = self._gates(split)
+        i, f, o = (self._user("Sigmoid", gate) for gate in (i, f, o))
+        g = self._user("Tanh", g)
+        kept, new = self._user("Mul", f), self._user("Mul", i, g)
+        c = self._user("Add", kept, new)
+        h = self._user("Mul", o, self._user("Tanh", c))
+        first, second = self._terms(self._maker("Add", split.input[0]))
+        products = (self._product(first), self._product(second))
+        return Step("LSTM", products, (h, c), self._other("Mul", f))
+
+    def _gru(self, split: Any) -> Step:
+        """Return the step whose recurrent product a node splits."""
+        v_r, v_z, v_n = self._gates(split)
+        r = self._user("Sigmoid", self._user("Add", v_r))
+        z = self._user("Sigmoid", self._user("Add", v_z))
+        summed = self._user("Add", self._user("Mul", r, v_n))
+        n = self._user("Tanh", summed)
+        gates = [self._other("Add", v) for v in (v_r, v_z)]
+        gates.append(self._other("Add", self._user("Mul", r, v_n)))
+        ahead = self._scope.makers.get(gates[0])
+        if ahead is None or ahead.op_type != "Split":
+            raise _NoMatchError
+        if self._gates(ahead) != gates:
+            raise _NoMatchError
+        of_x = self._product(ahead.input[0])
+        of_h = self._product(split.input[0])
+        away = self._user("Sub", of_h.reads, n)
+        if [*self._scope.makers[away].input] != [of_h.reads, n]:
+            raise _NoMatchError
+        h = self._user("Add", self._user("Mul", away, z), n)
+        return Step("GRU", (of_x, of_h), (h,))
+
+    # Nodes
+
+    def _gates(self, split: Any) -> list[str]:
+        """Return the outputs of a Split into equal parts of the last of two axes."""
+        values = {given.name: given for given in split.attribute}
+        axis = values["axis"].i if "axis" in values else 0
+        if axis not in (1, -1) or not all(split.output) or not _is_standard(split):
+            raise _NoMatchError
+        sizes = [*values["split"].ints] if "split" in values else []
+        if len(split.input) > 1 and split.input[1]:
+            sizes = [*self._find(split.input[1])]
+        if len({*sizes}) > 1:
+            raise _NoMatchError
+        return [*split.output]
+
+    def _user(self, kind: str, *names: str) -> str:
+        """Return the output of the only node of a kind that reads these names."""
+        found = [
+            op
+            for op in self._users.get(names[0], ())
+            if op.op_type == kind and _is_standard(op) and {*names} <= {*op.input}
+        ]
+        if len(found) != 1 or len(found[0].output) != 1:
+            raise _NoMatchError
+        return str(found[0].output[0])
+
+    def _other(self, kind: str, name: str) -> str:
+        """Return what else the only user of a kind reads."""
+        op = self._maker(kind, self._user(kind, name))
+        first, second = self._terms(op)
+        return second if first == name else first
+
+    def _maker(self, kind: str, name: str) -> Any:
+        """Return the node of a kind that makes a name."""
+        op = self._scope.makers.get(name)
+        if op is None or op.op_type != kind or not _is_standard(op):
+            raise _NoMatchError
+        return op
+
+    def _terms(self, op: Any) -> tuple[str, str]:
+        """Return what a node of two inputs reads."""
+        if len(op.input) != 2:
+            raise _NoMatchError
+        return str(op.input[0]), str(op.input[1])
+
+    def _product(self, name: str) -> Product:
+        """Return the product with a constant matrix that a name is."""
+        op = self._scope.makers.get(name)
+        if op is None or not _is_standard(op):
+            raise _NoMatchError
+        if op.op_type == "Gemm":
+            return self._gemm(op)
+        bias = None
+        if op.op_type == "Add":
+            name, other = self._terms(op)
+            if self._is_constant(name):
+                name, other = other, name
+            bias = self._place(other)
+            op = self._maker("MatMul", name)
+        if op.op_type != "MatMul":
+            raise _NoMatchError
+        return Product(op.input[0], self._place(op.input[1]), bias, False)
+
+    def _gemm(self, op: Any) -> Product:
+        """Return the product that a Gemm is, if it scales nothing."""
+        values = {given.name: given for given in op.attribute}
+        scales = [values[n].f for n in ("alpha", "beta") if n in values]
+        turns = {n: bool(values[n].i) for n in ("transA", "transB") if n in values}
+        if any(scale != 1 for scale in scales) or turns.get("transA"):
+            raise _NoMatchError
+        bias = self._place(op.input[2]) if len(op.input) > 2 and op.input[2] else None
+        weight = self._place(op.input[1])
+        return Product(op.input[0], weight, bias, turns.get("transB", False))
+
+    def _place(self, name: str) -> Place:
+        """Return where a constant is."""
+        owner = self._scope.owner(name)
+        if owner is None or not self._is_constant(name):
+            raise _NoMatchError
+        return owner, name
+
+    def _is_constant(self, name: str) -> bool:
+        """Tell whether a name has a value."""
+        try:
+            self._constants.find(self._scope, name)
+        except RefusedError:
+            return False
+        return True
+
+    def _find(self, name: str) -> Array:
+        """Return a constant."""
+        if not self._is_constant(name):
+            raise _NoMatchError
+        return np.asarray(self._constants.find(self._scope, name))
 
 
-def _may_hold_a_step(graph: Any) -> bool:
-    """Tell whether a graph has what a step begins with."""
-    kinds = {op.op_type for op in graph.node}
-    parts = any(op.op_type == "Split" and len(op.output) == 4 for op in graph.node)
-    return parts and {"Gemm", "Sigmoid", "Tanh"} <= kinds
+def _is_standard(op: Any) -> bool:
+    """Tell whether a node is one of ONNX's own operators."""
+    return op.domain in STANDARD

@@ -49,7 +49,7 @@ def read_weights(node: Node, options: Options, dtype: object) -> Weights:
         faults += _shape_faults(node, options, arrays)
     if faults:
         raise RefusedError(f"{node.title()}: weights: {list_names(faults)}")
-    own = _own_dtype(node, arrays, dtype)
+    own = choose_dtype(node.title(), arrays, dtype)
     return Weights(arrays, arrays["W"].shape[2], arrays["R"].shape[2], own)
 
 
@@ -123,20 +123,20 @@ def _fits(wanted: tuple[int | str, ...], shape: tuple[int, ...]) -> bool:
     )
 
 
-def _own_dtype(node: Node, arrays: dict[str, Array], dtype: object) -> FloatType:
+def choose_dtype(title: str, arrays: dict[str, Array], dtype: object) -> FloatType:
     """Return the layer's dtype: that of the weights, or the one asked for."""
     names = {letter: array.dtype.name for letter, array in arrays.items()}
     if dtype is None:
         [name, *more] = sorted({*names.values()})
         if more or name not in DTYPES:
             raise RefusedError(
-                f"{node.title()}: weights: expected float32 or float64, got {names}: "
+                f"{title}: weights: expected float32 or float64, got {names}: "
                 "dtype='float32' asks for rounding"
             )
         return check_dtype(name)
     if not {*names.values()} <= {*ROUNDED}:
         expected = ", ".join(ROUNDED)
-        raise RefusedError(f"{node.title()}: weights: expected {expected}, got {names}")
+        raise RefusedError(f"{title}: weights: expected {expected}, got {names}")
     return check_dtype(dtype)
 
 
@@ -146,7 +146,7 @@ def name_weights(node: Node, options: Options, weights: Weights) -> dict[str, Ar
     coupled = node.kind == "LSTM" and options.flag
     rows = operator.rows.replace("f", "") if coupled else operator.rows
     for direction, end in enumerate(("l0", "l0_reverse")[: options.ways]):
-        own = {letter: _widened(a[direction]) for letter, a in weights.arrays.items()}
+        own = {letter: widen(a[direction]) for letter, a in weights.arrays.items()}
         named[f"weight_ih_{end}"] = reorder(own["W"], operator.gates, rows)
         named[f"weight_hh_{end}"] = reorder(own["R"], operator.gates, rows)
         if "B" in own:
@@ -159,7 +159,7 @@ def name_weights(node: Node, options: Options, weights: Weights) -> dict[str, Ar
     return named
 
 
-def _widened(array: Array) -> Array:
+def widen(array: Array) -> Array:
     """Return bfloat16 as float32, which is exact; all else as it is."""
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
 
