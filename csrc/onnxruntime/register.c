@@ -1,8 +1,8 @@
 /* The operators of this library for ONNX Runtime, and the one symbol that it looks up.
  *
  * They stand in exactrnn._core itself, which the runtime is told to load as a library
- * of operators: so sessions have the same engine, the same threads and the same settings
- * as all other calls, and a wheel has the kernels once.
+ * of operators: so sessions have the same engine and the same settings as all other
+ * calls, and a wheel has the kernels once.
  */
 #include <stdatomic.h>
 #include <stdlib.h>
