@@ -8,6 +8,8 @@ ort = pytest.importorskip("onnxruntime", reason="needs onnxruntime: extra rivals
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 import exactrnn as xr  # noqa: E402
+from exactrnn.interop.onnx._files import open_model  # noqa: E402
+from exactrnn.interop.onnx._steps import join_steps  # noqa: E402
 from exactrnn.onnx import accelerate  # noqa: E402
 
 I, H = 3, 5
@@ -108,9 +110,13 @@ def test_nodes_around_a_step_keep_their_order():
     nodes, stored = make_step()
     make = helper.make_node
     nodes.insert(11, make("Neg", ["c1"], ["early"]))
-    nodes.insert(0, make("Neg", ["c"], ["other"]))
+    nodes[8].input[1] = "other"
+    nodes.insert(8, make("Neg", ["c"], ["other"]))
     nodes.append(make("Add", ["h1", "other"], ["late"]))
     model = as_model(nodes, stored, ends=("early", "late", "c1"))
+    source = open_model(model.SerializeToString(), None)
+    join_steps(source, 18)
+    onnx.checker.check_model(source.model)  # which asks for this order
     difference, session = compare(model, draw_feed())
     assert [*session.accelerated.accelerated] == ["h1_lstm"]
     assert difference < 1e-6

@@ -203,7 +203,7 @@ def _assemble(
         return None
     shapes = [uses.rows(name) for name in (x, h, c)]
     rows = {shape[0] for shape in shapes if shape}
-    if None in shapes or None in rows or len(rows) != 1 or shapes[2] != (*rows, H):
+    if None in shapes or None in rows or shapes[2] != (*rows, H):
         return None
     gates = OPERATORS["LSTM"]
     turned = [reorder(a, gates.rows, gates.gates) for a in (W, R, b_ih, b_hh)]
