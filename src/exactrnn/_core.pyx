@@ -175,6 +175,11 @@ cdef xr_nonlinearity _nonlinearity(tuple activation) except *:
     return xr_nonlinearity(_ACTIVATIONS[name], alpha, beta)
 
 
+def activation_kinds():
+    """The numbers of the activations in the C interface, by their names."""
+    return dict(_ACTIVATIONS)
+
+
 _GATES = {"i": XR_GATE_I, "f": XR_GATE_F, "o": XR_GATE_O}
 _COUPLED = {
     None: XR_NOT_COUPLED, "input": XR_COUPLED_INPUT, "forget": XR_COUPLED_FORGET,
