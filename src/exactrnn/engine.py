@@ -23,6 +23,7 @@ from exactrnn._system.quota import quota_files
 
 __all__ = [
     "NUMERICS_VERSION",
+    "get_include",
     "get_num_threads",
     "isa",
     "isas",
@@ -40,6 +41,25 @@ if _core.numerics_version() != NUMERICS_VERSION:
         "exactrnn's compiled module exactrnn._core is of numerics version "
         f"{_core.numerics_version()}, the package of {NUMERICS_VERSION}: install anew"
     )
+
+
+def get_include() -> str:
+    """Folder of the C library's headers, of this version.
+
+    Returns
+    -------
+    str
+        What a compiler is told by ``-I``. The library itself is built by CMake from
+        the same sources, without Python.
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> import exactrnn as xr
+    >>> (pathlib.Path(xr.get_include()) / "exactrnn" / "model.h").is_file()
+    True
+    """
+    return str(Path(_core.__file__).parent / "include")
 
 
 def isas() -> tuple[str, ...]:
@@ -333,20 +353,25 @@ def _describe_threads() -> str:
     return f"{number}" if _core.thread_wish()[1] else f"{number} (auto)"
 
 
-def describe_config() -> dict[str, str]:
-    """Return what `show_config` prints, as label and value."""
-    from importlib.metadata import PackageNotFoundError, version
+def version() -> str:
+    """Return the version that is installed, as its metadata have it."""
+    from importlib import metadata
 
     try:
-        release = version("exactrnn")
-    except PackageNotFoundError:
-        release = "not installed"
+        return metadata.version("exactrnn")
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def describe_config() -> dict[str, str]:
+    """Return what `show_config` prints, as label and value."""
     return {
-        "exactrnn": release,
+        "exactrnn": version(),
         "numerics": str(NUMERICS_VERSION),
         "isas": " ".join(isas()),
         "isa": isa(),
         "threads": _describe_threads(),
+        "runtime": _core.thread_runtime(),
         "machine": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": np.__version__,

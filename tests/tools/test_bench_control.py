@@ -13,7 +13,7 @@ import run
 import shapes
 
 import exactrnn as xr
-from exactrnn.bench import control, load_rivals, measure, measure_row
+from exactrnn.bench import control, load_rivals, measure, measure_row, picture
 from exactrnn.bench.limit import Probe
 from exactrnn.bench.report import format_report, format_summary, format_table
 from exactrnn.bench.rivals import Prepared
@@ -187,16 +187,17 @@ def test_a_change_within_the_controls_is_equal_and_no_failure(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("other", "name"), [(1.04, "EQUAL"), (1.5, "AHEAD"), (0.5, "BEHIND")]
+    ("other", "color"),
+    [(1.04, picture.EQUAL), (1.5, picture.AHEAD[0]), (0.5, picture.BEHIND)],
 )
-def test_a_picture_has_equal_rows_in_grey(other, name):
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra plot)")
-    import plot
-
-    lines, _ = plot.arrange_lines([{"rows": [measured(1.0, other, 1.05)]}])
-    axes = plot.Figure().subplots()
-    plot.draw_ratios(axes, lines)
-    assert axes.lines[-1].get_color() == getattr(plot, name)[0]
+def test_a_picture_has_equal_rows_in_grey(other, color):
+    figure = pytest.importorskip(
+        "matplotlib.figure", reason="matplotlib is not installed (extra plot)"
+    )
+    lines, _ = picture.arrange_lines([{"rows": [measured(1.0, other, 1.05)]}])
+    axes = figure.Figure().subplots()
+    picture.draw_ratios(axes, lines)
+    assert axes.lines[-1].get_color() == color
 
 
 def test_percentiles_of_known_samples():

@@ -15,7 +15,7 @@ import shapes
 from variants import PUBLIC, ROOT
 
 from exactrnn import _core
-from exactrnn.bench import limit, load_rivals, measure, measure_row, rivals
+from exactrnn.bench import limit, load_rivals, measure, measure_row, picture, rivals
 from exactrnn.bench.cells import CELLS as MEASURABLE
 from exactrnn.bench.limit import Probe
 from exactrnn.bench.report import format_report, format_summary, format_table
@@ -446,14 +446,17 @@ def test_plot_shows_every_row(tmp_path, monkeypatch):
     ]
     about = {"threads": 1, "isa": "avx2", "processor": "P", "versions": {"a": "1"}}
     runs = [{"about": about, "rows": rows}, {"about": about, "rows": rows[:1]}]
-    lines, headings = plot.arrange_lines(runs)
+    lines, headings = picture.arrange_lines(runs)
     assert [heading for _, heading in headings] == [
         "lstm forward",
         "gru forward",
     ]
     assert lines[2].label == "6, 4, 17 (I=3), 2 layers, bidirectional, ragged"
-    assert len(list(plot.drawn(lines, "ratio"))) == 3
-    assert len(list(plot.drawn(lines, "fraction"))) == 4
+    assert len(list(picture.drawn(lines, "ratio"))) == 3
+    assert len(list(picture.drawn(lines, "fraction"))) == 4
+    legend = picture.draw(runs).legends[0]
+    shown = {handle.get_color() for handle in legend.legend_handles}
+    assert shown == {*picture.AHEAD, picture.EQUAL, picture.BEHIND}
     paths = [tmp_path / f"{k}.json" for k in range(2)]
     for path, report in zip(paths, runs, strict=True):
         path.write_text(json.dumps(report))
@@ -503,3 +506,14 @@ def test_sessions_are_measured_as_a_program(tmp_path):
     medians = json.loads(out.read_text())["gru 10"]
     assert set(medians) == {"rows", "full", "control", "all"}
     assert all(0 < seconds < 1 for seconds in medians.values())
+
+
+def test_attention_is_measured_as_a_program(tmp_path):
+    out = tmp_path / "out.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / "attention.py")]
+    command += ["--units", "8", "--rounds", "1", "--cells", "gru", "--json", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = re.findall(r"^\| gru \| (\w+) \|", done.stdout, re.MULTILINE)
+    assert rows == ["gradients", "step"]
+    for row in json.loads(out.read_text()):
+        assert 0 < row["ours"] < 1

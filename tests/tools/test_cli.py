@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import exactrnn as xr
-from exactrnn.cli import lm, main
+from exactrnn.cli import bench, lm, main, verify
 from exactrnn.cli._progress import BarReporter, PlainReporter, make_reporter
 from exactrnn.train import LanguageModel, Progress
 
@@ -148,7 +149,7 @@ def test_unknown_characters_in_a_prompt(train, capsys):
     capsys.readouterr()
     assert main(["lm", "sample", str(out), "--prompt", "Ω?"]) == 2
     printed, complaint = capsys.readouterr()
-    expected = "exactrnn lm: error: --prompt: text: characters unknown to the model"
+    expected = "exactrnn lm: error: --prompt: characters unknown to the model"
     assert complaint.startswith(expected)
     assert printed == ""
 
@@ -191,41 +192,98 @@ def test_missing_safetensors_is_known_before_training(train, capsys, monkeypatch
     assert "pip install 'exactrnn[lm]'" in last_error(capsys)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        ["lm", "--steps", "0"],
-        ["lm", "--steps", "ten"],
-        ["lm", "--steps", "5", "--seconds", "5"],
-        ["lm", "--lr", "-1"],
-        ["lm", "--clip", "0"],
-        ["lm", "--seed", "-1"],
-        ["lm", "--cell", "elman"],
-        ["lm", "--isa", "sse9"],
-        ["lm", "sample"],
-        ["bench", "--cell", "elman"],
-        ["bench", "--hidden", "0"],
-        ["bench", "--alone", "--rivals", "torch"],
-        ["frobnicate"],
-    ],
-    ids=" ".join,
-)
-def test_wrong_arguments_have_status_2(arguments, capsys):
+WRONG = {
+    "lm --steps 0": "--steps: expected an integer >= 1, got '0'",
+    "lm --steps ten": "--steps: expected an integer >= 1, got 'ten'",
+    "lm --steps 5 --seconds 5": "--seconds: not allowed with argument --steps",
+    "lm --lr -1": "--lr: expected a number >= 0, got '-1'",
+    "lm --lr 10x": "--lr: expected a number >= 0, got '10x'",
+    "lm --lr inf": "--lr: expected a number >= 0, got 'inf'",
+    "lm --clip 0": "--clip: expected a number above 0, got '0'",
+    "lm --seed -1": "--seed: expected an integer >= 0, got '-1'",
+    "lm --cell elman": "--cell: expected lstm, gru or rnn, got 'elman'",
+    "lm --isa sse9": f"--isa: expected {', '.join(xr.isas()[:-1])} or scalar",
+    "lm smaple": "ACTION: expected sample, got 'smaple' (did you mean sample?)",
+    "bench --cell lsmt": "got 'lsmt' (did you mean lstm?)",
+    "bench --hidden 0": "--hidden: expected an integer >= 1, got '0'",
+    "bench --alone --rivals torch": "--rivals: not allowed with argument --alone",
+    "info --jsn": "unrecognized arguments: --jsn",
+    "completion fish": "SHELL: expected bash, zsh or tcsh, got 'fish'",
+    "frobnicate": "COMMAND: expected verify, bench",
+    "verfy": "got 'verfy' (did you mean verify?)",
+}
+
+
+@pytest.mark.parametrize(("arguments", "expected"), WRONG.items())
+def test_a_wrong_argument_is_one_line_that_says_what_is_right(
+    arguments, expected, capsys
+):
     with pytest.raises(SystemExit) as caught:
-        main(arguments)
+        main(arguments.split())
     assert caught.value.code == 2
-    assert "error:" in last_error(capsys)
+    [line] = capsys.readouterr().err.splitlines()
+    assert expected in line
+    assert re.search(r"^exactrnn[ a-z]*: error: .*; see exactrnn[ a-z]* --help$", line)
 
 
-@pytest.mark.parametrize(
-    "command", [[], ["lm"], ["lm", "sample"], ["verify"], ["bench"], ["info"]]
-)
-def test_every_command_has_help(command, capsys):
+COMMANDS = ["", "verify", "bench", "doctor", "info", "lm", "lm sample", "completion"]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_as_wide_as_the_terminal(
+    command, columns, capsys, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", str(columns))
     with pytest.raises(SystemExit) as caught:
-        main([*command, "--help"])
+        main([*command.split(), "--help"])
     assert caught.value.code == 0
-    assert "usage: exactrnn" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "usage: exactrnn" in printed
+    assert "(default: )" not in printed
+    text = printed.split("examples:")[0]
+    assert max(map(len, text.splitlines())) <= columns
+
+
+def test_without_a_command_three_things_to_try_are_shown(capsys):
+    assert main([]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("\n  exactrnn ") == 3
+    for command in re.findall(r"^  exactrnn (\w+)", printed, re.MULTILINE):
+        assert command in COMMANDS
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"exactrnn {xr.__version__}\n"
+
+
+def test_a_sample_is_of_the_model_that_was_written_last(
+    train, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["lm", "sample"]) == 2
+    assert "`exactrnn lm` makes one" in last_error(capsys)
+    _, out = train("--steps", "1")
+    out.rename(lm.MODEL)
+    capsys.readouterr()
+    assert main(["lm", "sample", "--length", "5"]) == 0
+    assert len(capsys.readouterr().out) == 6
+
+
+def test_completion_knows_the_options(capsys):
+    pytest.importorskip("shtab", reason="needs shtab: extra completion")
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert "--temperature" in script
+
+
+def test_completion_says_what_it_needs(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "shtab", None)
+    assert main(["completion", "zsh"]) == 2
+    assert "pip install 'exactrnn[completion]'" in last_error(capsys)
 
 
 def test_the_default_text_is_real_and_large():
@@ -267,6 +325,46 @@ def test_bench_measures_all_combinations(tmp_path, capsys):
         (1, 3, 16),
         (1, 3, 17),
     }
+
+
+def test_data_take_the_place_of_words(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(verify, "differences", lambda *_: [])
+    small = ["--steps", "2", "--batch", "1", "--hidden", "4", "--cell", "rnn"]
+    for command in (["info"], ["verify"], ["doctor"], [*QUICK, *small]):
+        assert main([*command, "--json"]) == 0
+        data = json.loads(capsys.readouterr().out)
+        out = tmp_path / "data.json"
+        assert main([*command, "--json", str(out)]) == 0
+        assert capsys.readouterr().out
+        assert type(json.loads(out.read_text())) is type(data)
+        assert main([*command, "--json", "/no/such/folder/f"]) == 2
+        assert "--json: /no/such/folder/f: No such file" in last_error(capsys)
+
+
+def test_verify_names_in_its_data_what_differs(capsys, monkeypatch):
+    def differences(side, dtype, hashes):
+        del side, hashes
+        return ["x"] * (dtype == "float64")
+
+    monkeypatch.setattr(verify, "differences", differences)
+    assert main(["verify", "--json"]) == 1
+    data = json.loads(capsys.readouterr().out)
+    assert data["verified"] is False
+    for line in data["lines"]:
+        assert line["different"] == ["x"] * (line["dtype"] == "float64")
+
+
+def test_bench_saves_a_picture(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra plot)")
+    small = [*QUICK, "--steps", "2", "--batch", "1", "--hidden", "4", "--cell", "rnn"]
+    path = tmp_path / "speed.png"
+    assert main([*small, "--plot", str(path)]) == 0
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert main([*small, "--plot", "speed.txt"]) == 2
+    assert "ends in .png, .svg, .pdf, got speed.txt" in last_error(capsys)
+    monkeypatch.setattr(bench.importlib.util, "find_spec", {}.get)
+    assert main([*small, "--plot", str(path)]) == 2
+    assert "pip install 'exactrnn[plot]'" in last_error(capsys)
 
 
 def test_bench_says_what_cannot_be_measured(capsys, monkeypatch):

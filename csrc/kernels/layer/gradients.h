@@ -13,7 +13,8 @@
  *
  * The operand's panels are narrow, so that one stays in the L1 while all gate rows
  * pass. Jobs of one chunk follow each other, and one whose gate rows are those of the
- * job before (W and R of an LSTM) finds them packed. The bias gradients, long sums with w = 1, are taken along while da is packed.
+ * job before (W and R of an LSTM) finds them packed. The bias gradients, long sums with
+ * w = 1, are taken along while da is packed.
  * Padded steps count as +0.0 * +0.0, whose only effect is to turn a -0.0 into +0.0, so
  * that one row of zeros stands for a whole gap and ragged batches cost what they hold.
  * Twin: long_sum in src/exactrnn/reference/arith.py.
@@ -43,6 +44,11 @@ struct weight_job {
     elem *dw[XR_MAX_SUMS];    /* [units, columns], rows `step` apart */
     elem *db[XR_MAX_SUMS][2]; /* [units], or NULL */
 };
+
+static elem *dstate_row(const struct run *run, int direction, int k, ptrdiff_t b)
+{
+    return run->dstates + ((direction * run->states + k) * run->B + b) * run->Hp;
+}
 
 static elem *offset(void *array, ptrdiff_t at)
 {
@@ -237,18 +243,18 @@ static void weight_products(const struct weight_job *job, ptrdiff_t rows,
     }
 }
 
-/* Returns the elements of an item's buffer. */
-static ptrdiff_t weight_buffer_size(const struct run *run)
+/* Returns the elements of a buffer for so many gates and columns, at most. */
+static ptrdiff_t weight_buffer_size(ptrdiff_t gates, ptrdiff_t columns)
 {
-    const ptrdiff_t panels = ceil_div(max_of(run->I, run->Hp), OPERAND_WIDTH);
-    return gate_buffer_size(run->sums * run->Hp) + CHUNK * panels * OPERAND_WIDTH;
+    const ptrdiff_t panels = ceil_div(columns, OPERAND_WIDTH);
+    return gate_buffer_size(gates) + CHUNK * panels * OPERAND_WIDTH;
 }
 
-static struct weight_buffer make_weight_buffer(const struct run *run, elem *memory)
+static struct weight_buffer make_weight_buffer(elem *memory, ptrdiff_t gates)
 {
     return (struct weight_buffer){
-        .gates = make_gate_buffer(memory, run->sums * run->Hp),
-        .operand = memory + gate_buffer_size(run->sums * run->Hp),
+        .gates = make_gate_buffer(memory, gates),
+        .operand = memory + gate_buffer_size(gates),
     };
 }
 
@@ -428,7 +434,7 @@ static void vector_gradients(const struct run *run, int direction, int item, int
 static void weight_gradients(const struct run *run, int item, int size, elem *memory,
                              struct xr_watch *watch)
 {
-    struct weight_buffer buffer = make_weight_buffer(run, memory);
+    struct weight_buffer buffer = make_weight_buffer(memory, run->sums * run->Hp);
     for (int d = 0; d < run->directions; d++) {
         struct weight_share share = {.direction = d, .item = item, .size = size};
         for (; share.k0 < run->T * run->B && !watch->leaving; share.k0 += CHUNK) {

@@ -7,10 +7,33 @@ tuple, ``("leaky_relu", 0.1)``. What they are is defined in
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 Activation: TypeAlias = str | tuple[str, float] | tuple[str, float, float]
 """A name, or a name and its parameters."""
+
+Plain: TypeAlias = Literal[
+    "sigmoid",
+    "hard_sigmoid",
+    "tanh",
+    "relu",
+    "softsign",
+    "identity",
+    "leaky_relu",
+    "elu",
+    "softplus",
+    "scaled_tanh",
+    "thresholded_relu",
+    "affine",
+]
+WithOne: TypeAlias = tuple[Literal["leaky_relu", "elu", "thresholded_relu"], float]
+WithTwo: TypeAlias = tuple[
+    Literal["hard_sigmoid", "scaled_tanh", "affine"], float, float
+]
+ActivationLike: TypeAlias = Plain | WithOne | WithTwo
+"""What an argument takes: to a type checker the names are few."""
+KindLike: TypeAlias = ActivationLike | Literal["lstm"]
+"""What a dimension of a grid does: an LSTM, or an activation."""
 
 PARAMETERS: dict[str, tuple[float, ...]] = {
     "sigmoid": (),

@@ -7,12 +7,16 @@ path a weight lies, what makes one gate's part of it, and which biases are set.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 Init: TypeAlias = str | tuple[str, int]
+InitLike: TypeAlias = (
+    Literal["uniform", "orthogonal", "glorot", "paper"] | tuple[Literal["chrono"], int]
+)
+"""What an argument takes: to a type checker the names are few."""
 Signs: TypeAlias = Mapping[str, int]
 
 NO_SIGNS: Signs = {}

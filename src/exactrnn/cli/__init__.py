@@ -1,4 +1,4 @@
-"""The command line: ``exactrnn lm``, ``verify``, ``bench`` and ``info``.
+"""The command line: ``exactrnn verify``, ``bench``, ``lm`` and the rest.
 
 Exit status: 0 for success, also if the reader of the output has gone, as with ``|
 head``; 1 if ``verify`` found a difference; 2 for wrong arguments, input or output, with
@@ -11,22 +11,28 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from exactrnn.cli import bench, info, lm, verify
-from exactrnn.cli._arguments import INTERRUPTED, CommandError, Parser
+from exactrnn.cli import bench, completion, doctor, info, lm, verify
+from exactrnn.cli._arguments import (
+    INTERRUPTED,
+    REFUSED,
+    CommandError,
+    HelpFormatter,
+    Parser,
+)
 from exactrnn.cli._output import complain, failure, say, standard_streams
+from exactrnn.engine import version
 
 __all__ = ["main"]
 
-REFUSED = 2
+DESCRIPTION = "Recurrent cells for the CPU: fast, and the same bits everywhere."
+THREE_THINGS = """
+Three things to try:
 
-DESCRIPTION = """\
-Recurrent cells for the CPU: fast, and the same bits everywhere.
+  exactrnn verify   prove the bits on this machine; half a minute
+  exactrnn bench    measure it beside what else is installed here; half a minute
+  exactrnn lm       train a language model on real text and see it write; a minute
 
-  exactrnn lm          train a character language model on real text, in a minute
-  exactrnn lm sample   let a trained model write
-  exactrnn verify      prove the bits on this machine against the published ones
-  exactrnn bench       measure a shape here, beside what else is installed
-  exactrnn info        versions, instruction sets and threads, for reports
+exactrnn --help lists all commands.
 """
 
 
@@ -55,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(end="")  # flushes the help
             if end.code or not failure():
                 raise
+            return _end("exactrnn", 0)
+        if parsed.command is None:
+            say(f"exactrnn {version()}. {DESCRIPTION}\n{THREE_THINGS}", end="")
             return _end("exactrnn", 0)
         command = f"exactrnn {parsed.command}"
         return _end(command, _run(command, parsed))
@@ -87,13 +96,13 @@ def _end(command: str, status: int) -> int:
 
 def _make_parser() -> Parser:
     parser = Parser(
-        prog="exactrnn",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        prog="exactrnn", description=DESCRIPTION, formatter_class=HelpFormatter
     )
+    parser.add_argument("--version", action="version", version=f"exactrnn {version()}")
     commands = parser.add_subparsers(
-        dest="command", metavar="COMMAND", required=True, title="commands"
+        dest="command", metavar="COMMAND", title="commands"
     )
-    for module in (lm, verify, bench, info):
+    parser.set_defaults(whole=parser)
+    for module in (verify, bench, doctor, info, lm, completion):
         module.add_command(commands)
     return parser

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import math
+import contextlib
+import difflib
+import functools
+import json
+import textwrap
+from collections.abc import Callable
+from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from exactrnn import engine
 from exactrnn._checks.limits import shorten
 from exactrnn._system import files
+from exactrnn.cli._output import say
 
 if TYPE_CHECKING:
     Subparsers: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
 
+REFUSED = 2
+"""Exit status for wrong arguments, input or output."""
+
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+
+
+STANDARD_OUTPUT = Path("-")
 
 
 class CommandError(Exception):
@@ -23,49 +36,74 @@ class CommandError(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are short, whatever an argument holds."""
+    """A parser whose complaint is one line: the argument, what it takes, what came."""
 
     def error(self, message: str) -> NoReturn:
-        """Print usage and complaint, and exit."""
-        super().error(shorten(message))
+        """Print the complaint, and exit."""
+        text = shorten(message.removeprefix("argument "))
+        self.exit(REFUSED, f"{self.prog}: error: {text}; see {self.prog} --help\n")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Raise for a value that is none of the choices; of commands too."""
+        if action.choices is None or value in action.choices:
+            return
+        choices = [str(choice) for choice in action.choices]
+        similar = difflib.get_close_matches(str(value), choices, 1)
+        hint = f" (did you mean {similar[0]}?)" if similar else ""
+        expected = " or ".join([", ".join(choices[:-1]), choices[-1]][-len(choices) :])
+        raise argparse.ArgumentError(
+            action, f"expected {expected}, got {shorten(repr(value))}{hint}"
+        )
 
 
-class HelpFormatter(
-    argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter
-):
-    """Help that shows defaults and leaves the examples as they are written."""
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Help that shows defaults, fills paragraphs and leaves indented lines alone."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Return paragraphs as wide as the terminal."""
+        wrap = functools.partial(textwrap.wrap, width=width, break_on_hyphens=False)
+        filled = [
+            block if "\n  " in block else "\n".join(wrap(" ".join(block.split())))
+            for block in text.strip("\n").split("\n\n")
+        ]
+        return textwrap.indent("\n\n".join(filled), indent)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        """Return an option's help, with a default that says something."""
+        if action.default is False or action.default == "":
+            return action.help
+        return super()._get_help_string(action)
+
+
+def read_number(
+    text: str, kind: type[int] | type[float], expected: str, fits: Callable[[Any], bool]
+) -> Any:
+    """Read a number, or say which would be right."""
+    with contextlib.suppress(ValueError):
+        number = kind(text)
+        if fits(number):
+            return number
+    raise argparse.ArgumentTypeError(f"expected {expected}, got {shorten(repr(text))}")
 
 
 def positive_int(text: str) -> int:
     """Read an integer of at least 1."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected an integer >= 1, got {text}")
-    return number
+    return int(read_number(text, int, "an integer >= 1", lambda n: n >= 1))
 
 
 def natural_int(text: str) -> int:
     """Read an integer of at least 0."""
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"expected an integer >= 0, got {text}")
-    return number
+    return int(read_number(text, int, "an integer >= 0", lambda n: n >= 0))
 
 
 def positive_float(text: str) -> float:
     """Read a finite number above 0."""
-    number = float(text)
-    if not 0.0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text}")
-    return number
+    return float(read_number(text, float, "a number above 0", lambda x: 0 < x < inf))
 
 
 def natural_float(text: str) -> float:
     """Read a finite number of at least 0."""
-    number = float(text)
-    if not 0.0 <= number < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number >= 0, got {text}")
-    return number
+    return float(read_number(text, float, "a number >= 0", lambda x: 0 <= x < inf))
 
 
 def check_writable(option: str, path: Path) -> None:
@@ -107,3 +145,43 @@ def apply_engine_options(parsed: argparse.Namespace) -> None:
             raise CommandError(f"--threads: {reason}") from None
     if "isa" in parsed:
         engine.use_isa(parsed.isa)
+
+
+def add_json_option(parser: argparse._ActionsContainer) -> None:
+    """Add ``--json``, with which a command prints data, or writes them to a file."""
+    parser.add_argument(
+        "--json",
+        type=Path,
+        nargs="?",
+        const=STANDARD_OUTPUT,
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="print JSON in place of words, or write it to FILE besides",
+    )
+
+
+def check_json_option(parsed: argparse.Namespace) -> None:
+    """Raise if the file for the data cannot be written."""
+    if "json" in parsed and parsed.json != STANDARD_OUTPUT:
+        path = parsed.json
+        if not path.exists() or path.is_file() or path.is_dir():  # else a pipe, or such
+            check_writable("--json", path)
+
+
+def wants_words(parsed: argparse.Namespace) -> bool:
+    """Tell whether words are printed: not where data take their place."""
+    return getattr(parsed, "json", None) != STANDARD_OUTPUT
+
+
+def write_json(parsed: argparse.Namespace, data: object) -> None:
+    """Print or write a command's data, if they were asked for."""
+    if "json" not in parsed:
+        return
+    text = json.dumps(data, indent=1)
+    if parsed.json == STANDARD_OUTPUT:
+        say(text)
+        return
+    try:
+        parsed.json.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise CommandError(f"--json: {parsed.json}: {error.strerror}") from None

@@ -47,6 +47,24 @@ def say(text: str = "", end: str = "\n") -> None:
     _output.write(text + end)
 
 
+COLOURS = {"green": "32", "yellow": "33", "red": "31", "bold": "1"}
+
+
+def on_terminal() -> bool:
+    """Tell whether what is said is read on a terminal."""
+    with contextlib.suppress(AttributeError, ValueError):  # closed
+        return sys.stdout.isatty()
+    return False
+
+
+def colour(text: str, name: str) -> str:
+    """Return a text in a colour; as it is where there is no terminal, or NO_COLOR."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    if plain or not on_terminal():
+        return text
+    return f"\x1b[{COLOURS[name]}m{text}\x1b[0m"
+
+
 def is_read() -> bool:
     """Tell whether what is said still arrives."""
     return _output.failure is None

@@ -7,15 +7,19 @@ own benchmarks.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
-import json
+import shutil
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from exactrnn import engine
 from exactrnn._checks.limits import check_memory
+from exactrnn.bench.bars import format_bars, warn_if_rough
 from exactrnn.bench.busy import MOST_BUSY
 from exactrnn.bench.cells import CELLS
+from exactrnn.bench.picture import save_picture
 from exactrnn.bench.report import format_report, format_summary
 from exactrnn.bench.rivals import RIVALS
 from exactrnn.bench.rows import TASKS, Row
@@ -24,17 +28,22 @@ from exactrnn.cli._arguments import (
     CommandError,
     HelpFormatter,
     add_engine_options,
+    add_json_option,
     apply_engine_options,
+    check_json_option,
     check_writable,
     natural_int,
     positive_float,
     positive_int,
+    wants_words,
+    write_json,
 )
-from exactrnn.cli._output import say
+from exactrnn.cli._output import colour, on_terminal, say
 
 if TYPE_CHECKING:
     from exactrnn.cli._arguments import Subparsers
 
+PICTURES = (".png", ".svg", ".pdf")
 DEFAULTS: dict[str, tuple[Any, ...]] = {
     "task": ("forward",),
     "cell": ("lstm", "gru"),
@@ -50,10 +59,13 @@ combinations are measured. The outputs are compared before anything is timed. Th
 of the libraries is drawn anew for each round, and a second copy of exactrnn, the
 control, runs among them.
 
-Columns: medians in microseconds; the best rival's time divided by exactrnn's, and what
-that comes to: "equal" where the control is as far away, "unclear" if that is far; the
-part of the time that the machine's limit allows at best, from its multiply-add peak and
-the bandwidth of the memory that holds the weights, both measured in the same run;
+On a terminal each library has a bar, the time of a call: short is fast. Elsewhere, and
+with --table, a table in Markdown is printed.
+
+Its columns: medians in microseconds; the best rival's time divided by exactrnn's, and
+what that comes to: "equal" where the control is as far away, "unclear" if that is far;
+the part of the time that the machine's limit allows at best, from its multiply-add peak
+and the bandwidth of the memory that holds the weights, both measured in the same run;
 spread, the interquartile range divided by the median; the control's time divided by
 exactrnn's, with the margin within which rivals are equal. Rows of single steps, and all
 rows with --busy, have p50, p90 and p99 of single calls in a second table.
@@ -65,6 +77,7 @@ examples:
   exactrnn bench --task gradients --steps 35 --batch 20 --hidden 650
   exactrnn bench --task step --hidden 64 --inputs 40 --alone
   exactrnn bench --threads 2 --busy 1
+  exactrnn bench --plot speed.png --json speed.json
 """
 
 
@@ -167,20 +180,27 @@ def _add_measuring_options(parser: argparse.ArgumentParser) -> None:
         help="draw the order of the libraries from N (default: another every time)",
     )
     group.add_argument(
-        "--json",
+        "--plot",
         type=Path,
         metavar="FILE",
         default=argparse.SUPPRESS,
-        help="write all figures",
+        help="save a picture; PNG, SVG or PDF by its ending (needs matplotlib)",
     )
+    group.add_argument(
+        "--table",
+        action="store_true",
+        help="print the table, as where standard output is no terminal",
+    )
+    add_json_option(group)
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the command."""
     apply_engine_options(parsed)
     rows = make_rows(parsed)
-    if "json" in parsed and not is_special(parsed.json):
-        check_writable("--json", parsed.json)
+    check_json_option(parsed)
+    if "plot" in parsed:
+        check_plot(parsed.plot)
     settings = Settings(
         threads=engine.get_num_threads(),
         seconds=parsed.seconds,
@@ -194,19 +214,48 @@ def run(parsed: argparse.Namespace) -> int:
         raise CommandError(f"--rivals: {error}") from None
     except (ValueError, AssertionError, ChildProcessError) as error:
         raise CommandError(str(error)) from None
-    if "json" in parsed:
-        try:
-            parsed.json.write_text(json.dumps(report, indent=1), encoding="utf-8")
-        except OSError as error:
-            raise CommandError(f"--json: {parsed.json}: {error.strerror}") from None
-    say(format_report(report))
-    say(f"\n{format_summary(report['rows'], {'mean': [row.name for row in rows]})}")
+    write_json(parsed, report)
+    if "plot" in parsed:
+        save_plot(report, parsed.plot)
+    if wants_words(parsed):
+        show(report, rows, as_table=parsed.table or not on_terminal())
     return 0
 
 
-def is_special(path: Path) -> bool:
-    """Tell whether a path is that of a pipe or a device, as standard output may be."""
-    return path.exists() and not path.is_file() and not path.is_dir()
+def show(report: dict[str, Any], rows: list[Row], *, as_table: bool) -> None:
+    """Print a report, its means, and a warning if the machine was busy."""
+    columns = shutil.get_terminal_size().columns
+    names = [row.name for row in rows]
+    summary = format_summary(report["rows"], {"mean": names})
+    if as_table:
+        say(format_report(report))
+    else:
+        say(format_bars(report, columns, colour))
+        summary = textwrap.fill(summary, columns, break_on_hyphens=False)
+    say(f"\n{summary}")
+    warning = warn_if_rough(report)
+    if warning:
+        say("\n" + colour(textwrap.fill(warning, columns), "yellow"))
+
+
+def check_plot(path: Path) -> None:
+    """Raise if no picture can be drawn, or not where it is wanted."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise CommandError("--plot needs matplotlib: pip install 'exactrnn[plot]'")
+    if path.suffix.lower() not in PICTURES:
+        expected = ", ".join(PICTURES)
+        raise CommandError(
+            f"--plot: expected a name that ends in {expected}, got {path}"
+        )
+    check_writable("--plot", path)
+
+
+def save_plot(report: dict[str, Any], path: Path) -> None:
+    """Draw a report."""
+    try:
+        save_picture([report], path)
+    except OSError as error:
+        raise CommandError(f"--plot: {path}: {error.strerror}") from None
 
 
 def make_rows(parsed: argparse.Namespace) -> list[Row]:

@@ -48,6 +48,8 @@ LEAST_HELD_OUT = 2
 LONGEST_STEM = 50
 DEFAULT_STEPS = 1300
 FIRST_LINE = 80
+MODEL = Path("exactrnn-lm.safetensors")
+"""Where a model goes, and where one is looked for."""
 
 TRAIN_HELP = """\
 Train a character language model on a text and print a sample of what it writes.
@@ -81,7 +83,7 @@ def add_command(commands: Subparsers) -> None:
     _add_model_options(parser)
     _add_training_options(parser)
     add_engine_options(parser)
-    actions = parser.add_subparsers(metavar="", title="then", dest="action")
+    actions = parser.add_subparsers(metavar="ACTION", title="then", dest="action")
     _add_sample_command(actions)
 
 
@@ -93,7 +95,14 @@ def _add_sample_command(actions: Subparsers) -> None:
         formatter_class=HelpFormatter,
     )
     parser.set_defaults(run=sample)
-    parser.add_argument("model", metavar="MODEL", type=Path, help="the model file")
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        type=Path,
+        nargs="?",
+        default=MODEL,
+        help="the model file",
+    )
     parser.add_argument(
         "--prompt", metavar="TEXT", default="", help="what comes before"
     )
@@ -135,7 +144,7 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--out",
         type=Path,
-        default=Path("exactrnn-lm.safetensors"),
+        default=MODEL,
         metavar="FILE",
         help="where the model goes",
     )
@@ -355,9 +364,10 @@ def sample(parsed: argparse.Namespace) -> int:
     try:
         model = LanguageModel.load(parsed.model)
     except OSError as error:
-        raise CommandError(f"{parsed.model}: {error.strerror}") from None
+        hint = "; `exactrnn lm` makes one" if parsed.model == MODEL else ""
+        raise CommandError(f"{parsed.model}: {error.strerror}{hint}") from None
     except ValueError as error:
-        raise CommandError(str(error)) from None
+        raise CommandError(str(error).removeprefix("path: ")) from None
     write_sample(model, parsed.prompt, parsed.length, parsed.temperature, parsed.seed)
     return 0
 
@@ -371,8 +381,10 @@ def write_sample(
             prompt, length=length, temperature=temperature, seed=seed
         )
     except ValueError as error:
-        name = "--prompt: " if str(error).startswith("text: ") else "--"
-        raise CommandError(f"{name}{error}") from None
+        reason = str(error)
+        if reason.startswith("text: "):
+            reason = f"prompt: {reason.removeprefix('text: ')}"
+        raise CommandError(f"--{reason}") from None
     say(prompt, end="")
     for character in characters:
         say(character, end="")

@@ -10,13 +10,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from exactrnn import _core, engine
 from exactrnn._checks import DTYPES
+from exactrnn.cli._arguments import (
+    HelpFormatter,
+    add_json_option,
+    check_json_option,
+    wants_words,
+    write_json,
+)
 from exactrnn.cli._output import say
 from exactrnn.verify import published
 from exactrnn.verify.cases import CASE_NAMES, KernelSide, ReferenceSide, Side, hash_case
@@ -40,34 +47,52 @@ def add_command(commands: Subparsers) -> None:
         "verify",
         help="prove the bits on this machine against the published ones",
         description=DESCRIPTION,
+        formatter_class=HelpFormatter,
     )
     parser.set_defaults(run=run)
+    add_json_option(parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Run the command."""
-    del parsed
+    check_json_option(parsed)
     begin = time.perf_counter()
+    tell = say if wants_words(parsed) else quiet
+    tell(f"numerics version {engine.NUMERICS_VERSION}, {len(CASE_NAMES)} cases each")
+    lines = []
+    for line in compare():
+        lines.append(line)
+        tell(describe(line))
+    elapsed = time.perf_counter() - begin
+    differing = sum(bool(line["different"]) for line in lines)
+    if differing:
+        tell(
+            f"DIFFERENT: {differing} of {len(lines)} lines are not the published bits."
+        )
+    else:
+        tell(f"verified: the bits are the published ones ({elapsed:.0f} s).")
+    about = {"numerics": engine.NUMERICS_VERSION, "cases": list(CASE_NAMES)}
+    verdict = {"verified": not differing, "seconds": elapsed, "lines": lines}
+    write_json(parsed, about | verdict)
+    return DIFFERENT if differing else 0
+
+
+def quiet(text: str) -> None:
+    """Say nothing: data are printed in place of words."""
+
+
+def compare() -> Iterator[dict[str, Any]]:
+    """Yield where cases were computed, and the names of those that differ."""
     hashes = published()
-    say(f"numerics version {engine.NUMERICS_VERSION}, {len(CASE_NAMES)} cases each")
-    lines = differing = 0
     for dtype in DTYPES:
         for isa in engine.isas():
             for threads in THREADS:
                 with every_split(), engine.use_isa(isa), engine.threads(threads):
                     found = differences(KernelSide(), dtype, hashes[dtype])
-                plural = "s" if threads > 1 else " "
-                report(f"{isa:9}  {dtype}  {threads} thread{plural}", found)
-                lines, differing = lines + 1, differing + bool(found)
+                where = {"by": isa, "dtype": dtype, "threads": threads}
+                yield where | {"different": found}
         found = differences(ReferenceSide(), dtype, hashes[dtype])
-        report(f"{'reference':9}  {dtype}  NumPy    ", found)
-        lines, differing = lines + 1, differing + bool(found)
-    elapsed = time.perf_counter() - begin
-    if differing:
-        say(f"DIFFERENT: {differing} of {lines} lines are not the published bits.")
-        return DIFFERENT
-    say(f"verified: the bits are the published ones ({elapsed:.0f} s).")
-    return 0
+        yield {"by": "reference", "dtype": dtype, "threads": 1, "different": found}
 
 
 @contextlib.contextmanager
@@ -89,7 +114,10 @@ def differences(side: Side, dtype: str, hashes: dict[str, str]) -> list[str]:
     ]
 
 
-def report(label: str, found: list[str]) -> None:
-    """Print one line."""
+def describe(line: Mapping[str, Any]) -> str:
+    """Return a line of `compare` in words."""
+    count, found = line["threads"], line["different"]
+    threads = f"{count} thread{'s' if count > 1 else ' '}"
+    engine_of = "NumPy    " if line["by"] == "reference" else threads
     verdict = f"DIFFERENT: {', '.join(found)}" if found else "ok"
-    say(f"{label}  {verdict}")
+    return f"{line['by']:9}  {line['dtype']}  {engine_of}  {verdict}"

@@ -6,13 +6,12 @@ Its twin is in `reference/dense.py`.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from exactrnn import _core
-from exactrnn._checks import Array
+from exactrnn._checks import Array, DTypeLike
 from exactrnn._checks.arrays import Index, check_floats, check_index
 from exactrnn._checks.limits import check_weights
 from exactrnn._numeric.random import Seed
@@ -72,7 +71,7 @@ class Embedding(DenseModule):
         num_embeddings: int,
         embedding_dim: int,
         *,
-        dtype: Any = "float32",
+        dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
         super().__init__(locals())

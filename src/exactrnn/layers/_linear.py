@@ -6,13 +6,12 @@ Its twins are in `reference/dense.py`.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from exactrnn import _checks, _core
-from exactrnn._checks import Array
+from exactrnn._checks import Array, DTypeLike
 from exactrnn._checks.arrays import check_floats, check_last_axis
 from exactrnn._checks.limits import check_weights
 from exactrnn._numeric.random import Seed
@@ -77,7 +76,7 @@ class Linear(DenseModule):
         out_features: int,
         *,
         bias: bool = True,
-        dtype: Any = "float32",
+        dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
         super().__init__(locals())

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from exactrnn._checks import Array, Lengths
+from exactrnn._checks import Array, DTypeLike, Lengths
 from exactrnn._spec import option_checks
-from exactrnn._spec.activations import Activation
+from exactrnn._spec.activations import Activation, ActivationLike
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.options import simple_fields
 from exactrnn._spec.record import Record
 from exactrnn._spec.recurrent import Config
-from exactrnn._spec.rules import Init
+from exactrnn._spec.rules import InitLike
 from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["ClockworkRNN"]
@@ -159,15 +159,15 @@ class ClockworkRNN(RecurrentLayer[tuple[Array, Lengths], Array]):
         periods: Sequence[int],
         module_sizes: Sequence[int] | None = None,
         phase: int = 0,
-        nonlinearity: Activation | tuple[Activation, Activation] = "tanh",
+        nonlinearity: ActivationLike | tuple[ActivationLike, ActivationLike] = "tanh",
         clip: float | None = None,
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
         reverse: bool = False,
-        init: Init = "uniform",
-        dtype: object = "float32",
+        init: InitLike = "uniform",
+        dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
         super().__init__(locals())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from exactrnn._checks import Array
+from exactrnn._checks import Array, DTypeLike
 from exactrnn._spec.record import Record
-from exactrnn._spec.rules import Init
+from exactrnn._spec.rules import InitLike
 from exactrnn.layers._lstm_layer import MEANINGS
 from exactrnn.layers._recurrent import RecurrentLayer
 
@@ -109,9 +109,9 @@ class DepthGatedLSTM(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):
         dropout: float = 0.0,
         bidirectional: bool = False,
         reverse: bool = False,
-        init: Init = "uniform",
+        init: InitLike = "uniform",
         forget_bias: float | None = None,
-        dtype: object = "float32",
+        dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
         super().__init__(locals())

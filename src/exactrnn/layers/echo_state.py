@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 
 from exactrnn import _checks
-from exactrnn._checks import Array, ArrayLike, FloatType, Lengths, naming
+from exactrnn._checks import Array, ArrayLike, DTypeLike, FloatType, Lengths, naming
 from exactrnn._checks.limits import check_memory
 from exactrnn._run import layout as layouts
 from exactrnn._run.layout import Layout
@@ -144,7 +144,7 @@ class EchoState(SequenceFacts):
         bias_scaling: float = 0.0,
         washout: int = 0,
         ridge: float = 1e-6,
-        dtype: object = "float32",
+        dtype: DTypeLike = "float32",
         seed: int | None = None,
         w_in: ArrayLike | None = None,
         w: ArrayLike | None = None,

@@ -7,21 +7,21 @@ What calls the kernels is in `_run/grid.py`, checks in `_spec/grid_checks.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 
 from exactrnn import _checks
-from exactrnn._checks import Array, ArrayLike, Lengths
+from exactrnn._checks import Array, ArrayLike, DTypeLike, Lengths
 from exactrnn._run.grid import GridRun, GridStack
 from exactrnn._run.grid_call import begin_grid, check_gradients
 from exactrnn._run.protocol import Owner
-from exactrnn._spec.activations import Activation
+from exactrnn._spec.activations import Activation, KindLike
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.grid import GridConfig, Pair
 from exactrnn._spec.grid_arguments import GRID_CHECKS
 from exactrnn._spec.record import Record
-from exactrnn._spec.rules import Init
+from exactrnn._spec.rules import Init, InitLike
 from exactrnn.layers._module import Module
 from exactrnn.layers._results import KeptCache, read_only
 
@@ -80,6 +80,9 @@ class GridModule(Module):
 
     def _generator_state(self) -> dict[str, Any]:
         return self._stack.masks.generator_state()
+
+    def _set_generator_state(self, state: Mapping[str, Any]) -> None:
+        self._stack.masks.set_generator_state(state)
 
     @classmethod
     def _make_stack(
@@ -289,16 +292,16 @@ class GridLSTM(GridModule):
         dims: int = 2,
         *,
         sides: Sequence[int] | None = None,
-        kinds: Activation | Sequence[Activation] = "lstm",
+        kinds: KindLike | Sequence[KindLike] = "lstm",
         priority: Sequence[int] = (),
-        output: str = "tanh(o*m)",
+        output: Literal["tanh(o*m)", "o*tanh(m)"] = "tanh(o*m)",
         sizes: Sequence[int | None] | None = None,
         shared: bool | Sequence[bool] = True,
         tied: bool = False,
         bias: bool = True,
-        init: Init = "uniform",
+        init: InitLike = "uniform",
         forget_bias: float | None = None,
-        dtype: object = "float32",
+        dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
         super().__init__(locals())

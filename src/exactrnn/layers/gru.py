@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from exactrnn._checks import Array
-from exactrnn._spec.activations import Activation
+from exactrnn._checks import Array, DTypeLike
+from exactrnn._spec.activations import ActivationLike
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.options import GRU_CHECKS, gru_fields
 from exactrnn._spec.record import Record
-from exactrnn._spec.rules import Init
+from exactrnn._spec.rules import InitLike
 from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["GRU"]
@@ -112,15 +112,15 @@ class GRU(RecurrentLayer[Array, Array]):
         num_layers: int = 1,
         *,
         reset_after: bool = True,
-        activations: tuple[Activation, ...] = ("sigmoid", "tanh"),
+        activations: tuple[ActivationLike, ...] = ("sigmoid", "tanh"),
         clip: float | None = None,
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
         reverse: bool = False,
-        init: Init = "uniform",
-        dtype: object = "float32",
+        init: InitLike = "uniform",
+        dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
         super().__init__(locals())

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrnn._checks import Array
+from exactrnn._checks import Array, DTypeLike
 from exactrnn._spec import option_checks
-from exactrnn._spec.activations import Activation
+from exactrnn._spec.activations import Activation, ActivationLike
 from exactrnn._spec.arguments import Arguments, as_flag
 from exactrnn._spec.options import simple_fields
 from exactrnn._spec.record import Record
-from exactrnn._spec.rules import Init
+from exactrnn._spec.rules import InitLike
 from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["LeakyRNN"]
@@ -113,15 +113,15 @@ class LeakyRNN(RecurrentLayer[Array, Array]):
         *,
         leak: float | Sequence[float] | NDArray[np.floating] = 1.0,
         learn_leak: bool = False,
-        nonlinearity: Activation | tuple[Activation, Activation] = "tanh",
+        nonlinearity: ActivationLike | tuple[ActivationLike, ActivationLike] = "tanh",
         clip: float | None = None,
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
         reverse: bool = False,
-        init: Init = "uniform",
-        dtype: object = "float32",
+        init: InitLike = "uniform",
+        dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
         super().__init__(locals())

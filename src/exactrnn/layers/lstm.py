@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from exactrnn import _checks
+from exactrnn._checks import DTypeLike
 from exactrnn._checks.limits import quote
-from exactrnn._spec.activations import Activation
+from exactrnn._spec.activations import ActivationLike
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.options import LSTM_CHECKS, lstm_fields
 from exactrnn._spec.record import Record
-from exactrnn._spec.rules import Init
+from exactrnn._spec.rules import InitLike
 from exactrnn.layers._lstm_layer import MEANINGS, LSTMLayer
 
 __all__ = ["LSTM", "greff_variant"]
@@ -174,9 +175,9 @@ class LSTM(LSTMLayer):
         *,
         proj_size: int = 0,
         peepholes: str = "",
-        coupled: str | None = None,
+        coupled: Literal["input", "forget"] | None = None,
         omit: str = "",
-        activations: tuple[Activation, ...] = ("sigmoid", "tanh", "tanh"),
+        activations: tuple[ActivationLike, ...] = ("sigmoid", "tanh", "tanh"),
         full_gate_recurrence: bool = False,
         clip: float | None = None,
         bias: bool = True,
@@ -184,9 +185,9 @@ class LSTM(LSTMLayer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         reverse: bool = False,
-        init: Init = "uniform",
+        init: InitLike = "uniform",
         forget_bias: float | None = None,
-        dtype: object = "float32",
+        dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
         super().__init__(locals())

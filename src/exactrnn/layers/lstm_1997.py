@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from exactrnn._checks import DTypeLike
 from exactrnn._spec import option_checks
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.record import Record
-from exactrnn._spec.rules import Init
+from exactrnn._spec.rules import InitLike
 from exactrnn.layers._lstm_layer import MEANINGS, LSTMLayer
 
 __all__ = ["LSTM1997"]
@@ -123,8 +124,8 @@ class LSTM1997(LSTMLayer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         reverse: bool = False,
-        init: Init = "uniform",
-        dtype: object = "float32",
+        init: InitLike = "uniform",
+        dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
         super().__init__(locals())

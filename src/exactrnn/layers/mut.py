@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from exactrnn._checks import Array
+from exactrnn._checks import Array, DTypeLike
 from exactrnn._spec.record import Record
-from exactrnn._spec.rules import Init
+from exactrnn._spec.rules import InitLike
 from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["MUT1", "MUT2", "MUT3"]
@@ -40,8 +40,8 @@ class _Mutation(RecurrentLayer[Array, Array]):
         dropout: float = 0.0,
         bidirectional: bool = False,
         reverse: bool = False,
-        init: Init = "uniform",
-        dtype: object = "float32",
+        init: InitLike = "uniform",
+        dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
         super().__init__(locals())

@@ -6,16 +6,16 @@ caller's hands. For a stream of steps `layer.stream()` is faster.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from exactrnn import _checks
-from exactrnn._checks import Array, ArrayLike
+from exactrnn._checks import Array, ArrayLike, DTypeLike
 from exactrnn._run import call as _call
-from exactrnn._spec.activations import Activation
+from exactrnn._spec.activations import Activation, ActivationLike
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.options import gru_fields, lstm_fields, shared_fields, simple_fields
 from exactrnn._spec.recurrent import Config
-from exactrnn._spec.rules import Init
+from exactrnn._spec.rules import InitLike
 from exactrnn.layers._module import RecurrentModule, S
 from exactrnn.layers._results import Cache, Gradients
 from exactrnn.layers.gru import GRU
@@ -174,10 +174,10 @@ class RNNCell(SingleStep[Array]):
         hidden_size: int,
         *,
         bias: bool = True,
-        nonlinearity: Activation = "tanh",
+        nonlinearity: ActivationLike = "tanh",
         clip: float | None = None,
-        init: Init = "uniform",
-        dtype: object = "float32",
+        init: InitLike = "uniform",
+        dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
         super().__init__(locals())
@@ -246,14 +246,14 @@ class LSTMCell(SingleStep[tuple[Array, ...]]):
         bias: bool = True,
         proj_size: int = 0,
         peepholes: str = "",
-        coupled: str | None = None,
+        coupled: Literal["input", "forget"] | None = None,
         omit: str = "",
-        activations: tuple[Activation, ...] = ("sigmoid", "tanh", "tanh"),
+        activations: tuple[ActivationLike, ...] = ("sigmoid", "tanh", "tanh"),
         full_gate_recurrence: bool = False,
         clip: float | None = None,
-        init: Init = "uniform",
+        init: InitLike = "uniform",
         forget_bias: float | None = None,
-        dtype: object = "float32",
+        dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
         super().__init__(locals())
@@ -317,10 +317,10 @@ class GRUCell(SingleStep[Array]):
         *,
         bias: bool = True,
         reset_after: bool = True,
-        activations: tuple[Activation, ...] = ("sigmoid", "tanh"),
+        activations: tuple[ActivationLike, ...] = ("sigmoid", "tanh"),
         clip: float | None = None,
-        init: Init = "uniform",
-        dtype: object = "float32",
+        init: InitLike = "uniform",
+        dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
         super().__init__(locals())

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from exactrnn._checks import Array
+from exactrnn._checks import Array, DTypeLike
 from exactrnn._run.time_depth import TimeDepthStack
-from exactrnn._spec.activations import Activation
+from exactrnn._spec.activations import Activation, KindLike
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.grid_arguments import PRIORITIES, TIME_DEPTH_CHECKS, kinds_of
 from exactrnn._spec.record import Record
-from exactrnn._spec.rules import Init
+from exactrnn._spec.rules import InitLike
 from exactrnn._spec.time_depth import TimeDepthConfig
 from exactrnn.layers._recurrent import RecurrentLayer
 from exactrnn.layers.grid import MEANINGS, GridModule
@@ -126,9 +126,9 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
         hidden_size: int,
         num_layers: int = 1,
         *,
-        depth: Activation = "lstm",
-        priority: str = "depth",
-        output: str = "tanh(o*m)",
+        depth: KindLike = "lstm",
+        priority: Literal["depth", "time", "none"] = "depth",
+        output: Literal["tanh(o*m)", "o*tanh(m)"] = "tanh(o*m)",
         shared: bool = False,
         tied: bool = False,
         bias: bool = True,
@@ -136,9 +136,9 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
         dropout: float = 0.0,
         bidirectional: bool = False,
         reverse: bool = False,
-        init: Init = "uniform",
+        init: InitLike = "uniform",
         forget_bias: float | None = None,
-        dtype: object = "float32",
+        dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
         super().__init__(locals())

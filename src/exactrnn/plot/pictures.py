@@ -45,6 +45,9 @@ from exactrnn.plot._grid import PLANE_WIDTH, GridView
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from typing_extensions import TypeVar  # which knows defaults; for type checkers
+
+    AnyFigure = TypeVar("AnyFigure", bound=Figure | SubFigure, default=Figure)
 
 __all__ = ["gates", "gradient_flow", "gradient_norms", "grid"]
 
@@ -60,8 +63,8 @@ def gates(
     direction: SupportsIndex | None = None,
     units: slice | Sequence[int] | None = None,
     names: Iterable[str] | None = None,
-    figure: Figure | SubFigure | None = None,
-) -> Figure | SubFigure:
+    figure: AnyFigure | None = None,
+) -> AnyFigure:
     """Draw heat maps of the gates and states of one sequence over time.
 
     A row of the picture is a gate or a state, a column is a layer in one direction.
@@ -122,7 +125,7 @@ def gates(
                 got = _checks.describe(value)
                 raise ValueError(f"{name}: expected None for a grid, got {got}")
         options = {"units": units, "names": names, "labels": labels, "figure": figure}
-        return grid(cache, row, **cast(Any, options))
+        return cast("AnyFigure", grid(cache, row, **cast(Any, options)))
     mpl = import_matplotlib()
     if not isinstance(cache, Cache):
         raise TypeError(f"cache: expected a Cache, got {_checks.describe(cache)}")
@@ -132,7 +135,9 @@ def gates(
     total = len(_time_major(cache, cache.x))
     shown = None if labels is None else check_labels(labels, steps, total)
     with mpl.rc_context(STYLE):
-        target = figure or new_figure(mpl, *size_of(bands, places, steps))
+        target = cast(
+            "AnyFigure", figure or new_figure(mpl, *size_of(bands, places, steps))
+        )
         draw_grid(target, bands, places, shown)
     return target
 
@@ -145,8 +150,8 @@ def grid(
     units: slice | Sequence[int] | None = None,
     names: Iterable[str] | None = None,
     labels: Sequence[object] | None = None,
-    figure: Figure | SubFigure | None = None,
-) -> Figure | SubFigure:
+    figure: AnyFigure | None = None,
+) -> AnyFigure:
     """Draw heat maps of the gates and states of one `GridLSTM` over its points.
 
     A row of the picture is a gate or a state, a column is the transform along one
@@ -206,7 +211,7 @@ def grid(
     if view.is_plane:
         width = 1.3 + PLANE_WIDTH * max(2, len(view.places))
     with mpl.rc_context(STYLE):
-        target = figure or new_figure(mpl, width, height + 0.2)
+        target = cast("AnyFigure", figure or new_figure(mpl, width, height + 0.2))
         target.suptitle(view.title, fontsize=8)
         draw_grid(target, view.bands, view.places, shown, f"d{view.over[-1]}")
     return target
@@ -219,8 +224,8 @@ def gradient_flow(
     *,
     state: Any = None,
     step: SupportsIndex | None = None,
-    figure: Figure | SubFigure | None = None,
-) -> Figure | SubFigure:
+    figure: AnyFigure | None = None,
+) -> AnyFigure:
     """Draw how an error grows or vanishes on its way back through time.
 
     Parameters
@@ -254,7 +259,7 @@ def gradient_flow(
     mpl = import_matplotlib()
     norms = gradient_norms(layer, x, dy, state=state, step=step)
     with mpl.rc_context(STYLE):
-        target = figure or new_figure(mpl, 6.4, 3.4)
+        target = cast("AnyFigure", figure or new_figure(mpl, 6.4, 3.4))
         _draw_norms(target.subplots(), norms, dy is None, step)
     return target
 

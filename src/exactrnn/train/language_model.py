@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 
 from exactrnn._checks import (
     Array,
+    DTypeLike,
     check_one_way,
     check_seed,
     check_size,
@@ -50,7 +51,7 @@ from exactrnn.train.losses import (
     row_losses,
     softmax_cross_entropy,
 )
-from exactrnn.train.optimizers import Adam
+from exactrnn.train.rules import Adam
 from exactrnn.train.sampling import pick
 
 __all__ = ["LanguageModel", "Progress"]
@@ -159,7 +160,7 @@ class LanguageModel(Module):
         num_layers: int = 1,
         hidden_size: int = 256,
         embedding_size: int = 64,
-        dtype: Any = "float32",
+        dtype: DTypeLike = "float32",
         seed: int = 0,
     ) -> None:
         super().__init__(locals())

@@ -46,17 +46,23 @@ _ADVICE = "reading Keras files needs h5py: pip install 'exactrnn[keras]'"
 
 def read_file(path: str | os.PathLike[str]) -> Node:
     """Return the model in a file."""
+    content = files.read_whole(path)
+    with reading(path):
+        if not content.startswith((HDF5_START, ZIP)):
+            raise ValueError("neither a zip nor an HDF5 file")
+        h5py = _import_h5py()
+        if content.startswith(HDF5_START):
+            return _legacy_root(h5py.File(io.BytesIO(content), "r"))
+        return _archive_root(h5py, content)
+
+
+def _import_h5py() -> Any:
+    """Return the module; ask for it only when a file is one for it."""
     try:
         import h5py
     except ImportError as error:
         raise ImportError(_ADVICE) from error
-    content = files.read_whole(path)
-    with reading(path):
-        if content.startswith(HDF5_START):
-            return _legacy_root(h5py.File(io.BytesIO(content), "r"))
-        if not content.startswith(ZIP):
-            raise ValueError("neither a zip nor an HDF5 file")
-        return _archive_root(h5py, content)
+    return h5py
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ An option that is not known is refused, whatever its value: it may change the nu
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from exactrnn._checks.limits import MAX_SIZE
 from exactrnn._spec.activations import Activation
@@ -26,7 +26,7 @@ COMMON = frozenset(
 )
 """Options that say nothing of the numbers that a layer with weights gives."""
 
-DTYPE_OF_POLICY = {
+DTYPE_OF_POLICY: dict[str, Literal["float32", "float64"]] = {
     "float32": "float32",
     "float64": "float64",
     "mixed_float16": "float32",
@@ -79,7 +79,7 @@ def read_size(node: Node, option: str) -> int:
     return int(value)
 
 
-def read_dtype(node: Node) -> str:
+def read_dtype(node: Node) -> Literal["float32", "float64"]:
     """Return the dtype of a layer's weights: of its policy's variables."""
     value: Any = node.config.get("dtype") or "float32"
     given = value

@@ -1,0 +1,67 @@
+"""What a user's program looks like to a type checker; checked by `nox -s types`.
+
+Each wrong use has a comment that names the error: one that goes unseen makes the
+comment superfluous, which `mypy --strict` reports.
+"""
+
+from typing import Any, TypeAlias, assert_type
+
+import numpy as np
+from matplotlib.figure import Figure, SubFigure
+from numpy.typing import NDArray
+
+import exactrnn as xr
+from exactrnn import train
+from exactrnn.layers import Stream
+
+Array: TypeAlias = NDArray[np.floating[Any]]
+States: TypeAlias = tuple[Array, ...]
+
+x = np.zeros((5, 2, 3), np.float32)
+
+lstm = xr.LSTM(3, 4, num_layers=2, init=("chrono", 10), dtype="float64", seed=0)
+assert_type(lstm(x), tuple[Array, States])
+assert_type(lstm.hidden_size, int)
+assert_type(lstm.weight_hh_l0, Array)
+assert_type(lstm.state_dict(), dict[str, Array])
+y, (h, c) = lstm(x)
+y, state, cache = lstm.forward(x, gates=True)
+assert_type(cache, xr.Cache)
+assert_type(cache.gates, dict[str, Array])
+grads = lstm.backward(cache, y)
+assert_type(grads.x, Array)
+assert_type(grads.weights, dict[str, Array])
+assert_type(lstm.stream(2), Stream[States])
+assert_type(lstm.stream(2).step(x[0]), Array)
+
+gru = xr.GRU(3, 4, activations=("hard_sigmoid", ("leaky_relu", 0.1)), dtype=np.float64)
+assert_type(gru(x), tuple[Array, Array])
+assert_type(xr.LSTMCell(3, 4)(x[0]), States)
+assert_type(xr.isas(), tuple[str, ...])
+with xr.threads(2), xr.use_isa("avx2"):
+    pass
+
+figure = xr.plot.gates(cache)
+assert_type(figure, Figure)
+figure.savefig("gates.png")
+part = Figure().add_subfigure(Figure().add_gridspec()[0])
+assert_type(xr.plot.gates(cache, figure=part), SubFigure)
+
+embedding = train.Embedding(10, 3, seed=0)
+assert_type(embedding(np.zeros((2, 3), np.int64)), Array)
+assert_type(xr.__version__, str)
+xr.save(lstm, "model.safetensors")
+
+xr.GRU(3, 4, init="foo")  # type: ignore[arg-type]
+xr.GRU(3, 4, dtype=np.int8)  # type: ignore[arg-type]
+xr.GRU(3, 4, dtype="float16")  # type: ignore[arg-type]
+xr.GRU(3, 4, activations=("sigmod", "tanh"))  # type: ignore[arg-type]
+xr.RNN(3, 4, nonlinearity=("elu", 1.0, 2.0))  # type: ignore[arg-type]
+xr.LSTM(3, 4, coupled="inputs")  # type: ignore[arg-type]
+xr.LSTM(3, 4, num_layer=2)  # type: ignore[call-arg]
+xr.LSTM("3", 4)  # type: ignore[arg-type]
+xr.GridLSTM(3, 4, kinds="lstn")  # type: ignore[arg-type]
+xr.TimeDepthGridLSTM(3, 4, priority="deep")  # type: ignore[arg-type]
+xr.nonsense  # type: ignore[attr-defined]  # noqa: B018
+xr.train.nonsense  # type: ignore[attr-defined]  # noqa: B018
+gru(x)[1].nonsense  # type: ignore[attr-defined]  # noqa: B018
