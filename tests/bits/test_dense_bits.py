@@ -206,8 +206,8 @@ def test_updates_of_arrays_that_do_not_fit_change_nothing(isa, dtype):
         (fixed, *good[1:]),
     ):
         holder = ["before"]
+        numbers = (NUMBERS["adam"],) * 2
         with pytest.raises((ValueError, BufferError)):
-            numbers = (NUMBERS["adam"],) * 2
             _core.update("adam", (good, bad), numbers, isa, holder, "after")
         assert holder == ["before"]
         assert_all_same(*zip(good, before, strict=True))

@@ -350,6 +350,9 @@ def echo_step(source):
 # Training
 
 
+OPTIMIZERS = (train.SGD, train.Adam, train.AdamW, train.RMSprop)
+
+
 def embedding_call(source):
     module = train.Embedding(5, 3, dtype=source.dtype, seed=0)
 
@@ -404,6 +407,55 @@ def squared_error(source):
     return Case(arguments, train.mean_squared_error)
 
 
+def more_losses(source):
+    loss = (
+        *(train.softmax_cross_entropy, train.mean_squared_error, train.huber_loss),
+        *(train.mean_absolute_error, train.binary_cross_entropy),
+    )[source.integers(0, 5)]
+    own = loss is train.softmax_cross_entropy
+    target = source.integers(-1, 5, T, B) if own else source(T, B, 5)
+    arguments = {
+        "y": source(T, B, 5),
+        "target": target,
+        "lengths": source.integers(0, T + 1, B),
+        "weights": abs(source(T, B)),
+    }
+
+    def make(y, target, **more):
+        return loss(y, target, **more)
+
+    return Case(arguments, make, words=("logits", "targets"))
+
+
+def likelihoods(source):
+    arguments = {"y": source(T, B, 6), "target": source(T, B, 3)}
+    return Case(arguments, train.gaussian_likelihood)
+
+
+def cut_series(source):
+    arguments = {"series": source(20, 2), "length": 4, "horizon": 2, "stride": 3}
+    return Case(arguments, train.windows)
+
+
+def cut_batches(source):
+    arguments = {
+        "x": source(T, 7, I),
+        "y": source(T, 7, 2),
+        "size": 3,
+        "seed": 1,
+        "lengths": source.integers(0, T + 1, 7),
+        "weights": source(7),
+    }
+
+    def make(**given):
+        return [
+            tuple(part for part in batch if part is not None)
+            for batch in itertools.islice(train.batches(**given), MANY)
+        ]
+
+    return Case(arguments, make)
+
+
 def clipping(source):
     arguments = {"gradients": {"a": source(3), "b": source(2, 2)}, "limit": 0.5}
 
@@ -415,7 +467,7 @@ def clipping(source):
 
 
 def optimizer_step(source):
-    kind = (train.SGD, train.Adam)[source.integers(0, 2)]
+    kind = OPTIMIZERS[source.integers(0, 4)]
     layer = xr.GRU(I, H, seed=1, dtype=source.dtype)
     optimizer = kind(layer, lr=0.1)
     gradients = {n: source(*a.shape) for n, a in layer.state_dict().items()}
@@ -432,7 +484,7 @@ def optimizer_step(source):
 
 
 def optimizer_options(source):
-    kind = (train.SGD, train.Adam)[source.integers(0, 2)]
+    kind = OPTIMIZERS[source.integers(0, 4)]
     layer = xr.GRU(I, H, seed=1, dtype=source.dtype)
     names = [p for p in inspect.signature(kind).parameters if p != "parameters"]
     name = names[source.integers(0, len(names))]
@@ -590,7 +642,8 @@ CASES = {
             *(embedding_call, linear_call, linear_weights, torch_weights),
             *(cross_entropy, squared_error, clipping),
             *(optimizer_step, optimizer_options),
-            *(chunks, streams_of_text),
+            *(chunks, streams_of_text, more_losses, likelihoods),
+            *(cut_series, cut_batches),
         )
     },
     **{
