@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import fuzzed_attention
 import fuzzed_training
 import numpy as np
 from layer_kinds import CELL_CLASSES, KINDS, draw_gradient, draw_state, make_kind
@@ -446,7 +447,7 @@ def optimizer_options(source):
     return Case(given, make)
 
 
-def of_training(build, source):
+def of_parts(build, source):
     return Case(**build(source))
 
 
@@ -505,15 +506,14 @@ CASES = {
         for build in (
             *(grid_call, grid_backward, time_depth_call, time_depth_backward),
             *(echo_fit, echo_predict, echo_run, echo_step),
-            *(decoder_call, decoder_backward, decoder_step),
             *(embedding_call, linear_call, linear_weights, torch_weights),
             *(cross_entropy, squared_error, clipping),
             *(optimizer_step, optimizer_options),
         )
     },
     **{
-        build.__name__: functools.partial(of_training, build)
-        for build in fuzzed_training.BUILDS
+        build.__name__: functools.partial(of_parts, build)
+        for build in (*fuzzed_training.BUILDS, *fuzzed_attention.BUILDS)
     },
     **{
         f"constructor {name}": functools.partial(constructor, name)
