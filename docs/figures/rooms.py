@@ -28,7 +28,7 @@ FLOORS = (
         "plot": "pictures of what a cache holds",
         "reference": "the definition, in NumPy",
     },
-    {"train": "losses, optimisers, a language model"},
+    {"train": "composites, losses, optimisers, fit"},
     {
         "verify": "the published bits",
         "bench": "speed, beside the rivals",
@@ -41,7 +41,7 @@ FLOORS = (
 
 LEVELS = {room: level for level, floor in enumerate(FLOORS) for room in floor}
 
-FACES = {"__main__", "keras", "torch"}
+FACES = {"__main__", "jax", "keras", "onnx", "torch"}
 """Files beside the rooms, of the top floor: names of what is in `interop`."""
 
 CYTHON = {".pyx", ".pxd", ".pxi"}

@@ -1,8 +1,9 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, TypeAlias, TypedDict, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 Array: TypeAlias = NDArray[Any]
 States: TypeAlias = tuple[Array, ...]
@@ -25,6 +26,7 @@ def numerics_version() -> int: ...
 def isas() -> tuple[str, ...]: ...
 def cells() -> tuple[str, ...]: ...
 def cell_info(cell: str, options: Mapping[str, Any] | None = None) -> CellInfo: ...
+def activation_kinds() -> dict[str, int]: ...
 def max_cells() -> int: ...
 def padded(units: int) -> int: ...
 def thread_runtime() -> str: ...
@@ -141,6 +143,22 @@ def cache_bytes(
     options: Mapping[str, Any] | None,
     sizes: tuple[int, int, int],
 ) -> int: ...
+def xla_handlers() -> dict[str, object]: ...
+def xla_layer(
+    cell: str,
+    units: int,
+    activations: tuple[tuple[tuple[str, float, float], ...], ...],
+    clip: float | None,
+    options: Mapping[str, Any] | None,
+) -> tuple[list[int], list[float]]: ...
+def xla_call(
+    numbers: list[int],
+    reverse: bool,
+    batch_first: bool,
+    threads: int,
+    roles: Iterable[int],
+    parts: Iterable[str],
+) -> list[int]: ...
 def forward(
     packs: tuple[Packed, ...],
     sweep: Sweep,
@@ -161,6 +179,7 @@ def backward(
     truncated: bool = False,
 ) -> None: ...
 
+@disjoint_base
 class AnyPlan:
     @property
     def packs(self) -> Any: ...
@@ -196,6 +215,7 @@ class SpacePlan:
     def keep(self, x: object, borders: object, threads: int) -> Any: ...
     def back(self, run: object, dends: object) -> Any: ...
 
+@disjoint_base
 class Turn:
     def __init__(self, *args: object, **kwargs: object) -> None: ...
     def take(self) -> None: ...
@@ -203,6 +223,7 @@ class Turn:
     def __enter__(self) -> Self: ...
     def __exit__(self, *error: object) -> None: ...
 
+@disjoint_base
 class AnyStepper(Turn):
     @property
     def state(self) -> States: ...
@@ -362,12 +383,12 @@ class Ieee:
     def __exit__(self, *error: object) -> None: ...
 
 Updated: TypeAlias = tuple[Array, Array | None, Array | None, Array | None]
-RuleNumbers: TypeAlias = tuple[float, tuple[float, float], float, float]
+RuleNumbers: TypeAlias = tuple[float, tuple[float, float], float, float, float]
 
 def update(
     rule: str,
     arrays: tuple[Updated, ...],
-    numbers: RuleNumbers,
+    numbers: tuple[RuleNumbers, ...],
     isa: str,
     holder: list[Any] | None = None,
     state: object = None,

@@ -234,8 +234,8 @@ def test_dense_kernels_are_clean(programs_of, tool, isa, c_dtype, sizes):
         dense_twin.embedding_backward(index, x, np.zeros_like(w)),
         np.array([long_sum(x.ravel()) for long_sum in sums], dtype),
     ]
-    for rule in ("scale", "sgd", "adam"):
-        zeros, numbers = np.zeros_like(x), (0.5, (0.5, 0.25), 0.75, 0.125)
+    for rule in ("scale", "sgd", "adam", "rmsprop"):
+        zeros, numbers = np.zeros_like(x), (0.5, (0.5, 0.25), 0.75, 0.125, 0.5)
         p, _, m, v = dense_twin.update(rule, (x, x, zeros, zeros), numbers)
         expected += [p, m, v]
     T = N // 3
