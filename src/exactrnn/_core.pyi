@@ -3,6 +3,7 @@ from typing import Any, Self, TypeAlias, TypedDict, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 Array: TypeAlias = NDArray[Any]
 States: TypeAlias = tuple[Array, ...]
@@ -178,6 +179,7 @@ def backward(
     truncated: bool = False,
 ) -> None: ...
 
+@disjoint_base
 class AnyPlan:
     @property
     def packs(self) -> Any: ...
@@ -213,6 +215,7 @@ class SpacePlan:
     def keep(self, x: object, borders: object, threads: int) -> Any: ...
     def back(self, run: object, dends: object) -> Any: ...
 
+@disjoint_base
 class Turn:
     def __init__(self, *args: object, **kwargs: object) -> None: ...
     def take(self) -> None: ...
@@ -220,6 +223,7 @@ class Turn:
     def __enter__(self) -> Self: ...
     def __exit__(self, *error: object) -> None: ...
 
+@disjoint_base
 class AnyStepper(Turn):
     @property
     def state(self) -> States: ...

@@ -74,6 +74,7 @@ MADE_UP = re.compile(
 )
 MADE_BY_COMMANDS = (
     "exactrnnConfig.cmake",
+    "cmake/exactrnnConfig.cmake",
     "exactrnnConfigVersion.cmake",
     "exactrnnTargets.cmake",
     "memory.md",
