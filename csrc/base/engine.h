@@ -2,7 +2,7 @@
 #ifndef XR_ENGINE_H
 #define XR_ENGINE_H
 
-#include "exactrnn.h"
+#include "base/calls.h"
 
 struct xr_attention_form;
 struct xr_attention_weights;
@@ -33,11 +33,11 @@ struct xr_engine {
     void (*elementary)(enum xr_function function, const void *const in[3], void *out,
                        ptrdiff_t n, struct xr_stop *stop);
     const struct xr_cell_info *(*cell_info)(int index);
-    const struct xr_dense *dense;     /* exactrnn/dense.h */
-    const struct xr_ctc_kernels *ctc; /* exactrnn/ctc.h */
-    const struct xr_grid *grid;       /* exactrnn/grid.h */
-    const struct xr_machine *machine; /* exactrnn/machine.h */
-    const struct xr_updates *updates; /* exactrnn/update.h */
+    const struct xr_dense *dense;     /* base/tables.h */
+    const struct xr_ctc_kernels *ctc; /* base/tables.h */
+    const struct xr_grid *grid;       /* base/tables.h */
+    const struct xr_machine *machine; /* base/machine.h */
+    const struct xr_updates *updates; /* base/tables.h */
 };
 
 #endif

@@ -9,7 +9,6 @@
 #include "base/cpus.h"
 #include "base/pool.h"
 #include "base/region.h"
-#include "exactrnn.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

@@ -15,7 +15,7 @@
 
 #include <omp.h>
 
-#include "exactrnn.h"
+#include "base/calls.h"
 
 const char xr_runtime[] = "OpenMP";
 

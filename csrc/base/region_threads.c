@@ -13,7 +13,7 @@
 
 #include "base/cpus.h"
 #include "base/threads.h"
-#include "exactrnn.h"
+#include "base/calls.h"
 
 const char xr_runtime[] = "threads of its own";
 

@@ -9,7 +9,7 @@
  */
 #include "xla/handlers.h"
 #include "xla/ffi.h"
-#include "exactrnn.h"
+#include "base/calls.h"
 
 #include <stdio.h>
 #include <stdlib.h>

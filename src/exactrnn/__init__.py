@@ -12,6 +12,7 @@ from exactrnn._system import loading  # noqa: F401
 # isort: split
 from exactrnn.engine import (
     NUMERICS_VERSION,
+    get_include,
     get_num_threads,
     isa,
     isas,
@@ -40,6 +41,7 @@ if typing.TYPE_CHECKING:  # which is all of `__getattr__` that a type checker se
 
 __all__ = [
     "NUMERICS_VERSION",
+    "get_include",
     "get_num_threads",
     "isa",
     "isas",

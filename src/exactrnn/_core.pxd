@@ -4,7 +4,7 @@ from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int64_t, uint64_t
 
 
-cdef extern from "exactrnn.h" nogil:
+cdef extern from "base/calls.h" nogil:
     enum: XR_NUMERICS_VERSION
     enum: XR_ALIGNMENT
     enum: XR_MAX_CELLS
@@ -171,7 +171,7 @@ cdef extern from "exactrnn.h" nogil:
     xr_stop_pace_of xr_stop_pace
 
 
-cdef extern from "exactrnn/dense.h" nogil:
+cdef extern from "base/tables.h" nogil:
     struct xr_linear:
         ptrdiff_t N, K, O
         const void *x
@@ -220,7 +220,7 @@ cdef extern from "exactrnn/dense.h" nogil:
     const xr_dense *xr_find_dense(const char *isa, xr_dtype dtype)
 
 
-cdef extern from "exactrnn/attention.h" nogil:
+cdef extern from "base/attention.h" nogil:
     enum xr_score:
         XR_ADDITIVE, XR_GENERAL, XR_DOT
 
@@ -271,7 +271,7 @@ cdef extern from "exactrnn/attention.h" nogil:
                            xr_stop *stop)
 
 
-cdef extern from "exactrnn/ctc.h" nogil:
+cdef extern from "base/tables.h" nogil:
     struct xr_ctc:
         ptrdiff_t T, B, K, L
         ptrdiff_t blank
@@ -292,7 +292,7 @@ cdef extern from "exactrnn/ctc.h" nogil:
     const xr_ctc_kernels *xr_find_ctc(const char *isa, xr_dtype dtype)
 
 
-cdef extern from "exactrnn/update.h" nogil:
+cdef extern from "base/tables.h" nogil:
     struct xr_update:
         ptrdiff_t n
         void *p
@@ -314,7 +314,7 @@ cdef extern from "exactrnn/update.h" nogil:
     const xr_updates *xr_find_updates(const char *isa, xr_dtype dtype)
 
 
-cdef extern from "exactrnn/machine.h" nogil:
+cdef extern from "base/machine.h" nogil:
     struct xr_machine:
         ptrdiff_t (*fma_loop)(ptrdiff_t rounds, int threads) noexcept nogil
         ptrdiff_t (*read_loop)(const void *data, ptrdiff_t bytes, ptrdiff_t rounds,
@@ -323,7 +323,7 @@ cdef extern from "exactrnn/machine.h" nogil:
     const xr_machine *xr_find_machine(const char *isa, xr_dtype dtype)
 
 
-cdef extern from "exactrnn/grid.h" nogil:
+cdef extern from "base/tables.h" nogil:
     cdef enum: XR_GRID_DIMS
 
     struct xr_grid_block:

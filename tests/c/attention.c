@@ -1,5 +1,5 @@
 /* A layer that looks at a memory, forward and back, through the public C interface (see
- * arrays.h, exactrnn/attention.h).
+ * arrays.h, base/attention.h).
  *
  *     attention ISA f32|f64 CELL SCORE QUERY SELECTOR T B S I H M K THREADS
  *
@@ -17,7 +17,7 @@
  * without a cache must give the y of the one with it.
  */
 #include "arrays.h"
-#include "exactrnn/attention.h"
+#include "base/attention.h"
 
 enum { CELL_ROLES = 4, OWN_ROLES = 5 };
 

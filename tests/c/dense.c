@@ -11,9 +11,7 @@
  *       dlogits [N / 3, 3, O] of exactrnn/ctc.h, of the first rows of dy
  */
 #include "arrays.h"
-#include "exactrnn/ctc.h"
-#include "exactrnn/dense.h"
-#include "exactrnn/update.h"
+#include "base/tables.h"
 
 struct call {
     const struct xr_dense *kernels;

@@ -1,4 +1,4 @@
-/* The weights of an attention (exactrnn/attention.h), packed:
+/* The weights of an attention (base/attention.h), packed:
  *
  *     header | bias of the query's rows [Qp] | v [Kp] | bias of U [Kp] |
  *     panels of [W; w] | of it transposed | of U | of it transposed
@@ -9,7 +9,7 @@
 #define XR_ATTENTION_PACK_H
 
 #include "base/arena.h"
-#include "exactrnn/attention.h"
+#include "base/attention.h"
 #include "kernels/math/panels.h"
 
 /* Offsets count elements from its start. */

@@ -19,7 +19,7 @@
  * once. D. Kingma, J. Ba, arXiv 1412.6980, eps outside the root; I. Loshchilov,
  * F. Hutter, arXiv 1711.05101, the decay; T. Tieleman, G. Hinton, Lecture 6.5, 2012.
  */
-#include "exactrnn/update.h"
+#include "base/tables.h"
 
 #include "base/parallel.h"
 #include "kernels/vec.h"

@@ -5,10 +5,10 @@
  * those of W, if the attention is additive, and the selector's w, if there is one. Sp
  * is S padded to XR_UNIT_PAD.
  */
-#ifndef EXACTRNN_ATTENTION_H
-#define EXACTRNN_ATTENTION_H
+#ifndef XR_LOOK_H
+#define XR_LOOK_H
 
-#include "exactrnn.h"
+#include "base/calls.h"
 
 enum xr_score { XR_ADDITIVE, XR_GENERAL, XR_DOT };
 
