@@ -389,8 +389,11 @@ def torch_weights(source):
     layer = cached_layer("gru", source.dtype, 0, False, 2)
     own = layer.state_dict()
 
-    def make(**given):
-        return xr.from_torch(**given).state_dict()
+    def make(source, **given):
+        try:
+            return xr.from_torch(source, **given).state_dict()
+        except FileNotFoundError as error:  # a word is a path
+            raise ValueError("source: no such file") from error
 
     arguments = {"source": own, "prefix": "", "kind": "GRU", "dtype": layer.dtype.name}
     return Case(arguments, make, words=tuple(own))
