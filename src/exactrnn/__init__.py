@@ -23,12 +23,13 @@ from exactrnn.engine import (
 
 # isort: split
 from exactrnn import layers
+from exactrnn._graph.symbols import Cell
 from exactrnn.io import load, save
 from exactrnn.layers import *  # noqa: F403 (the list of the networks stands there)
 
 if typing.TYPE_CHECKING:  # which is all of `__getattr__` that a type checker sees
+    from exactrnn import cells, plot, reference, train
     from exactrnn import keras as keras
-    from exactrnn import plot, reference, train
     from exactrnn import torch as torch
     from exactrnn.interop.keras import from_keras as from_keras
 
@@ -36,6 +37,8 @@ if typing.TYPE_CHECKING:  # which is all of `__getattr__` that a type checker se
 
 __all__ = [
     "NUMERICS_VERSION",
+    "Cell",
+    "cells",
     "get_num_threads",
     "isa",
     "isas",
@@ -52,7 +55,7 @@ __all__ = [
 __all__ += layers.__all__
 
 
-_MODULES = ("keras", "plot", "reference", "torch", "train")
+_MODULES = ("cells", "keras", "plot", "reference", "torch", "train")
 """Imported when first used."""
 
 

@@ -17,6 +17,7 @@ from exactrnn.layers._recurrent import RecurrentLayer
 from exactrnn.layers._results import Cache, Gradients
 from exactrnn.layers._stream import Stream
 from exactrnn.layers.clockwork import ClockworkRNN
+from exactrnn.layers.defined import Layer
 from exactrnn.layers.depth_gated import DepthGatedLSTM
 from exactrnn.layers.echo_state import EchoState, EchoStream
 from exactrnn.layers.grid import GridCache, GridGradients, GridLSTM
@@ -50,6 +51,7 @@ __all__ = [
     "GridLSTM",
     "JordanRNN",
     "LSTMCell",
+    "Layer",
     "LeakyRNN",
     "RNNCell",
     "Stream",
@@ -67,7 +69,9 @@ CLASSES: Mapping[str, type[Any]] = {
 NETWORKS: Mapping[str, Network] = {
     name: Network(kind, form)
     for kind in CLASSES.values()
-    if issubclass(kind, RecurrentLayer)
+    if issubclass(kind, RecurrentLayer) and not kind.record.defined
     for name, form in kind.record.forms.items()
 }
-"""Every network that reads sequences, in each of its forms, by `layer.cell`."""
+"""Every network that reads sequences, in each of its forms, by `layer.cell`.
+
+But for `Layer`, which is as many as there are definitions."""
