@@ -221,7 +221,7 @@ def test_a_state_may_be_handed_on_or_be_a_constant():
     y, (h, b, w, k), cache = layer.forward(x)
     assert (k == 0.25).all()
     grads = layer.backward(cache, None, tuple(map(np.ones_like, (h, b, w, k))))
-    assert [float(part.mean()) for part in grads.state] == [1, 0, 0, 0]
+    assert [float(part.mean()) for part in grads.state] == [1, 1, 0, 0]
     assert y.shape == (4, 1, 4)
 
 
