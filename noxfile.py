@@ -56,7 +56,7 @@ def tests(session):
 
 @nox.session
 def interop(session):
-    """Run the tests with other libraries' models: with torch and keras, none skips."""
+    """Run the tests with other libraries' models; with all extras, none skips."""
     pytest = ("python", "-m", "pytest", "tests/interop")
     session.run(*pytest, *session.posargs, external=True)
 
@@ -103,6 +103,12 @@ def types(session):
     program = ("--strict", "--config-file=", "tests/types/program.py")
     session.run("mypy", *program, external=True)
     session.run("python", "-m", "mypy.stubtest", "exactrnn._core", external=True)
+
+
+@nox.session
+def wheels(session):
+    """Build the wheel that users get and try it without a compiler: -- --help."""
+    session.run("python", ".ci/wheels.py", *session.posargs, external=True)
 
 
 @nox.session

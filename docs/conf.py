@@ -1,22 +1,28 @@
 """Sphinx: `nox -s docs`, or `sphinx-build -W -b html docs docs/_build/html`."""
 
 import re
+import sys
 from importlib.metadata import version as installed_version
 from importlib.util import find_spec
+from pathlib import Path
 
 from exactrnn import layers
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 project = "exactrnn"
 author = "exactrnn developers"
+copyright = "exactrnn developers, BSD 3-Clause licence"  # noqa: A001 - Sphinx's name
 version = release = installed_version("exactrnn")
 
 extensions = [
+    "mathml",
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
 ]
+html_math_renderer = "mathml"
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 
@@ -36,6 +42,8 @@ exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = "exactrnn"
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 
 
 def list_networks(_app, page, source):

@@ -2,7 +2,7 @@
 #ifndef XR_ARENA_H
 #define XR_ARENA_H
 
-#include "exactrnn.h"
+#include "base/calls.h"
 
 /* An arena without memory only counts the bytes that it would hand out. */
 struct arena {

@@ -5,11 +5,9 @@
 
 #include "base/cpu.h"
 #include "base/engine.h"
-#include "exactrnn/ctc.h"
-#include "exactrnn/dense.h"
-#include "exactrnn/grid.h"
-#include "exactrnn/machine.h"
-#include "exactrnn/update.h"
+#include "base/attention.h"
+#include "base/machine.h"
+#include "base/tables.h"
 
 /* A line of isas.def that was not built for this processor has no engine: its symbol is
  * weak and its address NULL. */
@@ -56,8 +54,11 @@ const char *xr_isa_at(int index)
 
 const struct xr_engine *xr_find_engine(const char *isa, enum xr_dtype dtype)
 {
+    if ((int)dtype < 0 || dtype >= XR_DTYPES) {
+        return NULL;
+    }
     for (int i = 0; i < LINE_COUNT; i++) {
-        if (usable_line[i] && strcmp(LINES[i].isa, isa) == 0) {
+        if (usable_line[i] && (isa == NULL || strcmp(LINES[i].isa, isa) == 0)) {
             return LINES[i].engine[dtype];
         }
     }
@@ -67,6 +68,16 @@ const struct xr_engine *xr_find_engine(const char *isa, enum xr_dtype dtype)
 const struct xr_cell_info *xr_cell_at(int index)
 {
     return xr_find_engine(xr_isa_at(0), XR_F32)->cell_info(index);
+}
+
+int xr_cell_index(const char *name)
+{
+    for (int i = 0; name != NULL && xr_cell_at(i) != NULL; i++) {
+        if (strcmp(xr_cell_at(i)->name, name) == 0) {
+            return i;
+        }
+    }
+    return -1;
 }
 
 void xr_describe(struct xr_layer *layer) { layer->engine->describe(layer); }
@@ -91,6 +102,20 @@ void xr_pack_backward(const struct xr_layer *layer, const struct xr_weights *wei
                       void *packed, struct xr_stop *stop)
 {
     layer->engine->pack_backward(layer, weights, packed, stop);
+}
+
+size_t xr_attention_packed_bytes(const struct xr_engine *engine,
+                                 const struct xr_attention_form *form)
+{
+    return engine->attention_bytes(form);
+}
+
+void xr_pack_attention(const struct xr_engine *engine,
+                       const struct xr_attention_form *form,
+                       const struct xr_attention_weights *weights, void *packed,
+                       struct xr_stop *stop)
+{
+    engine->pack_attention(form, weights, packed, stop);
 }
 
 size_t xr_scratch_bytes(const struct xr_problem *problem, int backward)

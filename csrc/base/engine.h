@@ -2,8 +2,10 @@
 #ifndef XR_ENGINE_H
 #define XR_ENGINE_H
 
-#include "exactrnn.h"
+#include "base/calls.h"
 
+struct xr_attention_form;
+struct xr_attention_weights;
 struct xr_ctc_kernels;
 struct xr_dense;
 struct xr_grid;
@@ -21,17 +23,21 @@ struct xr_engine {
     void (*pack_backward)(const struct xr_layer *layer,
                           const struct xr_weights *weights, void *packed,
                           struct xr_stop *stop);
+    size_t (*attention_bytes)(const struct xr_attention_form *form);
+    void (*pack_attention)(const struct xr_attention_form *form,
+                           const struct xr_attention_weights *weights, void *packed,
+                           struct xr_stop *stop);
     size_t (*scratch_bytes)(const struct xr_problem *problem, int backward);
     void (*forward)(const struct xr_problem *problem);
     void (*backward)(const struct xr_problem *problem);
     void (*elementary)(enum xr_function function, const void *const in[3], void *out,
                        ptrdiff_t n, struct xr_stop *stop);
     const struct xr_cell_info *(*cell_info)(int index);
-    const struct xr_dense *dense;     /* exactrnn/dense.h */
-    const struct xr_ctc_kernels *ctc; /* exactrnn/ctc.h */
-    const struct xr_grid *grid;       /* exactrnn/grid.h */
-    const struct xr_machine *machine; /* exactrnn/machine.h */
-    const struct xr_updates *updates; /* exactrnn/update.h */
+    const struct xr_dense *dense;     /* base/tables.h */
+    const struct xr_ctc_kernels *ctc; /* base/tables.h */
+    const struct xr_grid *grid;       /* base/tables.h */
+    const struct xr_machine *machine; /* base/machine.h */
+    const struct xr_updates *updates; /* base/tables.h */
 };
 
 #endif

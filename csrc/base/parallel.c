@@ -1,16 +1,6 @@
-/* See parallel.h. The only file that names OpenMP.
- *
- * What libgomp does to a process that is not ready for it is kept away:
- *
- * - Its threads do not survive fork(), and regions belong to the thread that begins
- *   them: a deputy begins the only one, and a child has one of its own (pool.h).
- * - It ends the process if it cannot start a thread: the deputy tries before.
- * - It binds threads that begin regions to CPUs if OMP_PROC_BIND is set: the deputy and
- *   the workers are the library's, but callers are not.
- */
+/* See parallel.h. */
 #include "base/parallel.h"
 
-#include <omp.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -18,7 +8,7 @@
 #include "base/clock.h"
 #include "base/cpus.h"
 #include "base/pool.h"
-#include "exactrnn.h"
+#include "base/region.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -47,31 +37,32 @@ static fp_environment fp_get(void) { return fegetround(); }
 static void fp_set(fp_environment value) { fesetround(value); }
 #endif
 
-/* What OpenMP gives a thread for which nobody has chosen a number, and whether that is
- * the user's own word, OMP_NUM_THREADS. A number beyond all machines is nobody's. */
+/* What the runtime gives a thread for which nobody has chosen a number, and whether
+ * that is the user's own word, OMP_NUM_THREADS. A number beyond all machines is
+ * nobody's. */
 static int unchosen_threads;
 static int is_claimed;
 
 __attribute__((constructor)) static void read_claim(void)
 {
     const char *claim = getenv("OMP_NUM_THREADS");
-    unchosen_threads = omp_get_max_threads();
+    unchosen_threads = xr_region_threads();
     is_claimed = claim != NULL && unchosen_threads <= XR_MAX_THREADS &&
                  strtol(claim, NULL, 10) == unchosen_threads;
 }
 
-/* Whether the calling thread's number was chosen by xr_wish_threads. OpenMP keeps the
- * number itself, so that its own functions and threadpoolctl may choose it too. */
+/* Whether the calling thread's number was chosen by xr_wish_threads. The runtime keeps
+ * the number itself, so that OpenMP's functions and threadpoolctl may choose it too. */
 static _Thread_local int is_chosen;
 
 struct xr_thread_wish xr_thread_wish(void)
 {
-    return (struct xr_thread_wish){omp_get_max_threads(), is_chosen};
+    return (struct xr_thread_wish){xr_region_threads(), is_chosen};
 }
 
 void xr_wish_threads(struct xr_thread_wish wish)
 {
-    omp_set_num_threads(wish.threads);
+    xr_region_wish(wish.threads);
     is_chosen = wish.chosen;
 }
 
@@ -82,13 +73,13 @@ struct xr_thread_wish xr_no_thread_wish(void)
 
 static int nobody_chose(void)
 {
-    return !is_chosen && !is_claimed && omp_get_max_threads() == unchosen_threads;
+    return !is_chosen && !is_claimed && xr_region_threads() == unchosen_threads;
 }
 
 static int max_threads(int (*cpus)(void))
 {
-    const ptrdiff_t most = min_of(XR_MAX_THREADS, omp_get_thread_limit());
-    const ptrdiff_t number = min_of(omp_get_max_threads(), most);
+    const ptrdiff_t most = min_of(XR_MAX_THREADS, xr_region_limit());
+    const ptrdiff_t number = min_of(xr_region_threads(), most);
     return (int)(nobody_chose() ? min_of(number, cpus()) : number);
 }
 
@@ -96,21 +87,15 @@ int xr_max_threads(void) { return max_threads(xr_cpus_lately); }
 
 int xr_max_threads_now(void) { return max_threads(xr_cpus_now); }
 
-static void work_in_region(void)
+void xr_work_in_region(int rank, int size)
 {
     fp_set(FP_DEFAULT);
-    xr_work_in_pool(omp_get_thread_num(), omp_get_num_threads());
-}
-
-void xr_open_region(int threads)
-{
-#pragma omp parallel num_threads(threads)
-    work_in_region();
+    xr_work_in_pool(rank, size);
 }
 
 int xr_team(int threads)
 {
-    return threads <= 1 || omp_in_parallel() ? 1 : 1 + xr_workers(threads - 1);
+    return threads <= 1 || xr_in_region() ? 1 : 1 + xr_workers(threads - 1);
 }
 
 enum { LONG_CALL = 500000000 };

@@ -1,4 +1,4 @@
-/* Threads and the floating-point environment: the one door to OpenMP.
+/* Threads and the floating-point environment: how a call's work is run.
  *
  * Items run in the environment of the numerics contract (round to nearest even, gradual
  * underflow, no exceptions taken), whatever the caller's thread had set, which gets its

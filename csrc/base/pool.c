@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "base/jobs.h"
+#include "base/region.h"
 #include "base/threads.h"
 
 enum {
@@ -54,7 +55,7 @@ static int idle_spins(void)
 
 void xr_work_in_pool(int rank, int size)
 {
-    if (rank == 0) { /* libgomp's threads are there before their master */
+    if (rank == 0) { /* the others are there before the deputy comes here */
         if (pool.promised) {
             xr_started();
         }

@@ -1,4 +1,4 @@
-/* The workers: threads of one long-lived OpenMP region, which a deputy holds open.
+/* The workers: threads of one long-lived region (region.h), which a deputy holds open.
  *
  *     caller                      deputy, a thread of the library's own
  *     shares its work (jobs.h)    region [ deputy | worker | worker ]
@@ -15,9 +15,8 @@
  * number twice a second if the system does not give them. */
 int xr_workers(int wanted);
 
-/* Opens a region of so many threads, or of fewer; each calls xr_work_in_pool with the
- * number that came out. Returns when all have come back. This is parallel.c's. */
-void xr_open_region(int threads);
+/* What each thread of the region does until it is dismissed: rank 0 is the deputy, and
+ * knows how many there are. */
 void xr_work_in_pool(int rank, int size);
 
 #endif

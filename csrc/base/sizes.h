@@ -2,7 +2,7 @@
 #ifndef XR_SIZES_H
 #define XR_SIZES_H
 
-#include "exactrnn.h"
+#include "base/calls.h"
 
 static inline ptrdiff_t min_of(ptrdiff_t n, ptrdiff_t m) { return n < m ? n : m; }
 

@@ -13,7 +13,7 @@
 #ifndef XR_STOP_H
 #define XR_STOP_H
 
-#include "exactrnn.h"
+#include "base/calls.h"
 
 /* What a thread knows during one call. */
 struct xr_watch {

@@ -46,6 +46,43 @@ int xr_start_thread(void *(*run)(void *), void *argument)
     return exists;
 }
 
+/* The stack of a region's threads: that of the process's default, or what the
+ * environment says, in KiB unless a unit follows. */
+static size_t stack_bytes(void)
+{
+    const char *text = getenv("OMP_STACKSIZE");
+    if (text == NULL) {
+        text = getenv("GOMP_STACKSIZE");
+    }
+    if (text == NULL) {
+        return 0;
+    }
+    char *end;
+    const unsigned long long number = strtoull(text, &end, 10);
+    const char *units = "bkmg";
+    const char *unit = *end ? strchr(units, *end | 0x20) : NULL;
+    const int shift = unit == NULL ? 10 : 10 * (int)(unit - units);
+    return number > SIZE_MAX >> shift ? SIZE_MAX : (size_t)number << shift;
+}
+
+static void make_attributes(pthread_attr_t *attributes)
+{
+    pthread_attr_init(attributes);
+    const size_t stack = stack_bytes();
+    if (stack > 0) {
+        pthread_attr_setstacksize(attributes, stack); /* refused: as libgomp's is */
+    }
+}
+
+int xr_start_waited(pthread_t *thread, void *(*run)(void *), void *argument)
+{
+    pthread_attr_t attributes;
+    make_attributes(&attributes);
+    const int exists = start_silent(thread, &attributes, run, argument);
+    pthread_attr_destroy(&attributes);
+    return exists;
+}
+
 /* A thread of the probe: it is there until the gate opens. */
 struct trial {
     pthread_t thread;
@@ -71,35 +108,12 @@ static void wait_until_gone(long id)
     }
 }
 
-/* The stack of libgomp's threads: that of the process's default, or what the
- * environment says, in KiB unless a unit follows. */
-static size_t stack_bytes(void)
-{
-    const char *text = getenv("OMP_STACKSIZE");
-    if (text == NULL) {
-        text = getenv("GOMP_STACKSIZE");
-    }
-    if (text == NULL) {
-        return 0;
-    }
-    char *end;
-    const unsigned long long number = strtoull(text, &end, 10);
-    const char *units = "bkmg";
-    const char *unit = *end ? strchr(units, *end | 0x20) : NULL;
-    const int shift = unit == NULL ? 10 : 10 * (int)(unit - units);
-    return number > SIZE_MAX >> shift ? SIZE_MAX : (size_t)number << shift;
-}
-
 /* Starts threads that are there all at once, and lets them end. */
 static int start_and_end(struct trial *trials, int wanted)
 {
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
     pthread_attr_t attributes;
-    pthread_attr_init(&attributes);
-    const size_t stack = stack_bytes();
-    if (stack > 0) {
-        pthread_attr_setstacksize(&attributes, stack); /* refused: as libgomp's is */
-    }
+    make_attributes(&attributes);
     int started = 0;
     pthread_mutex_lock(&gate);
     while (started < wanted) {

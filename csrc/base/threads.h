@@ -2,15 +2,21 @@
 #ifndef XR_THREADS_H
 #define XR_THREADS_H
 
+#include <pthread.h>
+
 /* Starts a thread that no signal reaches: those are for the threads of the program,
  * theirs are the handlers. Nobody waits for its end. Returns whether there is one. */
 int xr_start_thread(void *(*run)(void *), void *argument);
 
-/* How many of `wanted` more threads libgomp may be asked for. It ends the process when
- * it cannot start one, so they are tried before, and some more: between the trial and
- * the threads themselves others may start theirs, in this process and elsewhere. Takes
- * about 20 µs a thread. Who else asks in this process, and who forks, waits until these
- * are there: the caller says so by xr_started. */
+/* Starts one whose end is waited for, by pthread_join; of the size that OMP_STACKSIZE
+ * asks for. Returns whether there is one. */
+int xr_start_waited(pthread_t *thread, void *(*run)(void *), void *argument);
+
+/* How many of `wanted` more threads a region may be asked for. libgomp ends the
+ * process when it cannot start one, so they are tried before, and some more: between
+ * the trial and the threads themselves others may start theirs, in this process and
+ * elsewhere. Takes about 20 µs a thread. Who else asks in this process, and who forks,
+ * waits until these are there: the caller says so by xr_started. */
 int xr_startable(int wanted);
 void xr_started(void);
 

@@ -1,5 +1,7 @@
 /* exactrnn: recurrent cells for the CPU, the same bits on every instruction set, thread
- * count and batch size. The public C interface.
+ * count and batch size. The public C interface, for C11 and C++17: here layers, in
+ * exactrnn/model.h models that Python saved, in the other headers grids and what stands
+ * around the cells.
  *
  * One call works on one layer in one or two directions. Letters: T time steps, B batch
  * rows, I inputs, H hidden units, O width of the output (H, but for cells that
@@ -10,6 +12,16 @@
  * not be aligned beyond its element, but for `packed`, `cache` and `scratch` (64
  * bytes). No pointer is kept after a call. Calls may run at once in several threads of
  * the caller's as long as they do not share what they write.
+ *
+ * Every function that can fail returns an enum xr_status and has done nothing unless
+ * that is XR_OK or XR_STOPPED; xr_message() then says which argument was wrong, what
+ * was expected and what came. What no library can see is the caller's word: that
+ * pointers lead to as much memory as the sizes say, and packs to what a pack function
+ * wrote for this layer.
+ *
+ * A struct that begins with `struct_size` wants sizeof of itself there, so that a later
+ * library, whose struct may be longer, can take what is missing as zeros. Structs
+ * without it never change.
  */
 #ifndef EXACTRNN_H
 #define EXACTRNN_H
@@ -17,6 +29,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef XR_API
+#define XR_API /* the library's own build makes these symbols, and no others, visible */
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define XR_VERSION_MAJOR 0
+#define XR_VERSION_MINOR 1
+#define XR_VERSION_PATCH 0
 #define XR_NUMERICS_VERSION 1
 #define XR_ALIGNMENT 64
 #define XR_UNIT_PAD 16 /* internal rows of units are padded to a multiple of this */
@@ -31,6 +54,16 @@ enum {
     XR_MAX_VECTORS = 8,
     XR_MAX_LINKS = 3,
     XR_MAX_DIRECTIONS = 2
+};
+
+enum xr_status {
+    XR_OK,
+    XR_BAD_ARGUMENT,
+    XR_BAD_FILE,    /* not a model file, damaged, or one that no model can have */
+    XR_UNSUPPORTED, /* right, but not something that this function does */
+    XR_CANNOT_READ, /* the system gave no file or no bytes */
+    XR_NO_MEMORY,
+    XR_STOPPED /* ended early, as `stop` wanted */
 };
 
 enum xr_dtype { XR_F32, XR_F64, XR_DTYPES };
@@ -108,7 +141,7 @@ struct xr_cell_info {
     const char *name;
     int w_blocks, r_blocks; /* row blocks of W and of R */
     int states, sums, stages;
-    int cells;       /* of a unit; set by xr_describe */
+    int cells;       /* of a unit; written by the library */
     int heard;       /* states that R sees besides h */
     int operands;    /* made by all stages but the last */
     int keeps_sums;  /* backward needs the values that lie in the places of the sums */
@@ -139,19 +172,22 @@ struct xr_module {
 };
 
 struct xr_engine;
-struct xr_program; /* exactrnn/program.h */
+struct xr_attention;
+struct xr_program;
 
-/* A layer in one direction, without its weights. `info` is set by xr_describe. */
+/* A layer in one direction, without its weights. `info` is written by the library, for
+ * the caller to read: xr_layer_describe. */
 struct xr_layer {
+    size_t struct_size;
     const struct xr_engine *engine; /* instruction set and dtype: xr_find_engine */
-    int cell;                       /* index into xr_cell_at */
+    int cell;                       /* xr_cell_index */
     ptrdiff_t I, H, O;
     struct xr_nonlinearity activation[3];
     double clip; /* of pre-activations; 0: none */
     struct xr_options options;
     ptrdiff_t modules; /* 0: all units take part in every step */
     const struct xr_module *module;
-    const struct xr_program *program; /* that the cell "program" runs */
+    const struct xr_program *program; /* the library's own; NULL */
     struct xr_cell_info info;
 };
 
@@ -192,6 +228,7 @@ struct xr_stop {
  * Layers whose cell takes a state of the layer below get it, and give their own to the
  * one above, as sequences [D, T, B, Hp] that are padded to xr_padded_units. */
 struct xr_problem {
+    size_t struct_size;
     const struct xr_layer *layer;
     const struct xr_layer *second; /* that of direction 1, where its activations are
                                     * others; NULL: `layer` for both */
@@ -221,6 +258,8 @@ struct xr_problem {
     void *dlower;       /* gradient of `lower`, written */
     int truncated;      /* no gradient goes back through a recurrent matrix */
 
+    const struct xr_attention *attention; /* the library's own; NULL */
+
     void *scratch;        /* xr_scratch_bytes */
     struct xr_stop *stop; /* NULL: the call cannot be ended */
 };
@@ -236,100 +275,65 @@ struct xr_cache_layout {
     size_t bytes; /* of all directions */
 };
 
-/* Cells: NULL past the last. Instruction sets that this machine runs, best first. */
-const struct xr_cell_info *xr_cell_at(int index);
-const char *xr_isa_at(int index);
-/* NULL where the name is unknown or this machine cannot run it. */
-const struct xr_engine *xr_find_engine(const char *isa, enum xr_dtype dtype);
+/* The library that is linked, "0.1.0"; XR_VERSION_... is that of this header. */
+XR_API const char *xr_version(void);
 
-/* Completes a layer whose other members are set: what its cell is with its options. */
-void xr_describe(struct xr_layer *layer);
-/* The length of internal rows of units: H and O padded; each module is padded too. */
-ptrdiff_t xr_padded_units(const struct xr_layer *layer);
-/* The caller's arrays of states: how many, and the width of each. The first is h. */
-int xr_state_arrays(const struct xr_layer *layer);
-ptrdiff_t xr_state_width(const struct xr_layer *layer, int array);
+/* What went wrong in the last call of this thread that did not return XR_OK. */
+XR_API const char *xr_message(void);
 
-size_t xr_packed_bytes(const struct xr_layer *layer);
-size_t xr_packed_backward_bytes(const struct xr_layer *layer);
-/* `stop` may be NULL; a pack whose call was ended is not to be used. */
-void xr_pack(const struct xr_layer *layer, const struct xr_weights *weights,
-             void *packed, struct xr_stop *stop);
-void xr_pack_backward(const struct xr_layer *layer, const struct xr_weights *weights,
-                      void *packed, struct xr_stop *stop);
+/* Cells: NULL past the last, and -1 for an unknown name. Instruction sets that this
+ * machine runs, best first, NULL past the last. */
+XR_API const struct xr_cell_info *xr_cell_at(int index);
+XR_API int xr_cell_index(const char *name);
+XR_API const char *xr_isa_at(int index);
+/* NULL where the name is unknown or this machine cannot run it; by the name NULL the
+ * best that there is. */
+XR_API const struct xr_engine *xr_find_engine(const char *isa, enum xr_dtype dtype);
 
-struct xr_cache_layout xr_cache_layout(const struct xr_problem *problem);
-size_t xr_scratch_bytes(const struct xr_problem *problem, int backward);
-void xr_forward(const struct xr_problem *problem);
-void xr_backward(const struct xr_problem *problem);
+/* Writes into layer->info what its cell is with its options. The functions below ask
+ * for nothing of `info`. */
+XR_API enum xr_status xr_layer_describe(struct xr_layer *layer);
 
-/* n elements through one elementary function of the library, for tests and for building
- * on. XR_FMA reads three arrays, the others the first. */
-enum xr_function {
-    XR_EXP,
-    XR_EXPM1,
-    XR_LOG,
-    XR_SOFTPLUS_OF,
-    XR_TANH_OF,
-    XR_SIGMOID_OF,
-    XR_FLUSH,
-    XR_FMA
+/* The length of internal rows of units (H and O padded; each module is padded too), how
+ * many arrays of states there are, and the width of each. The first is h. */
+struct xr_layer_sizes {
+    size_t struct_size;
+    ptrdiff_t padded_units;
+    int states;
+    ptrdiff_t state_width[XR_MAX_STATES];
+    size_t packed_bytes, packed_backward_bytes;
 };
-void xr_elementary(const struct xr_engine *engine, enum xr_function function,
-                   const void *const in[3], void *out, ptrdiff_t n,
-                   struct xr_stop *stop);
+XR_API enum xr_status xr_layer_measure(const struct xr_layer *layer,
+                                       struct xr_layer_sizes *sizes);
+
+/* `stop` may be NULL; a pack whose call was ended is not to be used. */
+XR_API enum xr_status xr_layer_pack(const struct xr_layer *layer,
+                                    const struct xr_weights *weights, void *packed,
+                                    struct xr_stop *stop);
+XR_API enum xr_status xr_layer_pack_backward(const struct xr_layer *layer,
+                                             const struct xr_weights *weights,
+                                             void *packed, struct xr_stop *stop);
+
+/* Of `problem` its layers, directions, threads, T and B are read alone. */
+XR_API enum xr_status xr_layer_cache(const struct xr_problem *problem,
+                                     struct xr_cache_layout *layout);
+XR_API enum xr_status xr_layer_scratch(const struct xr_problem *problem, int backward,
+                                       size_t *bytes);
+XR_API enum xr_status xr_layer_forward(const struct xr_problem *problem);
+XR_API enum xr_status xr_layer_backward(const struct xr_problem *problem);
 
 /* Threads: how many are in force for the calling thread. They were chosen for it (by
- * xr_wish_threads, OpenMP's own functions, OMP_NUM_THREADS), or they are the CPUs that
+ * xr_set_threads, OpenMP's own functions, OMP_NUM_THREADS), or they are the CPUs that
  * there were when the library was loaded, without those taken away since: by affinity
- * or by quotas of control groups. The first may have noticed that some milliseconds
- * ago, in order to cost nothing; the second asks the system. */
+ * or by quotas of control groups. It may have noticed that some milliseconds ago, in
+ * order to cost nothing. */
 enum { XR_MAX_THREADS = 1024 };
-int xr_max_threads(void);
-int xr_max_threads_now(void);
+XR_API int xr_max_threads(void);
+/* Chooses a number for the calling thread, 1 to XR_MAX_THREADS. */
+XR_API enum xr_status xr_set_threads(int threads);
 
-/* A number of threads, 1 to XR_MAX_THREADS, and whether somebody has chosen it: what is
- * in force for the calling thread, to be put back later, or is to be. */
-struct xr_thread_wish {
-    int threads, chosen;
-};
-struct xr_thread_wish xr_thread_wish(void);
-void xr_wish_threads(struct xr_thread_wish wish);
-
-/* The wish that is nobody's: as if the calling thread had never had one. */
-struct xr_thread_wish xr_no_thread_wish(void);
-
-/* Lets a number of threads that nobody has chosen follow a quota of CPU time:
- * base/cpus.h. */
-int xr_watch_quota(const char *quota, const char *period);
-
-/* Puts the calling thread into the floating-point environment of the contract, for
- * arithmetic outside of the kernels, and returns the one to come back to. */
-uint64_t xr_enter_ieee(void);
-void xr_leave_ieee(uint64_t caller);
-
-/* Multiplications that make another thread worth its cost: of a whole call, and of a
- * step whose units are split, whose threads then wait for each other. The defaults were
- * measured; tests set 0 to see every split, on a busy machine too. Not to be changed
- * while a call runs. */
-struct xr_thread_work {
-    ptrdiff_t call, step;
-};
-extern struct xr_thread_work xr_thread_work;
-
-/* Nanoseconds that each worker sleeps before it joins a call, and with each item of
- * one. They are zero; tests set them to have threads that run at different speeds. */
-struct xr_worker_delay {
-    int64_t before_seat, in_item;
-};
-extern struct xr_worker_delay xr_worker_delay;
-
-/* Multiplications before a call first looks whether it is to end, and nanoseconds
- * between two questions; tests set 0 to have every chance taken. */
-struct xr_stop_pace {
-    ptrdiff_t work;
-    int64_t nanoseconds;
-};
-extern struct xr_stop_pace xr_stop_pace;
+#ifdef __cplusplus
+}
+#endif
 
 #endif

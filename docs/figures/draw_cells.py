@@ -180,6 +180,8 @@ def draw_gru(title, kind):
     z, n = 292, 424
     right = 500
     d = Drawing(right + 66, 336, title)
+    if mut:  # three of them stand on one page
+        d.text(96, 22, title, size=14, anchor="start", bold=True)
     d.card(62, 28, right - 62, 264)
     d.line((18, C), (right + 46, C), kind="h", arrow=True)
     d.text(22, C - 10, "h_{t−1}", anchor="start")

@@ -158,8 +158,8 @@ def draw_bidirectional(title):
             d.text(place, y + 5, "h", size=14, bold=True)
         d.text(middle, 310, f"x_{{{t}}}")
         d.text(middle, 36, f"y_{{{t}}} [2H]")
-    d.text(590, 310, "padding", color=MUTED)
-    d.text(590, 36, "0", color=MUTED)
+    d.text(590, 310, "x_{3}: padding", size=11, color=MUTED)
+    d.text(590, 36, "y_{3} = 0", size=11, color=MUTED)
     return d
 
 

@@ -12,6 +12,7 @@ from exactrnn._system import loading  # noqa: F401
 # isort: split
 from exactrnn.engine import (
     NUMERICS_VERSION,
+    get_include,
     get_num_threads,
     isa,
     isas,
@@ -29,9 +30,13 @@ from exactrnn.layers import *  # noqa: F403 (the list of the networks stands the
 
 if typing.TYPE_CHECKING:  # which is all of `__getattr__` that a type checker sees
     from exactrnn import cells, plot, reference, train
+    from exactrnn import jax as jax
     from exactrnn import keras as keras
+    from exactrnn import onnx as onnx
     from exactrnn import torch as torch
+    from exactrnn.interop.checkpoints import from_torch as from_torch
     from exactrnn.interop.keras import from_keras as from_keras
+    from exactrnn.interop.onnx import from_onnx as from_onnx
 
     __version__: str
 
@@ -39,6 +44,7 @@ __all__ = [
     "NUMERICS_VERSION",
     "Cell",
     "cells",
+    "get_include",
     "get_num_threads",
     "isa",
     "isas",
@@ -55,24 +61,27 @@ __all__ = [
 __all__ += layers.__all__
 
 
-_MODULES = ("cells", "keras", "plot", "reference", "torch", "train")
+_MODULES = ("cells", "jax", "keras", "onnx", "plot", "reference", "torch", "train")
 """Imported when first used."""
+
+_FUNCTIONS = {
+    "from_keras": "exactrnn.interop.keras",
+    "from_onnx": "exactrnn.interop.onnx",
+    "from_torch": "exactrnn.interop.checkpoints",
+}
+"""So are the modules that these come from."""
 
 
 def _import_late(name: str) -> typing.Any:
-    """Import one of `_MODULES`, or find a name that is not always needed."""
+    """Import what is not always needed."""
+    from importlib import import_module, metadata
+
     if name in _MODULES:
-        from importlib import import_module
-
         return import_module(f"exactrnn.{name}")
-    if name == "from_keras":
-        from exactrnn.interop.keras import from_keras
-
-        return from_keras
+    if name in _FUNCTIONS:
+        return getattr(import_module(_FUNCTIONS[name]), name)
     if name == "__version__":
-        from importlib.metadata import version
-
-        return version("exactrnn")
+        return metadata.version("exactrnn")
     raise AttributeError(f"module 'exactrnn' has no attribute {name!r}")
 
 
@@ -82,4 +91,5 @@ if not typing.TYPE_CHECKING:
 
 def __dir__() -> list[str]:
     special = {name for name in globals() if name.startswith("__")}
-    return sorted({*__all__, *_MODULES, "from_keras", "__version__", *special})
+    late = {*_MODULES, *_FUNCTIONS, "__version__"}
+    return sorted({*__all__, *late, *special})

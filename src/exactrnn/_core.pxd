@@ -4,7 +4,7 @@ from libc.stddef cimport ptrdiff_t, size_t
 from libc.stdint cimport int64_t, uint64_t
 
 
-cdef extern from "exactrnn.h" nogil:
+cdef extern from "base/calls.h" nogil:
     enum: XR_NUMERICS_VERSION
     enum: XR_ALIGNMENT
     enum: XR_MAX_CELLS
@@ -128,6 +128,7 @@ cdef extern from "exactrnn.h" nogil:
         const void *dupper
         void *dlower
         int truncated
+        const void *attention
         void *scratch
         xr_stop *stop
 
@@ -158,6 +159,7 @@ cdef extern from "exactrnn.h" nogil:
     void xr_elementary(const xr_engine *engine, xr_function function,
                        const void *const *arrays, void *out, ptrdiff_t n,
                        xr_stop *stop)
+    const char xr_runtime[]
     enum: XR_MAX_THREADS
     int xr_max_threads()
     int xr_max_threads_now()
@@ -184,7 +186,7 @@ cdef extern from "exactrnn.h" nogil:
     xr_stop_pace_of xr_stop_pace
 
 
-cdef extern from "exactrnn/program.h" nogil:
+cdef extern from "base/program.h" nogil:
     enum: XR_MAX_REGISTERS
 
     struct xr_place:
@@ -207,7 +209,7 @@ cdef extern from "exactrnn/program.h" nogil:
         xr_operations_of *backward
 
 
-cdef extern from "exactrnn/dense.h" nogil:
+cdef extern from "base/tables.h" nogil:
     struct xr_linear:
         ptrdiff_t N, K, O
         const void *x
@@ -256,7 +258,58 @@ cdef extern from "exactrnn/dense.h" nogil:
     const xr_dense *xr_find_dense(const char *isa, xr_dtype dtype)
 
 
-cdef extern from "exactrnn/ctc.h" nogil:
+cdef extern from "base/attention.h" nogil:
+    enum xr_score:
+        XR_ADDITIVE, XR_GENERAL, XR_DOT
+
+    enum xr_query:
+        XR_PREVIOUS, XR_NEW
+
+    struct xr_attention_form:
+        xr_score score
+        xr_query query
+        int selector
+        ptrdiff_t H, M, K, Q
+
+    struct xr_attention_weights:
+        const void *query
+        const void *query_bias
+        const void *memory
+        const void *memory_bias
+        const void *score
+
+    struct xr_attention_gradients:
+        void *query
+        void *query_bias
+        void *memory
+        void *memory_bias
+        void *score
+
+    struct xr_attention:
+        xr_attention_form form
+        const void *packed
+        ptrdiff_t S
+        xr_sequence memory
+        const int64_t *memory_lengths
+        void *keys
+        int has_keys
+        xr_sequence context
+        void *alpha
+        void *queries
+        void *sums
+        const void *dalpha
+        xr_sequence dcontext
+        xr_sequence dmemory
+        xr_attention_gradients dw
+
+    size_t xr_attention_packed_bytes(const xr_engine *engine,
+                                     const xr_attention_form *form)
+    void xr_pack_attention(const xr_engine *engine, const xr_attention_form *form,
+                           const xr_attention_weights *weights, void *packed,
+                           xr_stop *stop)
+
+
+cdef extern from "base/tables.h" nogil:
     struct xr_ctc:
         ptrdiff_t T, B, K, L
         ptrdiff_t blank
@@ -277,7 +330,7 @@ cdef extern from "exactrnn/ctc.h" nogil:
     const xr_ctc_kernels *xr_find_ctc(const char *isa, xr_dtype dtype)
 
 
-cdef extern from "exactrnn/update.h" nogil:
+cdef extern from "base/tables.h" nogil:
     struct xr_update:
         ptrdiff_t n
         void *p
@@ -288,16 +341,18 @@ cdef extern from "exactrnn/update.h" nogil:
         double beta[2]
         double rest[2]
         double correction, eps
+        double keep
 
     struct xr_updates:
         void (*scale)(const xr_update *update) noexcept nogil
         void (*sgd)(const xr_update *update) noexcept nogil
         void (*adam)(const xr_update *update) noexcept nogil
+        void (*rmsprop)(const xr_update *update) noexcept nogil
 
     const xr_updates *xr_find_updates(const char *isa, xr_dtype dtype)
 
 
-cdef extern from "exactrnn/machine.h" nogil:
+cdef extern from "base/machine.h" nogil:
     struct xr_machine:
         ptrdiff_t (*fma_loop)(ptrdiff_t rounds, int threads) noexcept nogil
         ptrdiff_t (*read_loop)(const void *data, ptrdiff_t bytes, ptrdiff_t rounds,
@@ -306,7 +361,7 @@ cdef extern from "exactrnn/machine.h" nogil:
     const xr_machine *xr_find_machine(const char *isa, xr_dtype dtype)
 
 
-cdef extern from "exactrnn/grid.h" nogil:
+cdef extern from "base/tables.h" nogil:
     cdef enum: XR_GRID_DIMS
 
     struct xr_grid_block:

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self, TypeAlias, TypedDict, final
 
 import numpy as np
@@ -41,6 +41,7 @@ class Program:
     ) -> None: ...
 
 def padded(units: int) -> int: ...
+def thread_runtime() -> str: ...
 def thread_limit() -> int: ...
 def max_threads() -> int: ...
 def max_threads_now() -> int: ...
@@ -154,6 +155,22 @@ def cache_bytes(
     options: Mapping[str, Any] | None,
     sizes: tuple[int, int, int],
 ) -> int: ...
+def xla_handlers() -> dict[str, object]: ...
+def xla_layer(
+    cell: str,
+    units: int,
+    activations: tuple[tuple[tuple[str, float, float], ...], ...],
+    clip: float | None,
+    options: Mapping[str, Any] | None,
+) -> tuple[list[int], list[float]]: ...
+def xla_call(
+    numbers: list[int],
+    reverse: bool,
+    batch_first: bool,
+    threads: int,
+    roles: Iterable[int],
+    parts: Iterable[str],
+) -> list[int]: ...
 def forward(
     packs: tuple[Packed, ...],
     sweep: Sweep,
@@ -277,6 +294,81 @@ def softmax_xent(
     isa: str,
     threads: int,
 ) -> None: ...
+
+@final
+class PackedAttention:
+    def equals(self, other: PackedAttention) -> bool: ...
+
+def pack_attention(
+    isa: str,
+    dtype: str,
+    form: dict[str, Any],
+    weights: tuple[Array | None, ...],
+) -> PackedAttention: ...
+
+@final
+class Looks:
+    @property
+    def memory(self) -> Array: ...
+    @property
+    def memory_lengths(self) -> NDArray[np.int64] | None: ...
+    @property
+    def keys(self) -> Array | None: ...
+    @property
+    def has_keys(self) -> bool: ...
+    @property
+    def context(self) -> Array: ...
+    @property
+    def alpha(self) -> Array: ...
+    @property
+    def queries(self) -> Array | None: ...
+    @property
+    def sums(self) -> Array | None: ...
+    def __init__(
+        self,
+        memory: Array,
+        memory_lengths: NDArray[np.int64] | None,
+        keys: Array | None,
+        has_keys: bool,
+        found: tuple[Array, Array, Array | None, Array | None],
+    ) -> None: ...
+
+@final
+class LookGradients:
+    @property
+    def dalpha(self) -> Array | None: ...
+    @property
+    def dcontext(self) -> Array | None: ...
+    @property
+    def dmemory(self) -> Array: ...
+    @property
+    def dweights(self) -> tuple[Array | None, ...]: ...
+    def __init__(
+        self,
+        dalpha: Array | None,
+        dcontext: Array | None,
+        dmemory: Array,
+        dweights: tuple[Array | None, ...],
+    ) -> None: ...
+
+def look_forward(
+    packs: tuple[Packed, ...],
+    packed: PackedAttention,
+    sweep: Sweep,
+    looks: Looks,
+    x: Array,
+    y: Array,
+    states: tuple[States | None, States],
+) -> LayerCache | None: ...
+def look_backward(
+    packs: tuple[Packed, ...],
+    kept: tuple[LayerCache, PackedAttention],
+    x: Array,
+    looks: Looks,
+    given: GradientsIn,
+    wanted: GradientsOut,
+    more: LookGradients,
+) -> None: ...
 def ctc_loss(
     logits: Array,
     labels: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
@@ -300,12 +392,12 @@ class Ieee:
     def __exit__(self, *error: object) -> None: ...
 
 Updated: TypeAlias = tuple[Array, Array | None, Array | None, Array | None]
-RuleNumbers: TypeAlias = tuple[float, tuple[float, float], float, float]
+RuleNumbers: TypeAlias = tuple[float, tuple[float, float], float, float, float]
 
 def update(
     rule: str,
     arrays: tuple[Updated, ...],
-    numbers: RuleNumbers,
+    numbers: tuple[RuleNumbers, ...],
     isa: str,
     holder: list[Any] | None = None,
     state: object = None,

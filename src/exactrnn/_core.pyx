@@ -401,6 +401,7 @@ cdef _apply(xr_function function, tuple arrays, out, str isa):
 
 
 include "_core_sequence.pxi"
+include "_core_attention.pxi"
 include "_core_threads.pxi"
 include "_core_stream.pxi"
 include "_core_plain.pxi"
@@ -411,3 +412,4 @@ include "_core_update.pxi"
 include "_core_grid.pxi"
 include "_core_plain_grid.pxi"
 include "_core_plain_space.pxi"
+include "_core_xla.pxi"

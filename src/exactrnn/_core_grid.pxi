@@ -176,7 +176,7 @@ cdef class _GridCall:
         cdef GridPacked packed = packs[0][0]
         cdef Py_ssize_t N = packed.block.block.N, sets = len(packs)
         cdef _Memory table = _Memory(2 * sets * N * sizeof(void *), True)
-        cdef void **pointers = <void **> table.data
+        cdef const void **pointers = <const void **> table.data
         self.block = packed.block
         self.alive = [packs, sides, table]
         self.problem.block = &self.block.block

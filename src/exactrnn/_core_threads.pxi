@@ -1,6 +1,11 @@
 # How many threads calls may use. Included by _core.pyx.
 
 
+def thread_runtime():
+    """Where threads come from."""
+    return xr_runtime.decode()
+
+
 def thread_limit():
     """The most threads that may be wished for."""
     return XR_MAX_THREADS

@@ -1,9 +1,9 @@
 # What optimisers do to arrays, whole or not at all, and the floating-point environment
 # for arithmetic in Python. Included by _core.pyx.
 
-cdef enum xr_rule: XR_SCALE, XR_SGD, XR_ADAM
+cdef enum xr_rule: XR_SCALE, XR_SGD, XR_ADAM, XR_RMSPROP
 
-_RULES = {"scale": XR_SCALE, "sgd": XR_SGD, "adam": XR_ADAM}
+_RULES = {"scale": XR_SCALE, "sgd": XR_SGD, "adam": XR_ADAM, "rmsprop": XR_RMSPROP}
 
 
 @cython.final
@@ -27,8 +27,9 @@ cdef class _Update:
     cdef Py_ssize_t itemsize
     cdef tuple views
 
-    def __cinit__(self, tuple arrays, str isa):
+    def __cinit__(self, tuple arrays, tuple numbers, str isa):
         """`arrays` are 1-d, of one length and dtype: p, g, m, v, each but p or None."""
+        cdef double beta1, beta2
         cdef xr_dtype dtype = XR_F32 if arrays[0].itemsize == 4 else XR_F64
         _engine_of(isa, dtype)
         self.kernels = xr_find_updates(isa.encode(), dtype)
@@ -43,6 +44,11 @@ cdef class _Update:
         for view in self.views:
             if view and (<_View> view).buffer.shape[0] != self.problem.n:
                 raise ValueError("arrays differ in length")
+        self.problem.rate, (beta1, beta2), correction, eps, keep = numbers
+        self.problem.beta[0], self.problem.beta[1] = beta1, beta2
+        self.problem.rest[0], self.problem.rest[1] = 1 - beta1, 1 - beta2
+        self.problem.correction, self.problem.eps = correction, eps
+        self.problem.keep = keep
 
     cdef _View view(self, array, bint writable):
         return None if array is None else _View(array, self.itemsize, writable)
@@ -53,28 +59,28 @@ cdef class _Update:
                 self.kernels.scale(&self.problem)
             elif rule == XR_SGD:
                 self.kernels.sgd(&self.problem)
-            else:
+            elif rule == XR_ADAM:
                 self.kernels.adam(&self.problem)
+            else:
+                self.kernels.rmsprop(&self.problem)
 
 
 def update(str rule, tuple arrays, tuple numbers, str isa, list holder=None,
            state=None):
     """Update arrays (p, g, m, v) by a rule, all of them, and put `state` in `holder`.
 
-    `numbers` are rate, (beta1, beta2), correction and eps. All is made ready first, and
-    from the first array written to the state put nothing can raise: no object is made
-    and no signal looked at, so that a caller sees the whole update or none of it.
+    `numbers` are rate, (beta1, beta2), correction, eps and keep, for each entry of
+    `arrays`. All is made ready first, and from the first array written to the state put
+    nothing can raise: no object is made and no signal looked at, so that a caller sees
+    the whole update or none of it.
     """
     cdef xr_rule kind = _RULES[rule]
-    cdef double rate, beta1, beta2, correction, eps
-    rate, (beta1, beta2), correction, eps = numbers
-    cdef list updates = [_Update(own, isa) for own in arrays]
+    if len(numbers) != len(arrays):
+        raise ValueError("numbers: expected those of each entry of arrays")
+    cdef list updates = [
+        _Update(own, by, isa) for own, by in zip(arrays, numbers, strict=True)
+    ]
     cdef _Update one
-    for one in updates:
-        one.problem.rate = rate
-        one.problem.beta[0], one.problem.beta[1] = beta1, beta2
-        one.problem.rest[0], one.problem.rest[1] = 1 - beta1, 1 - beta2
-        one.problem.correction, one.problem.eps = correction, eps
     if holder is not None and len(holder) != 1:
         raise ValueError("holder: expected a list of one")
     for one in updates:

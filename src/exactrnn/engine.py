@@ -23,6 +23,7 @@ from exactrnn._system.quota import quota_files
 
 __all__ = [
     "NUMERICS_VERSION",
+    "get_include",
     "get_num_threads",
     "isa",
     "isas",
@@ -40,6 +41,25 @@ if _core.numerics_version() != NUMERICS_VERSION:
         "exactrnn's compiled module exactrnn._core is of numerics version "
         f"{_core.numerics_version()}, the package of {NUMERICS_VERSION}: install anew"
     )
+
+
+def get_include() -> str:
+    """Folder of the C library's headers, of this version.
+
+    Returns
+    -------
+    str
+        What a compiler is told by ``-I``. The library itself is built by CMake from
+        the same sources, without Python.
+
+    Examples
+    --------
+    >>> import pathlib
+    >>> import exactrnn as xr
+    >>> (pathlib.Path(xr.get_include()) / "exactrnn" / "model.h").is_file()
+    True
+    """
+    return str(Path(_core.__file__).parent / "include")
 
 
 def isas() -> tuple[str, ...]:
@@ -351,6 +371,7 @@ def describe_config() -> dict[str, str]:
         "isas": " ".join(isas()),
         "isa": isa(),
         "threads": _describe_threads(),
+        "runtime": _core.thread_runtime(),
         "machine": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": np.__version__,

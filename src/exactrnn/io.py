@@ -12,6 +12,11 @@ of the entry has one form, too, so that no bit of a file can change unseen. A fi
 before there were checksums has none and is taken as it is; but not if it has an entry
 that files had not then, as a damaged name is.
 
+A file of several parts has, instead of class, arguments and generator, `parts`: a list
+of pairs, the name of a part and a description of these three. Its weights are named
+`encoder.weight_ih_l0`, as torch names those of a model's modules. `describe_layer` and
+`restore_layer` are one part's way in and out.
+
 `write_file` and `read_file` are the same for anything else that is made of named arrays
 and a description, such as the language model. What damaged or hostile content raises,
 `bad_content` makes a `ValueError` that names the file; sizes that it claims are
@@ -24,6 +29,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -40,10 +46,21 @@ from exactrnn.layers import CLASSES
 from exactrnn.layers._module import Module
 from exactrnn.layers.echo_state import EchoState
 
-__all__ = ["bad_content", "load", "read_file", "save", "write_file"]
+__all__ = [
+    "bad_content",
+    "content_of",
+    "describe_layer",
+    "load",
+    "read_file",
+    "restore_layer",
+    "save",
+    "write_file",
+]
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 """What can be read: a path, a file's content, or a binary file."""
+Layer: TypeAlias = Module | EchoState
+"""What a file holds, one or several."""
 Target: TypeAlias = str | os.PathLike[str] | BinaryIO
 """Where a model can go."""
 
@@ -52,6 +69,10 @@ CHECKSUM = "sha256"
 OLD_ENTRIES = {"class", "arguments", "numerics", "generator", "alphabet"}
 """What the descriptions of files without a checksum hold."""
 HDF5_START = b"\x89HDF\r\n\x1a\n"
+ONNX_START = re.compile(
+    rb"\x08[\x01-\x1f](?:[\x12\x1a\x22\x32\x3a\x42]|\x28.)", re.DOTALL
+)
+"""An ONNX file has no mark: it begins with a small version, and one of its fields."""
 LONGEST_NAME = 300
 BAD_CONTENT: tuple[type[Exception], ...] = (
     *(ValueError, TypeError, LookupError, ArithmeticError, AttributeError),
@@ -64,17 +85,21 @@ BAD_ZIP: tuple[type[Exception], ...] = (
 )
 """What listing a damaged zip file may raise."""
 
-_ADVICE = "reading and writing models needs safetensors: pip install 'exactrnn[lm]'"
+SAFETENSORS_ADVICE = (
+    "reading and writing models needs safetensors: pip install 'exactrnn[lm]'"
+)
 _KERAS = "exactrnn.keras.from_keras takes models that Keras saved"
+_ONNX = "exactrnn.onnx.from_onnx takes the recurrent nodes of ONNX models"
 
 
-def save(layer: Module | EchoState, path: Target) -> None:
-    """Write a layer or cell to a safetensors file.
+def save(layer: Layer | Mapping[str, Layer], path: Target) -> None:
+    """Write a layer or cell, or several in one file, to a safetensors file.
 
     Parameters
     ----------
-    layer : RNN, LSTM, ..., EchoState, RNNCell, ..., Embedding or Linear
-        What to write: weights, options, and where dropout's random numbers stand.
+    layer : RNN, LSTM, ..., EchoState, RNNCell, ..., Embedding or Linear, or a mapping
+        What to write: weights, options, and where dropout's random numbers stand. A
+        mapping of names to such is a model of several parts.
     path : str, path-like or binary file
         Where it goes. An old file is replaced only when the new one is complete and on
         the disk; the new one has its mode, and stands where a symbolic link points.
@@ -84,7 +109,8 @@ def save(layer: Module | EchoState, path: Target) -> None:
     TypeError
         If `layer` is something else, as an object of a derived class is.
     ValueError
-        If the path is that of a FIFO, a device or a socket.
+        If a name of a part is empty or has a dot, one layer is two parts, or the path
+        is that of a FIFO, a device or a socket.
     ImportError
         If the package safetensors is missing.
     OSError
@@ -101,22 +127,22 @@ def save(layer: Module | EchoState, path: Target) -> None:
     ...     xr.load(path)
     GRU(3, 4)
     """
-    if CLASSES.get(type(layer).__name__) is not type(layer):
-        kinds = ", ".join(CLASSES)
-        raise TypeError(f"layer: expected one of {kinds}, got {describe(layer)}")
-    description = {
-        "class": type(layer).__name__,
-        "arguments": layer.arguments(),
-        "numerics": NUMERICS_VERSION,
-    }
-    generator = layer._generator_state()
-    if generator is not None:
-        description["generator"] = generator
-    write_file(path, layer.state_dict(), description)
+    if isinstance(layer, Mapping):
+        parts = _check_parts(dict(layer))
+        named = [[name, describe_layer(part)] for name, part in parts.items()]
+        description: dict[str, Any] = {"parts": named}
+        arrays = {
+            f"{name}.{own}": array
+            for name, part in parts.items()
+            for own, array in part.state_dict().items()
+        }
+    else:
+        description, arrays = describe_layer(layer), layer.state_dict()
+    write_file(path, arrays, {**description, "numerics": NUMERICS_VERSION})
 
 
 def load(path: Source) -> Any:
-    """Read a layer or cell from a file that `save` wrote.
+    """Read what `save` wrote.
 
     Parameters
     ----------
@@ -125,8 +151,8 @@ def load(path: Source) -> Any:
 
     Returns
     -------
-    RNN, LSTM, ..., EchoState, RNNCell, ..., Embedding or Linear
-        Equal to the one written, to the bit.
+    RNN, LSTM, ..., EchoState, RNNCell, ..., Embedding or Linear, or dict of such
+        Equal to what was written, to the bit; parts in their order.
 
     Raises
     ------
@@ -150,24 +176,81 @@ def load(path: Source) -> Any:
     >>> import io
     >>> import exactrnn as xr
     >>> file = io.BytesIO()
-    >>> xr.save(xr.GRU(3, 4, seed=1), file)
+    >>> encoder, readout = xr.GRU(3, 4, seed=1), xr.train.Linear(4, 2, seed=1)
+    >>> xr.save({"encoder": encoder, "readout": readout}, file)
     >>> xr.load(file.getvalue())
-    GRU(3, 4)
+    {'encoder': GRU(3, 4), 'readout': Linear(4, 2)}
     """
     weights, description = read_file(path)
     with bad_content(path, "an exactrnn layer"):
-        kind = _class_of(description["class"])
-        layer = kind.restore(
-            description["arguments"], weights, description.get("generator")
-        )
+        if "parts" in description:
+            found: Any = _restore_parts(description["parts"], weights)
+        else:
+            found = restore_layer(description, weights)
         numerics = int(description["numerics"])
     if numerics != NUMERICS_VERSION:
         warnings.warn(
-            f"{_name_of(path)} was written under numerics version {quote(numerics)}, "
+            f"{name_of(path)} was written under numerics version {quote(numerics)}, "
             f"this is version {NUMERICS_VERSION}: results may differ in bits",
             stacklevel=2,
         )
+    return found
+
+
+def describe_layer(layer: Layer) -> dict[str, Any]:
+    """Return all that a layer is but its weights, as plain values."""
+    if CLASSES.get(type(layer).__name__) is not type(layer):
+        kinds = ", ".join(CLASSES)
+        raise TypeError(f"layer: expected one of {kinds}, got {describe(layer)}")
+    description = {"class": type(layer).__name__, "arguments": layer.arguments()}
+    generator = layer._generator_state()
+    return description if generator is None else {**description, "generator": generator}
+
+
+def restore_layer(
+    description: Mapping[str, Any], weights: Mapping[str, object]
+) -> Layer:
+    """Make a layer of what `describe_layer` gave, and its weights; all is checked."""
+    kind = _class_of(description["class"])
+    layer: Layer = kind.restore(
+        description["arguments"], weights, description.get("generator")
+    )
     return layer
+
+
+def _check_parts(parts: dict[str, Layer]) -> dict[str, Layer]:
+    """Return the parts of a model if a file can hold them."""
+    for name in parts:
+        if not isinstance(name, str):
+            raise TypeError(f"layer: expected parts with names, got {describe(name)}")
+        if not name or "." in name or len(name) > LONGEST_NAME:
+            got = quote(name)
+            raise ValueError(
+                f"layer: expected names of parts of 1 to {LONGEST_NAME} letters "
+                f"without a dot, got {got}"
+            )
+    if not parts:
+        raise ValueError("layer: expected at least one part, got none")
+    if len({*map(id, parts.values())}) < len(parts):
+        raise ValueError(
+            "layer: expected each layer once, got one under two names, which would be "
+            "two layers afterwards"
+        )
+    return parts
+
+
+def _restore_parts(
+    described: list[tuple[str, dict[str, Any]]], weights: Mapping[str, Array]
+) -> dict[str, Layer]:
+    """Make the parts of a model; every array must be one of theirs."""
+    own: dict[str, dict[str, Array]] = {name: {} for name, _ in described}
+    if len(own) != len(described):
+        raise ValueError("it has two parts of one name")
+    for name, array in weights.items():
+        part, _, rest = name.partition(".")
+        own[part][rest] = array
+    parts = {name: restore_layer(part, own[name]) for name, part in described}
+    return _check_parts(parts)
 
 
 def _class_of(name: object) -> Any:
@@ -186,7 +269,7 @@ def write_file(
     try:
         from safetensors.numpy import save
     except ImportError as error:
-        raise ImportError(_ADVICE) from error
+        raise ImportError(SAFETENSORS_ADVICE) from error
     checked = {**description, CHECKSUM: _digest(arrays, description)}
     content = save(dict(arrays), metadata={ENTRY: _as_text(checked)})
     if isinstance(path, str | os.PathLike) or not hasattr(path, "write"):
@@ -201,8 +284,8 @@ def read_file(path: Source) -> tuple[dict[str, Array], dict[str, Any]]:
         from safetensors import SafetensorError
         from safetensors.numpy import load
     except ImportError as error:
-        raise ImportError(_ADVICE) from error
-    content = _content_of(path)
+        raise ImportError(SAFETENSORS_ADVICE) from error
+    content = content_of(path)
     with bad_content(path, "a model file", SafetensorError):
         try:
             arrays = load(content)
@@ -218,25 +301,27 @@ def read_file(path: Source) -> tuple[dict[str, Array], dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def bad_content(path: Source, what: str, *more: type[Exception]) -> Iterator[None]:
+def bad_content(
+    path: Source, what: str, *more: type[Exception], argument: str = "path"
+) -> Iterator[None]:
     """Make a ValueError that names the file of whatever its content raises."""
     kinds = BAD_CONTENT + more
     try:
         yield
     except kinds as error:
         reason = f"{type(error).__name__}: {shorten(error)}"
-        name = _name_of(path)
-        raise ValueError(f"path: not {what}: {name} ({reason})") from error
+        name = name_of(path)
+        raise ValueError(f"{argument}: not {what}: {name} ({reason})") from error
 
 
-def _name_of(path: Source) -> str:
+def name_of(path: Source) -> str:
     """Return what to call a file in a message."""
     if isinstance(path, str | os.PathLike):
         return shorten(os.fspath(path), LONGEST_NAME)
     return shorten(getattr(path, "name", None) or type(path).__name__, LONGEST_NAME)
 
 
-def _content_of(path: Source) -> bytes:
+def content_of(path: Source) -> bytes:
     """Return the bytes of a file, wherever they are."""
     if isinstance(path, bytes | bytearray | memoryview):
         return bytes(path)
@@ -257,9 +342,8 @@ def _entry_of(content: bytes, arrays: Mapping[str, Array]) -> str:
     if ENTRY not in metadata:
         raise ValueError(
             f"it is a safetensors file with {quote_names(arrays)}, but no layer that "
-            "exactrnn.save wrote; to take weights that are named as in torch.nn, make "
-            "a layer of their sizes and call "
-            "layer.load_state_dict(safetensors.numpy.load_file(path))"
+            "exactrnn.save wrote; exactrnn.from_torch(path) takes weights that are "
+            "named as in torch.nn"
         )
     return cast(str, metadata[ENTRY])
 
@@ -268,6 +352,8 @@ def _refuse_foreign(content: bytes) -> None:
     """Raise an error that says what a file is that another library wrote, if known."""
     if content.startswith(HDF5_START):
         raise ValueError(f"it is an HDF5 file, not a safetensors file; {_KERAS}")
+    if ONNX_START.match(content):
+        raise ValueError(f"it is an ONNX model, not a safetensors file; {_ONNX}")
     if not zipfile.is_zipfile(BytesIO(content)):
         return
     try:
@@ -277,8 +363,7 @@ def _refuse_foreign(content: bytes) -> None:
         return
     if "data.pkl" in members:
         raise ValueError(
-            "it is a file of torch.save; make a layer of its sizes and call "
-            "layer.load_state_dict(torch.load(path, weights_only=True))"
+            "it is a file of torch.save; exactrnn.from_torch(path) takes its weights"
         )
     if "model.weights.h5" in members:
         raise ValueError(f"it is a Keras model, not a safetensors file; {_KERAS}")

@@ -72,6 +72,7 @@ def test_every_public_class_is_in_the_lists():
     optimizers = {xr.train.Optimizer, xr.train.SGD, xr.train.Adam}  # test_optimizers.py
     handed_out = {xr.train.Chunk, xr.train.StreamChunk, xr.train.Progress}
     handed_out |= {xr.train.CTCLabels}
+    handed_out |= {xr.DecoderCache, xr.DecoderGradients, xr.DecoderStream}
     assert public - made == managers | optimizers | handed_out
 
 

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from builds import needs_openmp
 from processes import TEAM, run_python
 
 import exactrnn as xr
@@ -55,8 +56,15 @@ def test_default_follows_affinity():
     [
         "xr.set_num_threads(5)",
         "xr.threads(5).__enter__()",
-        "import threadpoolctl; threadpoolctl.threadpool_limits(5, user_api='openmp')",
-        "import ctypes; ctypes.CDLL('libgomp.so.1').omp_set_num_threads(5)",
+        pytest.param(
+            "import threadpoolctl; "
+            "threadpoolctl.threadpool_limits(5, user_api='openmp')",
+            marks=needs_openmp,
+        ),
+        pytest.param(
+            "import ctypes; ctypes.CDLL('libgomp.so.1').omp_set_num_threads(5)",
+            marks=needs_openmp,
+        ),
     ],
 )
 def test_number_that_was_chosen_does_not_follow_affinity(choose):

@@ -25,7 +25,7 @@ from exactrnn import _core
 
 CALLS = [f"layer:{name}" for name in (*NETWORKS, "lstm-everything", "lstm-proj")]
 CALLS += [f"grid:{name}" for name in GRIDS]
-CALLS += ["dense", "echo_state", "time_depth"]
+CALLS += ["attention", "dense", "echo_state", "time_depth"]
 
 on_unix = pytest.mark.skipif(
     not hasattr(signal, "setitimer"), reason="this system has no timers that signal"

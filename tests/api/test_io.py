@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from arrays import draw, same_bits
 from layer_kinds import CELL_KINDS, KINDS, make_cell, make_kind
-from modules import DENSE
+from modules import DECODERS, DENSE, fitted
 
 import exactrnn as xr
 from exactrnn import io
@@ -36,7 +36,7 @@ def make_examples():
     found["echo state"] = xr.EchoState(3, 6, seed=1)
     found["grid"] = xr.GridLSTM(3, 4, dims=3, sizes=(None, None, 2), seed=1)
     found["grid layer"] = xr.TimeDepthGridLSTM(3, 4, num_layers=2, seed=1)
-    found |= {name: make() for name, make in DENSE.items()}
+    found |= {name: make() for name, make in (DENSE | DECODERS).items()}
     found["init"] = xr.LSTM(3, 4, init="orthogonal", forget_bias=2, seed=1)
     found["chrono"] = xr.GRU(3, 4, init=("chrono", 9), seed=1)
     return found
@@ -63,6 +63,83 @@ def test_what_is_read_is_what_was_written(name, layer, path, as_path):
     if name in KINDS:
         x = draw(5, 2, 3)
         assert same_bits(twin(x), layer(x))
+
+
+def test_parts_of_a_model_come_back_by_name_and_in_order(path):
+    parts = {name: EXAMPLES[k] for k, name in enumerate(("z", "encoder_1", "a"))}
+    parts["echo"] = fitted()
+    parts["readout"] = xr.train.Linear(4, 2, seed=1)
+    xr.save(parts, path)
+    twins = xr.load(path)
+    assert list(twins) == list(parts)
+    for name, twin in twins.items():
+        assert repr(twin) == repr(parts[name])
+        assert same_bits(twin.state_dict(), parts[name].state_dict())
+    with safetensors.safe_open(path, framework="numpy") as file:
+        assert "encoder_1.weight_ih_l1_reverse" in {*file.keys()}
+
+
+def test_dropout_of_a_part_goes_on_where_it_stood(path):
+    layer = xr.GRU(3, 4, 2, dropout=0.5, seed=1)
+    x = draw(5, 2, 3)
+    layer.forward(x)
+    xr.save({"only": layer}, path)
+    assert same_bits(layer.forward(x)[0], xr.load(path)["only"].forward(x)[0])
+
+
+GRU = xr.GRU(3, 4, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("parts", "error", "says"),
+    [
+        ({}, ValueError, "at least one part"),
+        ({"": GRU}, ValueError, "without a dot, got ''"),
+        ({"a.b": GRU}, ValueError, "without a dot, got 'a.b'"),
+        ({"x" * 301: GRU}, ValueError, "of 1 to 300 letters"),
+        ({3: GRU}, TypeError, "parts with names, got 3"),
+        ({"a": GRU, "b": GRU}, ValueError, "got one under two names"),
+        ({"a": GRU, "b": {"c": EXAMPLES[0]}}, TypeError, "expected one of GRU"),
+        ({"a": None}, TypeError, "expected one of GRU"),
+    ],
+    ids=str,
+)
+def test_what_is_no_model_of_parts_is_not_written(path, parts, error, says):
+    with pytest.raises(error, match=f"^layer: .*{says}"):
+        xr.save(parts, path)
+    assert not path.exists()
+
+
+def write_parts(path, described, **arrays):
+    io.write_file(path, arrays, {"parts": described, "numerics": 1})
+
+
+def test_parts_that_are_not_those_described_are_a_value_error(path):
+    described = io.describe_layer(GRU)
+    weights = {f"a.{name}": weight for name, weight in GRU.state_dict().items()}
+    write_parts(path, [["a", described]], **weights)
+    assert repr(xr.load(path)) == "{'a': GRU(3, 4)}"
+    renamed = {name.replace("a.", "b."): w for name, w in weights.items()}
+    for wrong, arrays in (
+        ([["a", described]], {**weights, "b.weight": draw(2)}),
+        ([["a", described]], {**weights, "weight": draw(2)}),
+        ([["a", described]], {**weights, "a.weight": draw(2)}),
+        ([["a", described], ["b", described]], weights),
+        ([["a", described], ["a", described]], weights),
+        ([["a", {**described, "class": "Cache"}]], weights),
+        ([["a"]], weights),
+        ([["a", None]], weights),
+        ([[["a"], described]], weights),
+        ([["b.a", described]], renamed),
+        ([["", described]], {name.removeprefix("a"): w for name, w in weights.items()}),
+        ([], {"a": draw(2)}),
+        ({}, weights),
+        (None, weights),
+        (5, weights),
+    ):
+        write_parts(path, wrong, **arrays)
+        with pytest.raises(ValueError, match=r"path: not an exactrnn layer: .*model"):
+            xr.load(path)
 
 
 def test_init_is_in_the_file_but_draws_nothing(path):
@@ -297,8 +374,9 @@ def zip_of(*members):
         (zip_of("model/data.pkl", "model/version"), "file of torch.save"),
         (zip_of("metadata.json", "model.weights.h5"), "a Keras model.*from_keras"),
         (b"\x89HDF\r\n\x1a\n" + bytes(32), "an HDF5 file.*from_keras"),
+        (b"\x08\x08\x12\x07pytorch\x3a\x00", "an ONNX model.*from_onnx"),
     ],
-    ids=["torch", "keras", "hdf5"],
+    ids=["torch", "keras", "hdf5", "onnx"],
 )
 def test_files_of_other_libraries_are_called_by_name(content, says):
     with pytest.raises(ValueError, match=says):

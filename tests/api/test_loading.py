@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from builds import needs_openmp
 from processes import run_python, start_python
 
 from exactrnn import _core
@@ -56,6 +57,7 @@ exec "$@"
 """
 
 
+@needs_openmp
 def test_missing_libgomp_is_named_by_the_import():
     if os.getuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("hiding a library needs root and unshare")

@@ -8,6 +8,7 @@ hang or a greedy allocation is seen; `pytest -m deep` runs 20,000 of them, and f
 every single bit of a file.
 """
 
+import copy
 import io
 import json
 import random
@@ -72,6 +73,7 @@ def make_models():
         "linear": Linear(2, 3, seed=1),
         "embedding": Embedding(4, 2, dtype="float64", seed=1),
         "model": LanguageModel("abcd", hidden_size=3, embedding_size=2, seed=1),
+        "parts": {"encoder": xr.GRU(2, 3, seed=1), "readout": Linear(3, 2, seed=2)},
     }
 
 
@@ -181,8 +183,9 @@ def change_claims(content, chance):
     header, data = split(content)
     text = header["__metadata__"]["exactrnn"]
     description = json.loads(text)
-    arguments = description["arguments"]
-    where = chance.choice((arguments, arguments, arguments, description))
+    chosen = chance.choice(descriptions_in(description))
+    arguments = chosen["arguments"]
+    where = chance.choice((arguments, arguments, arguments, chosen, description))
     name = chance.choice([*where, "extra", "__class__", "forward", "_stack"])
     value = chance.choice(NUMBERS + NOT_NUMBERS)
     if chance.random() < 0.1:
@@ -196,6 +199,12 @@ def change_claims(content, chance):
             description["sha256"] = _digest(arrays, description)
     header["__metadata__"]["exactrnn"] = json.dumps(description, sort_keys=True)
     return join(header, data)
+
+
+def descriptions_in(description):
+    """Return the descriptions of the layers in a file, one or several."""
+    parts = description.get("parts")
+    return [description] if parts is None else [part for _, part in parts]
 
 
 def arrays_of(content):
@@ -269,13 +278,17 @@ def judge(content, model, mutation):
     use(found)
     if mutation is not change_claims:  # which makes whole files of other claims
         assert options_of(found) == options_of(model)
-        weights, origin = found.state_dict(), model.state_dict()
+        weights, origin = weights_of(found), weights_of(model)
         assert [*weights] == [*origin]
         assert all(weights[n].tobytes() == origin[n].tobytes() for n in origin)
 
 
 def use(model):
     """Compute with a model, whatever it is; its methods are those of its class."""
+    if isinstance(model, dict):
+        for part in model.values():
+            use(part)
+        return
     assert not {"forward", "__class__", "extra"} & {*vars(model)}
     if isinstance(model, LanguageModel):
         model.evaluate(model.alphabet[:1] * 3)
@@ -290,9 +303,19 @@ def use(model):
 
 def options_of(model):
     """Return what a model is but for its weights."""
+    if isinstance(model, dict):
+        return [(name, options_of(part)) for name, part in model.items()]
     if isinstance(model, LanguageModel):
         return model.alphabet, model.config
     return type(model), model.arguments()
+
+
+def weights_of(model):
+    """Return the weights of a model by name."""
+    if not isinstance(model, dict):
+        return model.state_dict()
+    parts = [(name, part.state_dict()) for name, part in model.items()]
+    return {f"{name}.{own}": w for name, part in parts for own, w in part.items()}
 
 
 def run_share(first, last):
@@ -381,12 +404,21 @@ def without_checksum(content, **entries):
     return join(header, data)
 
 
-@pytest.mark.parametrize("name", make_models())
+ONE_LAYER = [name for name in make_models() if name != "parts"]
+
+
+def test_parts_are_younger_than_checksums():
+    content = file_of(make_models()["parts"])
+    with pytest.raises(ValueError, match="no checksum, but entries 'parts'"):
+        load(without_checksum(content))
+
+
+@pytest.mark.parametrize("name", ONE_LAYER)
 def test_files_from_before_there_were_checksums_are_taken(name):
     model = make_models()[name]
     twin = load(without_checksum(file_of(model)))
-    for name, weight in twin.state_dict().items():
-        np.testing.assert_array_equal(weight, model.state_dict()[name])
+    for name, weight in weights_of(twin).items():
+        np.testing.assert_array_equal(weight, weights_of(model)[name])
     with pytest.raises(ValueError, match="no checksum, but entries 'sha257'"):
         load(without_checksum(file_of(model), sha257=""))
 
@@ -399,11 +431,14 @@ def test_what_a_file_claims_is_compared_before_anything_is_made(name):
     del description["sha256"]
     for size in ("num_layers", "hidden_size", "input_size", "embedding_size"):
         for claimed in (16_000, 20_000, 200_000, 10**7, 2**40, 10**30):
-            if size not in description["arguments"]:
+            changed = copy.deepcopy(description)
+            arguments = descriptions_in(changed)[0]["arguments"]
+            if size not in arguments:
                 continue
-            arguments = {**description["arguments"], size: claimed}
-            changed = {**description, "arguments": arguments}
-            header["__metadata__"]["exactrnn"] = json.dumps(changed)
+            arguments[size] = claimed
+            changed["sha256"] = _digest(arrays_of(content), changed)
+            text = json.dumps(changed, sort_keys=True)
+            header["__metadata__"]["exactrnn"] = text
             begin = time.process_time()
             with pytest.raises(ValueError, match="path: not a") as caught:
                 load(join(header, data))
@@ -457,7 +492,7 @@ def test_a_file_of_torch_says_how_it_is_loaded():
     layer = xr.LSTM(3, 4, 2, seed=1)
     content = save(layer.state_dict())
     for door in (xr.load, LanguageModel.load):
-        with pytest.raises(ValueError, match=r"layer\.load_state_dict\(") as caught:
+        with pytest.raises(ValueError, match=r"exactrnn\.from_torch\(path\)") as caught:
             door(content)
         assert "'weight_ih_l0'" in str(caught.value)
         assert len(str(caught.value)) < LONGEST_MESSAGE

@@ -129,11 +129,25 @@ def test_long_sum_stays_accurate_in_float32(isa):
 
 
 NUMBERS = {
-    "scale": (0.3, (0.0, 0.0), 0.0, 0.0),
-    "sgd": (0.1, (0.9, 0.0), 0.0, 0.0),
-    "adam": (0.05, (0.9, 0.999), 0.001, 1e-8),
+    "scale": (0.3, (0.0, 0.0), 0.0, 0.0, 1.0),
+    "sgd": (0.1, (0.9, 0.0), 0.0, 0.0, 1.0),
+    "adam": (0.05, (0.9, 0.999), 0.001, 1e-8, 0.99),
+    "rmsprop": (0.05, (0.9, 0.99), 0.0, 1e-8, 1.0),
 }
-UPDATES = [("scale", 0), ("sgd", 0), ("sgd", 1), ("adam", 2)]
+STATES = {  # which of m and v a rule keeps
+    "none": (False, False),
+    "m": (True, False),
+    "v": (False, True),
+    "m v": (True, True),
+}
+UPDATES = [
+    ("scale", "none"),
+    ("sgd", "none"),
+    ("sgd", "m"),
+    ("adam", "m v"),
+    ("rmsprop", "v"),
+    ("rmsprop", "m v"),
+]
 
 
 def update_problem(rule, states, size, dtype):
@@ -146,7 +160,10 @@ def update_problem(rule, states, size, dtype):
             for j in range(3):
                 arrays[j][3 * k + j] = special
     g = None if rule == "scale" else arrays[1]
-    return arrays[0], g, *[arrays[2 + k] if k < states else None for k in range(2)]
+    kept = (
+        a if has else None for a, has in zip(arrays[2:], STATES[states], strict=True)
+    )
+    return arrays[0], g, *kept
 
 
 @pytest.mark.parametrize("size", [0, 1, 7, 16, 33, 5000])
@@ -155,9 +172,13 @@ def test_updates_equal_twin(isa, dtype, rule, states, size):
     first = update_problem(rule, states, size, dtype)
     second = update_problem(rule, states, 50, dtype)
     with np.errstate(all="ignore"):
-        expected = [twin.update(rule, a, NUMBERS[rule]) for a in (first, second)]
+        numbers = (NUMBERS[rule], (0.5, *NUMBERS[rule][1:]))
+        expected = [
+            twin.update(rule, arrays, own)
+            for arrays, own in zip((first, second), numbers, strict=True)
+        ]
     holder = [None]
-    _core.update(rule, (first, second), NUMBERS[rule], isa, holder, "done")
+    _core.update(rule, (first, second), numbers, isa, holder, "done")
     assert holder == ["done"]
     for found, wanted in zip((first, second), expected, strict=True):
         kept = [k for k, array in enumerate(found) if array is not None]
@@ -169,12 +190,12 @@ def test_updates_take_the_gradient_that_is_the_parameter(isa, dtype, rule, state
     p, _, m, v = update_problem(rule, states, 50, dtype)
     with np.errstate(all="ignore"):
         expected = twin.update(rule, (p, p, m, v), NUMBERS[rule])
-    _core.update(rule, ((p, p, m, v),), NUMBERS[rule], isa)
+    _core.update(rule, ((p, p, m, v),), (NUMBERS[rule],), isa)
     assert_all_same((p, expected[0]))
 
 
 def test_updates_of_arrays_that_do_not_fit_change_nothing(isa, dtype):
-    good = update_problem("adam", 2, 50, dtype)
+    good = update_problem("adam", "m v", 50, dtype)
     other = {"float32": "float64", "float64": "float32"}[dtype]
     before = [array.copy() for array in good]
     fixed = good[0].copy()
@@ -185,7 +206,8 @@ def test_updates_of_arrays_that_do_not_fit_change_nothing(isa, dtype):
         (fixed, *good[1:]),
     ):
         holder = ["before"]
+        numbers = (NUMBERS["adam"],) * 2
         with pytest.raises((ValueError, BufferError)):
-            _core.update("adam", (good, bad), NUMBERS["adam"], isa, holder, "after")
+            _core.update("adam", (good, bad), numbers, isa, holder, "after")
         assert holder == ["before"]
         assert_all_same(*zip(good, before, strict=True))

@@ -13,6 +13,7 @@ import textwrap
 import numpy as np
 import pytest
 from bits import assert_same_results, every_thread_used, random_problem, run_layer
+from builds import needs_openmp
 from float_mode import CONTROL_BITS, MODES, FloatingPointEnvironment, needs_mxcsr
 from variants import NETWORKS, make_layer
 
@@ -122,6 +123,7 @@ def test_python_threads_may_call_one_layer_at_once(cell, isa):
         assert_same_results(result, wanted)
 
 
+@needs_openmp
 def test_threadpoolctl_sees_and_limits_our_threads():
     threadpoolctl = pytest.importorskip("threadpoolctl", reason="needs threadpoolctl")
     before = xr.get_num_threads()

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "exactrnn.h"
+#include "base/calls.h"
 
 static inline void fail(const char *what)
 {

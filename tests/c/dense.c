@@ -11,9 +11,7 @@
  *       dlogits [N / 3, 3, O] of exactrnn/ctc.h, of the first rows of dy
  */
 #include "arrays.h"
-#include "exactrnn/ctc.h"
-#include "exactrnn/dense.h"
-#include "exactrnn/update.h"
+#include "base/tables.h"
 
 struct call {
     const struct xr_dense *kernels;
@@ -107,7 +105,8 @@ static void run_update(const struct call *call,
                                .beta = {0.5, 0.25},
                                .rest = {0.5, 0.75},
                                .correction = 0.75,
-                               .eps = 0.125};
+                               .eps = 0.125,
+                               .keep = 0.5};
     memcpy(update.p, call->x, bytes);
     rule(&update);
     write_array(update.p, n, call->element);
@@ -173,6 +172,7 @@ int main(int argc, char **argv)
     run_update(&call, call.updates->scale);
     run_update(&call, call.updates->sgd);
     run_update(&call, call.updates->adam);
+    run_update(&call, call.updates->rmsprop);
     run_ctc(&call);
     return 0;
 }

@@ -15,7 +15,7 @@
  * after others of the same problem that were ended early.
  */
 #include "arrays.h"
-#include "exactrnn/grid.h"
+#include "base/tables.h"
 
 enum { FIRST_DIMENSION = 10, DIMENSION_WORDS = 6, MAX_SETS = 16 };
 

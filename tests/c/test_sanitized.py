@@ -13,11 +13,14 @@ import pytest
 from bits import random_array
 from c_programs import ACTIVATIONS, Build, Case, Programs, describe_run
 from c_programs import make_problem as make_layer_problem
+from decoders import PAPERS, draw_problem, given_to, make_decoder, twin_of
 from grids import make_grid, random_borders, random_sides, run_twin
 from variants import DTYPES, NETWORKS, VARIANTS
 
 import exactrnn as xr
+from exactrnn._spec.attention import QUERIES, SCORES
 from exactrnn.reference import ctc as ctc_twin
+from exactrnn.reference import decoder_backward, decoder_forward
 from exactrnn.reference import dense as dense_twin
 
 pytestmark = pytest.mark.slow
@@ -127,8 +130,10 @@ def programs_of(tmp_path_factory):
         runner = find_runner(folder, SANITIZERS[tool])
         if runner is None:
             return None
-        # Leaks are no question: the library allocates nothing.
-        environment = ("env", "ASAN_OPTIONS=detect_leaks=0", *runner)
+        # Leaks are no question: the library allocates nothing. A second's sleep at the
+        # end of each program would be most of the time.
+        options = ("ASAN_OPTIONS=detect_leaks=0", "TSAN_OPTIONS=atexit_sleep_ms=0")
+        environment = ("env", *options, *runner)
         # Most of the time is gcc's: -O0 halves it, but for cells, which are all inline.
         # -w: gcc guesses wrong about what instrumented code has initialised.
         build = Build(
@@ -139,6 +144,7 @@ def programs_of(tmp_path_factory):
             cell_flags=("-O1",),
             link=("-pthread", *SANITIZERS[tool]),
             runner=environment,
+            region="threads",  # gcc's libgomp waits where the tools do not see it
         )
         return Programs(build, folder)
 
@@ -154,7 +160,7 @@ def programs_of(tmp_path_factory):
 @pytest.mark.parametrize("case", LAYERS, ids=str)
 def test_layers_are_clean(programs_of, tool, isa, c_dtype, case):
     programs = programs_of(tool)
-    program = programs.path("layer", "team")
+    program = programs.path("layer")
     for threads in THREADS[tool]:
         programs.check_layer(program, case, DTYPES[c_dtype], isa, threads)
 
@@ -201,7 +207,7 @@ def grid_problem(name, dtype):
 @pytest.mark.parametrize("name", GRIDS)
 def test_grids_are_clean(programs_of, tool, isa, c_dtype, name):
     programs = programs_of(tool)
-    program = programs.path("grid", "team")
+    program = programs.path("grid")
     sizes, words, arrays, expected = grid_problem(name, DTYPES[c_dtype])
     for threads in THREADS[tool]:
         programs.check(
@@ -213,7 +219,7 @@ def test_grids_are_clean(programs_of, tool, isa, c_dtype, name):
 @pytest.mark.parametrize("sizes", DENSE_SIZES, ids=str)
 def test_dense_kernels_are_clean(programs_of, tool, isa, c_dtype, sizes):
     programs = programs_of(tool)
-    program = programs.path("dense", "team")
+    program = programs.path("dense")
     (N, K, O), dtype = sizes, DTYPES[c_dtype]
     rng = np.random.default_rng(2)
     shapes = ((N, K), (O, K), (O,), (N, O))
@@ -228,8 +234,8 @@ def test_dense_kernels_are_clean(programs_of, tool, isa, c_dtype, sizes):
         dense_twin.embedding_backward(index, x, np.zeros_like(w)),
         np.array([long_sum(x.ravel()) for long_sum in sums], dtype),
     ]
-    for rule in ("scale", "sgd", "adam"):
-        zeros, numbers = np.zeros_like(x), (0.5, (0.5, 0.25), 0.75, 0.125)
+    for rule in ("scale", "sgd", "adam", "rmsprop"):
+        zeros, numbers = np.zeros_like(x), (0.5, (0.5, 0.25), 0.75, 0.125, 0.5)
         p, _, m, v = dense_twin.update(rule, (x, x, zeros, zeros), numbers)
         expected += [p, m, v]
     T = N // 3
@@ -246,6 +252,49 @@ def test_dense_kernels_are_clean(programs_of, tool, isa, c_dtype, sizes):
         programs.check(program, [isa, c_dtype, *sizes, threads], arrays, expected)
 
 
+DECODERS = {
+    **PAPERS,
+    "dot-before": {"cell": "gru", "score": "dot", "selector": True},
+}
+DECODER_SIZES = {"T": 3, "B": 3, "S": 18, "I": 3, "H": 17, "M": 18, "A": 19}
+
+
+@every_run
+@pytest.mark.parametrize("name", DECODERS)
+def test_looks_at_a_memory_are_clean(programs_of, tool, isa, c_dtype, name):
+    programs = programs_of(tool)
+    program = programs.path("attention", "team")
+    decoder = make_decoder(DECODERS[name], DECODER_SIZES, DTYPES[c_dtype])
+    words, arrays, expected = decoder_run(decoder, DECODER_SIZES)
+    for threads in THREADS[tool]:
+        programs.check(program, [isa, c_dtype, *words, threads], arrays, expected)
+
+
+def decoder_run(decoder, sizes):
+    """Return words, arrays and what tests/c/attention.c is to write, by the twin."""
+    problem = draw_problem(decoder, sizes)
+    direction, own = twin_of(decoder)
+    form, lead = decoder._spec.form, (sizes["T"], sizes["B"])
+    dcontext = random_array(
+        np.random.default_rng(5), (*lead, decoder.memory_size), decoder.dtype
+    )
+    dy = problem["dy"][..., : decoder.hidden_size].copy()
+    given = given_to(problem, "x", "memory", "memory_lengths", "lengths")
+    y, context, _, cache = decoder_forward(direction, own, **given)
+    back = decoder_backward(cache, dy, dcontext, dattention=problem["dattention"])
+    words = [decoder.cell, SCORES.index(decoder.score), QUERIES.index(decoder.query)]
+    words += [int(decoder.selector), *lead, sizes["S"], sizes["I"], sizes["H"]]
+    words += [decoder.memory_size, form["K"]]
+    arrays = [problem["lengths"], problem["memory_lengths"]]
+    arrays += [w for w in direction.weights if w is not None]
+    arrays += [w for w in own.weights if w is not None]
+    arrays += [problem["x"], problem["memory"], dy, dcontext, problem["dattention"]]
+    expected = [y, context, np.stack([look.alpha for look in cache.looks])]
+    expected += [back.x, back.memory]
+    gradients = (*back.weights, *back.attention)
+    return words, arrays, expected + [g for g in gradients if g is not None]
+
+
 def assert_reported(answer, report):
     text = answer.stderr.decode()
     assert answer.returncode != 0, "the planted fault was not seen"
@@ -259,7 +308,7 @@ UNITS_SPLIT = Case("lstm", *SIZES[2])
 @pytest.mark.parametrize("isa", FLOAT32)
 def test_phases_of_a_layer_without_end_are_reported(programs_of, isa):
     programs = programs_of("thread")
-    names = ("layer", "team", "no_waiting")
+    names = ("layer", "no_waiting")
     program = programs.path(*names, wrapped="xr_share")
     problem = make_layer_problem(UNITS_SPLIT, "float32")
     answer = programs.execute(program, *describe_run(problem, isa, 2))
@@ -269,7 +318,7 @@ def test_phases_of_a_layer_without_end_are_reported(programs_of, isa):
 @pytest.mark.parametrize("isa", FLOAT32)
 def test_phases_of_a_grid_without_end_are_reported(programs_of, isa):
     programs = programs_of("thread")
-    names = ("grid", "team", "no_waiting")
+    names = ("grid", "no_waiting")
     program = programs.path(*names, wrapped="xr_share")
     sizes, words, arrays, _ = grid_problem("2d", "float32")
     answer = programs.execute(program, [isa, "f32", *sizes, 2, *words], arrays)
@@ -279,7 +328,7 @@ def test_phases_of_a_grid_without_end_are_reported(programs_of, isa):
 @pytest.mark.parametrize("isa", FLOAT32)
 def test_scratch_too_short_is_reported(programs_of, isa):
     programs = programs_of("address")
-    names = ("layer", "team", "short_scratch")
+    names = ("layer", "short_scratch")
     program = programs.path(*names, wrapped="xr_scratch_bytes")
     problem = make_layer_problem(UNITS_SPLIT, "float32")
     answer = programs.execute(program, *describe_run(problem, isa, 1))
@@ -293,5 +342,5 @@ def test_overflowing_sizes_are_reported(programs_of):
     words, arrays = describe_run(problem, PLAIN, 1)
     words[3:5] = [2**31 - 1] * 2  # T and B: their product times 4 is more than 2**63
     words[8] = 2  # D
-    answer = programs.execute(programs.path("layer", "team"), words, arrays * 2)
+    answer = programs.execute(programs.path("layer"), words, arrays * 2)
     assert_reported(answer, "signed integer overflow")

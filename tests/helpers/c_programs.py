@@ -48,6 +48,8 @@ class Build:
     runner: tuple[str, ...] = ()
     """What stands before the program on the command line."""
     byte_order: str = "<"
+    region: str = "openmp"
+    """Where threads come from, as in the names of csrc/base/region_*.c."""
 
 
 def isa_flags(isa):
@@ -61,7 +63,8 @@ def compile_file(build, source, folder, *flags):
     """Return the object file of one source; the folder keeps its variants apart."""
     output = folder / f"{source.stem}.o"
     folder.mkdir(parents=True, exist_ok=True)
-    command = [build.compiler, "-std=gnu11", "-fopenmp", *INCLUDES]
+    openmp = ["-fopenmp"] if build.region == "openmp" else []
+    command = [build.compiler, "-std=gnu11", *openmp, *INCLUDES]
     command += [*FLAGS, *WARNINGS, *build.flags, *flags]
     subprocess.run([*command, "-c", str(source), "-o", str(output)], check=True)
     return output
@@ -69,7 +72,9 @@ def compile_file(build, source, folder, *flags):
 
 def compile_library(build, folder):
     """Compile everything for a processor, as CMake does; return the object files."""
-    jobs = [(source, folder) for source in (CSRC / "base").glob("*.c")]
+    base = {*(CSRC / "base").glob("*.c")} - {*(CSRC / "base").glob("region_*.c")}
+    base |= {CSRC / "base" / f"region_{build.region}.c"}
+    jobs = [(source, folder) for source in sorted(base)]
     kernels = [s for s in (CSRC / "kernels").glob("*/*.c") if s.parent.name != "cells"]
     cells = [CSRC / "kernels" / "cells" / f"{cell}.c" for cell in CELLS]
     for isa, dtype, *own in build.kernels:

@@ -383,6 +383,17 @@ def linear_weights(source):
     return Case({"state_dict": given}, make, words=("weight", "bias"))
 
 
+def torch_weights(source):
+    layer = cached_layer("gru", source.dtype, 0, False, 2)
+    own = layer.state_dict()
+
+    def make(**given):
+        return xr.from_torch(**given).state_dict()
+
+    arguments = {"source": own, "prefix": "", "kind": "GRU", "dtype": layer.dtype.name}
+    return Case(arguments, make, words=tuple(own))
+
+
 def cross_entropy(source):
     arguments = {"logits": source(T, B, 5), "targets": source.integers(-1, 5, T, B)}
     return Case(arguments, train.softmax_cross_entropy)
@@ -450,6 +461,66 @@ def chunks(source):
     return Case(arguments, make)
 
 
+# Attention
+
+
+@functools.cache
+def cached_decoder(cell, dtype, query):
+    return xr.AttentionDecoder(
+        cell, I, H, 3, query=query, output="concat", selector=True, dtype=dtype, seed=1
+    )
+
+
+def decoder_of(source):
+    cell, query = ("gru", "lstm")[source.coin()], ("previous", "new")[source.coin()]
+    return cached_decoder(cell, source.dtype, query)
+
+
+def decoder_given(decoder, source):
+    """Return x, a memory, a state and lengths of both."""
+    parts = 1 + (decoder.cell == "lstm")
+    state = tuple(source(1, B, H) for _ in range(parts))
+    return {
+        "x": source(T, B, I),
+        "memory": source(5, B, 3),
+        "state": state if parts > 1 else state[0],
+        "memory_lengths": source.integers(0, 6, B),
+        "lengths": source.integers(0, T + 1, B),
+    }
+
+
+def decoder_call(source):
+    decoder = decoder_of(source)
+    return Case(decoder_given(decoder, source), decoder, weights_of(decoder))
+
+
+def decoder_backward(source):
+    decoder = decoder_of(source)
+    given = decoder_given(decoder, source)
+    y, state, cache = decoder.forward(**given)
+    arguments = {"dy": source(*y.shape), "dstate": state}
+    arguments["dattention"] = source(T, B, 5)
+
+    def make(**given):
+        return decoder.backward(cache, **given)
+
+    return Case(arguments, make, weights_of(decoder))
+
+
+def decoder_step(source):
+    decoder = decoder_of(source)
+    given = decoder_given(decoder, source)
+    arguments = {name: given[name] for name in ("memory", "memory_lengths")}
+    arguments |= {"x": source(B, I), "state": given["state"]}
+
+    def make(x, state, **known):
+        stream = decoder.stream(**known)
+        stream.state = state
+        return stream.step(x), stream.state
+
+    return Case(arguments, make, weights_of(decoder))
+
+
 def streams_of_text(source):
     arguments = {"sequence": source.integers(0, 9, 30), "batch_size": 2, "length": 5}
 
@@ -469,6 +540,7 @@ CONSTRUCTORS = {
     "ClockworkRNN": (xr.ClockworkRNN, {"periods": (1, 2)}),
     "GridLSTM": (xr.GridLSTM, {"sizes": (3, 2)}),
     "Layer": (xr.Layer, {"cell": xr.cells.MGU()}),
+    "AttentionDecoder": (xr.AttentionDecoder, {"cell": "gru", "memory_size": 3}),
     "Embedding": (train.Embedding, {"num_embeddings": 4, "embedding_dim": 3}),
     "Linear": (train.Linear, {"in_features": 4, "out_features": 3}),
 }
@@ -515,8 +587,10 @@ CASES = {
         for build in (
             *(grid_call, grid_backward, time_depth_call, time_depth_backward),
             *(echo_fit, echo_predict, echo_run, echo_step),
-            *(embedding_call, linear_call, linear_weights, cross_entropy),
-            *(squared_error, clipping, optimizer_step, optimizer_options),
+            *(decoder_call, decoder_backward, decoder_step),
+            *(embedding_call, linear_call, linear_weights, torch_weights),
+            *(cross_entropy, squared_error, clipping),
+            *(optimizer_step, optimizer_options),
             *(chunks, streams_of_text),
         )
     },

@@ -20,6 +20,7 @@ from bits import (
     random_problem,
     to_bytes,
 )
+from decoders import PAPERS, draw_problem, make_decoder
 from grids import make_grid, random_borders, run_kernel
 from variants import make_layer
 
@@ -276,6 +277,55 @@ def end_dense_calls():
     return ended
 
 
+def decoder_calls(setting):
+    """Yield (make, call) of an attention decoder: infer, forward, backward, step."""
+    sizes = {"T": 4, "B": 3, "S": 18, "I": 3, "H": 17, "M": 18, "A": 19}
+
+    def make():
+        return make_decoder(setting, sizes, "float32")
+
+    problem = draw_problem(make(), sizes)
+    names = ("x", "memory", "state", "memory_lengths", "lengths")
+    given = {name: problem[name] for name in names}
+
+    def forward(decoder):
+        y, final, decoder.kept = decoder.forward(**given)
+        return y, as_tuple(final)
+
+    def trained():
+        decoder = make()
+        forward(decoder)
+        return decoder
+
+    def backward(decoder):
+        gradients = decoder.backward(decoder.kept, problem["dy"], problem["dstate"])
+        weights = tuple(gradients.weights.values())
+        return gradients.x, gradients.memory, as_tuple(gradients.state), weights
+
+    def stream():
+        return make().stream(problem["memory"], problem["memory_lengths"])
+
+    def remembered(subject):
+        if isinstance(subject, xr.DecoderStream):
+            return to_bytes((*as_tuple(subject.state), subject.attention))
+        return contents(subject)
+
+    yield make, lambda decoder: decoder(**given)[0], remembered
+    yield make, forward, remembered
+    yield trained, backward, remembered
+    yield stream, lambda stream: stream.step(np.ones((3, 3), "f4")), remembered
+
+
+def end_decoder_calls():
+    ended = 0
+    for threads in THREADS:
+        with every_thread_used(), xr.threads(threads):
+            for setting in (PAPERS["xu"], PAPERS["luong-general"]):
+                for make, call, remembered in decoder_calls(setting):
+                    ended += end_each(make, call, remembered)
+    return ended
+
+
 def end_echo_state_calls():
     """End `fit` and `predict` of an echo state network."""
     rng = np.random.default_rng(3)
@@ -305,6 +355,7 @@ def end_calls(name):
     if group == "grid":
         return end_grid_calls(which)
     others = {
+        "attention": end_decoder_calls,
         "dense": end_dense_calls,
         "echo_state": end_echo_state_calls,
         "time_depth": end_grid_layer_calls,

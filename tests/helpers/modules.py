@@ -2,7 +2,8 @@
 
 `MODULES` are layers, cells, grids, dense layers and a fitted network by name, `STREAMS`
 those of them that can be fed step by step, `CACHES` those that go back; `WEIGHTED` are
-the modules and what is not called but has weights. A new class belongs here;
+the modules and what is called otherwise or not at all but has weights; `DECODERS` among
+them have tests of their own in test_attention.py. A new class belongs here;
 test_copies.py and test_public_facts.py count.
 """
 
@@ -54,8 +55,23 @@ DENSE = {
     "embedding": lambda: Embedding(I, H, seed=1),
 }
 MODULES = {**LAYERS, **CELLS, **GRIDS, **DENSE, "echo-state": fitted}
+DECODERS = {
+    "decoder": lambda: xr.AttentionDecoder("gru", I, H, 5, seed=1),
+    "decoder-new": lambda: xr.AttentionDecoder(
+        "lstm",
+        I,
+        H,
+        H,
+        score="dot",
+        query="new",
+        selector=True,
+        output="concat",
+        seed=1,
+    ),
+}
 WEIGHTED = {
     **MODULES,
+    **DECODERS,
     "language-model": lambda: LanguageModel(
         "abcd", num_layers=2, hidden_size=H, embedding_size=I, seed=1
     ),

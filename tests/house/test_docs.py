@@ -63,6 +63,11 @@ def test_examples_of_a_page_run(path, tmp_path, monkeypatch):
         pytest.importorskip("matplotlib")
     if "import exactrnn.torch" in "".join(BLOCK.findall(text)):
         pytest.importorskip("torch", reason="needs torch: extra torch")
+    if "exactrnn.onnx" in "".join(BLOCK.findall(text)):
+        pytest.importorskip("onnx", reason="needs onnx: extra onnx")
+        pytest.importorskip("onnxruntime", reason="needs onnxruntime: extra rivals")
+    if "import exactrnn.jax" in "".join(BLOCK.findall(text)):
+        pytest.importorskip("jax", reason="needs jax: extra jax")
     if "import keras" in "".join(BLOCK.findall(text)):
         monkeypatch.setenv("KERAS_BACKEND", "torch")
         pytest.importorskip("keras", reason="needs keras: extra rivals")

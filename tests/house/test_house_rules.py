@@ -73,6 +73,9 @@ MADE_UP = re.compile(
     r"(?:^|/)(?:test_)?(?:toy|foo|none|some)\w*\.|(?:^|/)(?:sys|linux)/"
 )
 MADE_BY_COMMANDS = (
+    "exactrnnConfig.cmake",
+    "exactrnnConfigVersion.cmake",
+    "exactrnnTargets.cmake",
     "memory.md",
     "sitecustomize.py",
     "table.md",
@@ -168,7 +171,10 @@ def test_no_flag_gives_up_exact_arithmetic():
 
 
 def test_every_target_of_our_own_gets_the_flags():
-    text = text_of(ROOT / "CMakeLists.txt") + text_of(ROOT / "cmake" / "Kernels.cmake")
+    text = "".join(
+        text_of(ROOT / name)
+        for name in ("CMakeLists.txt", "cmake/Kernels.cmake", "cmake/Library.cmake")
+    )
     targets = set(re.findall(r"add_library\((\S+) OBJECT", text))
     flagged = set(re.findall(r"^\s*exactrnn_c_flags\((\S+)\)", text, re.MULTILINE))
     assert targets
@@ -188,8 +194,10 @@ def test_instruction_sets_are_named_in_vec_alone(path):
     assert not INTRINSIC.findall(text)
 
 
-# The folders of csrc/ from the bottom up; layers and grids do not include each other.
-C_FLOORS = {"include": 0, "base": 1, "kernels/vec": 2, "kernels/math": 3}
+# The folders of csrc/ from the bottom up; layers and grids do not include each other,
+# and nothing includes the library, which stands on the base beside the kernels.
+C_FLOORS = {"include": 0, "base": 1, "library": 2, "kernels/vec": 2, "kernels/math": 3}
+C_FLOORS |= {"xla": 2}  # beside the kernels, on the base
 C_FLOORS |= {"kernels/cells": 4, "kernels/layer": 5, "kernels/grid": 5}
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 
@@ -215,6 +223,7 @@ def unwelcome_includes(path, text):
         is_list = place is not None and name.endswith(".def")
         folder = None if place is None else c_folder(place)
         is_below = folder == own or C_FLOORS.get(folder, 9) < C_FLOORS[own]
+        is_below &= own == "library" or folder != "library"
         if not is_list and not is_below:
             found.append(name)
     return found
@@ -237,6 +246,9 @@ def test_c_includes_go_down(path):
         ("kernels/layer/pack.h", "../vec.h"),
         ("kernels/layer/pack.h", "include/exactrnn.h"),
         ("base/cpu.c", "kernels/vec.h"),
+        ("base/cpu.c", "library/checks.h"),
+        ("library/run.c", "kernels/vec.h"),
+        ("kernels/math/dense.c", "library/checks.h"),
         ("include/exactrnn/grid.h", "base/sizes.h"),
     ],
 )
@@ -271,7 +283,7 @@ def test_openmp_has_one_door():
         for path in files_under("csrc", "src", suffixes={".c", ".h"} | CYTHON_SUFFIXES)
         if re.search(r"#\s*include\s*<omp|#\s*pragma\s+omp|\bomp_\w+\(", text_of(path))
     ]
-    assert users == ["csrc/base/parallel.c"]
+    assert users == ["csrc/base/region_openmp.c"]
 
 
 LOCK_MAKER = re.compile(

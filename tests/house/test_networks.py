@@ -29,13 +29,14 @@ CONSTRUCTED = [
 every_network = pytest.mark.parametrize("name", NETWORKS)
 every_class = pytest.mark.parametrize("kind", CLASSES.values(), ids=[*CLASSES])
 EXAMPLES = {
+    "AttentionDecoder": {"cell": "gru"},
     "ClockworkRNN": {"periods": (1, 2)},
     "GridLSTM": {"sizes": (3, 2)},
     "Layer": {"cell": xr.cells.MGU()},
 }
 SIZES = (
     *("input_size", "hidden_size", "num_embeddings", "embedding_dim"),
-    *("in_features", "out_features"),
+    *("in_features", "out_features", "memory_size"),
 )
 CHECKS = ("_checks", "_checks.naming", "_spec.option_checks", "_spec.grid_checks")
 

@@ -194,7 +194,7 @@ def test_weights_of_another_dtype_are_rounded_if_asked(name):
     first = next(iter(before))
     for wrong, error, message in (
         (exact[first] + 1e39, ValueError, "expected numbers that float32 holds, got"),
-        (exact[first].astype(int), TypeError, "expected float16, float32 or float64"),
+        (exact[first].astype(int), TypeError, "expected float16, bfloat16, float32 or"),
         (exact[first][:0], ValueError, "expected "),
         (np.broadcast_to(0.0, (2**40, 7)), ValueError, "expected "),
         (exact[first].tolist(), TypeError, "expected a NumPy array"),

@@ -501,3 +501,14 @@ def test_sessions_are_measured_as_a_program(tmp_path):
     medians = json.loads(out.read_text())["gru 10"]
     assert set(medians) == {"rows", "full", "control", "all"}
     assert all(0 < seconds < 1 for seconds in medians.values())
+
+
+def test_attention_is_measured_as_a_program(tmp_path):
+    out = tmp_path / "out.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / "attention.py")]
+    command += ["--units", "8", "--rounds", "1", "--cells", "gru", "--json", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = re.findall(r"^\| gru \| (\w+) \|", done.stdout, re.MULTILINE)
+    assert rows == ["gradients", "step"]
+    for row in json.loads(out.read_text()):
+        assert 0 < row["ours"] < 1

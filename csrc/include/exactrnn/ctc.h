@@ -1,8 +1,7 @@
-/* Connectionist temporal classification. Declarations and the table that each
- * (instruction set, dtype) fills; kernels/math/ctc.c has the code, base/dispatch.c the
- * look-up, and src/exactrnn/reference/ctc.py is the twin.
+/* Connectionist temporal classification. library/dense.c checks, kernels/math/ctc.c has
+ * the code, and src/exactrnn/reference/ctc.py is the twin.
  *
- * As in dense.h nothing allocates: `scratch` is as many bytes as ctc_scratch says,
+ * As in dense.h nothing allocates: `scratch` is as many bytes as xr_ctc_scratch says,
  * aligned to XR_ALIGNMENT, and arrays are contiguous in storage order. `stop` may be
  * NULL; of a call that was ended every output is undefined.
  * Letters: T time, B rows, K symbols with the blank, L labels of a row at most.
@@ -12,7 +11,12 @@
 
 #include "exactrnn.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct xr_ctc {
+    size_t struct_size;
     ptrdiff_t T, B, K, L;         /* K >= 1 */
     ptrdiff_t blank;              /* 0..K-1 */
     const void *logits;           /* [T, B, K]; read as far as a row is long */
@@ -27,12 +31,14 @@ struct xr_ctc {
     struct xr_stop *stop;
 };
 
-struct xr_ctc_kernels {
-    size_t (*scratch)(const struct xr_ctc *problem);
-    void (*loss)(const struct xr_ctc *problem);
-};
+/* The bytes of scratch, and the call, by an engine of xr_find_engine. */
+XR_API enum xr_status xr_ctc_scratch(const struct xr_engine *engine,
+                                     const struct xr_ctc *problem, size_t *bytes);
+XR_API enum xr_status xr_ctc_loss(const struct xr_engine *engine,
+                                  const struct xr_ctc *problem);
 
-/* NULL where the name is unknown or this machine cannot run it. */
-const struct xr_ctc_kernels *xr_find_ctc(const char *isa, enum xr_dtype dtype);
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,7 +1,6 @@
 /* What training needs around the cells: linear layers, the softmax cross-entropy, the
- * gradient of an embedding, long sums. Declarations and the table that each
- * (instruction set, dtype) fills; kernels/math/dense.c has the code,
- * base/dispatch.c the look-up, and src/exactrnn/reference/dense.py is the twin.
+ * gradient of an embedding, long sums. library/dense.c checks, kernels/math/dense.c has
+ * the code, and src/exactrnn/reference/dense.py is the twin.
  *
  * As in exactrnn.h nothing allocates: `scratch` is as many bytes as the function's
  * companion says, aligned to XR_ALIGNMENT, and arrays are contiguous in storage order.
@@ -13,9 +12,14 @@
 
 #include "exactrnn.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* y = x W^T + b over N rows. Forward reads x, w, b and writes y; backward reads x, w
  * and dy, writes dx where it is not NULL, adds to dw and, where it is not NULL, db. */
 struct xr_linear {
+    size_t struct_size;
     ptrdiff_t N, K, O;
     const void *x;  /* [N, K] */
     const void *w;  /* [O, K] */
@@ -26,12 +30,13 @@ struct xr_linear {
     void *dw;       /* [O, K] */
     void *db;       /* [O] or NULL */
     int threads;
-    void *scratch; /* linear_scratch */
+    void *scratch; /* xr_linear_scratch */
     struct xr_stop *stop;
 };
 
 /* The loss of each row and, where dlogits is not NULL, its gradient times `scale`. */
 struct xr_softmax {
+    size_t struct_size;
     ptrdiff_t N, V;        /* V >= 1 */
     const void *logits;    /* [N, V] */
     const int64_t *target; /* [N], 0..V-1; -1: loss and gradient are +0.0 */
@@ -39,35 +44,47 @@ struct xr_softmax {
     void *loss;            /* [N] */
     void *dlogits;         /* [N, V] or NULL; may be logits */
     int threads;
-    void *scratch; /* softmax_scratch */
+    void *scratch; /* xr_softmax_scratch */
     struct xr_stop *stop;
 };
 
 /* Adds to row v of dw the long sum of the rows of dy whose index is v. */
 struct xr_embedding {
+    size_t struct_size;
     ptrdiff_t N, V, E;
     const int64_t *index; /* [N], 0..V-1 */
     const void *dy;       /* [N, E] */
     void *dw;             /* [V, E] */
     int threads;
-    void *scratch; /* embedding_scratch */
+    void *scratch; /* xr_embedding_scratch */
     struct xr_stop *stop;
 };
 
-struct xr_dense {
-    size_t (*linear_scratch)(const struct xr_linear *problem);
-    void (*linear_forward)(const struct xr_linear *problem);
-    void (*linear_backward)(const struct xr_linear *problem);
-    size_t (*softmax_scratch)(const struct xr_softmax *problem);
-    void (*softmax)(const struct xr_softmax *problem);
-    size_t (*embedding_scratch)(const struct xr_embedding *problem);
-    void (*embedding_backward)(const struct xr_embedding *problem);
-    /* *total = long sum that starts at *total, of x or, with `squares`, of x*x. */
-    void (*long_sum)(const void *x, ptrdiff_t n, int squares, void *total,
-                     struct xr_stop *stop);
-};
+/* The bytes of scratch, and the call, by an engine of xr_find_engine. */
+XR_API enum xr_status xr_linear_scratch(const struct xr_engine *engine,
+                                        const struct xr_linear *problem, size_t *bytes);
+XR_API enum xr_status xr_linear_forward(const struct xr_engine *engine,
+                                        const struct xr_linear *problem);
+XR_API enum xr_status xr_linear_backward(const struct xr_engine *engine,
+                                         const struct xr_linear *problem);
+XR_API enum xr_status xr_softmax_scratch(const struct xr_engine *engine,
+                                         const struct xr_softmax *problem,
+                                         size_t *bytes);
+XR_API enum xr_status xr_softmax_loss(const struct xr_engine *engine,
+                                      const struct xr_softmax *problem);
+XR_API enum xr_status xr_embedding_scratch(const struct xr_engine *engine,
+                                           const struct xr_embedding *problem,
+                                           size_t *bytes);
+XR_API enum xr_status xr_embedding_backward(const struct xr_engine *engine,
+                                            const struct xr_embedding *problem);
 
-/* NULL where the name is unknown or this machine cannot run it. */
-const struct xr_dense *xr_find_dense(const char *isa, enum xr_dtype dtype);
+/* *total = long sum that starts at *total, of x or, with `squares`, of x*x. */
+XR_API enum xr_status xr_long_sum(const struct xr_engine *engine, const void *x,
+                                  ptrdiff_t n, int squares, void *total,
+                                  struct xr_stop *stop);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

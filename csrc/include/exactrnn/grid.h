@@ -1,7 +1,6 @@
 /* Grid LSTM: N. Kalchbrenner, I. Danihelka, A. Graves, Grid Long Short-Term Memory,
- * ICLR 2016, arXiv 1507.01526. Declarations and the table that each (instruction set,
- * dtype) fills; kernels/grid/grid.c has the code, base/dispatch.c the look-up, and
- * src/exactrnn/reference/grid.py is the twin.
+ * ICLR 2016, arXiv 1507.01526. library/grids.c checks, kernels/grid/grid.c has the
+ * code, and src/exactrnn/reference/grid.py is the twin.
  *
  * A grid of N dimensions has a block at every point. Along each dimension k a block
  * takes (h_k, m_k) from the point before, or from the border, and hands on h'_k, m'_k:
@@ -30,9 +29,14 @@
 
 #include "exactrnn.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { XR_GRID_DIMS = 6 };
 
 struct xr_grid_block {
+    size_t struct_size;
     int N;
     int memory[XR_GRID_DIMS];
     struct xr_nonlinearity activation[XR_GRID_DIMS]; /* α, without memory */
@@ -56,6 +60,7 @@ struct xr_grid_side {
 /* One call. `forward` reads h and m, writes h_out and m_out and (if not NULL) cache;
  * `backward` reads dh, dm, cache, writes dh_out and dm_out, and adds to dw and db. */
 struct xr_grid_problem {
+    size_t struct_size;
     const struct xr_grid_block *block;
     int threads;
     ptrdiff_t size[XR_GRID_DIMS], B;
@@ -78,7 +83,7 @@ struct xr_grid_problem {
     void *dh_out[XR_GRID_DIMS], *dm_out[XR_GRID_DIMS]; /* NULL: not wanted */
     void *const *dw; /* [sets, N], each as w of pack; may be equal: sets one after the
                       * other, of a set dimension after dimension */
-    void *const *db; /* likewise as b, or NULL */
+    void *const *db; /* likewise as b, of which any may be NULL */
 
     void *scratch;        /* scratch_bytes */
     struct xr_stop *stop; /* NULL: the call cannot be ended */
@@ -93,28 +98,48 @@ struct xr_grid_cache {
     size_t bytes;
 };
 
-struct xr_grid {
-    /* One dimension of one set: w [G*H, N*H] and b [G*H] or NULL, rows i f g o (G = 4)
-     * or α's alone (G = 1), columns h_1 ... h_N. */
-    size_t (*packed_bytes)(const struct xr_grid_block *block, int k, int backward);
-    void (*pack)(const struct xr_grid_block *block, int k, const void *w, const void *b,
-                 void *packed, struct xr_stop *stop);
-    void (*pack_backward)(const struct xr_grid_block *block, int k, const void *w,
-                          void *packed, struct xr_stop *stop);
-    /* The side of dimension k: w [S*H, I] and b [S*H] or NULL, rows h, then m where
-     * there is memory (S = 2, else 1). */
-    size_t (*side_bytes)(const struct xr_grid_block *block, int k, int backward);
-    void (*pack_side)(const struct xr_grid_block *block, int k, const void *w,
-                      const void *b, void *packed, struct xr_stop *stop);
-    void (*pack_side_backward)(const struct xr_grid_block *block, int k, const void *w,
-                               void *packed, struct xr_stop *stop);
-    struct xr_grid_cache (*cache_layout)(const struct xr_grid_problem *problem);
-    size_t (*scratch_bytes)(const struct xr_grid_problem *problem, int backward);
-    void (*forward)(const struct xr_grid_problem *problem);
-    void (*backward)(const struct xr_grid_problem *problem);
-};
+/* Packing one dimension of one set: w [G*H, N*H] and b [G*H] or NULL, rows i f g o
+ * (G = 4) or α's alone (G = 1), columns h_1 ... h_N. By an engine of xr_find_engine. */
+XR_API enum xr_status xr_grid_packed_bytes(const struct xr_engine *engine,
+                                           const struct xr_grid_block *block, int k,
+                                           int backward, size_t *bytes);
+XR_API enum xr_status xr_grid_pack(const struct xr_engine *engine,
+                                   const struct xr_grid_block *block, int k,
+                                   const void *w, const void *b, void *packed,
+                                   struct xr_stop *stop);
+XR_API enum xr_status xr_grid_pack_backward(const struct xr_engine *engine,
+                                            const struct xr_grid_block *block, int k,
+                                            const void *w, void *packed,
+                                            struct xr_stop *stop);
 
-/* NULL where the name is unknown or this machine cannot run it. */
-const struct xr_grid *xr_find_grid(const char *isa, enum xr_dtype dtype);
+/* The side of dimension k: w [S*H, I] and b [S*H] or NULL, rows h, then m where there
+ * is memory (S = 2, else 1). */
+XR_API enum xr_status xr_grid_side_bytes(const struct xr_engine *engine,
+                                         const struct xr_grid_block *block, int k,
+                                         int backward, size_t *bytes);
+XR_API enum xr_status xr_grid_pack_side(const struct xr_engine *engine,
+                                        const struct xr_grid_block *block, int k,
+                                        const void *w, const void *b, void *packed,
+                                        struct xr_stop *stop);
+XR_API enum xr_status xr_grid_pack_side_backward(const struct xr_engine *engine,
+                                                 const struct xr_grid_block *block,
+                                                 int k, const void *w, void *packed,
+                                                 struct xr_stop *stop);
+
+/* Of `problem` its block, threads, sizes and sets are read alone. */
+XR_API enum xr_status xr_grid_cache_layout(const struct xr_engine *engine,
+                                           const struct xr_grid_problem *problem,
+                                           struct xr_grid_cache *layout);
+XR_API enum xr_status xr_grid_scratch(const struct xr_engine *engine,
+                                      const struct xr_grid_problem *problem,
+                                      int backward, size_t *bytes);
+XR_API enum xr_status xr_grid_forward(const struct xr_engine *engine,
+                                      const struct xr_grid_problem *problem);
+XR_API enum xr_status xr_grid_backward(const struct xr_engine *engine,
+                                       const struct xr_grid_problem *problem);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

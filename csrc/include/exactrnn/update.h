@@ -1,7 +1,6 @@
-/* What an optimiser does to one array: scaling, gradient descent, Adam. Declarations
- * and the table that each (instruction set, dtype) fills; kernels/math/update.c
- * has the code, base/dispatch.c the look-up, src/exactrnn/reference/dense.py is the
- * twin.
+/* What an optimiser does to one array: scaling, gradient descent, Adam, RMSprop.
+ * library/dense.c checks, kernels/math/update.c has the code,
+ * src/exactrnn/reference/dense.py is the twin.
  *
  * Here and not in Python so that an update cannot be stopped half-way: nothing
  * allocates, nothing fails, no signal is looked at. Numbers are rounded to the dtype
@@ -12,25 +11,36 @@
 
 #include "exactrnn.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 struct xr_update {
+    size_t struct_size;
     ptrdiff_t n;
     void *p;        /* [n] parameters, or what is scaled */
     const void *g;  /* [n] their gradient; may be p, else apart from all others */
-    void *m;        /* [n] Adam's first moment, or SGD's velocity; NULL: no momentum */
-    void *v;        /* [n] Adam's second moment */
-    double rate;    /* the factor; SGD: lr; Adam: lr / (1 - beta1^t) */
-    double beta[2]; /* Adam's two; SGD: momentum */
-    double rest[2]; /* Adam: 1 - beta */
+    void *m;        /* [n] Adam's first moment, or the velocity; NULL: no momentum */
+    void *v;        /* [n] Adam's and RMSprop's second moment */
+    double rate;    /* the factor; SGD, RMSprop: lr; Adam: lr / (1 - beta1^t) */
+    double beta[2]; /* Adam's two; SGD: momentum; RMSprop: momentum, decay of v */
+    double rest[2]; /* Adam, RMSprop: 1 - beta */
     double correction, eps; /* Adam: 1 - beta2^t, and what is added to the root */
+    double keep;            /* Adam: what p is multiplied by first, 1 without decay */
 };
 
-struct xr_updates {
-    void (*scale)(const struct xr_update *update);
-    void (*sgd)(const struct xr_update *update);
-    void (*adam)(const struct xr_update *update);
-};
+/* p = rate * g; gradient descent; Adam; RMSprop. By an engine of xr_find_engine. */
+XR_API enum xr_status xr_update_scale(const struct xr_engine *engine,
+                                      const struct xr_update *update);
+XR_API enum xr_status xr_update_sgd(const struct xr_engine *engine,
+                                    const struct xr_update *update);
+XR_API enum xr_status xr_update_adam(const struct xr_engine *engine,
+                                     const struct xr_update *update);
+XR_API enum xr_status xr_update_rmsprop(const struct xr_engine *engine,
+                                        const struct xr_update *update);
 
-/* NULL where the name is unknown or this machine cannot run it. */
-const struct xr_updates *xr_find_updates(const char *isa, enum xr_dtype dtype);
+#ifdef __cplusplus
+}
+#endif
 
 #endif

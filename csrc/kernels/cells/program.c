@@ -1,5 +1,5 @@
 /* A cell as a program: the equations are the caller's, a list of operations for each
- * stage (exactrnn/program.h). This file runs the lists.
+ * stage (base/program.h). This file runs the lists.
  *
  * Each operation goes through a block of some rows and units before the next one does:
  * so what to do is looked up once for many vectors, and its operands are in the L1. A
@@ -10,7 +10,7 @@
  * the next, is settled where the program is made (src/exactrnn/_graph/program.py).
  * Twin: src/exactrnn/reference/cells/program.py, which runs the equations themselves.
  */
-#include "exactrnn/program.h"
+#include "base/program.h"
 
 #include "kernels/cells/cell.h"
 #include "kernels/math/activations.h"

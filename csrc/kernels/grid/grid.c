@@ -2,7 +2,7 @@
  * its points are visited; pack.h, point.h, sides.h, forward.h, backward.h and
  * gradients.h are the parts. This file puts backward together and fills the table.
  */
-#include "exactrnn/grid.h"
+#include "base/tables.h"
 
 #include "kernels/grid/backward.h"
 #include "kernels/grid/forward.h"

@@ -94,6 +94,37 @@ static void engine_pack_backward(const struct xr_layer *layer,
     xr_run_phase(1, 0, pack_body, &call, stop);
 }
 
+static size_t attention_bytes(const struct xr_attention_form *form)
+{
+    struct attention_pack header;
+    return lay_attention(form, &header);
+}
+
+struct attention_call {
+    const struct xr_attention_form *form;
+    const struct xr_attention_weights *weights;
+    void *packed;
+};
+
+static void attention_body(void *context, ptrdiff_t phase, int item,
+                           struct xr_watch *watch)
+{
+    (void)phase, (void)item;
+    const struct attention_call *call = context;
+    clear_memory(call->packed, attention_bytes(call->form), watch);
+    if (!watch->leaving) {
+        pack_attention(call->form, call->weights, call->packed, watch);
+    }
+}
+
+static void engine_pack_attention(const struct xr_attention_form *form,
+                                  const struct xr_attention_weights *weights,
+                                  void *packed, struct xr_stop *stop)
+{
+    struct attention_call call = {form, weights, packed};
+    xr_run_phase(1, 0, attention_body, &call, stop);
+}
+
 static size_t scratch_bytes(const struct xr_problem *problem, int backward)
 {
     const struct xr_cell *cell = cell_of(problem->layer);
@@ -184,6 +215,8 @@ const struct xr_engine XR_NAME(xr_engine) = {
     .packed_backward_bytes = packed_backward_bytes,
     .pack = engine_pack,
     .pack_backward = engine_pack_backward,
+    .attention_bytes = attention_bytes,
+    .pack_attention = engine_pack_attention,
     .scratch_bytes = scratch_bytes,
     .forward = forward,
     .backward = backward,

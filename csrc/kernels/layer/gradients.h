@@ -43,6 +43,11 @@ struct weight_job {
     elem *db[XR_MAX_SUMS][2]; /* [units], or NULL */
 };
 
+static elem *dstate_row(const struct run *run, int direction, int k, ptrdiff_t b)
+{
+    return run->dstates + ((direction * run->states + k) * run->B + b) * run->Hp;
+}
+
 static elem *offset(void *array, ptrdiff_t at)
 {
     return array ? (elem *)array + at : NULL;

@@ -2,7 +2,7 @@
 #ifndef XR_PACK_FORWARD_H
 #define XR_PACK_FORWARD_H
 
-#include "exactrnn/program.h"
+#include "base/program.h"
 
 #include "kernels/layer/pack.h"
 

@@ -16,11 +16,24 @@
 
 #include "base/parallel.h"
 #include "kernels/cells/cell.h"
+#include "kernels/layer/attention_pack.h"
 #include "kernels/layer/pack.h"
 
 /* How many threads work on what; the product of the three is at most the team. */
 struct split {
     int rows, directions, units;
+};
+
+enum { TANH_WORK = 16 }; /* multiplications that take as long as a tanh */
+
+/* What the looks at a memory leave for each other on the way back
+ * (attention_backward.h): keys [B, S, Kp], the memory transposed [B, M, Sp], sums of
+ * gradients of both in two parts, and of the query's products [T, B, Qp] and of v
+ * [T, B, Kp]. */
+struct look_sums {
+    elem *keys, *columns;
+    elem *dkeys, *drows, *dkeys_total, *drows_total;
+    elem *du, *dv;
 };
 
 /* One call: what all its threads read, and scratch that they share. */
@@ -44,7 +57,10 @@ struct run {
     struct split split;
     const void **pointers; /* [threads, pointers_per_thread] */
     ptrdiff_t pointers_per_thread;
-    struct lane_module *lane_modules; /* [threads, modules] */
+    struct lane_module *lane_modules;     /* [threads, modules] */
+    const struct xr_attention *attention; /* NULL: none */
+    elem *look_spaces;                    /* [threads, look_space_size] */
+    ptrdiff_t look_space_size;
     /* Of the forward pass alone. */
     ptrdiff_t ahead;  /* steps whose input products are taken at once; 0: none, each
                        * step takes its own along with the recurrent ones */
@@ -57,6 +73,7 @@ struct run {
     ptrdiff_t stages_per_thread;
     struct forward_lane *forward_lanes; /* [threads] */
     /* Of the backward pass alone. */
+    struct look_sums look_sums;
     elem *da;             /* [D, T, B, S, Hp] */
     elem *dstates;        /* [D, states, B, Hp] */
     elem *doperands;      /* [D, operands, B, Hp] */
@@ -88,7 +105,8 @@ struct lane {
     struct lane_module *modules;
     struct xr_watch *watch; /* of the thread that has it now */
     const void **pointers;
-    elem *near_sums; /* [near_size] or NULL */
+    elem *near_sums;  /* [near_size] or NULL */
+    elem *look_space; /* [look_space_size] or NULL */
 };
 
 /* Returns the layer of the lane's direction, whose activations may be its own. */
@@ -248,15 +266,25 @@ static void sort_rows(const struct run *run, ptrdiff_t *order, ptrdiff_t *count)
     }
 }
 
+/* Multiplications that a look takes, or what takes as long. */
+static ptrdiff_t look_work(const struct xr_attention *attention)
+{
+    const struct xr_attention_form *form = &attention->form;
+    const ptrdiff_t key = form->score == XR_ADDITIVE ? TANH_WORK * form->K : form->K;
+    return form->Q * form->H + attention->S * (key + form->M);
+}
+
 static ptrdiff_t work_of_call(const struct run *run)
 {
     const ptrdiff_t seen = column_blocks(run->info) * run->O;
-    const ptrdiff_t step = run->info->w_blocks * run->H * (seen + run->I);
+    const ptrdiff_t looks = run->attention ? look_work(run->attention) : 0;
+    const ptrdiff_t step = run->info->w_blocks * run->H * (seen + run->I) + looks;
     return run->directions * run->T * run->B * step;
 }
 
 /* Splits a team by rows, then by directions, neither of which ever wait. What is left
- * of it shares units, as far as a step pays for its waiting. Giving units out
+ * of it shares units, as far as a step pays for its waiting; a layer that looks at a
+ * memory does not. Giving units out
  * before single rows, so that no thread reads all weights for few rows, was tried: at
  * T, B, H = 100, 8, 128 two threads took 1597 µs, by rows 930. */
 static struct split split_team(const struct run *run, int team, ptrdiff_t panels)
@@ -266,7 +294,8 @@ static struct split split_team(const struct run *run, int team, ptrdiff_t panels
     const ptrdiff_t left = team / (split.rows * split.directions);
     const ptrdiff_t seen = column_blocks(run->info) * run->O;
     const ptrdiff_t step = run->info->r_blocks * run->H * seen;
-    split.units = threads_for(step, xr_thread_work.step, min_of(left, panels));
+    const ptrdiff_t shares = run->attention ? 1 : panels;
+    split.units = threads_for(step, xr_thread_work.step, min_of(left, shares));
     return split;
 }
 
@@ -375,6 +404,8 @@ static struct lane make_lane(const struct run *run, int item, int direction,
         .pointers = run->pointers + item * run->pointers_per_thread,
         .modules = run->lane_modules + item * run->modules,
         .near_sums = run->near_sums ? run->near_sums + item * run->near_size : NULL,
+        .look_space =
+            run->look_spaces ? run->look_spaces + item * run->look_space_size : NULL,
     };
     for (int kind = 0; kind < 2; kind++) {
         const ptrdiff_t panels = lane.pack->panels[kind];
@@ -499,6 +530,7 @@ static struct run make_run(const struct xr_problem *problem, const struct xr_cel
         .states = problem->layer->info.states,
         .sums = problem->layer->info.sums,
         .pointers_per_thread = pointers_per_thread,
+        .attention = problem->attention,
     };
     run.work = work_of_call(&run);
     run.threads = threads_for(run.work, xr_thread_work.call, problem->threads);

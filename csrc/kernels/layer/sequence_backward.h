@@ -15,6 +15,7 @@
 #ifndef XR_SEQUENCE_BACKWARD_H
 #define XR_SEQUENCE_BACKWARD_H
 
+#include "kernels/layer/attention_backward.h"
 #include "kernels/layer/gradients.h"
 
 /* What the cell sees of a step, and the lists of rows in it, which each step fills. */
@@ -44,12 +45,23 @@ static struct run make_backward_run(const struct xr_problem *problem,
     const ptrdiff_t pointers = (4 + 3 * info->states + info->operands) * B;
     struct run run = make_run(problem, cell, arena, pointers);
     const ptrdiff_t da_row_size = run.sums * run.Hp;
-    const ptrdiff_t widest = max_of(da_row_size, pad_units(run.I));
+    ptrdiff_t widest = max_of(da_row_size, pad_units(run.I));
     run.da = arena_take(arena, D * run.T * B * da_row_size, sizeof(elem));
     run.dstates = arena_take(arena, D * run.states * B * run.Hp, sizeof(elem));
     run.doperands = arena_take(arena, D * info->operands * B * run.Hp, sizeof(elem));
+    if (run.attention != NULL) {
+        const struct xr_attention_form *form = &run.attention->form;
+        widest = max_of(widest, pad_units(max_of(form->Q, max_of(form->K, form->M))));
+        run.look_sums = make_look_sums(run.attention, arena, run.T, B);
+        run.look_space_size = back_space_size(&run);
+        run.look_spaces =
+            arena_take(arena, run.threads * run.look_space_size, sizeof(elem));
+    }
     run.zeros = arena_take(arena, widest, sizeof(elem));
     run.thread_buffer_size = max_of(weight_buffer_size(&run), input_buffer_size(&run));
+    if (run.attention != NULL) {
+        run.thread_buffer_size = max_of(run.thread_buffer_size, look_buffer_size(&run));
+    }
     run.thread_buffers =
         arena_take(arena, run.threads * run.thread_buffer_size, sizeof(elem));
     run.backward_lanes = arena_take(arena, run.threads, sizeof *run.backward_lanes);
@@ -63,11 +75,6 @@ static elem *da_row(const struct run *run, int direction, ptrdiff_t b, ptrdiff_t
 {
     const ptrdiff_t t = time_of(run, direction, b, s);
     return run->da + ((direction * run->T + t) * run->B + b) * run->sums * run->Hp;
-}
-
-static elem *dstate_row(const struct run *run, int direction, int k, ptrdiff_t b)
-{
-    return run->dstates + ((direction * run->states + k) * run->B + b) * run->Hp;
 }
 
 static elem *doperand_row(const struct run *run, int direction, int j, ptrdiff_t b)
@@ -384,6 +391,9 @@ static void begin_backward_step(struct backward_lane *own)
         add_output_gradient(lane, k, own->s, own->alive);
     }
     add_upper_gradient(lane, own->s, own->alive);
+    if (looks_after(run)) {
+        take_looks_back(lane, own->s, own->alive);
+    }
     xr_leaves(lane->watch, own->alive * run->H); /* for steps without any product */
     if (!run->ticks) {
         place_backward_rows(lane, NULL, own->s, own->alive, &own->frame);
@@ -412,6 +422,9 @@ static void backward_stage_products(struct backward_lane *own)
     }
     own->is_between = 0;
     if (--own->stage < 0) {
+        if (looks_before(own->lane.run)) {
+            take_looks_back(&own->lane, own->s, own->alive);
+        }
         own->stage = own->lane.run->info->stages - 1;
         own->s--;
     }
@@ -447,7 +460,9 @@ static void backward_lanes(const struct run *run, ptrdiff_t phase, int item,
     for (int d = turn; d < run->directions; d += run->split.directions) {
         begin_backward_lane(run, item, d, own);
         own->lane.watch = watch;
+        begin_looks_back(&own->lane);
         backward_stages(own, run->split.units > 1 ? 1 : PTRDIFF_MAX);
+        end_looks_back(&own->lane);
     }
 }
 
@@ -463,11 +478,14 @@ static void backward_item(void *context, ptrdiff_t phase, int item,
         return;
     }
     elem *buffer = run->thread_buffers + item * run->thread_buffer_size;
-    if (run->problem->dx.data != NULL) {
+    if (run->problem->dx.data != NULL && !looks_before(run)) {
         input_gradients(run, item, run->team, buffer, watch);
     }
     if (run->problem->dw[0].w_ih != NULL) {
         weight_gradients(run, item, run->team, buffer, watch);
+    }
+    if (run->attention != NULL && run->problem->dw[0].w_ih != NULL) {
+        look_gradients(run, item, run->team, buffer, watch);
     }
 }
 

@@ -11,6 +11,7 @@
 #ifndef XR_SEQUENCE_FORWARD_H
 #define XR_SEQUENCE_FORWARD_H
 
+#include "kernels/layer/attention_forward.h"
 #include "kernels/layer/stage_forward.h"
 
 /* So many bytes may sums taken ahead fill: with one panel they are well inside
@@ -45,9 +46,14 @@ static int sees_alike(const struct xr_cell_info *info)
 
 /* Returns how many steps' input products are taken at once. Few rows gain by it: the
  * weights of x are read once for many. 0 where the sums of two steps are too many, and
- * where a tile with enough rows goes on from x to h with its sums in registers. */
+ * where a tile with enough rows goes on from x to h with its sums in registers; and
+ * where a part of the input, a context, is not there before the step. */
 static ptrdiff_t steps_ahead(const struct xr_problem *problem, ptrdiff_t row)
 {
+    const struct xr_attention *attention = problem->attention;
+    if (attention != NULL && attention->form.query == XR_PREVIOUS) {
+        return 0;
+    }
     const ptrdiff_t step = problem->B * row * (ptrdiff_t)sizeof(elem);
     const ptrdiff_t ahead = AHEAD_BYTES / (step + 1);
     const int is_one_chain =
@@ -85,6 +91,11 @@ static struct run make_forward_run(const struct xr_problem *problem,
     } else if (!sums_go_to_cache(problem)) {
         run.ahead_sums =
             arena_take(arena, D * max_of(ahead, 1) * B * row, sizeof(elem));
+    }
+    if (run.attention != NULL) {
+        run.look_space_size = look_space_size(run.attention);
+        run.look_spaces =
+            arena_take(arena, run.threads * run.look_space_size, sizeof(elem));
     }
     if (problem->cache == NULL) {
         run.states_buffer =
@@ -235,6 +246,9 @@ static void begin_forward_step(struct forward_lane *own)
         }
     }
     own->alive = rows_alive(lane, own->alive, own->s);
+    if (looks_before(run)) {
+        take_looks(lane, own->s, own->alive);
+    }
     if (!run->ticks) {
         place_forward_rows(lane, NULL, own->s, own->s0, own->alive, &own->frame);
     }
@@ -248,6 +262,9 @@ static void end_forward_step(const struct forward_lane *own)
     }
     if (run->problem->upper != NULL) {
         copy_upper(&own->lane, own->s, own->alive);
+    }
+    if (looks_after(run)) {
+        take_looks(&own->lane, own->s, own->alive);
     }
 }
 
@@ -317,6 +334,7 @@ static void forward_item(void *context, ptrdiff_t phase, int item,
         begin_forward_lane(run, item, d, own);
         own->lane.watch = watch;
         forward_padding(&own->lane);
+        begin_looks(&own->lane);
         forward_stages(own, run->split.units > 1 ? 1 : PTRDIFF_MAX);
     }
 }

@@ -24,7 +24,7 @@
  * Vectors run along the places, threads split rows, and each sum has its own order
  * (contract N3): a row has the bits that it has alone.
  */
-#include "exactrnn/ctc.h"
+#include "base/tables.h"
 
 #include <string.h>
 

@@ -21,7 +21,7 @@
  * Over 400 lines because the four share the tile, the row sums, the transposition and
  * one descriptor.
  */
-#include "exactrnn/dense.h"
+#include "base/tables.h"
 
 #include "base/parallel.h"
 #include "kernels/math/chunk.h"

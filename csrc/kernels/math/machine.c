@@ -8,7 +8,7 @@
  * that of an array larger than the L2 a part is found in it: of 3 MiB and an L2 of 2,
  * 57 GB/s instead of 33.
  */
-#include "exactrnn/machine.h"
+#include "base/machine.h"
 
 #include "base/parallel.h"
 #include "kernels/vec.h"

@@ -1,4 +1,4 @@
-/* Scaling, gradient descent and Adam on one array, each in one pass. Twin:
+/* Scaling, gradient descent, Adam and RMSprop on one array, in one pass each. Twin:
  * src/exactrnn/reference/dense.py.
  *
  * Elementwise, so vectors cannot show in the bits; no fma, as contract N9 writes these
@@ -7,21 +7,26 @@
  *   scale   p = p*rate
  *   sgd     p = p - g*rate          with momentum: m = m*beta; m = m + g;
  *                                                  p = p - m*rate
- *   adam    m = m*beta1; m = m + g*rest1            v = v*beta2; v = v + (g*g)*rest2
+ *   adam    p = p*keep
+ *           m = m*beta1; m = m + g*rest1            v = v*beta2; v = v + (g*g)*rest2
  *           p = p - (m*rate) / (sqrt(v / correction) + eps)
+ *   rmsprop v = v*beta2; v = v + (g*g)*rest2        d = g / (sqrt(v) + eps)
+ *           p = p - d*rate          with momentum: m = m*beta1; m = m + d;
+ *                                                  p = p - m*rate
  *
  * The last vector is loaded and stored in part; its other lanes hold zeros and compute
  * what nobody reads. One thread: memory bounds a step that reads and writes each array
- * once. D. Kingma, J. Ba, arXiv 1412.6980, eps outside the root.
+ * once. D. Kingma, J. Ba, arXiv 1412.6980, eps outside the root; I. Loshchilov,
+ * F. Hutter, arXiv 1711.05101, the decay; T. Tieleman, G. Hinton, Lecture 6.5, 2012.
  */
-#include "exactrnn/update.h"
+#include "base/tables.h"
 
 #include "base/parallel.h"
 #include "kernels/vec.h"
 
 /* The numbers of an update, rounded to the element type. */
 struct numbers {
-    vec rate, beta1, beta2, rest1, rest2, correction, eps;
+    vec rate, beta1, beta2, rest1, rest2, correction, eps, keep;
 };
 
 /* One vector of each array. */
@@ -41,6 +46,7 @@ static struct numbers numbers_of(const struct xr_update *u)
         .rest2 = vec_set((elem)u->rest[1]),
         .correction = vec_set((elem)u->correction),
         .eps = vec_set((elem)u->eps),
+        .keep = vec_set((elem)u->keep),
     };
 }
 
@@ -60,14 +66,32 @@ XR_INLINE void sgd_lanes(struct lanes *x, const struct numbers *by, int has_velo
     x->p = vec_sub(x->p, vec_mul(direction, by->rate));
 }
 
+XR_INLINE vec second_moment(const struct lanes *x, const struct numbers *by)
+{
+    vec square = vec_mul(vec_mul(x->g, x->g), by->rest2);
+    return vec_add(vec_mul(x->v, by->beta2), square);
+}
+
 XR_INLINE void adam_lanes(struct lanes *x, const struct numbers *by, int has_velocity)
 {
     (void)has_velocity;
+    x->p = vec_mul(x->p, by->keep);
     x->m = vec_add(vec_mul(x->m, by->beta1), vec_mul(x->g, by->rest1));
-    vec square = vec_mul(vec_mul(x->g, x->g), by->rest2);
-    x->v = vec_add(vec_mul(x->v, by->beta2), square);
+    x->v = second_moment(x, by);
     vec root = vec_add(vec_sqrt(vec_div(x->v, by->correction)), by->eps);
     x->p = vec_sub(x->p, vec_div(vec_mul(x->m, by->rate), root));
+}
+
+XR_INLINE void rmsprop_lanes(struct lanes *x, const struct numbers *by,
+                             int has_velocity)
+{
+    x->v = second_moment(x, by);
+    vec direction = vec_div(x->g, vec_add(vec_sqrt(x->v), by->eps));
+    if (has_velocity) {
+        x->m = vec_add(vec_mul(x->m, by->beta1), direction);
+        direction = x->m;
+    }
+    x->p = vec_sub(x->p, vec_mul(direction, by->rate));
 }
 
 XR_INLINE vec load_lanes(const elem *from, ptrdiff_t k, ptrdiff_t count)
@@ -125,6 +149,13 @@ static void adam_body(void *context, ptrdiff_t phase, int item, struct xr_watch 
     update_all(context, adam_lanes);
 }
 
+static void rmsprop_body(void *context, ptrdiff_t phase, int item,
+                         struct xr_watch *watch)
+{
+    (void)phase, (void)item, (void)watch;
+    update_all(context, rmsprop_lanes);
+}
+
 /* An update is one item, which gives it its floating-point environment. */
 static void run(const struct xr_update *update, xr_item_body *body)
 {
@@ -138,10 +169,13 @@ static void sgd(const struct xr_update *update) { run(update, sgd_body); }
 
 static void adam(const struct xr_update *update) { run(update, adam_body); }
 
+static void rmsprop(const struct xr_update *update) { run(update, rmsprop_body); }
+
 extern const struct xr_updates XR_NAME(xr_updates);
 
 const struct xr_updates XR_NAME(xr_updates) = {
     .scale = scale,
     .sgd = sgd,
     .adam = adam,
+    .rmsprop = rmsprop,
 };

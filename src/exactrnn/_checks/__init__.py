@@ -445,22 +445,31 @@ def check_clock(name: str, clock: object, rows: int, batched: bool) -> Lengths:
     return checked
 
 
-def check_lengths(lengths: object, steps: int, rows: int, batched: bool) -> Lengths:
+def check_lengths(
+    lengths: object,
+    steps: int,
+    rows: int,
+    batched: bool,
+    *,
+    name: str = "lengths",
+    letter: str = "T",
+) -> Lengths:
     """Return lengths [B] (one integer if unbatched) as a fresh int64 array."""
-    given = own_array("lengths", lengths, f"integers [B={rows}]", rows)
+    given = own_array(name, lengths, f"integers [B={rows}]", rows)
     if given.dtype.kind not in "iu" and given.shape != (0,):
-        raise TypeError(f"lengths: expected integers, got {shorten(given.dtype)}")
+        raise TypeError(f"{name}: expected integers, got {shorten(given.dtype)}")
     if not batched and given.ndim == 0:
         given = given.reshape(1)
     if given.shape != (rows,):
         expected = f"B={rows}" if batched else "] (one integer) or [1"
-        raise shape_error("lengths", expected, given.shape)
+        raise shape_error(name, expected, given.shape)
     checked = given.astype(np.int64)
     # An unsigned value past int64 turns negative in it, and so is outside as well.
     outside = np.flatnonzero((checked < 0) | (checked > steps))
     if outside.size:
         b = outside[0]
-        raise ValueError(f"lengths[{b}]: expected 0..T={steps}, got {given[b]}")
+        expected = f"0..{letter}={steps}"
+        raise ValueError(f"{name}[{b}]: expected {expected}, got {given[b]}")
     return checked
 
 

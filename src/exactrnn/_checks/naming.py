@@ -5,11 +5,48 @@ A mapping is read once, into a dict of our own: what is judged is what is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from exactrnn._checks import describe
-from exactrnn._checks.limits import list_names, quote, quote_names
+from exactrnn._checks.limits import list_names, quote, quote_names, shorten
+
+LONGEST_PROBLEM = 400
+LONGEST_REPORT = 1800
+MOST_PROBLEMS = 12
+
+
+class Problems:
+    """What is wrong in a mapping, gathered until all of it has been looked at.
+
+    One problem is raised as it came; more are one error, a line for each: a TypeError
+    if all of them are.
+    """
+
+    def __init__(self) -> None:
+        self._found: list[ValueError | TypeError] = []
+
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[None]:
+        """Keep the ValueError or TypeError that a block raises."""
+        try:
+            yield
+        except (ValueError, TypeError) as error:
+            self._found.append(error)
+
+    def raise_all(self) -> None:
+        """Raise if there is anything."""
+        if len(self._found) == 1:
+            raise self._found[0]
+        if self._found:
+            lines = [shorten(e, LONGEST_PROBLEM) for e in self._found[:MOST_PROBLEMS]]
+            more = len(self._found) - len(lines)
+            lines += [f"... ({more} more)"] if more else []
+            text = shorten("\n".join(lines), LONGEST_REPORT)
+            if all(isinstance(error, TypeError) for error in self._found):
+                raise TypeError(text)
+            raise ValueError(text)
 
 
 def check_names(name: str, given: Iterable[object], expected: Iterable[str]) -> None:

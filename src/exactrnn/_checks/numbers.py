@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from exactrnn._checks import as_float, describe
+from exactrnn._checks import as_float, check_integer, describe
 
 
 def check_number(name: str, value: object, expected: str) -> float:
@@ -15,6 +15,14 @@ def check_number(name: str, value: object, expected: str) -> float:
     if isinstance(value, bool | np.bool_) or not isinstance(value, real):
         raise TypeError(f"{name}: expected {expected}, got {describe(value)}")
     return as_float(name, value, expected)
+
+
+def check_count(name: str, value: object) -> int:
+    """Return `value` as an int of at least 0."""
+    number = check_integer(name, value)
+    if number < 0:
+        raise ValueError(f"{name}: expected an integer of at least 0, got {number}")
+    return number
 
 
 def check_real(

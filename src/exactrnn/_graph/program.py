@@ -1,6 +1,6 @@
 """From a form and its gradient to lists of operations for the kernels.
 
-Where things lie (csrc/include/exactrnn/program.h): states, operands and gradients in
+Where things lie (csrc/base/program.h): states, operands and gradients in
 rows of their own, everything else in registers. In the place of a sum lies its value
 or, where a chain of operations has this value as its only way on, what the chain comes
 to: the value that the way back needs, as a gate after its activation.

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -43,6 +43,11 @@ class Masks:
         """Return where the random numbers stand, as plain values."""
         with self._lock:
             return dict(self._generator.state)
+
+    def set_generator_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from where `generator_state` was."""
+        with self._lock:
+            self._generator.state = cast(Any, state)
 
     @contextmanager
     def drawn(self, steps: int, rows: int) -> Iterator[list[Array]]:

@@ -11,11 +11,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from exactrnn._spec.record import Network
+from exactrnn.layers._attention_stream import DecoderStream
 from exactrnn.layers._embedding import Embedding
 from exactrnn.layers._linear import Linear
 from exactrnn.layers._recurrent import RecurrentLayer
 from exactrnn.layers._results import Cache, Gradients
 from exactrnn.layers._stream import Stream
+from exactrnn.layers.attention import (
+    AttentionDecoder,
+    DecoderCache,
+    DecoderGradients,
+)
 from exactrnn.layers.clockwork import ClockworkRNN
 from exactrnn.layers.defined import Layer
 from exactrnn.layers.depth_gated import DepthGatedLSTM
@@ -39,8 +45,12 @@ __all__ = [
     "MUT2",
     "MUT3",
     "RNN",
+    "AttentionDecoder",
     "Cache",
     "ClockworkRNN",
+    "DecoderCache",
+    "DecoderGradients",
+    "DecoderStream",
     "DepthGatedLSTM",
     "EchoState",
     "EchoStream",

@@ -44,7 +44,7 @@ OPTIONS = (
 """Options of every layer that can be read as its attributes."""
 NOT_ARGUMENTS = ("self", "__class__", "seed")
 """Local names of a constructor that are none of the arguments a layer remembers."""
-PARTS = frozenset({"_spec", "_store", "_stack", "_options", "_arguments"})
+PARTS = frozenset({"_spec", "_store", "_stack", "_decoder", "_options", "_arguments"})
 """Attributes that a copy makes anew."""
 
 S = TypeVar("S", bound=Array | tuple[NDArray[Any], ...])
@@ -354,9 +354,9 @@ class Module:
             What stands before the layer's own names, as `"rnn."` in the state_dict of a
             model that has it as `rnn`; other names are another layer's, and are left.
         dtype : {"float32", "float64"}, optional
-            Asks for rounding: the layer's own dtype. Weights of float16, float32 and
-            float64 are then taken, rounded to the nearest number of it. Without it no
-            weight of another dtype is.
+            Asks for rounding: the layer's own dtype. Weights of float16, bfloat16,
+            float32 and float64 are then taken, rounded to the nearest number of it.
+            Without it no weight of another dtype is.
 
         Returns
         -------
@@ -367,7 +367,8 @@ class Module:
         ------
         ValueError
             If a shape is wrong, or with `strict` a name, or if a number is too large
-            for the dtype that it is rounded to; nothing is changed then.
+            for the dtype that it is rounded to; nothing is changed then. The message
+            has all that is wrong, a screenful at most.
         TypeError
             If a dtype is not the layer's; nothing is changed then.
 
@@ -381,21 +382,35 @@ class Module:
         """
         names = self._spec.weight_shapes
         given = naming.take_named("state_dict", state_dict, prefix)
-        if strict:
-            naming.check_weight_names("state_dict", given, tuple(names))
-        missing = [name for name in names if name not in given]
-        unexpected = [name for name in given if name not in names]
-        own = {n: v for n, v in given.items() if n in names}
         if dtype is not None:
             check_target(dtype, self.dtype)
-            own = {n: round_weight(n, v, self.dtype, names[n]) for n, v in own.items()}
-        self._assign(own)
+        problems = naming.Problems()
+        with problems.noting():
+            if strict:
+                naming.check_weight_names("state_dict", given, tuple(names))
+        missing = [name for name in names if name not in given]
+        unexpected = [name for name in given if name not in names]
+        own: dict[str, object] = {}
+        for name in (name for name in given if name in names):
+            with problems.noting():
+                own[name] = (
+                    given[name]
+                    if dtype is None
+                    else round_weight(name, given[name], self.dtype, names[name])
+                )
+        self._assign(own, problems)
         return IncompatibleKeys(missing, unexpected)
 
-    def _assign(self, values: Mapping[str, object]) -> None:
+    def _assign(
+        self, values: Mapping[str, object], problems: naming.Problems | None = None
+    ) -> None:
         """Copy checked values into the weights, all of them or none."""
-        take = self._spec.take_weight
-        taken = {name: take(name, value) for name, value in values.items()}
+        problems = problems or naming.Problems()
+        taken: dict[str, Array] = {}
+        for name, value in values.items():
+            with problems.noting():
+                taken[name] = self._spec.take_weight(name, value)
+        problems.raise_all()
         stores = self._stores()
         with edit_together(stores.values()):
             for prefix, store in stores.items():
@@ -420,6 +435,9 @@ class Module:
     def _generator_state(self) -> dict[str, Any] | None:
         """Return where the random numbers stand; None if no call draws any."""
         return None
+
+    def _set_generator_state(self, state: Mapping[str, Any]) -> None:
+        """Let random numbers go on from there, if any call draws some."""
 
 
 def _restore(
@@ -484,3 +502,6 @@ class RecurrentModule(SequenceFacts, Module, Generic[S]):
 
     def _generator_state(self) -> dict[str, Any]:
         return self._stack.masks.generator_state()
+
+    def _set_generator_state(self, state: Mapping[str, Any]) -> None:
+        self._stack.masks.set_generator_state(state)

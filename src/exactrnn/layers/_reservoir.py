@@ -114,11 +114,16 @@ def take_weights(
     expected = [*shapes_of(arguments)]
     if any(str(key).endswith(READOUT) for key in given):
         expected += READOUT
-    naming.check_weight_names(name, given, expected)
-    return {
-        name: take_array(name, given[name], arguments["dtype"], **sizes)
-        for name, sizes in shapes_of(arguments).items()
-    }
+    problems = naming.Problems()
+    with problems.noting():
+        naming.check_weight_names(name, given, expected)
+    taken: dict[str, Array] = {}
+    for key, sizes in shapes_of(arguments).items():
+        with problems.noting():
+            if key in given:
+                taken[key] = take_array(key, given[key], arguments["dtype"], **sizes)
+    problems.raise_all()
+    return taken
 
 
 def take_readout(

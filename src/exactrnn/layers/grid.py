@@ -81,6 +81,9 @@ class GridModule(Module):
     def _generator_state(self) -> dict[str, Any]:
         return self._stack.masks.generator_state()
 
+    def _set_generator_state(self, state: Mapping[str, Any]) -> None:
+        self._stack.masks.set_generator_state(state)
+
     @classmethod
     def _make_stack(
         cls, spec: Any, weights: Mapping[str, Array], generator: np.random.PCG64

@@ -7,6 +7,7 @@ cell, or pass a figure of your own, from `matplotlib.pyplot.figure()`, to be dra
 matplotlib is imported when a picture is drawn; `pip install 'exactrnn[plot]'` gets it.
 """
 
+from exactrnn.plot._attention import attention
 from exactrnn.plot.pictures import gates, gradient_flow, gradient_norms, grid
 
-__all__ = ["gates", "gradient_flow", "gradient_norms", "grid"]
+__all__ = ["attention", "gates", "gradient_flow", "gradient_norms", "grid"]

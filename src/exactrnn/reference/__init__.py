@@ -4,6 +4,12 @@
 one layer in one direction. The kernels must give these bits.
 """
 
+from exactrnn.reference.attention import (
+    Attention,
+    AttentionWeights,
+    decoder_backward,
+    decoder_forward,
+)
 from exactrnn.reference.direction import Direction, Weights
 from exactrnn.reference.grid_layers import GridCache, TimeDepthCache
 from exactrnn.reference.layers import Cache, EpisodesCache, Gradients, backward, forward
@@ -11,6 +17,8 @@ from exactrnn.reference.sequence import DirectionCache, direction_forward
 from exactrnn.reference.sequence_backward import DirectionGradients, direction_backward
 
 __all__ = [
+    "Attention",
+    "AttentionWeights",
     "Cache",
     "Direction",
     "DirectionCache",
@@ -21,6 +29,8 @@ __all__ = [
     "TimeDepthCache",
     "Weights",
     "backward",
+    "decoder_backward",
+    "decoder_forward",
     "direction_backward",
     "direction_forward",
     "forward",

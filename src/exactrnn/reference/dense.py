@@ -21,7 +21,7 @@ from exactrnn.reference.arith import chain, exp, log, long_sum
 Array: TypeAlias = NDArray[np.floating[Any]]
 Index: TypeAlias = NDArray[np.int64]
 Updated: TypeAlias = tuple[Array, Array | None, Array | None, Array | None]
-RuleNumbers: TypeAlias = tuple[float, tuple[float, float], float, float]
+RuleNumbers: TypeAlias = tuple[float, tuple[float, float], float, float, float]
 
 
 def linear_forward(x: Array, w: Array, b: Array | None) -> Array:
@@ -95,7 +95,8 @@ def update(rule: str, arrays: Updated, numbers: RuleNumbers) -> Updated:
     """Return one entry ``(p, g, m, v)`` of ``_core.update`` as it is afterwards."""
     p, g, m, v = arrays
     number = p.dtype.type
-    rate, correction, eps = number(numbers[0]), number(numbers[2]), number(numbers[3])
+    rate, correction = number(numbers[0]), number(numbers[2])
+    eps, keep = number(numbers[3]), number(numbers[4])
     beta1, beta2 = (number(beta) for beta in numbers[1])
     rest1, rest2 = (number(1 - beta) for beta in numbers[1])
     if rule == "scale" or g is None:
@@ -103,8 +104,13 @@ def update(rule: str, arrays: Updated, numbers: RuleNumbers) -> Updated:
     if rule == "sgd":
         m = None if m is None else m * beta1 + g
         return p - (g if m is None else m) * rate, g, m, v
-    assert m is not None
     assert v is not None
-    m = m * beta1 + g * rest1
     v = v * beta2 + g * g * rest2
+    if rule == "rmsprop":
+        direction = g / (np.sqrt(v) + eps)
+        m = None if m is None else m * beta1 + direction
+        return p - (direction if m is None else m) * rate, g, m, v
+    assert m is not None
+    p = p * keep
+    m = m * beta1 + g * rest1
     return p - m * rate / (np.sqrt(v / correction) + eps), g, m, v

@@ -110,9 +110,9 @@ def clip_global_norm(gradients: GradientsLike, limit: float) -> float:
         return norm
     factor = clip_factor(norm, limit, arrays[0].dtype)
     if factor < 1.0:
-        numbers = (factor, (0.0, 0.0), 0.0, 0.0)
+        numbers = (factor, (0.0, 0.0), 0.0, 0.0, 1.0)
         updates = tuple((array, None, None, None) for array in arrays)
-        _core.update("scale", updates, numbers, isa())
+        _core.update("scale", updates, (numbers,) * len(updates), isa())
     return norm
 
 

@@ -51,7 +51,7 @@ from exactrnn.train.losses import (
     row_losses,
     softmax_cross_entropy,
 )
-from exactrnn.train.optimizers import Adam
+from exactrnn.train.rules import Adam
 from exactrnn.train.sampling import pick
 
 __all__ = ["LanguageModel", "Progress"]

@@ -1,9 +1,8 @@
-"""Optimisers: elementwise ``+ - * / sqrt`` in a written order (contract N9).
+"""Optimisers: what the rules of ``rules.py`` share (contract N9).
 
-Each rule is a sequence of operations whose result is fixed by IEEE-754, without fma, so
-the bits depend on neither the machine nor the blocks in which the arrays are walked.
-Hyperparameters are Python floats, rounded once to the parameters' dtype where they meet
-an array.  The kernels are ``csrc/kernels/math/update.c``, the twin
+A rule's bits depend on neither the machine nor the blocks in which the arrays are
+walked.  Hyperparameters are Python floats, rounded once to the parameters' dtype where
+they meet an array.  The kernels are ``csrc/kernels/math/update.c``, the twin
 ``reference/dense.py``.
 
 A step is whole or not at all.  What can fail comes first; then one call changes all
@@ -16,17 +15,18 @@ layer's store.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any, ClassVar, NamedTuple, Protocol, Self, TypeAlias, cast
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
 from exactrnn import _core
-from exactrnn._checks import Array, describe
+from exactrnn._checks import Array, check_integer, describe
 from exactrnn._checks.arrays import make_plain
-from exactrnn._checks.limits import list_names
+from exactrnn._checks.limits import list_names, quote
+from exactrnn._checks.naming import check_names
 from exactrnn._checks.numbers import check_real
 from exactrnn._system.locks import make_lock
 from exactrnn._system.mode import ieee_mode
@@ -34,24 +34,25 @@ from exactrnn._weights.store import edit_together, store_of, stores_in
 from exactrnn._weights.views import is_copy, opened, root_of
 from exactrnn.engine import isa
 from exactrnn.train._gradients import GradientsLike, as_gradient, weights_of
+from exactrnn.train._sources import (
+    ParameterSource,
+    arrays_of,
+    as_source,
+    check_factors,
+    chosen_names,
+)
 
-__all__ = ["SGD", "Adam", "Optimizer"]
+__all__ = ["Optimizer", "ParameterSource", "State"]
 
-
-class HasParameters(Protocol):
-    """A model or layer: hands out its arrays by name."""
-
-    def parameters(self) -> Mapping[str, Array]:
-        """Return the arrays that training changes, by name."""
-
-
-ParameterSource: TypeAlias = HasParameters | Mapping[str, Array]
 
 Slots: TypeAlias = Mapping[str, tuple[Array, ...]]
 
 
-class _State(NamedTuple):
-    """What an optimiser knows between two steps, but for the arrays."""
+class State(NamedTuple):
+    """What an optimiser knows between two steps, but for the arrays.
+
+    ``powers`` are those of Adam's betas.
+    """
 
     num_steps: int
     powers: tuple[float, float]
@@ -73,29 +74,53 @@ class Optimizer:
 
     Parameters
     ----------
-    parameters : layer, model or mapping of str to ndarray
+    parameters : layer, model or mapping of str to ndarray, or several of them
         What is trained.  Anything with a method ``parameters()`` that returns a
-        mapping is asked for its arrays at every step.  A layer's ``state_dict()`` is
-        refused: it holds copies, and training them would not change the layer.
+        mapping is asked for its arrays at every step.  Several stand in a mapping,
+        whose names with a dot go before theirs, or in a list, numbered; `step` takes
+        their gradients in the same form.  A layer's ``state_dict()`` is refused: it
+        holds copies, and training them would not change the layer.
     lr : float
         Learning rate, at least 0; the attribute ``lr`` may be changed between steps.
     slots : int
         Number of state arrays kept per parameter.
+    frozen : iterable of str
+        Names of parts or parameters that stay as they are, as ``"encoder"`` for all
+        that begin with ``"encoder."``. Their gradients may be given or left out.
+    lr_factors : mapping of str to float, optional
+        By what the learning rate of a part or a parameter is multiplied, by its name;
+        of several names that fit, the longest counts.
 
     Raises
     ------
     TypeError
         If `parameters` is nothing of the kind, or an array not float32 or float64.
     ValueError
-        If arrays are copies, or two of them share memory.
+        If arrays are copies, or two of them share memory; if nothing has a name in
+        `frozen` or `lr_factors`, or nothing is left to train.
     """
 
     _rule: ClassVar[str]
+    _options: ClassVar[Sequence[str]]
 
-    def __init__(self, parameters: ParameterSource, lr: float, slots: int) -> None:
+    def __init__(
+        self,
+        parameters: ParameterSource,
+        lr: float,
+        slots: int,
+        *,
+        frozen: Iterable[str] = (),
+        lr_factors: Mapping[str, float] | None = None,
+    ) -> None:
         self.lr = check_real("lr", lr, 0.0)
-        self._source = _check_source(parameters)
+        self._source = as_source(parameters)
+        self._frozen: frozenset[str] = frozenset()
+        everything = self._fetch()
+        self._frozen = chosen_names("frozen", frozen, everything)
+        self._factors = check_factors(lr_factors, everything)
         found = self._fetch()
+        if everything and not found:
+            raise ValueError("frozen: expected something left to train, got every name")
         _check_lasting(found, self._fetch())
         _check_apart(found)
         self._forms = {
@@ -106,7 +131,7 @@ class Optimizer:
             for name, array in found.items()
         }
         # In a list, where the kernels put it with the last array that they write.
-        self._state = [_State(0, (1.0, 1.0))]
+        self._state = [State(0, (1.0, 1.0))]
         self._lock = make_lock()
 
     @property
@@ -132,27 +157,49 @@ class Optimizer:
         """
         with self._lock, ieee_mode():
             taken = self._check(weights_of(gradients))
-            state, numbers = self._next()
+            state = self._next()
+            numbers = self._all_numbers(state)
             with self._held() as parameters:
                 taken = self._apart(taken, parameters)
                 arrays = tuple(
                     (parameter.reshape(-1), taken[name].reshape(-1), *self._pair(name))
                     for name, parameter in parameters.items()
                 )
-                self._update(arrays, numbers, state)
+                own = tuple(numbers[self._factors.get(n, 1.0)] for n in parameters)
+                self._update(arrays, own, state)
 
     def _update(
         self,
         arrays: tuple[_core.Updated, ...],
-        numbers: _core.RuleNumbers,
-        state: _State,
+        numbers: tuple[_core.RuleNumbers, ...],
+        state: State,
     ) -> None:
         """Change arrays and state, all at once."""
         _core.update(self._rule, arrays, numbers, isa(), self._state, state)
 
-    def _next(self) -> tuple[_State, _core.RuleNumbers]:
-        """Return the state after this step, and the numbers of the rule."""
+    def _all_numbers(self, state: State) -> dict[float, _core.RuleNumbers]:
+        """Return the numbers of the rule for each factor of the learning rate."""
+        lr = check_real("lr", self.lr, 0.0)
+        factors = {1.0, *self._factors.values()}
+        return {factor: self._numbers(state, lr * factor) for factor in factors}
+
+    def _next(self) -> State:
+        """Return the state after this step."""
+        steps, powers = self._state[0]
+        return State(steps + 1, powers)
+
+    def _numbers(self, state: State, lr: float) -> _core.RuleNumbers:
+        """Return the numbers of the rule in the step to this state."""
         raise NotImplementedError
+
+    def _momentum(self) -> float:
+        """Return the momentum of a rule that has one, checked."""
+        momentum = check_real("momentum", getattr(self, "momentum", None), 0.0, 1.0)
+        if momentum and any(self._pair(name)[0] is None for name in self._slots):
+            raise ValueError(
+                f"momentum: expected 0, with which it was made, got {momentum}"
+            )
+        return momentum
 
     def _pair(self, name: str) -> tuple[Array | None, Array | None]:
         """Return the two state arrays of a parameter, None for those it lacks."""
@@ -175,18 +222,17 @@ class Optimizer:
                 prefix + name: array
                 for prefix, store in own.items()
                 for name, array in store.own.items()
+                if prefix + name in self._forms
             }
 
     def _fetch(self) -> dict[str, Array]:
-        """Return what the source hands out: array objects of our own."""
-        source = self._source
-        given = source if isinstance(source, Mapping) else source.parameters()
-        if not isinstance(cast(object, given), Mapping):
-            raise TypeError(
-                "parameters: expected parameters() to return a mapping of names to "
-                f"arrays, got {describe(given)}"
-            )
-        found = {name: as_gradient(name, array) for name, array in given.items()}
+        """Return what the source hands out and is trained: array objects of our own."""
+        given = arrays_of(self._source)
+        found = {
+            name: as_gradient(name, array)
+            for name, array in given.items()
+            if name not in self._frozen
+        }
         copies = [name for name, array in found.items() if is_copy(array)]
         if copies:
             raise ValueError(
@@ -215,6 +261,8 @@ class Optimizer:
 
     def _check(self, gradients: Mapping[str, object]) -> dict[str, Array]:
         """Return gradients that have the names, shapes and dtypes of the parameters."""
+        if self._frozen:
+            gradients = {n: g for n, g in gradients.items() if n not in self._frozen}
         if gradients.keys() != self._forms.keys():
             odd = sorted({*map(str, self._forms)} ^ {*map(str, gradients)})
             raise ValueError(f"gradients: missing or unknown names: {list_names(odd)}")
@@ -246,6 +294,74 @@ class Optimizer:
             )
             found[name] = gradient.copy() if shares else gradient
         return found
+
+    # State as plain values
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the optimiser knows, to go on from later.
+
+        Returns
+        -------
+        dict
+            ``rule``, the name of the class; ``num_steps``; ``powers``, of Adam's betas;
+            ``options``, hyperparameters by name; and ``slots``, by the name of a
+            parameter a tuple of copies of its state arrays, flat.
+        """
+        with self._lock:
+            steps, powers = self._state[0]
+            return {
+                "rule": type(self).__name__,
+                "num_steps": steps,
+                "powers": powers,
+                "options": {name: getattr(self, name) for name in self._options},
+                "slots": {
+                    name: tuple(slot.copy() for slot in own)
+                    for name, own in self._slots.items()
+                },
+            }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from where an optimiser was that gave this `state_dict`.
+
+        Parameters
+        ----------
+        state : mapping
+            Of an optimiser of the same class for parameters of the same names and
+            sizes. Which are frozen, and factors, are those of this optimiser.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it does not fit; nothing is changed then.
+        """
+        taken = self._check_state(state)
+        steps, powers = check_integer("num_steps", state["num_steps"]), state["powers"]
+        first, second = (check_real("powers", power, 0.0, 1.0) for power in powers)
+        trial = type(self).__new__(type(self))
+        trial.__dict__.update(self.__dict__, **state["options"])
+        with self._lock, ieee_mode():
+            trial._all_numbers(State(1, (0.0, 0.0)))  # raises where an option is wrong
+            self.__dict__.update(state["options"])
+            self._slots, self._state = taken, [State(steps, (first, second))]
+
+    def _check_state(self, state: object) -> Slots:
+        """Return the state arrays of a `state_dict` that fits, as copies."""
+        keys = {"rule", "num_steps", "powers", "options", "slots"}
+        if not isinstance(state, Mapping) or state.keys() != keys:
+            raise TypeError(
+                "state: expected what state_dict of an optimiser returned, got "
+                f"{describe(state)}"
+            )
+        if state["rule"] != type(self).__name__:
+            got = quote(state["rule"])
+            raise ValueError(f"state: expected one of {type(self).__name__}, got {got}")
+        check_names("options", state["options"], self._options)
+        slots = state["slots"]
+        check_names("slots", slots, self._slots)
+        return {
+            name: tuple(_check_slots(name, slots[name], own))
+            for name, own in self._slots.items()
+        }
 
     # Copies
 
@@ -283,15 +399,18 @@ class Optimizer:
         self._lock = make_lock()
 
 
-def _check_source(parameters: object) -> ParameterSource:
-    if not isinstance(parameters, Mapping) and not callable(
-        getattr(parameters, "parameters", None)
-    ):
-        raise TypeError(
-            "parameters: expected a layer, a model with parameters(), or a mapping of "
-            f"names to arrays, got {describe(parameters)}"
+def _check_slots(name: str, given: object, own: tuple[Array, ...]) -> Iterator[Array]:
+    """Yield copies of state arrays that are of the form of `own`."""
+    arrays = given if isinstance(given, tuple | list) else ()
+    forms = [(a.shape, a.dtype) for a in own]
+    if [(getattr(a, "shape", 0), getattr(a, "dtype", 0)) for a in arrays] != forms:
+        expected = ", ".join(f"{dtype} of shape {shape}" for shape, dtype in forms)
+        raise ValueError(
+            f"slots[{name!r}]: expected {len(own)} arrays ({expected}), got "
+            f"{describe(given)}"
         )
-    return cast(ParameterSource, parameters)
+    for array in arrays:
+        yield np.array(array)
 
 
 def _extent(array: Array) -> tuple[int, int]:
@@ -327,126 +446,3 @@ def _check_apart(parameters: Mapping[str, Array]) -> None:
                 f"parameters: expected arrays apart, got memory that {one} and {other} "
                 "share"
             )
-
-
-class SGD(Optimizer):
-    """Gradient descent, with momentum in the form of ``torch.optim.SGD``.
-
-    Without momentum ``s = g * lr``, ``p = p - s``.  With momentum ``mu``:
-    ``v = v * mu``, ``v = v + g``, ``s = v * lr``, ``p = p - s``; `v` starts at zero.
-
-    Parameters
-    ----------
-    parameters : layer, model or mapping of str to ndarray
-        What is trained.
-    lr : float
-        Learning rate, at least 0.
-    momentum : float
-        ``mu``, from 0 to 1; 0 is plain gradient descent.
-
-    Raises
-    ------
-    ValueError
-        If `lr` or `momentum` is out of range.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import exactrnn as xr
-    >>> weights = {"w": np.array([1.0, 2.0])}
-    >>> optimizer = xr.train.SGD(weights, lr=0.5)
-    >>> optimizer.step({"w": np.array([1.0, -1.0])})
-    >>> weights["w"].tolist()
-    [0.5, 2.5]
-    """
-
-    _rule = "sgd"
-
-    def __init__(
-        self, parameters: ParameterSource, lr: float, *, momentum: float = 0.0
-    ) -> None:
-        self.momentum = check_real("momentum", momentum, 0.0, 1.0)
-        super().__init__(parameters, lr, slots=1 if self.momentum else 0)
-
-    def _next(self) -> tuple[_State, _core.RuleNumbers]:
-        momentum = check_real("momentum", self.momentum, 0.0, 1.0)
-        if momentum and not all(self._slots.values()):
-            raise ValueError(
-                f"momentum: expected 0, with which it was made, got {momentum}"
-            )
-        lr = check_real("lr", self.lr, 0.0)
-        steps, powers = self._state[0]
-        return _State(steps + 1, powers), (lr, (momentum, 0.0), 0.0, 0.0)
-
-
-class Adam(Optimizer):
-    """Adam (D. Kingma, J. Ba, arXiv 1412.6980), bias-corrected, epsilon outside.
-
-    At step ``t = 1, 2, ...``, with ``q1 = beta1^t`` and ``q2 = beta2^t`` kept as
-    float64 by one multiplication per step, all else in the parameters' dtype:
-
-    1. ``m = m * beta1``, ``s = g * (1 - beta1)``, ``m = m + s``
-    2. ``v = v * beta2``, ``s = g * g``, ``s = s * (1 - beta2)``, ``v = v + s``
-    3. ``s = v / (1 - q2)``, ``s = sqrt(s)``, ``s = s + eps``
-    4. ``u = m * (lr / (1 - q1))``, ``u = u / s``, ``p = p - u``
-
-    Parameters
-    ----------
-    parameters : layer, model or mapping of str to ndarray
-        What is trained.
-    lr : float
-        Learning rate, at least 0.
-    betas : tuple of two floats
-        Decay of the two moments, at least 0 and below 1.
-    eps : float
-        Added to the root, above 0.
-
-    Raises
-    ------
-    ValueError
-        If a hyperparameter is out of range.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import exactrnn as xr
-    >>> weights = {"w": np.array([1.0, 2.0])}
-    >>> optimizer = xr.train.Adam(weights, lr=0.125)
-    >>> optimizer.step({"w": np.array([3.0, -1.0])})
-    >>> weights["w"].round(6).tolist()
-    [0.875, 2.125]
-    """
-
-    _rule = "adam"
-
-    def __init__(
-        self,
-        parameters: ParameterSource,
-        lr: float = 1e-3,
-        *,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-    ) -> None:
-        self.betas = _check_betas(betas)
-        self.eps = check_real("eps", eps, 0.0, open_below=True)
-        super().__init__(parameters, lr, slots=2)
-
-    def _next(self) -> tuple[_State, _core.RuleNumbers]:
-        beta1, beta2 = _check_betas(self.betas)
-        lr = check_real("lr", self.lr, 0.0)
-        eps = check_real("eps", self.eps, 0.0, open_below=True)
-        steps, (first, second) = self._state[0]
-        powers = first * beta1, second * beta2
-        numbers = lr / (1.0 - powers[0]), (beta1, beta2), 1.0 - powers[1], eps
-        return _State(steps + 1, powers), numbers
-
-
-def _check_betas(betas: object) -> tuple[float, float]:
-    """Return the decays of the two moments."""
-    if not isinstance(betas, tuple | list) or len(betas) != 2:
-        raise TypeError(f"betas: expected two numbers, got {describe(betas)}")
-    below_one = 1.0 - 2.0**-53
-    first, second = (
-        check_real(f"betas[{i}]", beta, 0.0, below_one) for i, beta in enumerate(betas)
-    )
-    return first, second

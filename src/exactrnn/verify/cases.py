@@ -21,6 +21,7 @@ import numpy as np
 from exactrnn import reference
 from exactrnn._checks import Array, FloatType
 from exactrnn._checks.arrays import Index
+from exactrnn.layers.attention import AttentionDecoder
 from exactrnn.reference import ctc, dense
 from exactrnn.train import (
     Adam,
@@ -34,7 +35,7 @@ from exactrnn.train import (
 )
 from exactrnn.train.clipping import clip_factor
 from exactrnn.train.language_model import PARTS
-from exactrnn.verify import grid_cases
+from exactrnn.verify import attention_cases, grid_cases
 from exactrnn.verify.grid_cases import GRID_CASES, GridCase
 from exactrnn.verify.layer_cases import LAYER_CASES, LayerCase
 from exactrnn.verify.uniform import UniformSource
@@ -71,6 +72,9 @@ class Side(Protocol):
 
     def ctc(self, logits: Array, labels: Labels) -> Arrays:
         """Return losses and gradient of connectionist temporal classification."""
+
+    def attention(self, decoder: AttentionDecoder, inputs: Arrays) -> Arrays:
+        """Return output, attention, final states and all gradients."""
 
     def train_step(
         self, model: LanguageModel, optimizer: Adam, chunk: Any, state: Any
@@ -114,6 +118,10 @@ class KernelSide:
     def ctc(self, logits: Array, labels: Labels) -> Arrays:
         """Return losses and gradient of connectionist temporal classification."""
         return list(ctc_loss(logits, *labels))
+
+    def attention(self, decoder: AttentionDecoder, inputs: Arrays) -> Arrays:
+        """Return output, attention, final states and all gradients."""
+        return attention_cases.run_kernels(decoder, inputs)
 
     def train_step(
         self, model: LanguageModel, optimizer: Adam, chunk: Any, state: Any
@@ -178,6 +186,10 @@ class ReferenceSide:
     def ctc(self, logits: Array, labels: Labels) -> Arrays:
         """Return losses and gradient of connectionist temporal classification."""
         return list(ctc.ctc_loss(logits, *labels, blank=0))
+
+    def attention(self, decoder: AttentionDecoder, inputs: Arrays) -> Arrays:
+        """Return output, attention, final states and all gradients."""
+        return attention_cases.run_twin(decoder, inputs)
 
     def train_step(
         self, model: LanguageModel, optimizer: Adam, chunk: Any, state: Any
@@ -329,6 +341,21 @@ def run_ctc(side: Side, dtype: FloatType) -> Arrays:
     return side.ctc(logits, (symbols, lengths, sizes))
 
 
+def run_attention(side: Side, dtype: FloatType) -> Arrays:
+    """Compute attention decoders of several settings, with lengths of both kinds."""
+    source, found = UniformSource(12), []
+    for decoder in attention_cases.make_decoders(dtype):
+        drawn = {
+            name: source.symmetric(shape, 0.5, dtype)
+            for name, shape in decoder._spec.weight_shapes.items()
+        }
+        decoder.load_state_dict(drawn)
+        shapes = attention_cases.shapes_of(decoder)
+        inputs = [source.symmetric(shape, 1.5, dtype) for shape in shapes]
+        found += side.attention(decoder, inputs)
+    return found
+
+
 def run_training(side: Side, dtype: FloatType) -> Arrays:
     """Train a language model for some steps and return its weights."""
     alphabet = "".join(sorted(set(TRAINING_TEXT)))
@@ -359,6 +386,7 @@ OTHER_CASES: dict[str, Callable[[Side, FloatType], Arrays]] = {
     "embedding": run_embedding,
     "softmax cross-entropy": run_softmax,
     "ctc": run_ctc,
+    "attention": run_attention,
     "training": run_training,
 }
 CASE_NAMES = (*LAYER_CASES, *GRID_CASES, *OTHER_CASES)

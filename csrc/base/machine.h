@@ -9,7 +9,7 @@
 #ifndef XR_MACHINE_H
 #define XR_MACHINE_H
 
-#include "exactrnn.h"
+#include "base/calls.h"
 
 struct xr_machine {
     /* Multiply-adds that stay in registers. Returns the operations of all threads

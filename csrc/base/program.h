@@ -1,4 +1,4 @@
-/* exactrnn: a cell as a program, which the cell "program" runs: what a definition of
+/* A cell as a program, which the cell "program" runs: what a definition of
  * the caller's own comes to. Each stage of a step, forward and back, is a list of
  * operations on rows of units; operations run in their order, each on all units.
  *
@@ -6,10 +6,10 @@
  * which begin undefined in every stage. Who makes a program answers for it: the
  * kernels look at no index again.
  */
-#ifndef EXACTRNN_PROGRAM_H
-#define EXACTRNN_PROGRAM_H
+#ifndef XR_PROGRAM_H
+#define XR_PROGRAM_H
 
-#include "exactrnn.h"
+#include "base/calls.h"
 
 /* Elements of all registers of a block of rows and units together: with so many
  * registers as XR_MAX_REGISTERS one vector of each still fits. */

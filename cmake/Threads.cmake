@@ -1,0 +1,22 @@
+# Where threads come from: OpenMP, or the system's own (csrc/base/region.h).
+
+if(EXACTRNN_OPENMP STREQUAL "AUTO")
+  find_package(OpenMP COMPONENTS C)
+  set(uses_openmp ${OpenMP_C_FOUND})
+elseif(EXACTRNN_OPENMP)
+  find_package(OpenMP REQUIRED COMPONENTS C)
+  set(uses_openmp ON)
+else()
+  set(uses_openmp OFF)
+endif()
+
+if(uses_openmp)
+  set(EXACTRNN_REGION csrc/base/region_openmp.c)
+  set(EXACTRNN_THREADS OpenMP::OpenMP_C)
+else()
+  set(THREADS_PREFER_PTHREAD_FLAG ON)
+  find_package(Threads REQUIRED)
+  message(STATUS "exactrnn: threads of its own, without OpenMP")
+  set(EXACTRNN_REGION csrc/base/region_threads.c)
+  set(EXACTRNN_THREADS Threads::Threads)
+endif()

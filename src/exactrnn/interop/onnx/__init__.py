@@ -1,0 +1,13 @@
+"""ONNX models: their recurrent nodes on these kernels, and layers as ONNX files.
+
+`from_onnx` takes a node, `layers_from_onnx` all of a model; `to_onnx` writes layers and
+chains of layers. Needs the package onnx.
+"""
+
+from __future__ import annotations
+
+from exactrnn.interop.onnx._export import to_onnx
+from exactrnn.interop.onnx._layer import OnnxLayer
+from exactrnn.interop.onnx._load import from_onnx, layers_from_onnx
+
+__all__ = ["OnnxLayer", "from_onnx", "layers_from_onnx", "to_onnx"]

@@ -1,0 +1,264 @@
+"""Data in the form that training takes: batches of examples, windows of a series.
+
+The order of an epoch is drawn from the seed and the epoch's number alone (contract N9):
+by raw integers of PCG64, sorted, so that a run that is resumed sees what it would have
+seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from exactrnn._checks import (
+    Array,
+    as_any_array,
+    check_integer,
+    check_lengths,
+    check_seed,
+    check_size,
+)
+from exactrnn._checks.arrays import check_floats
+from exactrnn._checks.numbers import check_count
+from exactrnn._numeric.random import make_generator
+
+__all__ = ["Batch", "Batches", "batches", "windows"]
+
+
+class Batch(NamedTuple):
+    """Some of the examples.
+
+    Attributes
+    ----------
+    x, y : ndarray
+        Inputs and targets.
+    lengths : ndarray of int or None
+        Steps of each row.
+    weights : ndarray or None
+        How much each row counts.
+    """
+
+    x: NDArray[Any]
+    y: NDArray[Any]
+    lengths: NDArray[np.int64] | None = None
+    weights: Array | None = None
+
+
+class Batches:
+    """Examples in batches, in another order in every epoch; made by `batches`.
+
+    A loop over it is an epoch. ``len`` is the number of batches.
+    """
+
+    def __init__(
+        self,
+        examples: tuple[Any, Any, Any, Any],
+        axes: tuple[int, int],
+        size: int,
+        seed: int | None,
+    ) -> None:
+        self._examples = examples
+        self._axes = axes
+        self._size = size
+        self._seed = seed
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        return (self.num_examples + self._size - 1) // self._size
+
+    @property
+    def num_examples(self) -> int:
+        """Number of examples."""
+        number: int = self._examples[0].shape[self._axes[0]]
+        return number
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Go through the examples once, in the order of the next epoch."""
+        self._epoch += 1
+        return self.epoch(self._epoch - 1)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """Go through the examples once, in the order of this epoch.
+
+        Parameters
+        ----------
+        number : int
+            0 for the first.
+        """
+        order = self._order(check_count("number", number))
+        return self._walk(order)
+
+    def _walk(self, order: NDArray[np.intp]) -> Iterator[Batch]:
+        x, y, lengths, weights = self._examples
+        for begin in range(0, len(order), self._size):
+            rows = order[begin : begin + self._size]
+            yield Batch(
+                np.take(x, rows, self._axes[0]),
+                np.take(y, rows, self._axes[1]),
+                None if lengths is None else lengths[rows],
+                None if weights is None else weights[rows],
+            )
+
+    def _order(self, epoch: int) -> NDArray[np.intp]:
+        count = self.num_examples
+        if self._seed is None:
+            return np.arange(count)
+        raw = make_generator(self._seed, "batches", str(epoch)).random_raw(count)
+        return np.argsort(np.asarray(raw), kind="stable")
+
+
+def batches(
+    x: ArrayLike,
+    y: ArrayLike,
+    size: int = 32,
+    seed: int | None = None,
+    *,
+    axes: tuple[int, int] = (1, 1),
+    lengths: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> Batches:
+    """Cut examples into batches.
+
+    Parameters
+    ----------
+    x, y : array_like
+        Inputs and targets, with the examples along the axes that `axes` says.
+    size : int
+        Examples in a batch; the last one may have fewer.
+    seed : int, optional
+        Of the order, which is another in every epoch; None keeps that of the examples.
+    axes : tuple of two ints
+        Where the examples lie in `x` and in `y`: ``(1, 1)`` for a sequence of answers
+        to each ``[T, N, ...]``, ``(1, 0)`` for one answer to a sequence, ``(0, 0)`` for
+        layers that have ``batch_first``.
+    lengths : array_like of int, ``[N]``, optional
+        Steps of each sequence.
+    weights : array_like, ``[N]``, optional
+        How much each example counts, for losses that have one number for a row.
+
+    Returns
+    -------
+    Batches
+        Gives a `Batch` of ``x``, ``y``, ``lengths`` and ``weights`` at a time.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the arrays do not have equally many examples, at least one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> x, y = np.arange(10.0).reshape(2, 5, 1), np.arange(5)
+    >>> data = xr.train.batches(x, y, size=2, seed=0, axes=(1, 0))
+    >>> len(data), [batch.y.tolist() for batch in data]
+    (3, [[2, 4], [0, 1], [3]])
+    """
+    inputs, targets = as_any_array("x", x), as_any_array("y", y)
+    places = _check_axes(axes, inputs, targets)
+    count, other = inputs.shape[places[0]], targets.shape[places[1]]
+    if count != other or count == 0:
+        raise ValueError(
+            f"y: expected as many examples as x has, at least one, got {count} in "
+            f"axis {axes[0]} of x {inputs.shape} and {other} in axis {axes[1]} of y "
+            f"{targets.shape}"
+        )
+    sizes = lengths
+    if lengths is not None:
+        steps = inputs.shape[0 if places[0] else 1]
+        sizes = check_lengths(lengths, steps, count, batched=True)
+    amounts = weights
+    if weights is not None:
+        amounts = check_floats("weights", weights)
+        if amounts.shape != (count,):
+            raise ValueError(f"weights: expected [N={count}], got {amounts.shape}")
+    examples = (inputs, targets, sizes, amounts)
+    return Batches(examples, places, check_size("size", size), check_seed(seed))
+
+
+def _check_axes(axes: object, x: NDArray[Any], y: NDArray[Any]) -> tuple[int, int]:
+    """Return the axes of the examples, counted from the front."""
+    if not isinstance(axes, tuple | list) or len(axes) != 2:
+        raise TypeError(f"axes: expected two integers, got {axes!r}")
+    found = []
+    for k, (axis, array) in enumerate(zip(axes, (x, y), strict=True)):
+        number = check_integer(f"axes[{k}]", axis)
+        if not -array.ndim <= number < array.ndim:
+            raise ValueError(
+                f"axes[{k}]: expected an axis of {'xy'[k]} {array.shape}, got {number}"
+            )
+        found.append(number % array.ndim)
+    return found[0], found[1]
+
+
+def windows(
+    series: ArrayLike,
+    length: int,
+    horizon: int = 1,
+    *,
+    stride: int = 1,
+    target: int | None = None,
+) -> tuple[Array, Array]:
+    """Cut one long series into inputs and what follows each of them.
+
+    Window ``n`` reads the steps ``n*stride .. n*stride + length - 1``; its target is
+    the `horizon` steps after them.
+
+    Parameters
+    ----------
+    series : array_like, ``[S]`` or ``[S, I]``
+        Of float32 or float64.
+    length : int
+        T, steps that are read.
+    horizon : int
+        P, steps that are to be foretold.
+    stride : int
+        Steps from one window to the next.
+    target : int, optional
+        Which of the I values is foretold; all of them if not given.
+
+    Returns
+    -------
+    x : ndarray, ``[T, N, I]``
+        Copies.
+    y : ndarray, ``[N, P]``, or ``[N, P, I]`` for a series of several values
+        What follows: ``axes=(1, 0)`` of `batches`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the series has another form or is too short for a window.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> x, y = xr.train.windows(np.arange(6.0), length=3, horizon=2)
+    >>> x[:, :, 0].T.tolist(), y.tolist()
+    ([[0.0, 1.0, 2.0], [1.0, 2.0, 3.0]], [[3.0, 4.0], [4.0, 5.0]])
+    """
+    values = check_floats("series", series)
+    T, P = check_size("length", length), check_size("horizon", horizon)
+    step = check_size("stride", stride)
+    if values.ndim not in (1, 2) or values.shape[0] < T + P:
+        raise ValueError(
+            f"series: expected [S] or [S, I] with S >= length + horizon = {T + P}, got "
+            f"{values.shape}"
+        )
+    wide = values if values.ndim == 2 else values[:, None]
+    starts = np.arange(0, values.shape[0] - T - P + 1, step)
+    x = np.ascontiguousarray(wide[starts + np.arange(T)[:, None]])
+    y = wide[starts[:, None] + T + np.arange(P)]
+    if target is not None:
+        column = check_integer("target", target)
+        if not 0 <= column < wide.shape[1]:
+            raise ValueError(
+                f"target: expected 0..{wide.shape[1] - 1} for I={wide.shape[1]}, got "
+                f"{column}"
+            )
+        return x, np.ascontiguousarray(y[..., column])
+    return x, np.ascontiguousarray(y[..., 0] if values.ndim == 1 else y)

@@ -1,0 +1,306 @@
+"""Composites: modules made of modules, with one set of names.
+
+A composite keeps no weights of its own: `parameters`, `state_dict` and optimisers see
+those of its parts, each name behind that of the part and a dot, as in torch. Nothing is
+differentiated behind the user's back: a part has `forward` and `backward` already, and
+a composite calls them one after the other, `Sequential` by itself, others as their
+author writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from exactrnn._checks import Array, ArrayLike, check_seed, describe
+from exactrnn._checks.limits import list_names
+from exactrnn._checks.naming import check_weight_names, take_named
+from exactrnn._numeric.random import Seed, kind_of
+from exactrnn._system.mode import ieee_mode
+from exactrnn._weights.store import ParameterStore, edit_together
+from exactrnn._weights.views import Leases, editing, marked
+from exactrnn.layers._module import IncompatibleKeys, Module
+
+__all__ = ["Composite"]
+
+Part: TypeAlias = "Module | Composite"
+
+
+class Composite:
+    """A model of several modules, which are its attributes.
+
+    Layers, cells, `Embedding`, `Linear` and other composites are its parts, in the
+    order in which they were assigned; in a list, a tuple or a dict they are parts too,
+    named by their place. A part that has two names counts under the first.
+
+    Derived classes assign parts in ``__init__`` and say in `forward` and `backward`
+    how one leads to the next. `forward` returns the output first and what `backward`
+    needs last, `backward` takes that and the gradient of the output, and returns what
+    has ``weights``: the gradients of each part by its name, or of each weight. Then
+    `fit`, optimisers and clipping take the model as they take a layer.
+
+    Attributes
+    ----------
+    parts : dict of str to module
+        The parts, without those of parts.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> class Tagger(xr.train.Composite):
+    ...     def __init__(self, seed):
+    ...         self.embedding = xr.train.Embedding(10, 4)
+    ...         self.layers = [xr.GRU(4, 8), xr.GRU(8, 8)]
+    ...         self.seed_parts(seed)
+    >>> model = Tagger(seed=1)
+    >>> sorted(model.parameters())[:3]
+    ['embedding.weight', 'layers.0.bias_hh_l0', 'layers.0.bias_ih_l0']
+    >>> model
+    Tagger(
+      embedding=Embedding(10, 4),
+      layers.0=GRU(4, 8),
+      layers.1=GRU(8, 8),
+    )
+    >>> optimizer = xr.train.Adam(model, frozen=["embedding"])
+    """
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        """The parts by name."""
+        found: dict[str, Part] = {}
+        seen = {id(self)}
+        for name, part in _parts_in(self.__dict__, ""):
+            if id(part) not in seen:
+                seen.add(id(part))
+                found[name] = part
+        return found
+
+    def _modules(self) -> dict[str, Module]:
+        """Return the modules of all depths that own weights, each once."""
+        return dict(self._walk("", set()))
+
+    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
+        """Yield modules that were not seen, also where parts refer to each other."""
+        seen.add(id(self))
+        for name, part in self.parts.items():
+            if isinstance(part, Composite) and id(part) not in seen:
+                yield from part._walk(f"{prefix}{name}.", seen)
+            elif isinstance(part, Module) and id(part) not in seen:
+                seen.add(id(part))
+                yield prefix + name, part
+
+    def _stores(self) -> dict[str, ParameterStore]:
+        """Return what owns the weights, by what goes before their names."""
+        return {
+            f"{name}.{prefix}": store
+            for name, module in self._modules().items()
+            for prefix, store in module._stores().items()
+        }
+
+    def __repr__(self) -> str:
+        lines = []
+        for name, part in self.parts.items():
+            shown = repr(part).replace("\n", "\n  ")
+            lines.append(f"  {name}={shown},\n")
+        body = "\n" + "".join(lines) if lines else ""
+        return f"{type(self).__name__}({body})"
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights of all parts together."""
+        return sum(module.num_parameters for module in self._modules().values())
+
+    def parameters(self, *, writable: bool = False) -> dict[str, Array]:
+        """Return the weights of all parts themselves, as a layer's `parameters` does.
+
+        Parameters
+        ----------
+        writable : bool
+            Whether anything may write to the arrays' memory.
+
+        Returns
+        -------
+        dict of str to ndarray
+            By the name of the part, a dot, and the part's own name.
+        """
+        return {
+            prefix + name: array
+            for prefix, store in self._stores().items()
+            for name, array in store.give(writable).items()
+        }
+
+    def editing(self) -> AbstractContextManager[Leases]:
+        """Lend the weights for a block in which anything may write to them.
+
+        Returns
+        -------
+        context manager of a mapping of str to ndarray
+            As a layer's `editing`.
+        """
+        lent = self.parameters(writable=True)
+        return editing(lent, lambda name, value: self._assign({name: value}))
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return a copy of the weights.
+
+        Returns
+        -------
+        dict of str to ndarray
+            By the names of `parameters`.
+        """
+        copies = {
+            prefix + name: array
+            for prefix, store in self._stores().items()
+            for name, array in store.copies().items()
+        }
+        return marked(copies)
+
+    def load_state_dict(
+        self,
+        state_dict: Mapping[str, ArrayLike],
+        strict: bool = True,
+        *,
+        prefix: str = "",
+    ) -> IncompatibleKeys:
+        """Copy weights into the parts, all of them or none.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array_like
+            By the names of `state_dict`, of the parts' dtypes.
+        strict : bool
+            Whether every name must be there and no other; False passes them over.
+        prefix : str
+            What stands before the names; others are another model's, and are left.
+
+        Returns
+        -------
+        IncompatibleKeys
+            The names passed over.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a dtype or shape is wrong, or with `strict` a name; nothing is changed.
+        """
+        names = list(self._shapes())
+        given = take_named("state_dict", state_dict, prefix)
+        if strict:
+            check_weight_names("state_dict", given, tuple(names))
+        self._assign({name: v for name, v in given.items() if name in names})
+        missing = [name for name in names if name not in given]
+        return IncompatibleKeys(missing, [n for n in given if n not in names])
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        return {
+            f"{name}.{own}": shape
+            for name, module in self._modules().items()
+            for own, shape in module._spec.weight_shapes.items()
+        }
+
+    def _assign(self, values: Mapping[str, object]) -> None:
+        """Copy checked values into the weights, all of them or none."""
+        taken: dict[str, dict[str, Array]] = {}
+        modules = self._modules()
+        for name, module in modules.items():
+            take = module._spec.take_weight
+            own = {n: f"{name}.{n}" for n in module._spec.weight_shapes}
+            taken[name] = {
+                n: take(n, values[full]) for n, full in own.items() if full in values
+            }
+        with edit_together(self._stores().values()):
+            for name, module in modules.items():
+                module._assign(taken[name])
+
+    def seed_parts(self, seed: int | None) -> None:
+        """Draw the weights of all parts anew, each from a seed of its own.
+
+        Two parts of one kind and size get different weights, and one seed gives the
+        whole model the same bits everywhere. Random numbers of dropout begin anew too.
+
+        Parameters
+        ----------
+        seed : int or None
+            None takes one from the operating system.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is none.
+        """
+        modules = self._modules()
+        seeds = Seed(check_seed(seed), kind_of(type(self))).of_parts(len(modules))
+        with ieee_mode():
+            drawn: dict[str, Array] = {}
+            for own, (name, module) in zip(seeds, modules.items(), strict=True):
+                part = Seed(own, kind_of(type(module)))
+                weights = module._draw_weights(module._spec, part)
+                drawn |= {f"{name}.{n}": array for n, array in weights.items()}
+                module._set_generator_state(dict(part.stream("dropout").state))
+        self._assign(drawn)
+
+    def _generator_states(self) -> dict[str, dict[str, Any]]:
+        """Return where the random numbers of each part stand that draws any."""
+        states = {n: m._generator_state() for n, m in self._modules().items()}
+        return {name: state for name, state in states.items() if state is not None}
+
+    def _set_generator_states(self, states: Mapping[str, Mapping[str, Any]]) -> None:
+        """Let the random numbers of each part go on from there."""
+        modules = self._modules()
+        for name, state in states.items():
+            modules[name]._set_generator_state(state)
+
+
+def _parts_in(values: object, prefix: str) -> Iterator[tuple[str, Part]]:
+    """Yield modules and composites, among them those in lists, tuples and dicts."""
+    items: Any = ()
+    if isinstance(values, Mapping):
+        items = values.items()
+    elif type(values) in (list, tuple):  # a named tuple is a result
+        items = enumerate(values)  # type: ignore[arg-type]
+    for key, value in items:
+        name = f"{prefix}{key}"
+        if isinstance(value, Module | Composite):
+            yield name, value
+        elif type(value) in (list, tuple, dict):
+            yield from _parts_in(value, f"{name}.")
+
+
+def check_model(name: str, model: object) -> Any:
+    """Return a model that has what training needs, or raise."""
+    missing = [
+        method
+        for method in ("forward", "backward", "parameters", "state_dict")
+        if not callable(getattr(model, method, None))
+    ]
+    if missing:
+        raise TypeError(
+            f"{name}: expected a layer or a model with forward, backward, parameters "
+            f"and state_dict, got {describe(model)} without {list_names(missing)}"
+        )
+    return model
+
+
+def generator_states(model: Any) -> dict[str, Any]:
+    """Return where the random numbers of a model stand: of a layer's under ''."""
+    if isinstance(model, Composite):
+        return model._generator_states()
+    state = model._generator_state() if isinstance(model, Module) else None
+    return {} if state is None else {"": state}
+
+
+def set_generator_states(model: Any, states: Mapping[str, Any]) -> None:
+    """Let the random numbers of a model go on from what `generator_states` gave."""
+    if isinstance(model, Composite):
+        model._set_generator_states(states)
+    elif isinstance(model, Module) and "" in states:
+        model._set_generator_state(states[""])
+
+
+def first_output(given: object) -> Array:
+    """Return the output of a call of a model, which stands first in a tuple."""
+    return np.asarray(given[0] if isinstance(given, tuple) else given)

@@ -1,0 +1,489 @@
+"""The loop around a model: epochs, validation, stopping, checkpoints (contract N9).
+
+    for each epoch
+        for each batch      forward, loss, backward, norm, clipping, a step
+        validation          loss and metrics, by inference
+        schedule, best weights, checkpoint, patience
+
+Nothing in it reads a clock: data, seeds and options give a run its bits, and a run that
+was cut off and resumed from its checkpoint ends with those it would have had.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exactrnn._checks import Array, check_size, describe
+from exactrnn._checks.naming import check_names
+from exactrnn._checks.numbers import check_real
+from exactrnn._system.mode import ieee_mode
+from exactrnn.io import bad_content
+from exactrnn.train import _bar, _checkpoint
+from exactrnn.train.averages import Accumulator, WeightAverage
+from exactrnn.train.batches import Batch
+from exactrnn.train.clipping import clip_global_norm, global_norm
+from exactrnn.train.composite import (
+    check_model,
+    first_output,
+    generator_states,
+    set_generator_states,
+)
+from exactrnn.train.optimizers import Optimizer
+from exactrnn.train.schedules import Schedule, check_schedule
+
+__all__ = ["Fitting", "History", "fit"]
+
+Loss: TypeAlias = Callable[..., tuple[float, Any]]
+CURVES = ("loss", "validation", "lr", "norm", "skipped")
+
+
+class History(NamedTuple):
+    """What happened, one number for each epoch.
+
+    Attributes
+    ----------
+    loss : ndarray, ``[E]``
+        Mean loss of the batches, by their targets, as they were trained on.
+    validation : ndarray, ``[E]``
+        Loss of the validation data after the epoch; NaN without any.
+    lr : ndarray, ``[E]``
+        Learning rate of the last step.
+    norm : ndarray, ``[E]``
+        Mean global norm of the gradients before clipping.
+    skipped : ndarray, ``[E]``
+        Steps left out because the norm was infinite or NaN.
+    metrics : dict of str to ndarray
+        Each metric of the validation data.
+    best : int
+        The epoch with the least loss of validation, or of training without any; -1 if
+        there is none.
+    stopped : {"epochs", "patience", "interrupt"}
+        Why it ended.
+    """
+
+    loss: NDArray[np.float64]
+    validation: NDArray[np.float64]
+    lr: NDArray[np.float64]
+    norm: NDArray[np.float64]
+    skipped: NDArray[np.float64]
+    metrics: dict[str, NDArray[np.float64]]
+    best: int
+    stopped: str
+
+
+class Fitting(TypedDict, total=False):
+    """The options of `fit`, whose docstring says what they are."""
+
+    epochs: int
+    validation: Iterable[Any] | None
+    metrics: Mapping[str, Callable[..., float]]
+    schedule: Schedule | None
+    clip: float | None
+    accumulate: int
+    average: WeightAverage | None
+    patience: int | None
+    checkpoint: str | os.PathLike[str] | None
+    resume: bool
+    progress: bool | None
+
+
+def fit(
+    model: Any,
+    batches: Iterable[Any],
+    loss: Loss,
+    optimizer: Optimizer,
+    **options: Unpack[Fitting],
+) -> History:
+    """Train a model for some epochs.
+
+    Each batch begins from a state of zeros; for state that is carried from piece to
+    piece of one long sequence there is `truncated_bptt`. A step whose gradients are not
+    finite is left out and counted.
+
+    Parameters
+    ----------
+    model : layer, Sequential, or Composite with forward and backward
+        ``forward(x)`` gives the output first and what ``backward(cache, dy)`` needs
+        last. Where a batch has lengths, ``forward(x, lengths=...)`` is called.
+    batches : Batches, or what can be gone through again and again
+        Of ``(x, y)``, ``(x, y, lengths)`` or ``(x, y, lengths, weights)``.
+    loss : callable
+        ``loss(output, y)``, with ``lengths=`` and ``weights=`` where a batch has them,
+        returns a number and the gradient at the output, as those of this package do.
+    optimizer : Optimizer
+        Of this model.
+    **options
+        ``epochs`` (10): how many in all, those before a resumption included.
+        ``validation``: batches that are measured after each epoch, by inference.
+        ``metrics``: functions of an output and its ``y`` by name, measured in
+        validation and averaged over batches by their targets; lengths go with them.
+        ``schedule``: sets the learning rate before each step.
+        ``clip``: largest global norm of the gradients.
+        ``accumulate`` (1): batches whose mean gradient makes a step; what is left at
+        the end of an epoch makes one too.
+        ``average``: a `WeightAverage` that takes in the weights after each step, and
+        with which validation is done.
+        ``patience``: epochs without a better loss of validation (of training without
+        any) after which it ends. The model then gets the best weights back.
+        ``checkpoint``: a path where the whole run is kept after each epoch, completely
+        or as it was before.
+        ``resume`` (False): go on from the checkpoint, if there is one.
+        ``progress``: whether there is a bar; by default on a terminal alone.
+
+    Returns
+    -------
+    History
+        At Ctrl-C what came so far: the model is as after its last whole step, the
+        checkpoint as after its last whole epoch.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as described, or the checkpoint is of another run.
+    OSError
+        If the checkpoint cannot be written or read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> x, y = xr.train.windows(np.sin(np.arange(200) * 0.3).astype("float32"), 20)
+    >>> model = xr.train.Sequential(
+    ...     xr.GRU(1, 8), xr.train.Last(), xr.train.Linear(8, 1), seed=0
+    ... )
+    >>> history = xr.train.fit(
+    ...     model,
+    ...     xr.train.batches(x, y, size=32, seed=0, axes=(1, 0)),
+    ...     xr.train.mean_squared_error,
+    ...     xr.train.Adam(model, lr=0.02),
+    ...     epochs=5,
+    ... )
+    >>> history.loss.shape, bool(history.loss[-1] < history.loss[0] / 5)
+    ((5,), True)
+    """
+    run = _Run(model, batches, loss, optimizer, options)
+    if run.resume:
+        run.load()
+    return run.to_end()
+
+
+class _Run:
+    """One training, with what it knows between two epochs."""
+
+    def __init__(
+        self,
+        model: Any,
+        batches: Iterable[Any],
+        loss: Loss,
+        optimizer: Optimizer,
+        options: Fitting,
+    ) -> None:
+        known = Fitting.__annotations__
+        check_names("options", {*known, *options}, known)
+        self.model = check_model("model", model)
+        self.batches = _check_batches("batches", batches)
+        self.loss = _check_callable("loss", loss)
+        self.optimizer: Optimizer = _check_kind("optimizer", optimizer, Optimizer)
+        self._take(options)
+        self.curves: dict[str, list[float]] = {name: [] for name in CURVES}
+        self.measured: dict[str, list[float]] = {name: [] for name in self.metrics}
+        self.best, self.best_weights = -1, dict[str, Array]()
+
+    def _take(self, options: Fitting) -> None:
+        """Check the options and keep them."""
+        self.epochs = check_size("epochs", options.get("epochs", 10))
+        self.validation = options.get("validation")
+        if self.validation is not None:
+            _check_batches("validation", self.validation)
+        self.metrics = {
+            str(name): _check_callable(f"metrics[{name!r}]", metric)
+            for name, metric in (options.get("metrics") or {}).items()
+        }
+        if self.metrics and self.validation is None:
+            raise ValueError("metrics: expected validation data with them, got none")
+        self.schedule = options.get("schedule")
+        if self.schedule is not None:
+            check_schedule("schedule", self.schedule)
+        self.clip = options.get("clip")
+        if self.clip is not None:
+            check_real("clip", self.clip, 0.0, open_below=True)
+        self.accumulate = check_size("accumulate", options.get("accumulate", 1))
+        average = options.get("average")
+        self.average: WeightAverage | None = average
+        if average is not None:
+            _check_kind("average", average, WeightAverage)
+        patience = options.get("patience")
+        self.patience = None if patience is None else check_size("patience", patience)
+        self.checkpoint = options.get("checkpoint")
+        self.resume = bool(options.get("resume", False))
+        if self.resume and self.checkpoint is None:
+            raise ValueError("resume: expected a checkpoint with it, got none")
+        self.progress = options.get("progress")
+
+    # The loop
+
+    def to_end(self) -> History:
+        """Train until the epochs or the patience are used up, or to Ctrl-C."""
+        left = self.epochs - self.epoch
+        steps = len(self.batches) * left if hasattr(self.batches, "__len__") else None
+        stopped = "epochs"
+        try:
+            with _bar.shown(self.progress, steps) as show:
+                while self.epoch < self.epochs and not self._is_stuck():
+                    self._train_epoch(show)
+            if self._is_stuck():
+                stopped = "patience"
+            if self.patience is not None and self.best_weights:
+                self.model.load_state_dict(self.best_weights)
+        except KeyboardInterrupt:
+            stopped = "interrupt"
+        return self._history(stopped)
+
+    @property
+    def epoch(self) -> int:
+        """Whole epochs done."""
+        return len(self.curves["skipped"])
+
+    def _is_stuck(self) -> bool:
+        """Tell whether the loss has not fallen for as long as there is patience."""
+        return self.patience is not None and self.epoch - 1 - self.best >= self.patience
+
+    def _train_epoch(self, show: _bar.Show) -> None:
+        """Do an epoch; the run knows of it when all of it is done."""
+        found = self._pass(show)
+        measured: dict[str, float] = dict.fromkeys(self.metrics, math.nan)
+        found["validation"] = math.nan
+        if self.validation is not None:
+            found["validation"], measured = self._validate()
+        judged = found["loss" if self.validation is None else "validation"]
+        if self.schedule is not None:
+            self.schedule.observe(judged)
+        own = self.curves["loss" if self.validation is None else "validation"]
+        if self.best < 0 or judged < own[self.best]:
+            self.best = self.epoch
+            if self.patience is not None:
+                self.best_weights = self._judged_weights()
+        for name, value in measured.items():
+            self.measured[name].append(value)
+        for name in CURVES:
+            self.curves[name].append(found[name])
+        if self.checkpoint is not None:
+            self.save()
+
+    def _judged_weights(self) -> dict[str, Array]:
+        source = self.model if self.average is None else self.average
+        return dict(source.state_dict())
+
+    def _pass(self, show: _bar.Show) -> dict[str, float]:
+        """Train on each batch once."""
+        total, norms, skipped, targets, steps = 0.0, 0.0, 0, 0, 0
+        gradients = Accumulator()
+        for batch, is_last in _with_last(self._in_order()):
+            value, own = self._backward(batch)
+            gradients.add(own)
+            rows = _rows_of(batch)
+            with ieee_mode():
+                total, targets = total + value * rows, targets + rows
+            if is_last or gradients.count == self.accumulate:
+                norm = self._step(gradients.take())
+                steps += 1
+                with ieee_mode():
+                    if math.isfinite(norm):
+                        norms += norm
+                    else:
+                        skipped += 1
+            show(f"epoch {self.epoch + 1}/{self.epochs}  loss {value:.4g}")
+        if not steps:
+            raise ValueError("batches: expected some in every epoch, got none")
+        with ieee_mode():
+            taken = steps - skipped
+            mean_norm = norms / taken if taken else math.nan
+            mean_loss = total / targets if targets else 0.0
+        return {
+            "loss": mean_loss,
+            "lr": self.optimizer.lr,
+            "norm": mean_norm,
+            "skipped": float(skipped),
+        }
+
+    def _in_order(self) -> Iterator[Batch]:
+        """Yield the batches of this epoch, in the order that belongs to it."""
+        in_order = getattr(self.batches, "epoch", None)
+        given = iter(self.batches) if in_order is None else in_order(self.epoch)
+        return map(as_batch, given)
+
+    def _backward(self, batch: Batch) -> tuple[float, dict[str, Any]]:
+        """Return the loss of a batch and the gradients of the weights."""
+        given = {} if batch.lengths is None else {"lengths": batch.lengths}
+        output, *_, cache = self.model.forward(batch.x, **given)
+        value, dy = self.loss(output, batch.y, **_extras(batch))
+        return value, self.model.backward(cache, dy).weights
+
+    def _step(self, gradients: dict[str, Any]) -> float:
+        """Do one step unless the gradients are not finite; return their norm."""
+        norm = (
+            global_norm(gradients)
+            if self.clip is None
+            else clip_global_norm(gradients, self.clip)
+        )
+        if self.schedule is not None:
+            self.optimizer.lr = self.schedule.rate(self.optimizer.num_steps)
+        if math.isfinite(norm):
+            self.optimizer.step(gradients)
+            if self.average is not None:
+                self.average.update()
+        return norm
+
+    def _validate(self) -> tuple[float, dict[str, float]]:
+        """Return loss and metrics of the validation data, means by targets."""
+        total, targets = 0.0, 0
+        sums = dict.fromkeys(self.metrics, 0.0)
+        with ExitStack() as held:
+            if self.average is not None:
+                held.enter_context(self.average.applied())
+            for batch in map(as_batch, self.validation or ()):
+                given = {} if batch.lengths is None else {"lengths": batch.lengths}
+                output = first_output(self.model(batch.x, **given))
+                value, _ = self.loss(output, batch.y, **_extras(batch))
+                rows = _rows_of(batch)
+                with ieee_mode():
+                    total, targets = total + value * rows, targets + rows
+                for name, metric in self.metrics.items():
+                    own = metric(output, batch.y, **given)
+                    with ieee_mode():
+                        sums[name] += own * rows
+        if not targets:
+            raise ValueError("validation: expected some batches every time, got none")
+        with ieee_mode():
+            return total / targets, {n: own / targets for n, own in sums.items()}
+
+    def _history(self, stopped: str) -> History:
+        curves = {name: _checkpoint.as_curve(own) for name, own in self.curves.items()}
+        metrics = {n: _checkpoint.as_curve(own) for n, own in self.measured.items()}
+        return History(**curves, metrics=metrics, best=self.best, stopped=stopped)
+
+    # The checkpoint
+
+    def save(self) -> None:
+        """Write the run as it is between two epochs."""
+        assert self.checkpoint is not None
+        slots, rest = _checkpoint.split_optimizer(self.optimizer.state_dict())
+        history = {n: _checkpoint.as_curve(own) for n, own in self.curves.items()}
+        measured = {n: _checkpoint.as_curve(own) for n, own in self.measured.items()}
+        groups: dict[str, Mapping[str, Any]] = {
+            "model": self.model.state_dict(),
+            "best": self.best_weights,
+            "optimizer": slots,
+            "history": history,
+            "metrics": measured,
+        }
+        if self.average is not None:
+            groups["average"] = self.average.state_dict()
+        description = {
+            "optimizer": rest,
+            "schedule": {} if self.schedule is None else self.schedule.state_dict(),
+            "generators": generator_states(self.model),
+            "best": self.best,
+        }
+        _checkpoint.write(self.checkpoint, groups, description)
+
+    def load(self) -> None:
+        """Go on from the checkpoint; if there is none, from the beginning."""
+        assert self.checkpoint is not None
+        if not Path(self.checkpoint).exists():
+            return
+        groups, description = _checkpoint.read(self.checkpoint)
+        before = self.model.state_dict()
+        with bad_content(self.checkpoint, "a checkpoint of this training"):
+            try:
+                self._restore(groups, description)
+            except BaseException:
+                self.model.load_state_dict(before)
+                raise
+
+    def _restore(
+        self, groups: Mapping[str, Mapping[str, Any]], description: Mapping[str, Any]
+    ) -> None:
+        history, measured = groups["history"], groups.get("metrics", {})
+        check_names("history", history, CURVES)
+        check_names("metrics", measured, self.metrics)
+        self.model.load_state_dict(groups["model"])
+        if self.average is not None:
+            self.average.load_state_dict(groups["average"])
+        state = _checkpoint.joined_optimizer(
+            groups.get("optimizer", {}),
+            description["optimizer"],
+            self.optimizer.state_dict(),
+        )
+        self.optimizer.load_state_dict(state)
+        if self.schedule is not None:
+            self.schedule.load_state_dict(description["schedule"])
+        set_generator_states(self.model, description["generators"])
+        self.curves = {name: list(history[name].tolist()) for name in CURVES}
+        self.measured = {name: list(measured[name].tolist()) for name in self.metrics}
+        self.best = int(description["best"])
+        self.best_weights = dict(groups.get("best", {}))
+
+
+def as_batch(given: object) -> Batch:
+    """Return what a loop over batches gives as a `Batch`, or raise."""
+    if isinstance(given, Batch):
+        return given
+    if not isinstance(given, tuple | list) or not 2 <= len(given) <= 4:
+        raise TypeError(
+            "batches: expected (x, y), with lengths and weights behind them if need "
+            f"be, got {describe(given)}"
+        )
+    return Batch(*given)
+
+
+def _rows_of(batch: Batch) -> int:
+    """Return how much a batch counts: its steps that count, or else its targets."""
+    if batch.lengths is not None:
+        return sum(np.asarray(batch.lengths).tolist())
+    return int(np.asarray(batch.y).size)
+
+
+def _extras(batch: Batch) -> dict[str, Any]:
+    """Return what a loss is told beside output and target."""
+    given = {"lengths": batch.lengths, "weights": batch.weights}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _with_last(items: Iterator[Batch]) -> Iterator[tuple[Batch, bool]]:
+    """Yield each item, and whether none comes after it."""
+    missing = object()
+    item: Any = next(items, missing)
+    while item is not missing:
+        after: Any = next(items, missing)
+        yield item, after is missing
+        item = after
+
+
+def _check_batches(name: str, batches: Any) -> Any:
+    if not hasattr(batches, "__iter__") or hasattr(batches, "__next__"):
+        raise TypeError(
+            f"{name}: expected batches that can be gone through in every epoch, such "
+            f"as xr.train.batches(...) or a list, got {describe(batches)}"
+        )
+    return batches
+
+
+def _check_kind(name: str, given: Any, kind: type) -> Any:
+    if not isinstance(given, kind):
+        raise TypeError(f"{name}: expected a {kind.__name__}, got {describe(given)}")
+    return given
+
+
+def _check_callable(name: str, given: Any) -> Any:
+    if not callable(given):
+        raise TypeError(f"{name}: expected a function, got {describe(given)}")
+    return given

@@ -1,0 +1,356 @@
+"""Parts one after the other: a model that is called as a layer is.
+
+    x -> part 0 -> part 1 -> ... -> y          dy -> ... -> part 1 -> part 0 -> dx
+
+What a recurrent part is given beside its input, lengths, masks and resets, the whole is
+given and hands on; the states of several parts are a tuple.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exactrnn._checks import Array, ArrayLike, FloatType, check_lengths, describe
+from exactrnn._checks.arrays import check_floats
+from exactrnn.layers._dense import ModuleGradients
+from exactrnn.layers._module import Module
+from exactrnn.layers._results import Gradients
+from exactrnn.train._gradients import weights_of
+from exactrnn.train.composite import Composite
+
+__all__ = ["Last", "Sequential"]
+
+HANDED_ON = ("lengths", "mask", "resets")
+"""Options of a call that go to every part that knows them."""
+
+
+class Last:
+    """The last step of each row: one answer for a sequence, as a part of `Sequential`.
+
+    Parameters
+    ----------
+    batch_first : bool
+        Whether sequences are [B, T, ...], as of the layer before.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> y = np.arange(6.0).reshape(3, 2, 1)  # [T, B, H]
+    >>> xr.train.Last()(y, lengths=[3, 1]).tolist()
+    [[4.0], [1.0]]
+    """
+
+    def __init__(self, *, batch_first: bool = False) -> None:
+        self.batch_first = bool(batch_first)
+
+    def __repr__(self) -> str:
+        return f"Last({'batch_first=True' if self.batch_first else ''})"
+
+    def __call__(self, x: ArrayLike, *, lengths: object = None) -> Array:
+        """Return `x` at each row's last step, `[B, ...]`; zeros for a row without one.
+
+        Parameters
+        ----------
+        x : array_like, ``[T, B, ...]``
+            Of float32 or float64.
+        lengths : array_like of int, ``[B]``, optional
+            Steps of each row; all T by default.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `x` has fewer than two axes, or a length does not fit.
+        """
+        return self.forward(x, lengths=lengths)[0]
+
+    def forward(self, x: ArrayLike, *, lengths: object = None) -> tuple[Array, Any]:
+        """Return the last steps, and what `backward` needs."""
+        values = check_floats("x", x)
+        if values.ndim < 2:
+            raise ValueError(f"x: expected [T, B, ...], got {values.shape}")
+        steps, rows = values.shape[:2][:: -1 if self.batch_first else 1]
+        counts = (
+            np.full(rows, steps)
+            if lengths is None
+            else check_lengths(lengths, steps, rows, batched=True)
+        )
+        y = np.zeros((rows, *values.shape[2:]), values.dtype)
+        there = np.flatnonzero(counts)
+        y[there] = values[self._places(counts, there)]
+        return y, (values.shape, values.dtype, counts)
+
+    def _places(self, counts: NDArray[np.int64], rows: NDArray[np.intp]) -> Any:
+        """Return the index of the last step of these rows."""
+        index = (counts[rows] - 1, rows)
+        return index[::-1] if self.batch_first else index
+
+    def backward(self, cache: Any, dy: ArrayLike) -> ModuleGradients:
+        """Return the gradient of `x`: that of `y` at the last steps, zero elsewhere."""
+        shape, dtype, counts = cache
+        checked = check_floats("dy", dy, dtype, (len(counts), *shape[2:]))
+        dx: Array = np.zeros(shape, dtype)
+        there = np.flatnonzero(counts)
+        dx[self._places(counts, there)] = checked[there]
+        return ModuleGradients(dx, {})
+
+
+class _Link(NamedTuple):
+    """One part and what its calls know."""
+
+    name: str
+    part: Any
+    options: frozenset[str]
+    has_state: bool
+
+
+class _Kept(NamedTuple):
+    """What `forward` keeps: the caches of the parts, and whose they are."""
+
+    owner: Sequential
+    caches: list[Any]
+
+
+class Sequential(Composite):
+    """Parts one after the other, called, trained and saved as one.
+
+    Parameters
+    ----------
+    *parts : modules, or one mapping of names to modules
+        Layers over sequences, `Embedding`, `Linear`, `Last`, or any object with
+        `forward` and `backward` like theirs, composites among them; named `0`, `1`, …
+        or as the mapping says.
+    seed : int, optional
+        Draws the weights of all parts anew, each from a seed of its own, as
+        `seed_parts` does. Without it the weights are those that the parts have.
+
+    Raises
+    ------
+    TypeError
+        If a part is nothing of the kind.
+    ValueError
+        If there is no part, or one stands in two places.
+
+    Notes
+    -----
+    The state is that of the one part that has a state, or a tuple of those of each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> model = xr.train.Sequential(
+    ...     xr.GRU(1, 8), xr.train.Last(), xr.train.Linear(8, 2), seed=0
+    ... )
+    >>> y, state, cache = model.forward(np.ones((5, 3, 1), np.float32))
+    >>> y.shape, state.shape
+    ((3, 2), (1, 3, 8))
+    >>> sorted(model.backward(cache, y).weights)[:3]
+    ['0.bias_hh_l0', '0.bias_ih_l0', '0.weight_hh_l0']
+    >>> model.num_parameters
+    282
+    """
+
+    def __init__(self, *parts: Any, seed: int | None = None) -> None:
+        named: Mapping[Any, Any] = dict(enumerate(parts))
+        if len(parts) == 1 and isinstance(parts[0], Mapping):
+            named = parts[0]
+        self._links = [_link(str(name), part) for name, part in named.items()]
+        if not self._links:
+            raise ValueError("parts: expected at least one, got none")
+        if len({id(link.part) for link in self._links}) < len(self._links):
+            raise ValueError(
+                "parts: expected each part in one place, got one in two: its "
+                "gradients would be two under one name"
+            )
+        if seed is not None:
+            self.seed_parts(seed)
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        """The parts by name, `Last` and others without weights among them."""
+        return {link.name: link.part for link in self._links}
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def __getitem__(self, key: int | str) -> Any:
+        """Return a part by its place or its name."""
+        return self._links[key].part if isinstance(key, int) else self.parts[key]
+
+    @property
+    def dtype(self) -> FloatType:
+        """Of the weights."""
+        module: Module
+        for module in self._modules().values():
+            return module.dtype
+        raise AttributeError("dtype: no part has weights")
+
+    @property
+    def batch_first(self) -> bool:
+        """Whether a part reads [B, T, ...]."""
+        return self._has("batch_first")
+
+    @property
+    def bidirectional(self) -> bool:
+        """Whether a part runs in both directions."""
+        return self._has("bidirectional")
+
+    @property
+    def reverse(self) -> bool:
+        """Whether a part runs from each row's end."""
+        return self._has("reverse")
+
+    def _has(self, option: str) -> bool:
+        return any(getattr(link.part, option, False) for link in self._links)
+
+    def __call__(self, x: ArrayLike, state: Any = None, **options: Any) -> Any:
+        """Run for inference: without dropout, keeping nothing.
+
+        Parameters
+        ----------
+        x : array_like
+            What the first part reads.
+        state : state or tuple of states, optional
+            To begin with; zeros by default.
+        **options
+            ``lengths``, ``mask`` and ``resets``: for all parts that know them.
+
+        Returns
+        -------
+        y : ndarray
+            Of the last part.
+        state : state or tuple of states
+            After the last step; left out if no part has one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is no option of any part, or as the parts say.
+        """
+        states, value, found = self._split(state), x, []
+        for link in self._links:
+            own = self._options_of(link, options)
+            if link.has_state:
+                value, after = link.part(value, states.pop(0), **own)
+                found.append(after)
+            else:
+                value = link.part(value, **own)
+        return (value, self._joined(found)) if found else value
+
+    def forward(
+        self, x: ArrayLike, state: Any = None, **options: Any
+    ) -> tuple[Array, Any, Any]:
+        """Run for training: with dropout, keeping what `backward` needs.
+
+        Parameters
+        ----------
+        x, state, **options
+            As in a call.
+
+        Returns
+        -------
+        y : ndarray
+        state : state or tuple of states
+            None if no part has one.
+        cache : object
+            For `backward`.
+        """
+        states, value, found, caches = self._split(state), x, [], []
+        for link in self._links:
+            own = self._options_of(link, options)
+            if link.has_state:
+                value, after, cache = link.part.forward(value, states.pop(0), **own)
+                found.append(after)
+            else:
+                value, *_, cache = link.part.forward(value, **own)
+            caches.append(cache)
+        return np.asarray(value), self._joined(found), _Kept(self, caches)
+
+    def backward(self, cache: Any, dy: ArrayLike, dstate: Any = None) -> Gradients[Any]:
+        """Go back through all parts.
+
+        Parameters
+        ----------
+        cache : object
+            From this model's `forward`; the weights must be those of then.
+        dy : array_like
+            Gradient of the output.
+        dstate : state or tuple of states, optional
+            Gradient of the final state.
+
+        Returns
+        -------
+        Gradients
+            ``x``, ``state`` and ``weights``, by the names of `parameters`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the cache is another's, or as the parts say.
+        """
+        if not isinstance(cache, _Kept) or cache.owner is not self:
+            raise TypeError(
+                f"cache: expected one of this model's forward, got {describe(cache)}"
+            )
+        dstates, found = self._split(dstate), []
+        gradient: Any = dy
+        weights: dict[str, dict[str, Array]] = {}
+        for link, kept in zip(self._links[::-1], cache.caches[::-1], strict=True):
+            if link.has_state:
+                given = link.part.backward(kept, gradient, dstates.pop())
+                found.append(given.state)
+            else:
+                given = link.part.backward(kept, gradient)
+            gradient = getattr(given, "x", None)
+            weights[link.name] = weights_of(given)
+        named = {
+            f"{name}.{own}": array
+            for name in self.parts
+            for own, array in weights[name].items()
+        }
+        return Gradients(gradient, self._joined(found[::-1]), named)
+
+    def _options_of(self, link: _Link, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those options that a part knows; each must be known by some part."""
+        known = frozenset[str]().union(*(link.options for link in self._links))
+        for name in options:
+            if name not in known:
+                expected = ", ".join(sorted(known)) or "none"
+                raise TypeError(f"{name}: expected options {expected}, got {name}")
+        return {name: v for name, v in options.items() if name in link.options}
+
+    def _split(self, state: Any) -> list[Any]:
+        """Return the state of each part that has one."""
+        count = sum(link.has_state for link in self._links)
+        if count < 2 or state is None:
+            return [state] * count
+        if not isinstance(state, tuple | list) or len(state) != count:
+            raise ValueError(
+                f"state: expected a tuple of {count}, of each recurrent part, got "
+                f"{describe(state)}"
+            )
+        return list(state)
+
+    def _joined(self, states: list[Any]) -> Any:
+        return tuple(states) if len(states) > 1 else (*states, None)[0]
+
+
+def _link(name: str, part: Any) -> _Link:
+    """Return a part with what its calls know, or raise."""
+    methods = ("__call__", "forward", "backward")
+    if isinstance(part, type) or not all(hasattr(part, m) for m in methods):
+        raise TypeError(
+            f"parts[{name}]: expected a module with forward and backward, got "
+            f"{describe(part)}"
+        )
+    if isinstance(part, Sequential):
+        own = frozenset[str]().union(*(link.options for link in part._links))
+        return _Link(name, part, own, any(link.has_state for link in part._links))
+    known = frozenset(inspect.signature(part.forward).parameters)
+    return _Link(name, part, known & {*HANDED_ON}, "state" in known)
