@@ -188,7 +188,7 @@ def test_products_and_biases_that_are_added_are_one_sum_in_any_order():
 
 
 def test_a_product_that_is_read_twice_is_a_sum_of_its_own():
-    layer = layer_of(lambda _, s: (u := s.W("u")) + s.R("r", s.h) * u)
+    layer = layer_of(lambda _, s: s.tanh((u := s.W("u")) + s.R("r", s.h)) * u)
     assert layer.gate_names == ("u", "r")
     assert layer.weight_hh_l0.shape == (4, 4)
 

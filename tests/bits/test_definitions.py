@@ -47,6 +47,19 @@ def test_random_equations_have_the_bits_of_the_twin(seed):
     assert_kernels_are_the_twin(cell, list(DTYPES.values())[seed % 2], seed)
 
 
+class Swapped(xr.Cell):
+    """The gradient of each state becomes the other's, which is still to be read."""
+
+    states = ("h", "c")
+
+    def step(self, s):
+        return s.fma(s.c, 0.5, s.W("a")), s.h * 0.25
+
+
+def test_states_that_change_places_have_the_bits_of_the_twin():
+    assert_kernels_are_the_twin(Swapped, "float32")
+
+
 @pytest.mark.deep
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([*DTYPES.values()]), st.integers(14, 60))

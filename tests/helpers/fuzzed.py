@@ -590,8 +590,7 @@ CASES = {
             *(decoder_call, decoder_backward, decoder_step),
             *(embedding_call, linear_call, linear_weights, torch_weights),
             *(cross_entropy, squared_error, clipping),
-            *(optimizer_step, optimizer_options),
-            *(chunks, streams_of_text),
+            *(optimizer_step, optimizer_options, chunks, streams_of_text),
         )
     },
     **{
