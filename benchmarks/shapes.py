@@ -6,7 +6,7 @@ group `cells` by its line in `exactrnn.bench.cells`.
 """
 
 from exactrnn.bench.cells import CELLS
-from exactrnn.bench.rows import Row
+from exactrnn.bench.rows import TRAINING, Row
 from exactrnn.layers import NETWORKS
 
 FORWARD = (
@@ -96,6 +96,8 @@ GROUPS = {
     "g3": square("step", BOTH, ((1, 1, 64), (1, 1, 256), (1, 8, 128))),
     # G4: forward and backward.
     "g4": square("gradients", BOTH, GRADIENTS),
+    # A whole training step of the model that `exactrnn lm` makes by default.
+    "training": (Row(TRAINING, "lstm", 64, 32, 64, 256),),
     # G6: batches of unequal lengths, each beside the same batch with full lengths.
     "g6": dense_and_ragged("forward", BOTH, ((100, 16, 128), (100, 32, 256)))
     + dense_and_ragged("gradients", ("lstm",), ((100, 16, 128),)),

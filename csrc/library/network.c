@@ -34,8 +34,8 @@ static const struct kind KINDS[] = {
 };
 
 static const char *const OTHER_CLASSES[] = {
-    "GridLSTM", "TimeDepthGridLSTM", "EchoState", "Embedding",
-    "Linear",   "LanguageModel",
+    "AttentionDecoder", "EchoState", "Embedding",         "GridLSTM",
+    "LanguageModel",    "Linear",    "TimeDepthGridLSTM",
 };
 
 static enum xr_status refuse(const char *reason)
@@ -53,8 +53,7 @@ static enum xr_status find_kind(const struct json_value *name, const struct kind
     }
     for (size_t i = 0; i < sizeof OTHER_CLASSES / sizeof OTHER_CLASSES[0]; i++) {
         if (xr_json_is(name, OTHER_CLASSES[i])) {
-            return xr_refuse(XR_UNSUPPORTED,
-                             "a %s is a model that Python alone reads so far",
+            return xr_refuse(XR_UNSUPPORTED, "a %s is a model that Python alone reads",
                              OTHER_CLASSES[i]);
         }
     }
@@ -195,6 +194,10 @@ enum xr_status xr_network_read(struct network *network, const struct json *json,
 {
     const struct json_value *whole = json->values;
     *network = (struct network){0};
+    if (xr_json_member(json, whole, "parts") != NULL) {
+        return xr_refuse(XR_UNSUPPORTED,
+                         "a model of several parts is one that Python alone reads");
+    }
     enum xr_status status =
         find_kind(xr_json_member(json, whole, "class"), &network->kind);
     if (status != XR_OK) {

@@ -1,6 +1,6 @@
 /* Weights from a file into packs: names and shapes, as src/exactrnn/_spec/recurrent.py
- * lists them. Connections of a clockwork network that do not exist, which Python clears,
- * the kernels do not read.
+ * lists them. Connections of a clockwork network that do not exist, which Python
+ * clears, the kernels do not read.
  */
 #include <stdint.h>
 #include <stdio.h>

@@ -31,7 +31,7 @@ FLOORS = (
         "plot": "pictures of what a cache holds",
         "reference": "the definition, in NumPy",
     },
-    {"train": "losses, optimisers, a language model"},
+    {"train": "composites, losses, optimisers, fit"},
     {
         "verify": "the published bits",
         "bench": "speed, beside the rivals",

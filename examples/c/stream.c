@@ -1,4 +1,4 @@
-/* A model that Python has saved, as a filter: steps of numbers in, steps of numbers out.
+/* A model that Python has saved, as a filter: steps of numbers in and out.
  *
  *     stream MODEL < input > output        one row of 32-bit (or 64-bit) floats a step
  *

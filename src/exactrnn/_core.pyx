@@ -22,8 +22,8 @@ import threading
 
 import numpy as np
 
-cdef extern from "stdlib.h" nogil:
-    void *aligned_alloc(size_t alignment, size_t size)
+cdef extern from "base/kept.h" nogil:
+    void *xr_take_memory(size_t bytes)
 
 # Below this many multiplications a step keeps the GIL: giving it up costs more.
 cdef enum: KEEP_GIL_WORK = 300000
@@ -41,7 +41,7 @@ cdef class _Memory:
         cdef size_t rounded = (size + XR_ALIGNMENT - 1) // XR_ALIGNMENT * XR_ALIGNMENT
         if rounded < size:
             raise MemoryError
-        self.data = aligned_alloc(XR_ALIGNMENT, rounded if rounded else XR_ALIGNMENT)
+        self.data = xr_take_memory(rounded if rounded else XR_ALIGNMENT)
         if self.data == NULL:
             raise MemoryError(f"could not allocate {size} bytes")
         self.size = <Py_ssize_t> rounded
@@ -174,6 +174,11 @@ cdef xr_nonlinearity _nonlinearity(tuple activation) except *:
     """From (name, alpha, beta), 0 for what the function has not."""
     name, alpha, beta = activation
     return xr_nonlinearity(_ACTIVATIONS[name], alpha, beta)
+
+
+def activation_kinds():
+    """The numbers of the activations in the C interface, by their names."""
+    return dict(_ACTIVATIONS)
 
 
 _GATES = {"i": XR_GATE_I, "f": XR_GATE_F, "o": XR_GATE_O}

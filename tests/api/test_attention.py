@@ -59,7 +59,10 @@ WRONG_OPTIONS = {
     ),
     "no selector": ({"selector": 1}, "selector: expected True or False, got 1"),
     "memory": ({"memory_size": -1}, "memory_size: expected an integer >= 1, got -1"),
-    "absurd memory": ({"memory_size": 2**39}, "memory_size=549755813888: expected "),
+    "absurd memory": (
+        {"memory_size": 2**39},
+        "memory_size=549755813888, hidden_size=5: ",
+    ),
     "absurd units": (
         {"attention_size": 2**39},
         "memory_size=6, attention_size=549755813888: expected weights of at most ",

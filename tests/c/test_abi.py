@@ -79,6 +79,12 @@ def functions():
     return sorted(re.findall(r"^XR_API [^;(]*?(\w+)\(", text, re.MULTILINE))
 
 
+def version():
+    """Return the version of the interface: the library's soname."""
+    text = (ROOT / "cmake" / "Library.cmake").read_text()
+    return int(re.search(r"set\(EXACTRNN_ABI (\d+)\)", text)[1])
+
+
 def describe(folder):
     """Return the lines that a compiler says about the headers."""
     lines = [f'#include "{h.relative_to(INCLUDE).as_posix()}"' for h in HEADERS]
@@ -95,12 +101,21 @@ def describe(folder):
     command = ["gcc", f"-I{INCLUDE}", str(source), "-o", str(program)]
     subprocess.run(command, check=True)
     said = subprocess.run([program], capture_output=True, text=True, check=True).stdout
-    return said.splitlines() + [f"function {name}" for name in functions()]
+    return [f"interface {version()}", *said.splitlines()] + [
+        f"function {name}" for name in functions()
+    ]
 
 
 @ONLY_64
 def test_headers_have_the_interface_that_is_written_down(tmp_path):
     assert describe(tmp_path) == WRITTEN.read_text().splitlines(), __doc__
+
+
+def test_header_has_the_version_of_the_project():
+    text = (INCLUDE / "exactrnn.h").read_text()
+    parts = re.findall(r"^#define XR_VERSION_\w+ (\d+)$", text, re.MULTILINE)
+    project = (ROOT / "pyproject.toml").read_text()
+    assert f'version = "{".".join(parts)}"' in project
 
 
 def test_structs_and_functions_are_found():

@@ -6,13 +6,15 @@ address and undefined behaviour sanitizers, on content of exactly its size.
 
 import importlib.util
 import json
+import re
 import subprocess
 
 import pytest
 from c_library import sanitized_program
-from variants import TESTS
+from variants import CSRC, TESTS
 
 import exactrnn as xr
+from exactrnn.layers import CLASSES
 
 pytest.importorskip("safetensors", reason="needs safetensors: extra lm")
 
@@ -103,11 +105,19 @@ def test_whole_files_are_read_and_others_named(program):
     models = mutations.make_models()
     answers = read(program, [mutations.file_of(model) for model in models.values()])
     found = dict(zip(models, answers, strict=True))
-    others = {"echo", "grid", "grid layer", "linear", "embedding", "model"}
+    others = {"echo", "grid", "grid layer", "linear", "embedding", "model", "parts"}
     assert {name for name, (status, _) in found.items() if status != OK} == others
     for name in others:
         assert found[name][0] == UNSUPPORTED
         assert "Python alone" in found[name][1]
+
+
+def test_every_class_is_known():
+    text = (CSRC / "library" / "network.c").read_text()
+    tables = re.findall(r"^static const [^\n]*\[\] = \{(.*?)^\};", text, re.S | re.M)
+    kinds, others = tables
+    named = set(re.findall(r'\{"(\w+)",', kinds)) | set(re.findall(r'"(\w+)"', others))
+    assert named == {*CLASSES, "LanguageModel"}
 
 
 def test_no_bit_of_a_file_changes_unseen(program):

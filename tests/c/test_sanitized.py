@@ -263,7 +263,7 @@ DECODER_SIZES = {"T": 3, "B": 3, "S": 18, "I": 3, "H": 17, "M": 18, "A": 19}
 @pytest.mark.parametrize("name", DECODERS)
 def test_looks_at_a_memory_are_clean(programs_of, tool, isa, c_dtype, name):
     programs = programs_of(tool)
-    program = programs.path("attention", "team")
+    program = programs.path("attention")
     decoder = make_decoder(DECODERS[name], DECODER_SIZES, DTYPES[c_dtype])
     words, arrays, expected = decoder_run(decoder, DECODER_SIZES)
     for threads in THREADS[tool]:

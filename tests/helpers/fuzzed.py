@@ -6,10 +6,10 @@ A `Case` is one call ready to be made: `make` runs it with the arguments by name
 
 import functools
 import inspect
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import fuzzed_training
 import numpy as np
 from layer_kinds import CELL_CLASSES, KINDS, draw_gradient, draw_state, make_kind
 from variants import options_of
@@ -18,8 +18,6 @@ import exactrnn as xr
 from exactrnn import layers, train
 
 T, B, I, H = 4, 3, 2, 6
-MANY = 20
-"""Chunks that are asked of an iterator, which may have billions."""
 
 
 def nothing():
@@ -350,6 +348,9 @@ def echo_step(source):
 # Training
 
 
+OPTIMIZERS = (train.SGD, train.Adam, train.AdamW, train.RMSprop)
+
+
 def embedding_call(source):
     module = train.Embedding(5, 3, dtype=source.dtype, seed=0)
 
@@ -415,7 +416,7 @@ def clipping(source):
 
 
 def optimizer_step(source):
-    kind = (train.SGD, train.Adam)[source.integers(0, 2)]
+    kind = OPTIMIZERS[source.integers(0, 4)]
     layer = xr.GRU(I, H, seed=1, dtype=source.dtype)
     optimizer = kind(layer, lr=0.1)
     gradients = {n: source(*a.shape) for n, a in layer.state_dict().items()}
@@ -432,7 +433,7 @@ def optimizer_step(source):
 
 
 def optimizer_options(source):
-    kind = (train.SGD, train.Adam)[source.integers(0, 2)]
+    kind = OPTIMIZERS[source.integers(0, 4)]
     layer = xr.GRU(I, H, seed=1, dtype=source.dtype)
     names = [p for p in inspect.signature(kind).parameters if p != "parameters"]
     name = names[source.integers(0, len(names))]
@@ -445,90 +446,8 @@ def optimizer_options(source):
     return Case(given, make)
 
 
-def chunks(source):
-    layer = xr.GRU(I, H, seed=1, dtype=source.dtype)
-    arguments = {
-        "x": source(2 * T, B, I),
-        "length": 2,
-        "depth": 4,
-        "state": source(1, B, H),
-    }
-
-    def make(**given):
-        found = train.truncated_bptt(layer, **given)
-        return [chunk.y for chunk in itertools.islice(found, MANY)]
-
-    return Case(arguments, make)
-
-
-# Attention
-
-
-@functools.cache
-def cached_decoder(cell, dtype, query):
-    return xr.AttentionDecoder(
-        cell, I, H, 3, query=query, output="concat", selector=True, dtype=dtype, seed=1
-    )
-
-
-def decoder_of(source):
-    cell, query = ("gru", "lstm")[source.coin()], ("previous", "new")[source.coin()]
-    return cached_decoder(cell, source.dtype, query)
-
-
-def decoder_given(decoder, source):
-    """Return x, a memory, a state and lengths of both."""
-    parts = 1 + (decoder.cell == "lstm")
-    state = tuple(source(1, B, H) for _ in range(parts))
-    return {
-        "x": source(T, B, I),
-        "memory": source(5, B, 3),
-        "state": state if parts > 1 else state[0],
-        "memory_lengths": source.integers(0, 6, B),
-        "lengths": source.integers(0, T + 1, B),
-    }
-
-
-def decoder_call(source):
-    decoder = decoder_of(source)
-    return Case(decoder_given(decoder, source), decoder, weights_of(decoder))
-
-
-def decoder_backward(source):
-    decoder = decoder_of(source)
-    given = decoder_given(decoder, source)
-    y, state, cache = decoder.forward(**given)
-    arguments = {"dy": source(*y.shape), "dstate": state}
-    arguments["dattention"] = source(T, B, 5)
-
-    def make(**given):
-        return decoder.backward(cache, **given)
-
-    return Case(arguments, make, weights_of(decoder))
-
-
-def decoder_step(source):
-    decoder = decoder_of(source)
-    given = decoder_given(decoder, source)
-    arguments = {name: given[name] for name in ("memory", "memory_lengths")}
-    arguments |= {"x": source(B, I), "state": given["state"]}
-
-    def make(x, state, **known):
-        stream = decoder.stream(**known)
-        stream.state = state
-        return stream.step(x), stream.state
-
-    return Case(arguments, make, weights_of(decoder))
-
-
-def streams_of_text(source):
-    arguments = {"sequence": source.integers(0, 9, 30), "batch_size": 2, "length": 5}
-
-    def make(**given):
-        found = train.stream_batches(**given)
-        return [tuple(chunk) for chunk in itertools.islice(found, MANY)]
-
-    return Case(arguments, make)
+def of_training(build, source):
+    return Case(**build(source))
 
 
 # Constructors: one argument is strange, and what comes is used once
@@ -590,8 +509,12 @@ CASES = {
             *(decoder_call, decoder_backward, decoder_step),
             *(embedding_call, linear_call, linear_weights, torch_weights),
             *(cross_entropy, squared_error, clipping),
-            *(optimizer_step, optimizer_options, chunks, streams_of_text),
+            *(optimizer_step, optimizer_options),
         )
+    },
+    **{
+        build.__name__: functools.partial(of_training, build)
+        for build in fuzzed_training.BUILDS
     },
     **{
         f"constructor {name}": functools.partial(constructor, name)

@@ -33,7 +33,7 @@ def written_files():
 
 
 def c_files():
-    return files_under("csrc", "tests", suffixes={".c", ".h"})
+    return files_under("csrc", "tests", "examples", suffixes={".c", ".h"})
 
 
 def python_files():

@@ -73,6 +73,13 @@ def test_library_mathematics_would_be_found():
     assert [n for n in names if LIBRARY_MATH.match(n)] == names[:3]
 
 
+def test_module_exports_what_is_looked_up_alone():
+    lines = run_tool("nm", "-D", "--defined-only", _core.__file__).splitlines()
+    names = {line.split()[-1] for line in lines}
+    ours = {name for name in names if not name.startswith("__pyx_")}
+    assert ours == {"PyInit__core", "RegisterCustomOps"}
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("isa", KNOWN_ISAS)
 def test_kernels_export_descriptors_alone(isa, dtype):
@@ -88,7 +95,11 @@ def test_kernels_export_descriptors_alone(isa, dtype):
 
 
 @pytest.mark.parametrize(
-    "target", ["exactrnn_base", "_core", "kernels_scalar_f32", "kernels_scalar_f64"]
+    "target",
+    [
+        *("exactrnn_base", "exactrnn_onnxruntime", "_core"),
+        *("kernels_scalar_f32", "kernels_scalar_f64"),
+    ],
 )
 def test_baseline_code_runs_on_every_x86(target):
     needs_x86()

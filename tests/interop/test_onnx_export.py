@@ -175,6 +175,19 @@ def test_language_model_is_a_chain():
     assert_near(found, [model.readout(y), h, c], ORT_BOUND)
 
 
+def test_sequential_is_a_chain():
+    model = xr.train.Sequential(
+        xr.train.Embedding(10, I), xr.GRU(I, H), xr.train.Linear(H, 7), seed=1
+    )
+    symbols = np.random.default_rng(0).integers(0, 10, (T, B))
+    expected = model(symbols, lengths=LENGTHS)
+    feed = {"x": symbols, "lengths": LENGTHS}
+    found = run_onnxruntime(to_onnx(model, lengths=True), feed)
+    assert_near(found, expected, ORT_BOUND)
+    with pytest.raises(TypeError, match=r"got .*Last"):
+        to_onnx(xr.train.Sequential(xr.GRU(I, H), xr.train.Last()))
+
+
 @pytest.mark.parametrize(
     "part",
     [xr.train.Embedding(10, I, seed=1), xr.train.Linear(I, 7, bias=False, seed=1)],

@@ -20,7 +20,7 @@ from exactrnn.bench.cells import CELLS as MEASURABLE
 from exactrnn.bench.limit import Probe
 from exactrnn.bench.report import format_report, format_summary, format_table
 from exactrnn.bench.rivals.torch_loop_rival import has_loop
-from exactrnn.bench.rows import TASKS, Row, make_layer, make_problem
+from exactrnn.bench.rows import SYMBOLS, TASKS, TRAINING, Row, make_layer, make_problem
 from exactrnn.bench.session import (
     Settings,
     describe_commit,
@@ -43,6 +43,9 @@ TINY = [
     Row("gradients", "gru", 5, 2, 3, 17),
     Row("gradients", "lstm", 6, 4, 3, 17, ragged=True),
     Row("gradients", "gru", 5, 2, 3, 17, layers=2, directions=2),
+    Row(TRAINING, "lstm", 5, 2, 3, 17),
+    Row(TRAINING, "gru", 5, 2, 3, 17, layers=2),
+    Row(TRAINING, "rnn", 5, 2, 3, 17, dtype="float64"),
 ]
 MORE = [
     Row(task, cell, 5, 2, 3, 17, layers=2, directions=2, ragged=ragged)
@@ -57,7 +60,7 @@ COMPUTES = {
         row.cell != "gru_before" and (row.task != "step" or row.layers == 1)
     ),
     "onnxruntime": lambda row: (
-        row.task != "gradients"
+        not row.goes_back
         and row.dtype == "float32"
         and (row.task != "step" or row.layers == 1)
     ),
@@ -112,13 +115,13 @@ def test_loop_of_torch_has_no_single_steps():
     assert loop.prepare(make_problem(Row("step", "lstm", 1, 1, 8, 8))) is None
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [*TASKS, TRAINING])
 def test_another_computation_is_not_timed(task):
     problem = make_problem(Row(task, "lstm", 1, 2, 3, 17))
-    twice = make_problem(problem.row)
-    twice.x[...] *= 2
+    other = make_problem(problem.row)
+    other.x[...] = np.roll(other.x, 1)
     prepare = exactrnn_alone().prepare
-    runs = {"exactrnn": prepare(problem), "other": prepare(twice)}
+    runs = {"exactrnn": prepare(problem), "other": prepare(other)}
     with pytest.raises(AssertionError, match="of other is off by"):
         measure.check_agreement(problem, runs)
 
@@ -152,6 +155,8 @@ def test_operations_are_counted():
     deep = Row("gradients", "gru", 5, 2, 3, 17, layers=2, directions=2)
     per_step = 2 * 3 * 17 * (3 + 17) + 2 * 3 * 17 * (2 * 17 + 17)
     assert deep.flops == 3 * 2 * 5 * 2 * per_step
+    step = Row(TRAINING, "lstm", 5, 2, 3, 17)
+    assert step.flops == 3 * (lstm.flops + 2 * 5 * 2 * 17 * SYMBOLS)
     ragged = Row("forward", "rnn", 10, 4, 16, 16, ragged=True)
     assert ragged.flops == 2 * ragged.lengths.sum() * 16 * 32
 
@@ -365,7 +370,7 @@ def test_rows_are_what_layers_can_compute():
     assert {row.cell for row in shapes.GROUPS["cells"]} == set(MEASURABLE)
     assert set(PUBLIC) <= set(MEASURABLE)
     for row in (*shapes.ROWS, *shapes.GROUPS["cells"]):
-        assert row.task in TASKS
+        assert row.task in (*TASKS, TRAINING)
         assert (row.T, row.directions) == (1, 1) or row.task != "step"
 
 

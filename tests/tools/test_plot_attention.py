@@ -40,15 +40,15 @@ def test_labels_of_all_places_are_cut_to_those_of_the_row():
     assert labels == ["a", "b", "c", "d"]
 
 
-def test_an_image_has_a_panel_for_each_step():
+def test_an_image_has_a_view_for_each_step():
     cache = make_cache(memory_lengths=[6, 7, 7])
     picture = np.linspace(0, 1, 12 * 18).reshape(12, 18)
     own = Figure()
     figure = xr.plot.attention(cache, image=picture, grid=(2, 3), figure=own)
     assert figure is own
-    panels = [a for a in figure.axes if a.get_label().startswith("step")]
-    assert len(panels) == T
-    for t, axes in enumerate(panels):
+    views = [a for a in figure.axes if a.get_label().startswith("step")]
+    assert len(views) == T
+    for t, axes in enumerate(views):
         np.testing.assert_array_equal(image_of(axes), picture)
         shares = cache.gates["attention_l0"][t, 0, :6].reshape(2, 3)
         np.testing.assert_array_equal(image_of(axes, 1), shares)

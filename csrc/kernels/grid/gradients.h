@@ -25,30 +25,25 @@ struct grid_job {
     elem *dw, *db; /* of the whole dimension; db may be NULL */
 };
 
-/* An item's buffers: one chunk of both sides, a row of gates and one of biases. */
+/* An item's buffers: one chunk of both sides. */
 struct grid_buffer {
-    elem *row, *bias, *da, *operand;
+    struct gate_buffer gates;
+    elem *operand;
 };
-
-static ptrdiff_t grid_gates_most(const struct grid_run *run)
-{
-    return ceil_div(GRID_GATES * run->H, TILE_GATES) * TILE_GATES;
-}
 
 static ptrdiff_t grid_buffer_size(const struct grid_run *run)
 {
     const ptrdiff_t operand = ceil_div(run->H, OPERAND_WIDTH) * OPERAND_WIDTH;
-    return CHUNK * (operand + grid_gates_most(run)) + 2 * grid_gates_most(run);
+    return gate_buffer_size(GRID_GATES * run->H) + CHUNK * operand;
 }
 
 static struct grid_buffer grid_buffer_of(const struct grid_run *run, int item)
 {
-    struct grid_buffer buffer = {.row = run->thread_buffers +
-                                        item * run->thread_buffer_size};
-    buffer.bias = buffer.row + grid_gates_most(run);
-    buffer.da = buffer.bias + grid_gates_most(run);
-    buffer.operand = buffer.da + CHUNK * grid_gates_most(run);
-    return buffer;
+    elem *memory = run->thread_buffers + item * run->thread_buffer_size;
+    return (struct grid_buffer){
+        .gates = make_gate_buffer(memory, GRID_GATES * run->H),
+        .operand = memory + gate_buffer_size(GRID_GATES * run->H),
+    };
 }
 
 /* Points the rows of a chunk to da of the job's dimension and to the h_slice that it
@@ -81,22 +76,15 @@ static void grid_gather_chunk(const struct grid_run *run, const struct grid_job 
     }
 }
 
-/* Packs the gate rows of a job into tiles, the last of which is filled up with zeros.
- * bias[r] becomes the chain of the chunk. */
+/* Packs the gate rows of a job's chunk. */
 static void grid_pack_gates(const struct grid_run *run, const struct grid_job *job,
-                            const struct chunk *chunk, const struct grid_buffer *to)
+                            const struct chunk *chunk, const struct gate_buffer *to)
 {
-    const ptrdiff_t tiles = ceil_div(job->gates * job->units, TILE_GATES);
-    const size_t bytes = (size_t)(tiles * TILE_GATES) * sizeof(elem);
-    memset(to->row, 0, bytes);
-    memset(to->bias, 0, bytes);
-    for (ptrdiff_t k = 0; k < chunk->rows; k++) {
-        for (int g = 0; g < job->gates; g++) {
-            memcpy(to->row + g * job->units, chunk->da[k] + g * run->Hp + job->begin,
-                   (size_t)job->units * sizeof(elem));
-        }
-        pack_gate_row(to->row, k, chunk->rows, tiles, to->da, to->bias);
+    struct gates gates = {.count = job->gates, .units = job->units};
+    for (ptrdiff_t g = 0; g < gates.count; g++) {
+        gates.at[g] = g * run->Hp + job->begin;
     }
+    pack_gates(chunk, &gates, to);
 }
 
 /* Multiplies the two sides of a chunk of a slice, which are packed: each panel of h
@@ -106,21 +94,22 @@ static void grid_weight_products(const struct grid_run *run, const struct grid_j
                                  const struct grid_buffer *from, struct xr_watch *watch)
 {
     const ptrdiff_t gates = job->gates * job->units, columns = run->N * run->H;
+    const ptrdiff_t tile_size = gate_tile_size(rows);
     for (ptrdiff_t first = 0; first < run->H; first += OPERAND_WIDTH) {
         const ptrdiff_t inside = min_of(OPERAND_WIDTH, run->H - first);
         if (xr_leaves(watch, gates * OPERAND_WIDTH * rows)) {
             return;
         }
         for (ptrdiff_t r = 0; r < gates; r += TILE_GATES) {
-            elem *dw[TILE_GATES];
+            elem *dw[TILE_GATES] = {NULL};
             const ptrdiff_t m = min_of(TILE_GATES, gates - r);
             for (ptrdiff_t i = 0; i < m; i++) {
                 const ptrdiff_t g = (r + i) / job->units, u = (r + i) % job->units;
                 const ptrdiff_t row = g * run->H + job->begin + u;
                 dw[i] = job->dw + row * columns + slice * run->H + first;
             }
-            weight_tile(from->da + r * rows, from->operand + first * rows, rows, dw, m,
-                        inside);
+            const elem *tile = from->gates.tiles + r / TILE_GATES * tile_size;
+            weight_tile(tile, from->operand + first * rows, rows, dw, m, inside);
         }
     }
 }
@@ -137,14 +126,14 @@ static void grid_run_job(const struct grid_run *run, const struct grid_job *job,
             }
             grid_gather_chunk(run, job, k0, slice, &chunk);
             if (slice == 0) {
-                grid_pack_gates(run, job, &chunk, buffer);
+                grid_pack_gates(run, job, &chunk, &buffer->gates);
             }
             pack_operand(&chunk, run->H, buffer->operand);
             grid_weight_products(run, job, chunk.rows, slice, buffer, watch);
         }
         for (ptrdiff_t r = 0; job->db != NULL && r < job->gates * job->units; r++) {
             const ptrdiff_t g = r / job->units, u = r % job->units;
-            job->db[g * run->H + job->begin + u] += buffer->bias[r];
+            job->db[g * run->H + job->begin + u] += buffer->gates.bias[r];
         }
     }
 }
@@ -201,6 +190,7 @@ static void grid_side_weights(const struct grid_run *run, const struct grid_job 
                               struct xr_watch *watch)
 {
     const ptrdiff_t I = run->block->inputs[job->k];
+    const ptrdiff_t tile_size = gate_tile_size(chunk->rows);
     for (ptrdiff_t first = 0; first < I; first += OPERAND_WIDTH) {
         const ptrdiff_t inside = min_of(OPERAND_WIDTH, I - first);
         if (xr_leaves(watch, (job->units + 1) * OPERAND_WIDTH * chunk->rows)) {
@@ -208,13 +198,13 @@ static void grid_side_weights(const struct grid_run *run, const struct grid_job 
         }
         pack_operand(chunk, inside, buffer->operand);
         for (ptrdiff_t r = 0; r < job->units; r += TILE_GATES) {
-            elem *dw[TILE_GATES];
+            elem *dw[TILE_GATES] = {NULL};
             const ptrdiff_t m = min_of(TILE_GATES, job->units - r);
             for (ptrdiff_t i = 0; i < m; i++) {
                 dw[i] = job->dw + (job->begin + r + i) * I + first;
             }
-            weight_tile(buffer->da + r * chunk->rows, buffer->operand, chunk->rows, dw,
-                        m, inside);
+            const elem *tile = buffer->gates.tiles + r / TILE_GATES * tile_size;
+            weight_tile(tile, buffer->operand, chunk->rows, dw, m, inside);
         }
         for (ptrdiff_t k = 0; k < chunk->rows; k++) {
             chunk->operand[k] += inside;
@@ -232,10 +222,10 @@ static void grid_run_side_job(const struct grid_run *run, const struct grid_job 
             return;
         }
         grid_gather_side(run, job, row, gradients, &chunk);
-        grid_pack_gates(run, job, &chunk, buffer);
+        grid_pack_gates(run, job, &chunk, &buffer->gates);
         grid_side_weights(run, job, &chunk, buffer, watch);
         for (ptrdiff_t u = 0; job->db != NULL && u < job->units; u++) {
-            job->db[job->begin + u] += buffer->bias[u];
+            job->db[job->begin + u] += buffer->gates.bias[u];
         }
     }
 }

@@ -418,17 +418,13 @@ enum look_weight { OF_QUERY, OF_SCORE, OF_MEMORY };
 
 static ptrdiff_t look_gates_most(const struct xr_attention *attention)
 {
-    const struct xr_attention_form *form = &attention->form;
-    return ceil_div(max_of(form->Q, form->K), TILE_GATES) * TILE_GATES;
+    return max_of(attention->form.Q, attention->form.K);
 }
 
 static ptrdiff_t look_buffer_size(const struct run *run)
 {
-    const struct xr_attention *attention = run->attention;
-    const ptrdiff_t columns = max_of(run->H, attention->form.M);
-    const ptrdiff_t panels = ceil_div(columns, OPERAND_WIDTH);
-    const ptrdiff_t gates = look_gates_most(attention);
-    return CHUNK * (panels * OPERAND_WIDTH + gates) + 2 * gates;
+    return weight_buffer_size(look_gates_most(run->attention),
+                              max_of(run->H, run->attention->form.M));
 }
 
 /* Points a row of a chunk to what is multiplied: step or place `n` of row b. Returns
@@ -474,23 +470,23 @@ static void gather_looks(const struct run *run, enum look_weight of, ptrdiff_t k
 
 /* Adds an item's share, some gate rows, of one gradient. */
 static void look_gradient(const struct run *run, enum look_weight of,
-                          const struct weight_job *job, elem *buffer,
+                          const struct weight_job *job, elem *memory,
                           struct xr_watch *watch)
 {
     struct chunk chunk;
-    const ptrdiff_t gates = look_gates_most(run->attention);
+    struct weight_buffer buffer =
+        make_weight_buffer(memory, look_gates_most(run->attention));
     const ptrdiff_t steps = of == OF_MEMORY ? run->attention->S : run->T;
-    elem *row = buffer, *bias = row + gates, *da = bias + gates;
-    elem *operand = da + CHUNK * gates;
     for (ptrdiff_t k0 = 0; job->units > 0 && k0 < steps * run->B; k0 += CHUNK) {
         if (xr_leaves(watch, CHUNK * job->units)) {
             return;
         }
         gather_looks(run, of, k0, steps * run->B, &chunk);
-        pack_operand(&chunk, job->columns, operand);
-        pack_gates(run, job, &chunk, da, row, bias);
-        weight_products(job, chunk.rows, da, operand, watch);
-        add_bias(job->db[0][0], bias, job->units);
+        pack_operand(&chunk, job->columns, buffer.operand);
+        buffer.packed.count = 0;
+        pack_job_gates(run, job, &chunk, &buffer);
+        weight_products(job, chunk.rows, &buffer, watch);
+        add_bias(job->db[0][0], buffer.gates.bias, job->units);
     }
 }
 

@@ -12,7 +12,9 @@
  *     da        [tile][k][TILE_GATES]                  gate rows of all sums in turn
  *
  * The operand's panels are narrow, so that one stays in the L1 while all gate rows
- * pass; the bias gradients, long sums with w = 1, are taken along while da is packed.
+ * pass. Jobs of one chunk follow each other, and one whose gate rows are those of the
+ * job before (W and R of an LSTM) finds them packed. The bias gradients, long sums with
+ * w = 1, are taken along while da is packed.
  * Padded steps count as +0.0 * +0.0, whose only effect is to turn a -0.0 into +0.0, so
  * that one row of zeros stands for a whole gap and ragged batches cost what they hold.
  * Twin: long_sum in src/exactrnn/reference/arith.py.
@@ -185,10 +187,10 @@ static int counts(struct ticks *ticks, ptrdiff_t t, ptrdiff_t b)
 }
 
 /* Points the rows of a chunk, k from k0 on, to da and to the operand. */
-static void gather_chunk(const struct weight_job *job, struct ticks *ticks,
+static void gather_chunk(const struct run *run, const struct weight_job *job,
                          ptrdiff_t k0, struct chunk *chunk)
 {
-    const struct run *run = ticks->run;
+    struct ticks ticks = ticks_of(run, job->module, job->direction);
     const ptrdiff_t k1 = min_of(k0 + CHUNK, run->T * run->B);
     ptrdiff_t t = k0 / run->B, b = k0 % run->B;
     int in_gap = 0;
@@ -198,7 +200,7 @@ static void gather_chunk(const struct weight_job *job, struct ticks *ticks,
             b = 0;
             t++;
         }
-        const int gap = !counts(ticks, t, b);
+        const int gap = !counts(&ticks, t, b);
         if (gap && in_gap) {
             continue;
         }
@@ -210,29 +212,19 @@ static void gather_chunk(const struct weight_job *job, struct ticks *ticks,
     }
 }
 
-/* Packs the gate rows of a job into tiles, the last of which is filled up with zeros;
- * `row`, as long as all tiles, holds them for one k. bias[r] becomes the chain of the
- * chunk. */
-static void pack_gates(const struct run *run, const struct weight_job *job,
-                       const struct chunk *chunk, elem *packed, elem *row, elem *bias)
-{
-    const ptrdiff_t tiles = ceil_div(job->count * job->units, TILE_GATES);
-    memset(row, 0, (size_t)(tiles * TILE_GATES) * sizeof(elem));
-    memset(bias, 0, (size_t)(tiles * TILE_GATES) * sizeof(elem));
-    for (ptrdiff_t k = 0; k < chunk->rows; k++) {
-        for (int j = 0; j < job->count; j++) {
-            memcpy(row + j * job->units,
-                   chunk->da[k] + job->sum[j] * run->Hp + job->begin,
-                   (size_t)job->units * sizeof(elem));
-        }
-        pack_gate_row(row, k, chunk->rows, tiles, packed, bias);
-    }
-}
+/* The memory of an item, and what lies in it: the gate rows of one chunk and, while they
+ * are multiplied, one operand's. */
+struct weight_buffer {
+    struct gate_buffer gates;
+    elem *operand;
+    struct gates packed; /* none: count is 0 */
+    const struct units *module;
+};
 
 /* Multiplies the two sides of a chunk, which are packed: each panel of the operand
  * meets all tiles. */
 static void weight_products(const struct weight_job *job, ptrdiff_t rows,
-                            const elem *da, const elem *operand, struct xr_watch *watch)
+                            const struct weight_buffer *buffer, struct xr_watch *watch)
 {
     const ptrdiff_t gates = job->count * job->units;
     for (ptrdiff_t first = 0; first < job->columns; first += OPERAND_WIDTH) {
@@ -240,29 +232,37 @@ static void weight_products(const struct weight_job *job, ptrdiff_t rows,
             return;
         }
         const ptrdiff_t inside = min_of(OPERAND_WIDTH, job->columns - first);
+        const elem *tile = buffer->gates.tiles;
+        ptrdiff_t j = 0, unit = 0; /* of gate row r */
         for (ptrdiff_t r = 0; r < gates; r += TILE_GATES) {
-            elem *dw[TILE_GATES];
+            elem *dw[TILE_GATES] = {NULL};
             const ptrdiff_t m = min_of(TILE_GATES, gates - r);
             for (ptrdiff_t i = 0; i < m; i++) {
-                const ptrdiff_t j = (r + i) / job->units, unit = (r + i) % job->units;
                 dw[i] = job->dw[j] + unit * job->step + first;
+                if (++unit == job->units) {
+                    unit = 0;
+                    j++;
+                }
             }
-            weight_tile(da + r * rows, operand + first * rows, rows, dw, m, inside);
+            weight_tile(tile, buffer->operand + first * rows, rows, dw, m, inside);
+            tile += gate_tile_size(rows);
         }
     }
 }
 
-static ptrdiff_t gates_most(const struct run *run)
+/* Returns the elements of a buffer for so many gates and columns, at most. */
+static ptrdiff_t weight_buffer_size(ptrdiff_t gates, ptrdiff_t columns)
 {
-    return ceil_div(run->sums * run->Hp, TILE_GATES) * TILE_GATES;
+    const ptrdiff_t panels = ceil_div(columns, OPERAND_WIDTH);
+    return gate_buffer_size(gates) + CHUNK * panels * OPERAND_WIDTH;
 }
 
-/* Returns the elements of an item's buffer, which holds both sides of a chunk, a row
- * of da and one of biases. */
-static ptrdiff_t weight_buffer_size(const struct run *run)
+static struct weight_buffer make_weight_buffer(elem *memory, ptrdiff_t gates)
 {
-    const ptrdiff_t panels = ceil_div(max_of(run->I, run->Hp), OPERAND_WIDTH);
-    return CHUNK * (panels * OPERAND_WIDTH + gates_most(run)) + 2 * gates_most(run);
+    return (struct weight_buffer){
+        .gates = make_gate_buffer(memory, gates),
+        .operand = memory + gate_buffer_size(gates),
+    };
 }
 
 static void add_bias(elem *db, const elem *chain, ptrdiff_t units)
@@ -272,46 +272,71 @@ static void add_bias(elem *db, const elem *chain, ptrdiff_t units)
     }
 }
 
-static void run_weight_job(const struct run *run, const struct weight_job *job,
-                           elem *buffer, struct xr_watch *watch)
+/* Packs the gate rows of a job's chunk, unless the job before has done so. */
+static void pack_job_gates(const struct run *run, const struct weight_job *job,
+                           const struct chunk *chunk, struct weight_buffer *buffer)
 {
-    struct chunk chunk;
-    struct ticks ticks = ticks_of(run, job->module, job->direction);
-    elem *row = buffer;
-    elem *bias = row + gates_most(run);
-    elem *da = bias + gates_most(run);
-    elem *operand = da + CHUNK * gates_most(run);
-    for (ptrdiff_t k0 = 0; k0 < run->T * run->B; k0 += CHUNK) {
-        if (xr_leaves(watch, CHUNK)) {
-            return;
-        }
-        gather_chunk(job, &ticks, k0, &chunk);
-        pack_operand(&chunk, job->columns, operand);
-        pack_gates(run, job, &chunk, da, row, bias);
-        weight_products(job, chunk.rows, da, operand, watch);
-        for (int j = 0; j < job->count; j++) {
-            add_bias(job->db[j][0], bias + j * job->units, job->units);
-            add_bias(job->db[j][1], bias + j * job->units, job->units);
-        }
+    struct gates gates = {.count = job->count, .units = job->units};
+    for (int j = 0; j < job->count; j++) {
+        gates.at[j] = job->sum[j] * run->Hp + job->begin;
+    }
+    if (buffer->module != job->module ||
+        memcmp(&buffer->packed, &gates, sizeof gates) != 0) {
+        pack_gates(chunk, &gates, &buffer->gates);
+        buffer->packed = gates;
+        buffer->module = job->module;
     }
 }
 
-/* Adds an item's share of the gradient of a recurrent matrix, for each module from
- * the modules that it listens to. Modules whose units are next to each other are one
- * job. */
-static void recurrence_gradients(const struct run *run, int direction,
-                                 const struct recurrence *recurrence, int item,
-                                 int size, elem *buffer, struct xr_watch *watch)
+/* Adds one chunk, k from k0 on, to what a job is about. */
+static void run_weight_job(const struct run *run, const struct weight_job *job,
+                           ptrdiff_t k0, struct weight_buffer *buffer,
+                           struct xr_watch *watch)
 {
-    const struct pack *pack = run->problem->packed_backward[direction];
+    struct chunk chunk;
+    const elem *bias = buffer->gates.bias;
+    if (xr_leaves(watch, CHUNK)) {
+        return;
+    }
+    gather_chunk(run, job, k0, &chunk);
+    pack_operand(&chunk, job->columns, buffer->operand);
+    pack_job_gates(run, job, &chunk, buffer);
+    weight_products(job, chunk.rows, buffer, watch);
+    for (int j = 0; j < job->count; j++) {
+        add_bias(job->db[j][0], bias + j * job->units, job->units);
+        add_bias(job->db[j][1], bias + j * job->units, job->units);
+    }
+}
+
+/* An item's share of the weight gradients of a direction: one chunk of them, k from k0
+ * on, and of the rows of each matrix part `item` of `size`. */
+struct weight_share {
+    int direction, item, size;
+    ptrdiff_t k0;
+};
+
+static struct range share_of(const struct weight_share *share, ptrdiff_t rows)
+{
+    return (struct range){share->item * rows / share->size,
+                          (share->item + 1) * rows / share->size};
+}
+
+/* Adds a share of the gradient of a recurrent matrix, for each module from the modules
+ * that it listens to. Modules whose units are next to each other are one job. */
+static void recurrence_gradients(const struct run *run,
+                                 const struct weight_share *share,
+                                 const struct recurrence *recurrence,
+                                 struct weight_buffer *buffer, struct xr_watch *watch)
+{
+    const struct pack *pack = run->problem->packed_backward[share->direction];
     const struct units *units = pack_units_of(pack);
-    const ptrdiff_t rows = recurrence->target == O_UNITS ? run->O : run->H;
-    const ptrdiff_t begin = item * rows / size, end = (item + 1) * rows / size;
+    const struct range part =
+        share_of(share, recurrence->target == O_UNITS ? run->O : run->H);
     for (ptrdiff_t m = 0; m < run->modules; m++) {
         const struct units own = target_units(run->layer, recurrence, units[m]);
         int first = 1;
         for (ptrdiff_t there = 0; there < run->modules; there++) {
-            struct units ends[2] = {item_share(own, begin, end),
+            struct units ends[2] = {item_share(own, part.begin, part.end),
                                     source_units(run->layer, recurrence, units[there])};
             if (ends[0].size == 0 || !listens_to(&units[m], &units[there])) {
                 continue;
@@ -322,13 +347,34 @@ static void recurrence_gradients(const struct run *run, int direction,
                 ends[1].size += units[++there].size;
             }
             struct weight_job job =
-                make_job(run, direction, recurrence, &units[m], ends);
+                make_job(run, share->direction, recurrence, &units[m], ends);
             if (!first) {
                 memset(job.db, 0, sizeof job.db);
             }
             first = 0;
-            run_weight_job(run, &job, buffer, watch);
+            run_weight_job(run, &job, share->k0, buffer, watch);
         }
+    }
+}
+
+/* Adds a share of the gradients of W and of all recurrent matrices. */
+static void matrix_gradients(const struct run *run, const struct weight_share *share,
+                             struct weight_buffer *buffer, struct xr_watch *watch)
+{
+    const struct pack *pack = run->problem->packed_backward[share->direction];
+    const struct units *units = pack_units_of(pack);
+    const struct range part = share_of(share, run->H);
+    buffer->packed.count = 0;
+    for (ptrdiff_t m = 0; m < run->modules; m++) {
+        const struct units to = item_share(units[m], part.begin, part.end);
+        const struct weight_job job =
+            make_input_job(run, share->direction, &units[m], to);
+        if (job.units > 0) {
+            run_weight_job(run, &job, share->k0, buffer, watch);
+        }
+    }
+    for (ptrdiff_t r = 0; r < pack->recurrences; r++) {
+        recurrence_gradients(run, share, &pack->recurrence[r], buffer, watch);
     }
 }
 
@@ -392,25 +438,16 @@ static void vector_gradients(const struct run *run, int direction, int item, int
 }
 
 /* Adds an item's share of all gradients of weights: the rows of some units. */
-static void weight_gradients(const struct run *run, int item, int size, elem *buffer,
+static void weight_gradients(const struct run *run, int item, int size, elem *memory,
                              struct xr_watch *watch)
 {
-    const ptrdiff_t begin = item * run->H / size, end = (item + 1) * run->H / size;
+    struct weight_buffer buffer = make_weight_buffer(memory, run->sums * run->Hp);
     for (int d = 0; d < run->directions; d++) {
-        const struct pack *pack = run->problem->packed_backward[d];
-        const struct units *units = pack_units_of(pack);
-        for (ptrdiff_t m = 0; m < run->modules; m++) {
-            const struct units to = item_share(units[m], begin, end);
-            const struct weight_job job = make_input_job(run, d, &units[m], to);
-            if (job.units > 0) {
-                run_weight_job(run, &job, buffer, watch);
-            }
+        struct weight_share share = {.direction = d, .item = item, .size = size};
+        for (; share.k0 < run->T * run->B && !watch->leaving; share.k0 += CHUNK) {
+            matrix_gradients(run, &share, &buffer, watch);
         }
-        for (ptrdiff_t r = 0; r < pack->recurrences; r++) {
-            recurrence_gradients(run, d, &pack->recurrence[r], item, size, buffer,
-                                 watch);
-        }
-        vector_gradients(run, d, item, size, buffer, watch);
+        vector_gradients(run, d, item, size, memory, watch);
     }
 }
 

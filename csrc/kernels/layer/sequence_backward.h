@@ -58,7 +58,9 @@ static struct run make_backward_run(const struct xr_problem *problem,
             arena_take(arena, run.threads * run.look_space_size, sizeof(elem));
     }
     run.zeros = arena_take(arena, widest, sizeof(elem));
-    run.thread_buffer_size = max_of(weight_buffer_size(&run), input_buffer_size(&run));
+    run.thread_buffer_size =
+        max_of(weight_buffer_size(da_row_size, max_of(run.I, run.Hp)),
+               input_buffer_size(&run));
     if (run.attention != NULL) {
         run.thread_buffer_size = max_of(run.thread_buffer_size, look_buffer_size(&run));
     }

@@ -194,7 +194,8 @@ def _memory_size(name: str, value: object, given: Arguments) -> int:
     H, score = given["hidden_size"], given["score"]
     if score == "dot" and size != H:
         raise ValueError(f"{name}: expected H={H} with score='dot', got {size}")
-    check_memory(f"{name}={size}", "weights", size * H * given["dtype"].itemsize)
+    sizes = f"{name}={size}, hidden_size={H}"
+    check_memory(sizes, "weights", size * H * given["dtype"].itemsize)
     return size
 
 

@@ -107,7 +107,7 @@ def limit_seconds(row: Row, peak: float, bandwidth: float) -> float:
         Seconds.
     """
     active = row.active
-    backward = row.task == "gradients"
+    backward = row.goes_back
 
     def product(rows: float, elements: float) -> float:
         """Return the time of `rows` rows times a matrix that is read once."""

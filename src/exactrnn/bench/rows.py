@@ -16,10 +16,21 @@ from numpy.typing import NDArray
 
 from exactrnn._checks import Array
 from exactrnn.bench.cells import CELLS
+from exactrnn.train import LanguageModel
 
 TASKS = ("forward", "gradients", "step")
 """A whole sequence for inference; forward and backward; one step of a stream, with the
 state carried from call to call (T is 1)."""
+
+TRAINING = "training"
+"""A task of the benchmark alone: a whole training step of a character model, as
+`exactrnn lm` makes it. I is the width of the embedding."""
+
+SYMBOLS, CHUNKS = 96, 8
+"""Of the text that the character model reads: its alphabet, and how many chunks of it
+are taken in turn."""
+
+LEARNING_RATE, CLIP = 5e-3, 1.0
 
 SHORTEST = 0.24
 """Shortest length of a ragged batch as a part of T; evenly spread, the mean is 0.62."""
@@ -103,11 +114,18 @@ class Row:
             part = parts.setdefault(name.rpartition("_l")[2], [0.0, 0.0])
             part[not name.startswith("weight_ih")] += elements
         yield from ((w, r) for w, r in parts.values())
+        if self.task == TRAINING:  # the readout
+            yield SYMBOLS * self.H, 0.0
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether gradients are among what is computed."""
+        return self.task in ("gradients", TRAINING)
 
     @property
     def flops(self) -> int:
         """Operations of the products alone, an fma counted as two."""
-        passes = 3 if self.task == "gradients" else 1
+        passes = 3 if self.goes_back else 1
         weights = sum(w + r for w, r in self.matrices())
         return round(2 * passes * int(self.active.sum()) * weights)
 
@@ -121,7 +139,8 @@ class Problem:
     """A row with its numbers, the same for every library.
 
     `weights` are under torch's names; `x` is [T, B, I]; `dy`, the gradient of the
-    output, is [T, B, D*O]. Both are 0 past a row's length.
+    output, is [T, B, D*O]. Both are 0 past a row's length. A training step has symbols
+    as `x`, [CHUNKS, T + 1, B], and no `dy`.
     """
 
     row: Row
@@ -142,6 +161,18 @@ def make_layer(row: Row) -> Any:
         dtype=row.dtype,
         seed=0,
         **row.options,
+    )
+
+
+def make_model(row: Row) -> LanguageModel:
+    """Return the character model of a training row."""
+    return LanguageModel(
+        "".join(map(chr, range(SYMBOLS))),
+        cell=row.cell,
+        num_layers=row.layers,
+        hidden_size=row.H,
+        embedding_size=row.I,
+        dtype=row.dtype,
     )
 
 
@@ -173,6 +204,10 @@ def count_ticking(row: Row, layer: Any, name: str) -> float:
 def make_problem(row: Row, threads: int = 1) -> Problem:
     """Return the row with random numbers."""
     rng = np.random.default_rng(SEED)
+    if row.task == TRAINING:
+        symbols = rng.integers(0, SYMBOLS, (CHUNKS, row.T + 1, row.B))
+        own = dict(make_model(row).state_dict())
+        return Problem(row, threads, own, symbols, np.empty(0, row.dtype))
     bound = row.H**-0.5
     layer = make_layer(row)
     weights = {

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["attention"]
 
-PANELS = 6
+VIEWS = 6
 """Images side by side."""
-PANEL_WIDTH = 1.6
+VIEW_WIDTH = 1.6
 """Inches."""
 
 
@@ -52,7 +52,7 @@ def attention(
 
     Steps run downwards, the places of the memory to the right; a share of 0 is white,
     one of 1 dark. Nothing is drawn past the ends of the row and of its memory. Over an
-    `image`, whose parts the places are, there is a panel for each step: the brighter
+    `image`, whose parts the places are, there is a view for each step: the brighter
     the image, the more it was looked at.
 
     Parameters
@@ -112,8 +112,8 @@ def attention(
     picture = _check_image(image)
     form = _check_grid(grid, shares.shape[1])
     with mpl.rc_context(STYLE):
-        drawn = figure or new_figure(mpl, *_panels_size(picture, len(shares)))
-        _draw_panels(drawn, shares.reshape(-1, *form), picture, steps)
+        drawn = figure or new_figure(mpl, *_views_size(picture, len(shares)))
+        _draw_views(drawn, shares.reshape(-1, *form), picture, steps)
     return drawn
 
 
@@ -213,17 +213,17 @@ def _draw_map(
     bar.ax.tick_params(length=0)
 
 
-def _panels_size(picture: Array, count: int) -> tuple[float, float]:
-    """Return width and height of all panels in inches."""
-    columns = min(count, PANELS)
-    high = PANEL_WIDTH * picture.shape[0] / picture.shape[1] + 0.25
-    return PANEL_WIDTH * columns, high * math.ceil(count / PANELS)
+def _views_size(picture: Array, count: int) -> tuple[float, float]:
+    """Return width and height of all views in inches."""
+    columns = min(count, VIEWS)
+    high = VIEW_WIDTH * picture.shape[0] / picture.shape[1] + 0.25
+    return VIEW_WIDTH * columns, high * math.ceil(count / VIEWS)
 
 
-def _draw_panels(
+def _draw_views(
     figure: Figure | SubFigure, shares: Array, picture: Array, steps: list[str]
 ) -> None:
-    columns = min(len(shares), PANELS)
+    columns = min(len(shares), VIEWS)
     lines = math.ceil(len(shares) / columns)
     grid: Any = figure.subplots(lines, columns, squeeze=False)
     high, wide = picture.shape[:2]

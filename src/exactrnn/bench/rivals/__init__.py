@@ -23,7 +23,8 @@ from exactrnn._checks import Array
 from exactrnn.bench.rows import Problem
 
 Outcome: TypeAlias = dict[str, Array]
-"""`y` [T, B, D*H], or the gradients: `x` [T, B, I] and the weights by name."""
+"""`y` [T, B, D*H], or the gradients: `x` [T, B, I] and the weights by name; of a
+training step, `loss` and the clipped gradients of the weights."""
 
 RIVALS = ("torch", "onnxruntime", "openvino", "jax")
 """Libraries that are measured wherever they are installed."""

@@ -27,7 +27,7 @@ def supports(row: Row) -> bool:
     return (
         row.cell in OPERATORS
         and row.dtype == "float32"
-        and row.task != "gradients"
+        and not row.goes_back
         and (row.task == "forward" or row.layers == 1)
     )
 

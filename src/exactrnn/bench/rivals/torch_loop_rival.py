@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 from exactrnn.bench.rivals import Outcome, Prepared
-from exactrnn.bench.rows import Problem
+from exactrnn.bench.rows import TRAINING, Problem
 
 NAME = "torch_loop"
 
@@ -38,7 +38,7 @@ def prepare(problem: Problem) -> Prepared | None:
     import torch
 
     row = problem.row
-    if row.task == "step" or not has_loop(row.layer_class):
+    if row.task in ("step", TRAINING) or not has_loop(row.layer_class):
         return None
     torch.set_num_threads(problem.threads)
     weights = {k: torch.from_numpy(w) for k, w in problem.weights.items()}

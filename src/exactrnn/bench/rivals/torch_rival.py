@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrnn._checks import Array
-from exactrnn.bench.rivals import Outcome, Prepared
-from exactrnn.bench.rows import Problem
+from exactrnn.bench.rivals import Outcome, Prepared, _torch_training
+from exactrnn.bench.rows import TRAINING, Problem
 
 NAME = "torch"
 MODULES = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
@@ -36,6 +36,8 @@ def prepare(problem: Problem) -> Prepared | None:
     if row.cell not in MODULES or (row.task == "step" and row.layers > 1):
         return None
     torch.set_num_threads(problem.threads)
+    if row.task == TRAINING:
+        return _torch_training.prepare(problem, MODULES[row.cell])
     weights = {k: torch.from_numpy(w) for k, w in problem.weights.items()}
     x = torch.from_numpy(problem.x)
     if row.task == "step":

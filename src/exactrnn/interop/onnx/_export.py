@@ -33,8 +33,8 @@ def to_onnx(
 
     Parameters
     ----------
-    model : RNN, GRU, LSTM, Embedding, Linear, LanguageModel, or a sequence of layers
-        Each reads the output of the one before it.
+    model : RNN, GRU, LSTM, Embedding, Linear, LanguageModel, Sequential or list
+        A layer, or several, each of which reads the output of the one before it.
     path : str or path-like, optional
         Where the file goes; an old one is replaced when the new one is complete.
     lengths : bool
@@ -98,10 +98,12 @@ def to_onnx(
 
 def _parts_of(model: Any) -> list[Any]:
     """Return the layers of a chain, each of a class that is written."""
-    from exactrnn.train import LanguageModel
+    from exactrnn.train import LanguageModel, Sequential
 
     if isinstance(model, LanguageModel):
         model = [model.embedding, model.recurrent, model.readout]
+    if type(model) is Sequential:
+        model = [*model.parts.values()]
     parts = [*model] if isinstance(model, list | tuple) else [model]
     for part in parts:
         if type(part) not in KINDS and type(part) not in DENSE:

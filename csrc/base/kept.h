@@ -1,0 +1,15 @@
+/* Memory of calls. The pages of a large piece stay with the process when it is freed, to
+ * be had again by the next call: those that go back to the system come back cleared,
+ * which takes longer than what is computed in them (LSTM, T, B, H = 100, 8, 64, forward
+ * and back: 2.9 ms instead of 1.8).
+ */
+#ifndef XR_KEPT_H
+#define XR_KEPT_H
+
+#include "exactrnn.h"
+
+/* Returns memory on a cache line, with anything in it, or NULL; it is the C library's
+ * to free. `bytes` are a multiple of XR_ALIGNMENT. */
+void *xr_take_memory(size_t bytes);
+
+#endif
