@@ -91,7 +91,7 @@ static void read_attention(struct xr_attention *attention,
 static void *spread_inputs(const struct sizes *n, const void *x)
 {
     const size_t row = (size_t)n->I * n->element;
-    char *inputs = allocate((size_t)(n->T * n->B * n->columns) * n->element);
+    char *inputs = zeros(n, n->T * n->B * n->columns); /* of steps that a row lacks */
     for (ptrdiff_t k = 0; k < n->T * n->B; k++) {
         memcpy(inputs + (size_t)(k * n->columns) * n->element,
                (const char *)x + (size_t)k * row, row);

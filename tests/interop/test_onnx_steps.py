@@ -57,7 +57,9 @@ def as_model(nodes, stored, opset=18, columns=I, ends=("h1", "c1"), rows="B"):
         helper.make_tensor_value_info(name, FLOAT, [rows, size])
         for name, size in shapes.items()
     ]
-    outputs = [helper.make_tensor_value_info(name, FLOAT, None) for name in ends]
+    outputs = [
+        helper.make_tensor_value_info(name, FLOAT, [None, None]) for name in ends
+    ]
     tensors = [numpy_helper.from_array(array, name) for name, array in stored.items()]
     graph = helper.make_graph(nodes, "graph", inputs, outputs, tensors)
     imports = [helper.make_opsetid("", opset)]

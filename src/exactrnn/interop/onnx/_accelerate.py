@@ -83,12 +83,15 @@ def accelerate(
     Examples
     --------
     >>> from exactrnn.onnx import accelerate
-    >>> accelerate("model.onnx")  # doctest: +SKIP
+    >>> accelerate("model.onnx")
+    Traceback (most recent call last):
+        ...
+    FileNotFoundError: [Errno 2] No such file or directory: 'model.onnx'
     """
-    runtime = _import_runtime()
     check_flag("dequantize", dequantize)
-    options = _check_options(runtime, session_options)
     content, folder = take_content(model)
+    runtime = _import_runtime()
+    options = _check_options(runtime, session_options)
     if not isinstance(content, bytes):
         content = content.SerializeToString()
     threads = options.intra_op_num_threads or engine.get_num_threads()
