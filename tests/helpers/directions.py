@@ -58,6 +58,8 @@ def weight_shapes(cell, options, input_size=I, hidden_size=H):
     recurrent_rows = sum(map(cell.values, cell.recurrent_gates)) * hidden_size
     shapes = {"w_ih": (rows, input_size), "w_hh": (recurrent_rows, width)}
     shapes |= {"b_ih": (rows,), "b_hh": (recurrent_rows,)}
+    if "compiled" in options:  # those chosen have one bias in each sum
+        del shapes["b_hh"]
     projections = [s for s in cell.sums if s.matrix == "hr"]
     if projections:
         shapes["w_hr"] = (width, hidden_size)
