@@ -451,66 +451,6 @@ def of_parts(build, source):
     return Case(**build(source))
 
 
-# Attention
-
-
-@functools.cache
-def cached_decoder(cell, dtype, query):
-    return xr.AttentionDecoder(
-        cell, I, H, 3, query=query, output="concat", selector=True, dtype=dtype, seed=1
-    )
-
-
-def decoder_of(source):
-    cell, query = ("gru", "lstm")[source.coin()], ("previous", "new")[source.coin()]
-    return cached_decoder(cell, source.dtype, query)
-
-
-def decoder_given(decoder, source):
-    """Return x, a memory, a state and lengths of both."""
-    parts = 1 + (decoder.cell == "lstm")
-    state = tuple(source(1, B, H) for _ in range(parts))
-    return {
-        "x": source(T, B, I),
-        "memory": source(5, B, 3),
-        "state": state if parts > 1 else state[0],
-        "memory_lengths": source.integers(0, 6, B),
-        "lengths": source.integers(0, T + 1, B),
-    }
-
-
-def decoder_call(source):
-    decoder = decoder_of(source)
-    return Case(decoder_given(decoder, source), decoder, weights_of(decoder))
-
-
-def decoder_backward(source):
-    decoder = decoder_of(source)
-    given = decoder_given(decoder, source)
-    y, state, cache = decoder.forward(**given)
-    arguments = {"dy": source(*y.shape), "dstate": state}
-    arguments["dattention"] = source(T, B, 5)
-
-    def make(**given):
-        return decoder.backward(cache, **given)
-
-    return Case(arguments, make, weights_of(decoder))
-
-
-def decoder_step(source):
-    decoder = decoder_of(source)
-    given = decoder_given(decoder, source)
-    arguments = {name: given[name] for name in ("memory", "memory_lengths")}
-    arguments |= {"x": source(B, I), "state": given["state"]}
-
-    def make(x, state, **known):
-        stream = decoder.stream(**known)
-        stream.state = state
-        return stream.step(x), stream.state
-
-    return Case(arguments, make, weights_of(decoder))
-
-
 # Constructors: one argument is strange, and what comes is used once
 
 

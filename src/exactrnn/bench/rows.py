@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrnn._checks import Array
+from exactrnn._checks.arrays import Index
 from exactrnn.bench.cells import CELLS
 from exactrnn.train import LanguageModel
 
@@ -146,7 +147,7 @@ class Problem:
     row: Row
     threads: int
     weights: dict[str, Array]
-    x: Array
+    x: Array | Index
     dy: Array
 
 
@@ -172,7 +173,7 @@ def make_model(row: Row) -> LanguageModel:
         num_layers=row.layers,
         hidden_size=row.H,
         embedding_size=row.I,
-        dtype=row.dtype,
+        dtype=np.dtype(row.dtype),
     )
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from exactrnn import _core
-from exactrnn._checks import Array, check_lengths
+from exactrnn._checks import Array, as_any_array, check_lengths
 from exactrnn._checks.arrays import check_floats
 from exactrnn._checks.limits import shorten
 from exactrnn.engine import isa
@@ -54,13 +54,14 @@ def count(
     if weights is None:
         size = like.size if mask is None else int(np.count_nonzero(mask))
         return Counted(mask, None, number(size))
-    given = check_floats("weights", weights, like.dtype)
+    given = as_any_array("weights", weights)
     if given.shape != like.shape[: given.ndim]:
         expected = ", ".join(map(str, like.shape))
         raise ValueError(
             f"weights: expected the first axes of ({expected}), got "
             f"{shorten(given.shape)}"
         )
+    given = check_floats("weights", given, like.dtype)
     wide = np.broadcast_to(
         given.reshape(given.shape + (1,) * missing(like, given)), like.shape
     )

@@ -6,7 +6,7 @@ gradients get one that are given in the same form (``_gradients.py``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol, TypeAlias, cast
 
 from exactrnn._checks import Array, describe
@@ -81,10 +81,10 @@ def _are_several(given: Iterable[object]) -> bool:
 
 
 def chosen_names(
-    argument: str, chosen: Iterable[str], names: Iterable[str]
+    argument: str, chosen: Collection[str], names: Iterable[str]
 ) -> frozenset[str]:
     """Return those of `names` that a name in `chosen` is, or is the beginning of."""
-    if isinstance(chosen, str):
+    if not isinstance(chosen, list | tuple | set | frozenset):
         raise TypeError(f"{argument}: expected several names, got {describe(chosen)}")
     found: set[str] = set()
     for part in chosen:

@@ -21,7 +21,7 @@ from exactrnn._checks import (
     check_seed,
     check_size,
 )
-from exactrnn._checks.arrays import check_floats
+from exactrnn._checks.arrays import check_floats, make_plain
 from exactrnn._checks.numbers import check_count
 from exactrnn._numeric.random import make_generator
 
@@ -96,8 +96,8 @@ class Batches:
         for begin in range(0, len(order), self._size):
             rows = order[begin : begin + self._size]
             yield Batch(
-                np.take(x, rows, self._axes[0]),
-                np.take(y, rows, self._axes[1]),
+                make_plain(np.take(x, rows, self._axes[0])),
+                make_plain(np.take(y, rows, self._axes[1])),
                 None if lengths is None else lengths[rows],
                 None if weights is None else weights[rows],
             )
@@ -173,9 +173,7 @@ def batches(
         sizes = check_lengths(lengths, steps, count, batched=True)
     amounts = weights
     if weights is not None:
-        amounts = check_floats("weights", weights)
-        if amounts.shape != (count,):
-            raise ValueError(f"weights: expected [N={count}], got {amounts.shape}")
+        amounts = check_floats("weights", weights, shape=(count,))
     examples = (inputs, targets, sizes, amounts)
     return Batches(examples, places, check_size("size", size), check_seed(seed))
 

@@ -15,7 +15,7 @@ layer's store.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
@@ -84,7 +84,7 @@ class Optimizer:
         Learning rate, at least 0; the attribute ``lr`` may be changed between steps.
     slots : int
         Number of state arrays kept per parameter.
-    frozen : iterable of str
+    frozen : list, tuple or set of str
         Names of parts or parameters that stay as they are, as ``"encoder"`` for all
         that begin with ``"encoder."``. Their gradients may be given or left out.
     lr_factors : mapping of str to float, optional
@@ -109,7 +109,7 @@ class Optimizer:
         lr: float,
         slots: int,
         *,
-        frozen: Iterable[str] = (),
+        frozen: Collection[str] = (),
         lr_factors: Mapping[str, float] | None = None,
     ) -> None:
         self.lr = check_real("lr", lr, 0.0)

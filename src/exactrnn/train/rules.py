@@ -7,7 +7,7 @@ that are whole, is in ``optimizers.py``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import ClassVar
 
 from exactrnn import _core
@@ -62,7 +62,7 @@ class SGD(Optimizer):
         lr: float,
         *,
         momentum: float = 0.0,
-        frozen: Iterable[str] = (),
+        frozen: Collection[str] = (),
         lr_factors: Mapping[str, float] | None = None,
     ) -> None:
         self.momentum = check_real("momentum", momentum, 0.0, 1.0)
@@ -123,7 +123,7 @@ class Adam(Optimizer):
         *,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
-        frozen: Iterable[str] = (),
+        frozen: Collection[str] = (),
         lr_factors: Mapping[str, float] | None = None,
     ) -> None:
         self.betas = _check_betas(betas)
@@ -188,7 +188,7 @@ class AdamW(Adam):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         weight_decay: float = 0.01,
-        frozen: Iterable[str] = (),
+        frozen: Collection[str] = (),
         lr_factors: Mapping[str, float] | None = None,
     ) -> None:
         self.weight_decay = check_real("weight_decay", weight_decay, 0.0)
@@ -264,7 +264,7 @@ class RMSprop(Optimizer):
         alpha: float = 0.99,
         eps: float = 1e-8,
         momentum: float = 0.0,
-        frozen: Iterable[str] = (),
+        frozen: Collection[str] = (),
         lr_factors: Mapping[str, float] | None = None,
     ) -> None:
         self.alpha = check_real("alpha", alpha, 0.0, BELOW_ONE)

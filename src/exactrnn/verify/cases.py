@@ -139,8 +139,8 @@ class TwinAdam(Adam):
     """Adam by its NumPy twin."""
 
     def _update(self, arrays: Any, numbers: Any, state: Any) -> None:
-        for before in arrays:
-            after = dense.update(self._rule, before, numbers)
+        for before, own in zip(arrays, numbers, strict=True):
+            after = dense.update(self._rule, before, own)
             for array, new in zip(before, after, strict=True):
                 if array is not new:
                     array[...] = new
