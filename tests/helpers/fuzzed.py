@@ -462,6 +462,7 @@ CONSTRUCTORS = {
     **{name: (own.kind, own.options(H)) for name, own in layers.NETWORKS.items()},
     "ClockworkRNN": (xr.ClockworkRNN, {"periods": (1, 2)}),
     "GridLSTM": (xr.GridLSTM, {"sizes": (3, 2)}),
+    "Layer": (xr.Layer, {"cell": xr.cells.MGU()}),
     "AttentionDecoder": (xr.AttentionDecoder, {"cell": "gru", "memory_size": 3}),
     "Embedding": (train.Embedding, {"num_embeddings": 4, "embedding_dim": 3}),
     "Linear": (train.Linear, {"in_features": 4, "out_features": 3}),
