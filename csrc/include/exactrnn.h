@@ -48,10 +48,10 @@ enum {
     XR_MAX_CELLS = 4,
     XR_MAX_HEARD = 2,
     XR_MAX_STATES = 2 * XR_MAX_CELLS + XR_MAX_HEARD,
-    XR_MAX_SUMS = 8,
-    XR_MAX_STAGES = 2,
-    XR_MAX_OPERANDS = 2,
-    XR_MAX_VECTORS = 5,
+    XR_MAX_SUMS = 12,
+    XR_MAX_STAGES = 3,
+    XR_MAX_OPERANDS = 4,
+    XR_MAX_VECTORS = 8,
     XR_MAX_LINKS = 3,
     XR_MAX_DIRECTIONS = 2
 };
@@ -94,14 +94,15 @@ struct xr_nonlinearity {
 /* The recurrent matrix of a sum: R, or the second one of a cell that projects. */
 enum xr_matrix { XR_HH, XR_HR };
 
-/* Where a sum starts: at the biases of its row blocks, at zero, or at b_hh of its own
- * block and b_ih of block `bias_w`, which is another sum's. */
-enum xr_bias { XR_OWN_BIAS, XR_NO_BIAS, XR_BIAS_OF_X };
+/* Where a sum starts: at the biases of its row blocks, at zero, at b_hh of its own
+ * block and b_ih of block `bias_w`, which is another sum's, or at block `bias_w` of one
+ * of the two alone, which need not have as many blocks as W and R. */
+enum xr_bias { XR_OWN_BIAS, XR_NO_BIAS, XR_BIAS_OF_X, XR_BIAS_IH, XR_BIAS_HH };
 
 /* A pre-activation of a cell: which row block of W [.., I] and of its recurrent matrix
  * it sums, -1 for none, and what the latter is multiplied with: h_prev (operand 0), or
- * the operand (1, 2) that stage 0 has made. A sum without both is a place for values
- * that backward needs. */
+ * the operand (1, 2, …) that an earlier stage has made. A sum without both is a place
+ * for values that backward needs. */
 struct xr_sum {
     const char *name;
     int w, r;
@@ -142,7 +143,7 @@ struct xr_cell_info {
     int states, sums, stages;
     int cells;       /* of a unit; written by the library */
     int heard;       /* states that R sees besides h */
-    int operands;    /* made by stage 0 */
+    int operands;    /* made by all stages but the last */
     int keeps_sums;  /* backward needs the values that lie in the places of the sums */
     int projects;    /* the sums of stage 1 have O units, by the matrix XR_HR */
     int takes_lower; /* reads a state of the layer below, unit by unit */
@@ -172,6 +173,7 @@ struct xr_module {
 
 struct xr_engine;
 struct xr_attention;
+struct xr_program;
 
 /* A layer in one direction, without its weights. `info` is written by the library, for
  * the caller to read: xr_layer_describe. */
@@ -185,6 +187,7 @@ struct xr_layer {
     struct xr_options options;
     ptrdiff_t modules; /* 0: all units take part in every step */
     const struct xr_module *module;
+    const struct xr_program *program; /* the library's own; NULL */
     struct xr_cell_info info;
 };
 

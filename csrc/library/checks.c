@@ -289,6 +289,12 @@ enum xr_status xr_take_layer(const char *name, const struct xr_layer *given,
     if (status == XR_OK) {
         status = xr_check_range("layer.cell", own->cell, 0, count_cells() - 1);
     }
+    if (status == XR_OK && (is_cell(own, "program") || own->program != NULL)) {
+        status = xr_refuse(XR_BAD_ARGUMENT,
+                           "layer.cell: expected one that is no program, which only "
+                           "Python can make, got %d",
+                           own->cell);
+    }
     if (status == XR_OK) {
         status = check_widths(own);
     }

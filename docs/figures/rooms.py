@@ -18,11 +18,14 @@ FLOORS = (
     {"_checks": "what callers hand in, and every message"},
     {"_system": "what the operating system is asked for"},
     {"engine": "instruction sets, threads, the build"},
-    {"_numeric": "numbers with defined bits outside kernels"},
+    {
+        "_numeric": "numbers with defined bits outside kernels",
+        "_graph": "cells from their equations",
+    },
     {"_spec": "what a layer is, without its weights"},
     {"_weights": "who owns weights, and their packs"},
     {"_run": "a checked call on the kernels"},
-    {"layers": "the public networks"},
+    {"layers": "the public networks", "cells": "definitions from the literature"},
     {
         "io": "models as files",
         "plot": "pictures of what a cache holds",

@@ -24,14 +24,15 @@ from exactrnn.engine import (
 
 # isort: split
 from exactrnn import layers
+from exactrnn._graph.symbols import Cell
 from exactrnn.io import load, save
 from exactrnn.layers import *  # noqa: F403 (the list of the networks stands there)
 
 if typing.TYPE_CHECKING:  # which is all of `__getattr__` that a type checker sees
+    from exactrnn import cells, plot, reference, train
     from exactrnn import jax as jax
     from exactrnn import keras as keras
     from exactrnn import onnx as onnx
-    from exactrnn import plot, reference, train
     from exactrnn import torch as torch
     from exactrnn.interop.checkpoints import from_torch as from_torch
     from exactrnn.interop.keras import from_keras as from_keras
@@ -41,6 +42,8 @@ if typing.TYPE_CHECKING:  # which is all of `__getattr__` that a type checker se
 
 __all__ = [
     "NUMERICS_VERSION",
+    "Cell",
+    "cells",
     "get_include",
     "get_num_threads",
     "isa",
@@ -58,7 +61,7 @@ __all__ = [
 __all__ += layers.__all__
 
 
-_MODULES = ("jax", "keras", "onnx", "plot", "reference", "torch", "train")
+_MODULES = ("cells", "jax", "keras", "onnx", "plot", "reference", "torch", "train")
 """Imported when first used."""
 
 _FUNCTIONS = {

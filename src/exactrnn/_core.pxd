@@ -9,6 +9,11 @@ cdef extern from "base/calls.h" nogil:
     enum: XR_ALIGNMENT
     enum: XR_MAX_CELLS
     enum: XR_MAX_STATES
+    enum: XR_MAX_SUMS
+    enum: XR_MAX_STAGES
+    enum: XR_MAX_OPERANDS
+    enum: XR_MAX_VECTORS
+    enum: XR_ONE
     enum: XR_MAX_DIRECTIONS
     enum: XR_GATE_I
     enum: XR_GATE_F
@@ -21,6 +26,7 @@ cdef extern from "base/calls.h" nogil:
         XR_AFFINE
     enum xr_coupled: XR_NOT_COUPLED, XR_COUPLED_INPUT, XR_COUPLED_FORGET
     enum xr_matrix: XR_HH, XR_HR
+    enum xr_bias: XR_OWN_BIAS, XR_NO_BIAS, XR_BIAS_OF_X, XR_BIAS_IH, XR_BIAS_HH
     enum xr_function:
         XR_EXP, XR_EXPM1, XR_LOG, XR_SOFTPLUS_OF, XR_TANH_OF, XR_SIGMOID_OF, XR_FLUSH
         XR_FMA
@@ -29,12 +35,18 @@ cdef extern from "base/calls.h" nogil:
         const char *name
         int w, r, stage, operand
         xr_matrix matrix
+        xr_bias bias
+        int bias_w
+
+    struct xr_vector:
+        int sum, factor
 
     struct xr_cell_info:
         const char *name
         int w_blocks, r_blocks, states, sums, stages, cells, heard, operands
         int keeps_sums, projects, takes_lower, vectors, links
         xr_sum *sum
+        xr_vector *vector
 
     struct xr_options:
         unsigned int peepholes, omit
@@ -47,6 +59,8 @@ cdef extern from "base/calls.h" nogil:
 
     struct xr_engine:
         pass
+
+    struct xr_program_of "xr_program"
 
     struct xr_nonlinearity:
         xr_activation kind
@@ -61,6 +75,7 @@ cdef extern from "base/calls.h" nogil:
         xr_options options
         ptrdiff_t modules
         const xr_module *module
+        const xr_program_of *program
         xr_cell_info info
 
     struct xr_weights:
@@ -169,6 +184,29 @@ cdef extern from "base/calls.h" nogil:
         ptrdiff_t work
         int64_t nanoseconds
     xr_stop_pace_of xr_stop_pace
+
+
+cdef extern from "base/program.h" nogil:
+    enum: XR_MAX_REGISTERS
+
+    struct xr_place:
+        unsigned char space, index
+
+    struct xr_operation:
+        unsigned char code, flush
+        xr_place out
+        xr_place in_ "in"[3]
+
+    struct xr_operations_of "xr_operations":
+        int count
+        const xr_operation *list
+
+    struct xr_program_of "xr_program":
+        xr_cell_info info
+        int registers, constants
+        const double *constant
+        xr_operations_of *forward
+        xr_operations_of *backward
 
 
 cdef extern from "base/tables.h" nogil:

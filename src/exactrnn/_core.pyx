@@ -158,6 +158,7 @@ cdef int _cell_index(str name) except -1:
 
 
 include "_core_stop.pxi"
+include "_core_program.pxi"
 
 
 _ACTIVATIONS = {
@@ -211,7 +212,10 @@ def cells():
 
 
 cdef _Memory _describe(xr_layer *layer, str cell, options):
-    """Complete a layer from its cell and options; returns what it points into."""
+    """Complete a layer from its cell and options; returns what it points into.
+
+    But for the program among the options: who keeps the layer keeps that.
+    """
     cdef dict wanted = dict(options or {})
     layer.cell = _cell_index(cell)
     layer.O = wanted.get("output_size") or layer.H
@@ -227,6 +231,8 @@ cdef _Memory _describe(xr_layer *layer, str cell, options):
     for m, (size, period) in enumerate(modules):
         module[m] = xr_module(size, period)
     layer.modules, layer.module = len(modules), module
+    cdef Program program = wanted.get("program")
+    layer.program = NULL if program is None else &program.program
     xr_describe(layer)
     return memory
 
@@ -272,6 +278,7 @@ cdef class Packed:
     cdef xr_layer layer
     cdef xr_dtype kind
     cdef _Memory forward, backward, modules
+    cdef Program program
     cdef readonly str isa, dtype, cell
 
     @property
@@ -354,6 +361,7 @@ def pack(str isa, str dtype, str cell, tuple weights, tuple activations, clip,
         _data(views[4]), _data(views[5]), _data(views[6]), _data(views[7]),
     )
     packed.modules = _describe(&packed.layer, cell, options)
+    packed.program = (options or {}).get("program")
     packed.layer.I = w_ih.buffer.shape[1]
     packed.layer.H = w_ih.buffer.shape[0] // packed.layer.info.w_blocks
     if packed.layer.O == 0:

@@ -21,6 +21,7 @@ SCREENFUL = 24 * 80
 
 LAYERS = {name: (kind, {}) for name, kind in layers.CLASSES.items()}
 LAYERS |= {class_of(kind).__name__: options_of(kind, 6) for kind in KINDS}
+LAYERS["Layer"] = (xr.Layer, {"cell": xr.cells.MGU()})
 LAYERS["AttentionDecoder"] = (xr.AttentionDecoder, {"cell": "gru", "memory_size": 5})
 MODULES = {
     "Linear": (Linear, {"in_features": 3, "out_features": 6}),

@@ -160,6 +160,8 @@ static void check_wrong_layers(void)
     XR_AT, wrong(xr_layer_describe(&layer), "layer.cell");
     layer = p.layer, layer.cell = 99;
     XR_AT, wrong(xr_layer_describe(&layer), "layer.cell");
+    layer = p.layer, layer.cell = xr_cell_index("program");
+    XR_AT, wrong(xr_layer_describe(&layer), "layer.cell");
     layer = p.layer, layer.I = 0;
     XR_AT, wrong(xr_layer_describe(&layer), "layer.I");
     layer = p.layer, layer.H = PTRDIFF_MAX;

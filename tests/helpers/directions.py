@@ -7,9 +7,12 @@ whether or not a public class or a kernel has it.
 
 from dataclasses import dataclass, fields, replace
 
+import definitions
 import numpy as np
 from bits import assert_same_bits
+from definitions import options_of
 
+import exactrnn as xr
 from exactrnn.reference import Direction, Weights, direction_backward, direction_forward
 from exactrnn.reference.cells import CELLS
 
@@ -19,7 +22,9 @@ UNSORTED = ((1, 4), (2, 1), (1, 2), (1, 4), (1, 3))
 """Sizes and periods of clockwork modules: in no order, two of them equal."""
 
 KINDS = {
-    **{cell: {} for cell in CELLS},
+    **{cell: {} for cell in CELLS if cell != "program"},
+    "program mgu": {"options": options_of(xr.cells.MGU())},
+    "program peepholes": {"options": options_of(definitions.Peepholes())},
     "jordan": {"options": {"output_size": 2}},
     "rnn softsign": {"activations": ("softsign",)},
     "rnn softplus clipped": {"activations": ("softplus",), "clip": 0.8},
@@ -53,6 +58,8 @@ def weight_shapes(cell, options, input_size=I, hidden_size=H):
     recurrent_rows = sum(map(cell.values, cell.recurrent_gates)) * hidden_size
     shapes = {"w_ih": (rows, input_size), "w_hh": (recurrent_rows, width)}
     shapes |= {"b_ih": (rows,), "b_hh": (recurrent_rows,)}
+    if "compiled" in options:  # those chosen have one bias in each sum
+        del shapes["b_hh"]
     projections = [s for s in cell.sums if s.matrix == "hr"]
     if projections:
         shapes["w_hr"] = (width, hidden_size)

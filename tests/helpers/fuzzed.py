@@ -389,8 +389,11 @@ def torch_weights(source):
     layer = cached_layer("gru", source.dtype, 0, False, 2)
     own = layer.state_dict()
 
-    def make(**given):
-        return xr.from_torch(**given).state_dict()
+    def make(source, **given):
+        try:
+            return xr.from_torch(source, **given).state_dict()
+        except FileNotFoundError as error:  # a word is a path
+            raise ValueError("source: no such file") from error
 
     arguments = {"source": own, "prefix": "", "kind": "GRU", "dtype": layer.dtype.name}
     return Case(arguments, make, words=tuple(own))
@@ -459,6 +462,7 @@ CONSTRUCTORS = {
     **{name: (own.kind, own.options(H)) for name, own in layers.NETWORKS.items()},
     "ClockworkRNN": (xr.ClockworkRNN, {"periods": (1, 2)}),
     "GridLSTM": (xr.GridLSTM, {"sizes": (3, 2)}),
+    "Layer": (xr.Layer, {"cell": xr.cells.MGU()}),
     "AttentionDecoder": (xr.AttentionDecoder, {"cell": "gru", "memory_size": 3}),
     "Embedding": (train.Embedding, {"num_embeddings": 4, "embedding_dim": 3}),
     "Linear": (train.Linear, {"in_features": 4, "out_features": 3}),

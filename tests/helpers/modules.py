@@ -36,6 +36,9 @@ LAYERS["time-depth"] = lambda **options: xr.TimeDepthGridLSTM(
 LAYERS["time-depth-tanh"] = lambda **options: xr.TimeDepthGridLSTM(
     I, H, 2, depth="tanh", **{"seed": 1, **options}
 )
+LAYERS["defined"] = lambda **options: xr.Layer(
+    xr.cells.MGU, I, H, 2, **{"seed": 1, **options}
+)
 CELLS = {
     f"{kind} cell": lambda kind=kind: make_cell(kind, I, H, seed=1)
     for kind in CELL_KINDS

@@ -10,9 +10,10 @@ from sources import PACKAGE
 from variants import CELLS, CSRC, TESTS
 from variants import NETWORKS as RUN_CELLS
 
-from exactrnn.layers import NETWORKS
+from exactrnn.layers import CLASSES, NETWORKS
 
 PUBLIC = {NETWORKS[name].record.cell or name for name in RUN_CELLS}
+PUBLIC |= {kind.record.cell for kind in CLASSES.values() if kind.record.cell}
 """The cells that public networks run."""
 CELL_TESTS = TESTS / "reference" / "cells"
 

@@ -86,7 +86,11 @@ static struct weight_job make_input_job(const struct run *run, int direction,
         const struct xr_sum *sum = &run->info->sum[job.sum[j]];
         const ptrdiff_t row = sum->w * run->H + to.user;
         job.dw[j] = offset(dw->w_ih, row * job.step);
-        job.db[j][0] = sum->bias == XR_OWN_BIAS ? offset(dw->b_ih, row) : NULL;
+        if (sum->bias == XR_OWN_BIAS) {
+            job.db[j][0] = offset(dw->b_ih, row);
+        } else if (sum->bias == XR_BIAS_IH) {
+            job.db[j][0] = offset(dw->b_ih, sum->bias_w * run->H + to.user);
+        }
     }
     return job;
 }
@@ -124,8 +128,11 @@ static struct weight_job make_job(const struct run *run, int direction,
         if (recurrence->column > 0) {
             continue;
         }
-        if (sum->bias != XR_NO_BIAS) {
+        if (sum->bias == XR_OWN_BIAS || sum->bias == XR_BIAS_OF_X) {
             job.db[j][0] = offset(bias[recurrence->matrix], row);
+        }
+        if (sum->bias == XR_BIAS_HH) {
+            job.db[j][0] = offset(dw->b_hh, sum->bias_w * run->H + to.user);
         }
         if (sum->bias == XR_BIAS_OF_X) {
             job.db[j][1] = offset(dw->b_ih, sum->bias_w * run->H + to.user);

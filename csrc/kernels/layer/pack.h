@@ -47,7 +47,8 @@ static const struct units *pack_units_of(const struct pack *pack)
     return (const struct units *)((const elem *)pack + pack->units);
 }
 
-/* Returns the matrix of a recurrence; number `recurrences` is that of W. */
+/* Returns the matrix of a recurrence; number `recurrences` is that of W, the one after
+ * it has no rows (pack_backward.h). */
 static const struct matrix *pack_matrix(const struct pack *pack, ptrdiff_t recurrence,
                                         ptrdiff_t module)
 {
@@ -98,7 +99,7 @@ static struct packing begin_packing(const struct xr_layer *layer, void *memory,
     pack->modules = modules;
     pack->recurrences = find_recurrences(layer, pack->recurrence);
     packing.units = arena_take(&packing.arena, modules, sizeof(struct units));
-    packing.matrices = arena_take(&packing.arena, (pack->recurrences + 1) * modules,
+    packing.matrices = arena_take(&packing.arena, (pack->recurrences + 2) * modules,
                                   sizeof(struct matrix));
     packing.segments = arena_take(&packing.arena, segments, sizeof(struct segment));
     if (memory != NULL) {

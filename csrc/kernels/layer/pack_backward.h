@@ -85,6 +85,18 @@ static void transpose_inputs(struct packing *packing, const struct xr_weights *w
     }
 }
 
+/* Enters a matrix without rows, by which the units of a layer lie in panels that has no
+ * recurrent matrix. */
+static void place_units_alone(struct packing *packing)
+{
+    const ptrdiff_t H = packing->layer->H, number = packing->pack->recurrences + 1;
+    struct matrix matrix = {.panels = {.vectors = ceil_div(H, VEC_LANES), .sums = 1}};
+    lay_panels(packing, &matrix.panels, BACKWARD_VECTORS);
+    keep_matrix(packing, &matrix, number, 0);
+    note_panels(packing, H_UNITS, number);
+    note_panels(packing, O_UNITS, number);
+}
+
 /* Packs into zeroed memory. Without memory it only counts. Returns the bytes. */
 static size_t pack_backward(const struct xr_layer *layer,
                             const struct xr_weights *weights, void *memory,
@@ -109,6 +121,9 @@ static size_t pack_backward(const struct xr_layer *layer,
         }
     }
     transpose_inputs(&packing, weights);
+    if (pack->recurrences == 0) {
+        place_units_alone(&packing);
+    }
     return packing.arena.used;
 }
 

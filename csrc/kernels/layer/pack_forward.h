@@ -2,6 +2,8 @@
 #ifndef XR_PACK_FORWARD_H
 #define XR_PACK_FORWARD_H
 
+#include "base/program.h"
+
 #include "kernels/layer/pack.h"
 
 /* Returns how many unit vectors a panel may have. All matrices with results in the same
@@ -96,6 +98,11 @@ static elem bias_of(const struct xr_layer *layer, const struct xr_weights *weigh
     const elem *b_ih = weights->b_ih;
     const elem *b_hh = sum->matrix == XR_HR ? weights->b_hr : weights->b_hh;
     const ptrdiff_t units = sum->matrix == XR_HR ? layer->O : layer->H;
+    const int is_alone = sum->bias == XR_BIAS_IH || sum->bias == XR_BIAS_HH;
+    if (is_alone) {
+        const elem *b = sum->bias == XR_BIAS_IH ? b_ih : b_hh;
+        return b != NULL ? b[sum->bias_w * units + u] : 0;
+    }
     const int w = sum->bias == XR_BIAS_OF_X ? sum->bias_w : sum->w;
     const int from_x = b_ih != NULL && w >= 0 && sum->bias != XR_NO_BIAS;
     const int from_h = b_hh != NULL && sum->r >= 0 && sum->bias != XR_NO_BIAS;
@@ -133,6 +140,22 @@ static void pack_vectors(const struct packing *packing,
     }
 }
 
+/* Returns the number of constants, which lie in rows behind the per-unit weights. */
+static ptrdiff_t constants_of(const struct xr_layer *layer)
+{
+    return layer->program ? layer->program->constants : 0;
+}
+
+static void pack_constants(const struct packing *packing, elem *rows)
+{
+    const ptrdiff_t Hp = packing->pack->Hp;
+    for (ptrdiff_t k = 0; k < constants_of(packing->layer); k++) {
+        for (ptrdiff_t u = 0; u < Hp; u++) {
+            rows[k * Hp + u] = (elem)packing->layer->program->constant[k];
+        }
+    }
+}
+
 /* Packs into zeroed memory. Without memory it only counts. Returns the bytes. */
 static size_t pack_forward(const struct xr_layer *layer,
                            const struct xr_weights *weights, void *memory,
@@ -145,8 +168,9 @@ static size_t pack_forward(const struct xr_layer *layer,
     struct pack *pack = packing.pack;
     packing.watch = watch;
     elem *bias = arena_take(&packing.arena, layer->info.sums * pack->Hp, sizeof(elem));
-    elem *vectors =
-        arena_take(&packing.arena, layer->info.vectors * pack->Hp, sizeof(elem));
+    const ptrdiff_t constants = constants_of(layer);
+    elem *vectors = arena_take(
+        &packing.arena, (layer->info.vectors + constants) * pack->Hp, sizeof(elem));
     pack->bias = offset_of(&packing, bias);
     pack->vectors = offset_of(&packing, vectors);
     for (ptrdiff_t m = 0; m < modules; m++) {
@@ -167,6 +191,7 @@ static size_t pack_forward(const struct xr_layer *layer,
     if (weights != NULL) {
         pack_biases(&packing, weights, bias);
         pack_vectors(&packing, weights, vectors);
+        pack_constants(&packing, vectors + layer->info.vectors * pack->Hp);
     }
     return packing.arena.used;
 }

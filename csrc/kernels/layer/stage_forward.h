@@ -27,6 +27,7 @@ enum { ROW_WORK = 256 };
 struct stage {
     int number;
     int takes_input; /* has the input product, and starts sums without one */
+    const struct panels *panels; /* of its units, the same in all products */
     ptrdiff_t count;
     struct product product[1 + MAX_RECURRENCES];
     /* The rows that each product multiplies, and if it and the next one are a pair,
@@ -238,14 +239,17 @@ static void make_stage(const struct lane *lane, int number, ptrdiff_t module,
     stage->work = ROW_WORK;
     stage->lane = lane;
     stage->near_rows = lane->near_sums ? frame->sums : NULL;
+    const struct matrix *inputs = pack_matrix(pack, pack->recurrences, module);
+    stage->panels = &inputs->panels;
+    stage->share = lane_panels(lane, inputs, H_UNITS);
     if (stage->takes_input && number == 0) {
-        const struct matrix *matrix = pack_matrix(pack, pack->recurrences, module);
-        add_product(stage, frame->x, input_product(pack, matrix));
+        add_product(stage, frame->x, input_product(pack, inputs));
     }
     for (ptrdiff_t r = 0; r < pack->recurrences; r++) {
         const struct recurrence *recurrence = &pack->recurrence[r];
         if (recurrence->stage == number) {
             const struct matrix *matrix = pack_matrix(pack, r, module);
+            stage->panels = &matrix->panels;
             stage->share = lane_panels(lane, matrix, recurrence->target);
             add_product(stage, source_rows(frame, recurrence->source),
                         (struct product){
@@ -344,7 +348,7 @@ static void forward_panel(const struct stage *stage, ptrdiff_t p, ptrdiff_t next
 static void forward_stage(const struct stage *stage, struct forward_step *step,
                           const struct xr_cell *cell, int backwards)
 {
-    const struct panels *panels = stage->product[0].panels;
+    const struct panels *panels = stage->panels;
     const ptrdiff_t begin = stage->share.begin, last = stage->share.end - 1;
     for (ptrdiff_t q = begin; q <= last; q++) {
         const ptrdiff_t after = min_of(q + 1, last);

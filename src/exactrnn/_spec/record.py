@@ -51,6 +51,8 @@ class Record:
         Cell and options of the first layer, where it is another than that above it.
     example_layers : int
         Layers that an example has at least, so that it shows all of the network.
+    defined : bool
+        Whether the cell is an argument: a definition.
     checks : mapping of str to callable
         Checks of arguments that this class alone has, as `arguments.CHECKS`.
     """
@@ -67,6 +69,7 @@ class Record:
     vectors: tuple[str, ...] = ()
     bottom: tuple[str, Mapping[str, Any]] | None = None
     example_layers: int = EXAMPLE_LAYERS
+    defined: bool = False
     checks: Mapping[str, Callable[..., object]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

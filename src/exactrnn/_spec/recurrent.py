@@ -6,7 +6,8 @@ The kernels know eight weights of one layer in one direction, by role; names fol
     0  weight_ih [G*H, I]   1  weight_hh [G*H, O]   2  bias_ih [G*H]   3  bias_hh [G*H]
     4  weight_hr [O, H], the product that makes the output of a cell that projects
        (in a Jordan network `weight_ho`)            5  bias_ho [O], there alone
-    6  weight_peephole [V, H], weights of one per unit
+    6  weight_peephole [V, H], weights of one per unit (`weight_unit` in a cell from its
+       equations)
     7  weight_gates [n*H, n*H], from the gates of the last step to the gates of this one
 
 Each cell has some of them; G differs between W and R in a few. Their order is that of
@@ -31,6 +32,8 @@ from numpy.typing import NDArray
 from exactrnn import _core
 from exactrnn._checks import Array, FloatType, check_weight
 from exactrnn._checks.limits import check_weights
+from exactrnn._graph.form import Form
+from exactrnn._graph.program import Compiled
 from exactrnn._numeric import leak as _leak
 from exactrnn._spec.activations import Activation
 from exactrnn._spec.record import Record
@@ -54,6 +57,7 @@ AXES = {
     "bias_hh": ("G*H",),
     "bias_ho": ("O",),
     "weight_peephole": ("V", "H"),
+    "weight_unit": ("V", "H"),
     "weight_gates": ("n*H", "n*H"),
     "leak_logit": ("n",),
 }
@@ -154,6 +158,12 @@ class Config:
         return self.hidden_size // int(self.options.get("cells", 1))
 
     @cached_property
+    def compiled(self) -> Compiled | None:
+        """What the definition of the cell comes to, where it has one."""
+        found: Compiled | None = self.options.get("compiled")
+        return found
+
+    @cached_property
     def has_blocks(self) -> bool:
         """Whether hidden units are the cells of memory blocks."""
         return "cells" in self.options
@@ -222,6 +232,8 @@ class Config:
         if self.has_blocks:
             gates = [(name, "N", self.units) for name in "io"]
             return (outer, ("c", "H", H), *gates)
+        if self.compiled is not None:
+            return tuple((n, "H", H) for n in self.compiled.form.definition.states)
         inner = [(name, "H", H) for name in ("c", *self._linked_gates())]
         return (outer, *inner)[: self.info_of(0)["states"]]
 
@@ -263,6 +275,8 @@ class Config:
 
     def entries(self, layer: int) -> tuple[Entry | None, ...]:
         """Return the weights of one layer by role, None for those that are absent."""
+        if self.compiled is not None:
+            return self._defined_entries(self.compiled.form, self.input_size_of(layer))
         info, H, O = self.info_of(layer), self.units, self.output_size
         I, bias = self.input_size_of(layer), self.bias
         columns = O + info["heard"] * H
@@ -283,6 +297,25 @@ class Config:
             Entry("bias_ho", (O,), (), Rule("vector")) if readout and bias else None,
             self._vectors(layer),
             links if n else None,
+        )
+
+    def _defined_entries(self, form: Form, inputs: int) -> tuple[Entry | None, ...]:
+        """Return those of a layer whose cell is a definition."""
+        H = self.hidden_size
+        w, r, v = form.w_names, form.r_names, form.vectors
+        w_bias, r_bias = form.bias_names if self.bias else ((), ())
+        W, R, B, C = (len(names) * H for names in (w, r, w_bias, r_bias))
+        w_rule = self._matrix_rule("input", W, w, inputs)
+        vector = Rule("vector")
+        return (
+            Entry("weight_ih", (W, inputs), w, w_rule),
+            Entry("weight_hh", (R, H), r, self._hh_rule(R, r, H)) if r else None,
+            Entry("bias_ih", (B,), w_bias, vector) if w_bias else None,
+            Entry("bias_hh", (C,), r_bias, vector) if r_bias else None,
+            None,
+            None,
+            Entry("weight_unit", (len(v), H), v, vector) if v else None,
+            None,
         )
 
     def _vectors(self, layer: int) -> Entry | None:

@@ -23,6 +23,7 @@ from exactrnn.layers.attention import (
     DecoderGradients,
 )
 from exactrnn.layers.clockwork import ClockworkRNN
+from exactrnn.layers.defined import Layer
 from exactrnn.layers.depth_gated import DepthGatedLSTM
 from exactrnn.layers.echo_state import EchoState, EchoStream
 from exactrnn.layers.grid import GridCache, GridGradients, GridLSTM
@@ -60,6 +61,7 @@ __all__ = [
     "GridLSTM",
     "JordanRNN",
     "LSTMCell",
+    "Layer",
     "LeakyRNN",
     "RNNCell",
     "Stream",
@@ -77,7 +79,9 @@ CLASSES: Mapping[str, type[Any]] = {
 NETWORKS: Mapping[str, Network] = {
     name: Network(kind, form)
     for kind in CLASSES.values()
-    if issubclass(kind, RecurrentLayer)
+    if issubclass(kind, RecurrentLayer) and not kind.record.defined
     for name, form in kind.record.forms.items()
 }
-"""Every network that reads sequences, in each of its forms, by `layer.cell`."""
+"""Every network that reads sequences, in each of its forms, by `layer.cell`.
+
+But for `Layer`, which is as many as there are definitions."""

@@ -56,7 +56,7 @@ class Weights(NamedTuple):
     """
 
     w_ih: Array
-    w_hh: Array
+    w_hh: Array | None = None
     b_ih: Array | None = None
     b_hh: Array | None = None
     w_hr: Array | None = None
@@ -66,11 +66,10 @@ class Weights(NamedTuple):
 
     @classmethod
     def of(cls, roles: Iterable[Array | None]) -> Weights:
-        """Return weights given in order; the first two are never absent."""
-        w_ih, w_hh, *others = roles
+        """Return weights given in order; the first is never absent."""
+        w_ih, *others = roles
         assert w_ih is not None
-        assert w_hh is not None
-        return cls(w_ih, w_hh, *others)
+        return cls(w_ih, *others)
 
 
 class ClockModule(NamedTuple):
@@ -150,6 +149,8 @@ class Direction:
     @property
     def output_size(self) -> int:
         """O."""
+        if self.weights.w_hh is None:
+            return self.hidden_size
         columns = int(self.weights.w_hh.shape[1])
         return columns - len(self.cell.heard) * self.hidden_size
 
@@ -195,11 +196,15 @@ class Direction:
             return []
         if s.matrix == "hr":
             return [("b_hr", slice(0, self.output_size))]
-        w = s.w if s.bias == "own" else int(s.bias[1])
+        w, r = s.w, s.r
+        if isinstance(s.bias, tuple):
+            kind, block = s.bias
+            w = None if kind == "hh" else block
+            r = {"x": s.r, "ih": None, "hh": block}[kind]
         H = self.hidden_size
         return [
             (name, slice(block * H, block * H + self.width(s)))
-            for name, block in (("b_ih", w), ("b_hh", s.r))
+            for name, block in (("b_ih", w), ("b_hh", r))
             if block is not None
         ]
 

@@ -137,8 +137,8 @@ def step_backward(direction: Direction, step: Step, ticks: Bools) -> None:
     cell = direction.cell
     for stage in reversed(range(cell.stages)):
         cell.backward[stage](step)
-        if stage > 0:
-            for letter in cell.operands:
+        for letter in cell.operands:
+            if any(s.operand == letter and s.stage == stage for s in cell.sums):
                 operand, zero = f"slot:{letter}", np.zeros_like(step.slots[letter])
                 step.doperands[letter] = spread_back(
                     direction, operand, zero, step.da, ticks

@@ -59,7 +59,8 @@ class Sum:
     bias : str or tuple
         Where the sum starts: ``"own"`` at ``b_ih[w] + b_hh[r]``, or at the one of them
         it has (``b_hr`` with matrix ``"hr"``); ``"none"`` at +0.0; ``("x", block)`` at
-        ``b_ih[block] + b_hh[r]``.
+        ``b_ih[block] + b_hh[r]``; ``("ih", block)`` at ``b_ih[block]`` alone and
+        ``("hh", block)`` at ``b_hh[block]``.
     """
 
     name: str

@@ -1,0 +1,84 @@
+/* A cell as a program, which the cell "program" runs: what a definition of
+ * the caller's own comes to. Each stage of a step, forward and back, is a list of
+ * operations on rows of units; operations run in their order, each on all units.
+ *
+ * Operands lie where a cell finds its data (kernels/cells/cell.h) or in registers,
+ * which begin undefined in every stage. Who makes a program answers for it: the
+ * kernels look at no index again.
+ */
+#ifndef XR_PROGRAM_H
+#define XR_PROGRAM_H
+
+#include "base/calls.h"
+
+/* Elements of all registers of a block of rows and units together: with so many
+ * registers as XR_MAX_REGISTERS one vector of each still fits. */
+enum { XR_BLOCK_ELEMENTS = 2048, XR_MAX_REGISTERS = 64 };
+
+/* What an operation makes of its inputs a, b, c. A truth is 1 or 0. */
+enum xr_code {
+    XR_OP_COPY,
+    XR_OP_ADD,
+    XR_OP_SUB,
+    XR_OP_MUL,
+    XR_OP_DIV,
+    XR_OP_FMA, /* a*b + c */
+    XR_OP_MIX, /* a*b + (1 - a)*c: fma(a, b, (1 - a)*c) */
+    XR_OP_NEG,
+    XR_OP_ABS,
+    XR_OP_SQRT,
+    XR_OP_MIN,
+    XR_OP_MAX,
+    XR_OP_LT,
+    XR_OP_LE,
+    XR_OP_EQ,
+    XR_OP_WHERE, /* b where a is not 0, else c */
+    XR_OP_EXP,
+    XR_OP_EXPM1,
+    XR_OP_LOG,
+    XR_OP_SOFTPLUS,
+    XR_OP_TANH,
+    XR_OP_SIGMOID,
+    XR_OP_RELU,
+    XR_OP_TANH_SLOPE,    /* 1 - a*a */
+    XR_OP_SIGMOID_SLOPE, /* a*(1 - a) */
+    XR_OP_CODES
+};
+
+/* Where a row of an operand lies; `index` counts what there are several of. */
+enum xr_space {
+    XR_IN_REGISTER,
+    XR_IN_SUM,     /* the place of a sum */
+    XR_IN_PREV,    /* a state before the step */
+    XR_IN_NEXT,    /* after it */
+    XR_IN_OPERAND, /* forward */
+    XR_IN_VECTOR,  /* per-unit weights, and after them the constants */
+    XR_IN_DA,
+    XR_IN_DSTATE,
+    XR_IN_DOPERAND
+};
+
+struct xr_place {
+    unsigned char space, index;
+};
+
+/* Inputs that a code does not have repeat the first. */
+struct xr_operation {
+    unsigned char code, flush; /* the result by contract N6 */
+    struct xr_place out, in[3];
+};
+
+struct xr_operations {
+    int count;
+    const struct xr_operation *list;
+};
+
+/* `info` is as of any cell; `vectors` in it does not count the constants. */
+struct xr_program {
+    struct xr_cell_info info;
+    int registers, constants;
+    const double *constant;
+    struct xr_operations forward[XR_MAX_STAGES], backward[XR_MAX_STAGES];
+};
+
+#endif

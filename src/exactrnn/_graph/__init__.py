@@ -1,0 +1,1 @@
+"""Cells from their equations: symbols, definitions, gradients, programs."""

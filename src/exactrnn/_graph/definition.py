@@ -1,0 +1,198 @@
+"""What a cell computes in a step, as data: a list of nodes and which are new states.
+
+A node is a tuple of its operation and its arguments; those that are nodes are numbers
+of earlier ones, so that there are no cycles:
+
+    ("W", name)         a row block of the matrix that x is multiplied with
+    ("R", name, node)   one of the matrix that a value of the step is multiplied with
+    ("b", name)         the bias of the sum of that name
+    ("v", name)         a weight of each unit
+    ("prev", state)     a state before the step
+    ("const", text)     a number, as `float.hex` writes it
+    (function, ...)     of `FUNCTIONS`, on as many nodes
+
+`Definition.data` is the same as plain lists, which files hold; what comes from there is
+checked here, node by node, and cannot make anything run for long.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from exactrnn import _core
+from exactrnn._checks import describe
+from exactrnn._checks.limits import quote
+
+Node: TypeAlias = tuple[Any, ...]
+
+VERSION = 1
+MOST_NODES = 400
+MOST_STATES = _core.program_limits()["states"]
+LARGEST = float.fromhex("0x1.fffffep+127")
+"""Of constants: the largest number of float32."""
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}")
+
+FUNCTIONS: Mapping[str, int] = {
+    **dict.fromkeys(("neg", "abs", "sqrt", "exp", "expm1", "log", "softplus"), 1),
+    **dict.fromkeys(("tanh", "sigmoid", "relu", "stop"), 1),
+    **dict.fromkeys(("add", "sub", "mul", "div", "min", "max", "lt", "le", "eq"), 2),
+    **dict.fromkeys(("fma", "mix", "where"), 3),
+}
+"""How many nodes each function takes."""
+NAMED = ("W", "R", "b", "v")
+
+
+class Data(dict[str, Any]):
+    """A definition as plain values, which shows itself by its name."""
+
+    def __repr__(self) -> str:
+        return f"{self.get('name')}()"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """The equations of a cell.
+
+    Parameters
+    ----------
+    name : str
+        What the cell is called.
+    states : tuple of str
+        What is carried from step to step; the first is the output.
+    nodes : tuple of tuple
+        As the head of this file says.
+    outputs : tuple of int
+        The node that each state is after the step.
+    lines : tuple of str
+        Where the user has written each node, for messages; empty for what was read.
+    """
+
+    name: str
+    states: tuple[str, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[int, ...]
+    lines: tuple[str, ...] = field(default=(), compare=False)
+
+    @property
+    def data(self) -> Data:
+        """The definition as plain values."""
+        return Data(
+            version=VERSION,
+            name=self.name,
+            states=list(self.states),
+            nodes=[list(node) for node in self.nodes],
+            outputs=list(self.outputs),
+        )
+
+    def line(self, node: int) -> str:
+        """Return where a node was written, as the end of a message."""
+        return f" ({self.lines[node]})" if self.lines else f" (node {node})"
+
+
+def inputs_of(node: Node) -> tuple[int, ...]:
+    """Return the nodes that a node is made of."""
+    if node[0] == "R":
+        return (node[2],)
+    return node[1:] if node[0] in FUNCTIONS else ()
+
+
+def from_data(data: object) -> Definition:
+    """Return the definition that plain values describe.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If they describe none.
+    """
+    if not isinstance(data, Mapping):
+        raise TypeError(f"cell: expected a Cell or its data, got {describe(data)}")
+    version = data.get("version")
+    if version != VERSION:
+        raise ValueError(f"cell: expected version {VERSION}, got {quote(version)}")
+    lists = {key: data.get(key) for key in ("states", "nodes", "outputs")}
+    for key, value in lists.items():
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"cell: expected a list of {key}, got {describe(value)}")
+    definition = Definition(
+        data.get("name"),  # type: ignore[arg-type] # checked next
+        tuple(lists["states"] or ()),
+        tuple(_plain_nodes(lists["nodes"] or ())),
+        tuple(lists["outputs"] or ()),
+    )
+    check(definition)
+    return definition
+
+
+def _plain_nodes(nodes: Any) -> Iterator[Node]:
+    for number, node in enumerate(nodes):
+        if number >= MOST_NODES:
+            raise ValueError(f"cell: expected at most {MOST_NODES} nodes, got more")
+        if not isinstance(node, list | tuple) or not node:
+            raise ValueError(f"cell: expected a list for a node, got {describe(node)}")
+        yield tuple(node)
+
+
+def check(definition: Definition) -> None:
+    """Raise unless a definition is well formed."""
+    _check_name("name", definition.name)
+    states = definition.states
+    for state in states:
+        _check_name("state", state)
+    if not 1 <= len(states) <= MOST_STATES or len({*states}) < len(states):
+        raise ValueError(
+            f"cell: expected 1 to {MOST_STATES} different states, got {quote(states)}"
+        )
+    if len(definition.nodes) > MOST_NODES:
+        raise ValueError(f"cell: expected at most {MOST_NODES} nodes, got more")
+    for number, node in enumerate(definition.nodes):
+        _check_node(definition, number, node)
+    if len(definition.outputs) != len(states):
+        raise ValueError(
+            f"cell: expected a new value of each of the states {', '.join(states)}, "
+            f"got {len(definition.outputs)}"
+        )
+    for output in definition.outputs:
+        _check_number("output", output, len(definition.nodes))
+
+
+def _check_name(what: str, name: object) -> None:
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise ValueError(
+            f"cell: expected a {what} of at most 31 letters, digits and _, "
+            f"got {quote(name)}"
+        )
+
+
+def _check_number(what: str, number: object, below: int) -> None:
+    if type(number) is not int or not 0 <= number < below:
+        raise ValueError(
+            f"cell: expected an {what} that is an earlier node, got {quote(number)}"
+        )
+
+
+def _check_node(definition: Definition, number: int, node: Node) -> None:
+    kind, *arguments = node
+    sizes = {"W": 1, "R": 2, "b": 1, "v": 1, "prev": 1, "const": 1, **FUNCTIONS}
+    if not isinstance(kind, str) or sizes.get(kind) != len(arguments):
+        raise ValueError(f"cell: node {number} is none: {quote(list(node))}")
+    if kind in NAMED:
+        _check_name(f"name for {kind}", arguments[0])
+    if kind == "prev" and arguments[0] not in definition.states:
+        raise ValueError(f"cell: expected a state, got {quote(arguments[0])}")
+    if kind == "const":
+        _check_constant(arguments[0])
+    for argument in inputs_of(node):
+        _check_number("argument", argument, number)
+
+
+def _check_constant(text: object) -> None:
+    try:
+        value = float.fromhex(text)  # type: ignore[arg-type] # which raises for others
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"cell: expected a constant, got {quote(text)}") from None
+    if not math.isfinite(value) or abs(value) > LARGEST:
+        raise ValueError(f"cell: expected a constant of float32, got {value!r}")

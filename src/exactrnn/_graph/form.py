@@ -1,0 +1,292 @@
+"""The form of a cell: its sums of products, stages, and what is flushed.
+
+From the nodes of a definition to values that are computed unit by unit:
+
+* Products and biases that are added, in any order, are one sum, if there is one of each
+  kind at most and nobody else reads the parts. All other additions are elementwise.
+* A sum whose R is multiplied with the first state before the step is finished in stage
+  0. With anything else, the *operand*, it comes one stage after that is made.
+* New states and operands are flushed (contract N6) where they are made, and all who
+  read them see that.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from exactrnn import _core
+from exactrnn._graph.definition import FUNCTIONS, Definition, Node, inputs_of
+from exactrnn._system.locks import cached_property
+
+LIMITS = _core.program_limits()
+Term: TypeAlias = dict[str, Node]
+"""The parts of a sum by kind: W, R and b."""
+
+
+class SumForm(NamedTuple):
+    """A sum of products: its name, what it runs over and where it starts.
+
+    `operand` is the value that R is multiplied with, None for the first state before
+    the step.
+    """
+
+    name: str
+    has_w: bool
+    has_r: bool
+    has_b: bool
+    operand: int | None
+
+
+class Value(NamedTuple):
+    """What is computed unit by unit: an operation on earlier values.
+
+    `kind` is one of the functions or "copy", or "sum", "prev", "vector" with a number
+    in `place`, or "const" with a number in `constant`.
+    """
+
+    kind: str
+    inputs: tuple[int, ...] = ()
+    place: int = 0
+    constant: float = 0.0
+    stage: int = 0
+    flush: bool = False
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a definition comes to.
+
+    Parameters
+    ----------
+    definition : Definition
+        Where it comes from.
+    values : tuple of Value
+        In an order in which they can be computed.
+    sums : tuple of SumForm
+        By number.
+    vectors : tuple of str
+        The weights of each unit.
+    operands : tuple of int
+        Values that recurrent products are made with.
+    outputs : tuple of int
+        The value that each state is after the step, each another one.
+    """
+
+    definition: Definition
+    values: tuple[Value, ...]
+    sums: tuple[SumForm, ...]
+    vectors: tuple[str, ...]
+    operands: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    @cached_property
+    def sum_values(self) -> tuple[int, ...]:
+        """The value that each sum is."""
+        found = {v.place: n for n, v in enumerate(self.values) if v.kind == "sum"}
+        return tuple(found[s] for s in range(len(self.sums)))
+
+    def stage_of(self, s: int) -> int:
+        """Return the stage in which a sum is finished."""
+        return self.values[self.sum_values[s]].stage
+
+    @cached_property
+    def stages(self) -> int:
+        """Number of stages."""
+        return 1 + max(value.stage for value in self.values)
+
+    @cached_property
+    def w_names(self) -> tuple[str, ...]:
+        """Names of the row blocks of W in storage order."""
+        return tuple(s.name for s in self.sums if s.has_w)
+
+    @cached_property
+    def r_names(self) -> tuple[str, ...]:
+        """Names of the row blocks of R in storage order."""
+        return tuple(s.name for s in self.sums if s.has_r)
+
+    @cached_property
+    def bias_names(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The sums that have a bias: with W, and with R alone."""
+        biased = [s for s in self.sums if s.has_b]
+        return (
+            tuple(s.name for s in biased if s.has_w),
+            tuple(s.name for s in biased if not s.has_w),
+        )
+
+    @cached_property
+    def sees_output(self) -> bool:
+        """Whether R sees the first state before the step."""
+        return any(s.has_r and s.operand is None for s in self.sums)
+
+
+def form_of(definition: Definition) -> Form:
+    """Return the form of a definition that is well formed.
+
+    Raises
+    ------
+    ValueError
+        If the kernels cannot run it, with the line that says so.
+    """
+    return _Builder(definition).form()
+
+
+class _Builder:
+    """What is known of a form while it is made."""
+
+    def __init__(self, definition: Definition) -> None:
+        self.definition = definition
+        self.uses = self._count_uses()
+        self.values: list[Value] = []
+        self.sums: dict[str, SumForm] = {}
+        self.vectors: dict[str, int] = {}
+        self.value_of: dict[int, int] = {}
+        self.operands: dict[int, int] = {}
+
+    def _count_uses(self) -> Counter[int]:
+        """Return how often each node is read, 0 for what no output needs."""
+        uses = Counter(self.definition.outputs)
+        for number in reversed(range(len(self.definition.nodes))):
+            if uses[number]:
+                uses.update(inputs_of(self.definition.nodes[number]))
+        return uses
+
+    def form(self) -> Form:
+        terms = self._terms()
+        for number, node in enumerate(self.definition.nodes):
+            if number in terms:
+                self._add_sum(number, terms[number])
+            elif self.uses[number] and number not in self._absorbed:
+                self.value_of[number] = self._add(self._value(node))
+        outputs = self._outputs()
+        for number in {*outputs, *self.operands.values()}:
+            self.values[number] = self.values[number]._replace(flush=True)
+        if not any(s.has_w for s in self.sums.values()):
+            raise ValueError("step: expected a product with x, s.W(...), got none")
+        form = Form(
+            self.definition,
+            tuple(self.values),
+            tuple(self.sums.values()),
+            tuple(self.vectors),
+            tuple(dict.fromkeys(self.operands.values())),
+            outputs,
+        )
+        self._check_limits(form)
+        return form
+
+    # Sums
+
+    def _terms(self) -> dict[int, Term]:
+        """Return the parts of each sum, by the node that is the sum."""
+        terms: dict[int, Term] = {}
+        self._absorbed: set[int] = set()
+        for number, node in enumerate(self.definition.nodes):
+            if not self.uses[number]:
+                continue
+            if node[0] in ("W", "R", "b"):
+                terms[number] = {node[0]: node}
+            elif node[0] == "add" and self._are_one_sum(node, terms):
+                terms[number] = {**terms.pop(node[1]), **terms.pop(node[2])}
+                self._absorbed |= {node[1], node[2]}
+        return terms
+
+    def _are_one_sum(self, node: Node, terms: dict[int, Term]) -> bool:
+        _, a, b = node
+        if a not in terms or b not in terms or a == b:
+            return False
+        alone = self.uses[a] == self.uses[b] == 1
+        return alone and not {*terms[a]} & {*terms[b]}
+
+    def _add_sum(self, number: int, term: Term) -> None:
+        line = self.definition.line(number)
+        names = {node[1] for node in term.values()}
+        name = min(names)
+        if len(names) > 1:
+            listed = ", ".join(sorted(names))
+            raise ValueError(f"step: expected one name in a sum, got {listed}{line}")
+        if {*term} == {"b"}:
+            raise ValueError(
+                f"step: expected s.b({name!r}) to be added once to a product of that "
+                f"name{line}"
+            )
+        if name in self.sums:
+            raise ValueError(f"step: expected one sum {name!r}, got a second{line}")
+        operand, stage = self._operand_of(term, line)
+        self.sums[name] = SumForm(name, "W" in term, "R" in term, "b" in term, operand)
+        value = Value("sum", place=len(self.sums) - 1, stage=stage)
+        self.value_of[number] = self._add(value)
+
+    def _operand_of(self, term: Term, line: str) -> tuple[int | None, int]:
+        """Return what R of a sum is multiplied with, and the sum's stage."""
+        if "R" not in term:
+            return None, 0
+        node = term["R"][2]
+        source = self.definition.nodes[node]
+        if source == ("prev", self.definition.states[0]):
+            return None, 0
+        if node not in self.operands:
+            self.operands[node] = self._own_value(self.value_of[node])
+        operand = self.operands[node]
+        stage = self.values[operand].stage + 1
+        if stage >= LIMITS["stages"]:
+            raise ValueError(
+                f"step: expected at most {LIMITS['stages'] - 1} products that wait "
+                f"for each other, got another{line}"
+            )
+        return operand, stage
+
+    # Values
+
+    def _add(self, value: Value) -> int:
+        self.values.append(value)
+        return len(self.values) - 1
+
+    def _value(self, node: Node) -> Value:
+        kind = node[0]
+        if kind == "prev":
+            return Value("prev", place=self.definition.states.index(node[1]))
+        if kind == "const":
+            return Value("const", constant=float.fromhex(node[1]))
+        if kind == "v":
+            index = self.vectors.setdefault(node[1], len(self.vectors))
+            return Value("vector", place=index)
+        assert kind in FUNCTIONS
+        inputs = tuple(self.value_of[a] for a in node[1:])
+        stage = max(self.values[a].stage for a in inputs)
+        return Value(kind, inputs, stage=stage)
+
+    def _own_value(self, number: int) -> int:
+        """Return a value that may be flushed: a copy of what others have made."""
+        value = self.values[number]
+        if value.kind in FUNCTIONS or value.kind == "copy":
+            return number
+        return self._add(Value("copy", (number,), stage=value.stage))
+
+    def _outputs(self) -> tuple[int, ...]:
+        found: list[int] = []
+        for node in self.definition.outputs:
+            number = self._own_value(self.value_of[node])
+            if number in found:
+                stage = self.values[number].stage
+                number = self._add(Value("copy", (number,), stage=stage))
+            found.append(number)
+        return tuple(found)
+
+    def _check_limits(self, form: Form) -> None:
+        counts = {
+            "sums": len(form.sums) + len(form.vectors),
+            "operands": len(form.operands),
+            "vectors": len(form.vectors),
+        }
+        meanings = {
+            "sums": "sums of products and weights of units",
+            "operands": "values that R is multiplied with",
+            "vectors": "weights of units",
+        }
+        for kind, count in counts.items():
+            if count > LIMITS[kind]:
+                raise ValueError(
+                    f"step: expected at most {LIMITS[kind]} {meanings[kind]}, "
+                    f"got {count}"
+                )

@@ -1,0 +1,403 @@
+"""The front end: a class with `step`, which is called once, on symbols.
+
+`Cell` is what users derive from. `step` is given a `Step`, whose methods make symbols,
+and symbols are numbers to the user: they are added, multiplied, compared. What they
+write down is a `Definition`.
+
+Equal nodes are one node, so that writing `1 - f` twice costs nothing.
+"""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn, TypeAlias
+
+from exactrnn._checks import describe
+from exactrnn._checks.limits import shorten
+from exactrnn._graph.definition import LARGEST, MOST_NODES, NAME, Definition, Node
+from exactrnn._graph.definition import check as check_definition
+
+Value: TypeAlias = "Symbol | float"
+
+HERE = str(Path(__file__).resolve())
+
+
+def users_line() -> str:
+    """Return the line outside of this file that is being run, and where it stands."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_ours(frame.f_code.co_filename):
+        frame = frame.f_back
+    path, number = frame.f_code.co_filename, frame.f_lineno
+    text = linecache.getline(path, number).strip()
+    where = f"{Path(path).name}, line {number}"
+    return f"{where}: {shorten(text)}" if text else where
+
+
+def _is_ours(path: str) -> bool:
+    return path in (__file__, HERE)
+
+
+class Symbol:
+    """A value of a step that is being written down.
+
+    It is added, subtracted, multiplied, divided and compared with symbols and numbers;
+    a comparison is 1 where it holds, else 0.
+    """
+
+    __slots__ = ("_number", "_step")
+    __array_ufunc__ = None
+    """A NumPy array must not take it for an element."""
+    __hash__ = None  # type: ignore[assignment] # nor may a dict or set
+
+    def __init__(self, step: Step, number: int) -> None:
+        self._step, self._number = step, number
+
+    def __add__(self, other: Value) -> Symbol:
+        return self._step._make("add", self, other)
+
+    def __radd__(self, other: Value) -> Symbol:
+        return self._step._make("add", other, self)
+
+    def __sub__(self, other: Value) -> Symbol:
+        return self._step._make("sub", self, other)
+
+    def __rsub__(self, other: Value) -> Symbol:
+        return self._step._make("sub", other, self)
+
+    def __mul__(self, other: Value) -> Symbol:
+        return self._step._make("mul", self, other)
+
+    def __rmul__(self, other: Value) -> Symbol:
+        return self._step._make("mul", other, self)
+
+    def __truediv__(self, other: Value) -> Symbol:
+        return self._step._make("div", self, other)
+
+    def __rtruediv__(self, other: Value) -> Symbol:
+        return self._step._make("div", other, self)
+
+    def __neg__(self) -> Symbol:
+        return self._step._make("neg", self)
+
+    def __abs__(self) -> Symbol:
+        return self._step._make("abs", self)
+
+    def __lt__(self, other: Value) -> Symbol:
+        return self._step._make("lt", self, other)
+
+    def __le__(self, other: Value) -> Symbol:
+        return self._step._make("le", self, other)
+
+    def __gt__(self, other: Value) -> Symbol:
+        return self._step._make("lt", other, self)
+
+    def __ge__(self, other: Value) -> Symbol:
+        return self._step._make("le", other, self)
+
+    def __eq__(self, other: object) -> Any:
+        _refuse("a symbol has no value yet to compare; s.equal(a, b) is 1 where it is")
+
+    def __ne__(self, other: object) -> Any:
+        _refuse("a symbol has no value yet to compare; use 1 - s.equal(a, b)")
+
+    def __bool__(self) -> bool:  # noqa: PLE0304 (it raises)
+        _refuse(
+            "what a step does cannot depend on its values by if, while, and, or; "
+            "s.where(condition, a, b) chooses unit by unit"
+        )
+
+    def __iter__(self) -> Any:
+        _refuse("a symbol has no elements: it stands for all units")
+
+    def __getitem__(self, _: object) -> Any:
+        _refuse("a symbol has no elements: it stands for all units")
+
+    def __matmul__(self, _: object) -> Any:
+        _refuse("values of a step are multiplied unit by unit; s.R is the matrix")
+
+    def __pow__(self, _: object) -> Any:
+        _refuse("there is no power: write a * a, or s.exp(b * s.log(a))")
+
+    def __repr__(self) -> str:
+        return f"<symbol {self._number} of a step>"
+
+
+def _refuse(why: str) -> NoReturn:
+    raise TypeError(f"step: {why} ({users_line()})")
+
+
+class Step:
+    """What `Cell.step` is given: states before the step, weights, functions.
+
+    Each state is an attribute by its name, its value before the step.
+    """
+
+    def __init__(self, states: tuple[str, ...]) -> None:
+        self._states = states
+        self._nodes: dict[Node, int] = {}
+        self._lines: list[str] = []
+
+    def __getattr__(self, name: str) -> Symbol:
+        if name in self.__dict__.get("_states", ()):
+            return self._node(("prev", name))
+        states = ", ".join(self.__dict__.get("_states", ()))
+        raise AttributeError(
+            f"step: expected a state ({states}) or a method of a step, "
+            f"got {shorten(name)} ({users_line()})"
+        )
+
+    # Weights
+
+    def W(self, name: str) -> Symbol:  # noqa: N802 (the papers' letter)
+        """Return a row block of W times the input x.
+
+        Parameters
+        ----------
+        name : str
+            What the block is called; each is used once.
+
+        Returns
+        -------
+        Symbol
+            The product. Where blocks, products and a bias of one name are added, that
+            is one sum of products.
+        """
+        return self._node(("W", self._name(name)))
+
+    def R(self, name: str, value: object) -> Symbol:  # noqa: N802 (as above)
+        """Return a row block of R times a value of the step.
+
+        Parameters
+        ----------
+        name : str
+            What the block is called; each is used once.
+        value : Symbol
+            A state before the step, or what the step has made.
+
+        Returns
+        -------
+        Symbol
+            The product.
+        """
+        if not isinstance(value, Symbol):  # as a number is not
+            _refuse(f"R: expected a value of the step, got {describe(value)}")
+        return self._node(("R", self._name(name), self._number(value)))
+
+    def b(self, name: str) -> Symbol:
+        """Return the bias of the sum of this name, to be added to W or R of it."""
+        return self._node(("b", self._name(name)))
+
+    def v(self, name: str) -> Symbol:
+        """Return a weight of each unit [H], such as a peephole."""
+        return self._node(("v", self._name(name)))
+
+    # Functions
+
+    def fma(self, a: Value, b: Value, c: Value) -> Symbol:
+        """Return a*b + c, rounded once."""
+        return self._make("fma", a, b, c)
+
+    def mix(self, gate: Value, a: Value, b: Value) -> Symbol:
+        """Return gate*a + (1 - gate)*b, as fma(gate, a, (1 - gate)*b)."""
+        return self._make("mix", gate, a, b)
+
+    def sigmoid(self, a: Value) -> Symbol:
+        """Return 1/(1 + exp(-a))."""
+        return self._make("sigmoid", a)
+
+    def tanh(self, a: Value) -> Symbol:
+        """Return tanh(a)."""
+        return self._make("tanh", a)
+
+    def relu(self, a: Value) -> Symbol:
+        """Return a where it is positive, else 0."""
+        return self._make("relu", a)
+
+    def exp(self, a: Value) -> Symbol:
+        """Return e to the power of a."""
+        return self._make("exp", a)
+
+    def expm1(self, a: Value) -> Symbol:
+        """Return exp(a) - 1."""
+        return self._make("expm1", a)
+
+    def log(self, a: Value) -> Symbol:
+        """Return the natural logarithm of a."""
+        return self._make("log", a)
+
+    def softplus(self, a: Value) -> Symbol:
+        """Return log(1 + exp(a))."""
+        return self._make("softplus", a)
+
+    def sqrt(self, a: Value) -> Symbol:
+        """Return the square root of a."""
+        return self._make("sqrt", a)
+
+    def abs(self, a: Value) -> Symbol:
+        """Return the size of a; its gradient at 0 is 1."""
+        return self._make("abs", a)
+
+    def min(self, a: Value, b: Value) -> Symbol:
+        """Return a where a < b, else b, which then has the gradient."""
+        return self._make("min", a, b)
+
+    def max(self, a: Value, b: Value) -> Symbol:
+        """Return a where a > b, else b, which then has the gradient."""
+        return self._make("max", a, b)
+
+    def equal(self, a: Value, b: Value) -> Symbol:
+        """Return 1 where a and b are equal, else 0."""
+        return self._make("eq", a, b)
+
+    def where(self, condition: Value, a: Value, b: Value) -> Symbol:
+        """Return a where the condition is not 0, else b."""
+        return self._make("where", condition, a, b)
+
+    def hard_sigmoid(self, a: Value, alpha: float = 0.2, beta: float = 0.5) -> Symbol:
+        """Return alpha*a + beta, limited to [0, 1]."""
+        return self.max(0.0, self.min(1.0, self.fma(alpha, a, beta)))
+
+    def softsign(self, a: Value) -> Symbol:
+        """Return a/(1 + |a|)."""
+        return self._make("div", a, 1.0 + self.abs(a))
+
+    def stop(self, a: Value) -> Symbol:
+        """Return a, as a constant to the gradient."""
+        return self._make("stop", a)
+
+    # How it is written down
+
+    def _make(self, function: str, *values: Value) -> Symbol:
+        return self._node((function, *map(self._number, values)))
+
+    def _node(self, node: Node) -> Symbol:
+        number = self._nodes.get(node)
+        if number is None:
+            number = len(self._lines)
+            if number == MOST_NODES:
+                raise ValueError(
+                    f"step: expected at most {MOST_NODES} different values "
+                    f"({users_line()})"
+                )
+            self._nodes[node] = number
+            self._lines.append(users_line())
+        return Symbol(self, number)
+
+    def _number(self, value: object) -> int:
+        """Return the node of a symbol or number."""
+        if isinstance(value, Symbol):
+            if value._step is not self:
+                _refuse("a value of another step was used")
+            return value._number
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            _refuse(f"expected a number or a value of the step, got {describe(value)}")
+        number = float(min(max(value, -2 * LARGEST), 2 * LARGEST))
+        if not abs(number) <= LARGEST:
+            _refuse(f"expected a finite number of float32, got {shorten(value)}")
+        return self._node(("const", number.hex()))._number
+
+    def _name(self, name: object) -> str:
+        if not isinstance(name, str) or not NAME.fullmatch(name):
+            _refuse(
+                "expected a name of at most 31 letters, digits and _, "
+                f"got {describe(name)}"
+            )
+        return name
+
+
+class Cell:
+    """A recurrent cell from its equations: derive from it, and say what a step does.
+
+    `states` names what is carried from step to step; the first is the output. `step` is
+    called once, on symbols, and returns the new states; what it writes down is run by
+    `exactrnn.Layer`.
+
+    Attributes
+    ----------
+    states : tuple of str
+        The names; attributes of `s` in `step`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        By `definition`, if a step cannot be written down; with the line that says so.
+
+    Notes
+    -----
+    `s.W("f") + s.R("f", s.h) + s.b("f")` is one sum of products: it starts at the bias
+    and runs over x and then over h. All of it has one name, that of the row blocks of
+    the weights. Everything else is computed unit by unit, each operation rounded as it
+    is written.
+
+    Examples
+    --------
+    The minimal gated unit of Zhou et al., arXiv 1603.09420:
+
+    >>> import exactrnn as xr
+    >>> class MGU(xr.Cell):
+    ...     states = ("h",)
+    ...
+    ...     def step(self, s):
+    ...         f = s.sigmoid(s.W("f") + s.R("f", s.h) + s.b("f"))
+    ...         n = s.tanh(s.W("n") + s.R("n", f * s.h) + s.b("n"))
+    ...         return s.mix(f, n, s.h)
+    >>> MGU().definition.states
+    ('h',)
+    """
+
+    states: ClassVar[tuple[str, ...]] = ("h",)
+
+    def step(self, s: Step) -> Any:
+        """Return the new states, from what `s` gives: to be defined.
+
+        Parameters
+        ----------
+        s : Step
+            States before the step, weights and functions.
+
+        Returns
+        -------
+        Symbol or tuple of Symbol
+            The new value of each state, in the order of `states`.
+        """
+        raise NotImplementedError(f"{type(self).__name__}: expected a method step")
+
+    @property
+    def definition(self) -> Definition:
+        """What `step` writes down, as data."""
+        states = self._states()
+        step = Step(states)
+        made = self.step(step)
+        results = made if isinstance(made, tuple | list) else (made,)
+        if len(results) != len(states):
+            raise ValueError(
+                f"step: expected a new value of each of the states "
+                f"{', '.join(states)}, got {len(results)}"
+            )
+        outputs = tuple(map(step._number, results))
+        definition = Definition(
+            type(self).__name__,
+            states,
+            tuple(step._nodes),
+            outputs,
+            tuple(step._lines),
+        )
+        check_definition(definition)
+        return definition
+
+    def _states(self) -> tuple[str, ...]:
+        states: object = self.states
+        if isinstance(states, str) or not isinstance(states, tuple | list):
+            raise TypeError(
+                f"states: expected a tuple of names, got {describe(states)}"
+            )
+        for name in states:
+            taken = not isinstance(name, str) or hasattr(Step, name)
+            if taken or not NAME.fullmatch(name):
+                raise ValueError(
+                    "states: expected names that a step does not have already, "
+                    f"got {shorten(name)}"
+                )
+        return tuple(states)

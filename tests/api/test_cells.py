@@ -1,0 +1,309 @@
+"""`Cell` and `Layer`: what users write, what they are told, what files hold."""
+
+import copy
+import gc
+import inspect
+import io
+import json
+import pickle
+import time
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import exactrnn as xr
+from exactrnn import cells
+from exactrnn._graph.definition import from_data
+
+
+def cell_of(step, states=("h",)):
+    """Return a cell with this method."""
+    return type("Mine", (xr.Cell,), {"states": states, "step": step})()
+
+
+def layer_of(step, states=("h",), **options):
+    return xr.Layer(cell_of(step, states), 3, 4, **options)
+
+
+def simple(s):
+    return s.W("a") + s.R("a", s.h) + s.b("a")
+
+
+# What cannot be expressed, with the user's own line
+
+
+def branch(self, s):
+    return s.h if s.h > 0 else simple(s)
+
+
+def matrix(self, s):
+    return s.h @ simple(s)
+
+
+def power(self, s):
+    return simple(s) ** 2
+
+
+def item(self, s):
+    return simple(s)[0]
+
+
+def loop(self, s):
+    return sum(simple(s))
+
+
+def equality(self, s):
+    return s.where(s.h == 0, 1, simple(s))
+
+
+def array(self, s):
+    return simple(s) + np.ones(4)
+
+
+def huge(self, s):
+    return simple(s) * 1e39
+
+
+def strange_name(self, s):
+    return s.W("über")
+
+
+def unknown_state(self, s):
+    return s.c + simple(s)
+
+
+def not_a_value(self, s):
+    return s.W("a") + s.R("a", 1.0)
+
+
+def lonely_bias(self, s):
+    return s.W("a") * s.b("a")
+
+
+def two_names(self, s):
+    return s.W("a") + s.R("b", s.h)
+
+
+def one_name_twice(self, s):
+    return s.tanh(s.W("a")) * s.R("a", s.h)
+
+
+def four_stages(self, s):
+    a = simple(s)
+    for name in "bcd":
+        a = s.R(name, s.tanh(a))
+    return a
+
+
+def many_sums(self, s):
+    a = s.h
+    for k in range(13):
+        a = a * s.W(f"a{k}")
+    return a
+
+
+def many_nodes(self, s):
+    a = simple(s)
+    for k in range(500):
+        a = a + k
+    return a
+
+
+LINES = {
+    branch: ("if s.h > 0", "s.where"),
+    matrix: ("s.h @ simple", "unit by unit"),
+    power: ("simple(s) ** 2", "no power"),
+    item: ("simple(s)[0]", "no elements"),
+    loop: ("sum(simple(s))", "no elements"),
+    equality: ("s.h == 0", "s.equal"),
+    array: ("np.ones(4)", "expected a number"),
+    huge: ("1e39", "finite number of float32"),
+    strange_name: ("über", "at most 31 letters"),
+    unknown_state: ("s.c + simple", "expected a state (h)"),
+    not_a_value: ('s.R("a", 1.0)', "expected a value of the step"),
+    lonely_bias: ('s.b("a")', "added once"),
+    two_names: ('s.R("b", s.h)', "one name in a sum, got a, b"),
+    one_name_twice: ('s.R("a", s.h)', "one sum 'a'"),
+    four_stages: ("s.R(name, s.tanh(a))", "at most 2 products"),
+    many_nodes: ("a = a + k", "at most 400"),
+}
+
+
+@pytest.mark.parametrize("step", LINES, ids=lambda step: step.__name__)
+def test_message_shows_the_users_line(step):
+    line, why = LINES[step]
+    with pytest.raises((TypeError, ValueError, AttributeError)) as caught:
+        layer_of(step)
+    message = str(caught.value)
+    assert why in message
+    assert line in message
+    assert "test_cells.py, line" in message
+
+
+def test_more_than_the_kernels_take_is_said():
+    with pytest.raises(ValueError, match="at most 12 sums of products"):
+        layer_of(many_sums)
+    with pytest.raises(ValueError, match=r"expected a product with x, s\.W"):
+        layer_of(lambda _, s: s.tanh(s.R("a", s.h)))
+
+
+def test_as_many_new_states_as_names_are_expected():
+    with pytest.raises(ValueError, match="each of the states h, c, got 1"):
+        layer_of(lambda _, s: simple(s), ("h", "c"))
+    with pytest.raises(NotImplementedError, match="Empty: expected a method step"):
+        xr.Layer(type("Empty", (xr.Cell,), {}), 3, 4)
+
+
+@pytest.mark.parametrize("states", ["h", ("W",), ("h", "h"), (), (1,), ("a b",)])
+def test_states_are_different_names(states):
+    with pytest.raises((TypeError, ValueError), match="states"):
+        layer_of(lambda _, s: s.W("a"), states)
+
+
+def test_values_of_another_step_are_refused():
+    kept = []
+
+    def step(_, s):
+        kept.append(s.h)
+        return s.W("a") * kept[0]
+
+    layer_of(step)
+    with pytest.raises(TypeError, match="another step"):
+        layer_of(step)
+
+
+# What is written down
+
+
+def test_products_and_biases_that_are_added_are_one_sum_in_any_order():
+    orders = (
+        lambda _, s: s.tanh(s.b("a") + (s.R("a", s.h) + s.W("a"))),
+        lambda _, s: s.tanh(s.W("a") + s.R("a", s.h) + s.b("a")),
+    )
+    layers = [layer_of(step, seed=1) for step in orders]
+    x = np.ones((5, 2, 3), np.float32)
+    assert layers[0](x)[0].tobytes() == layers[1](x)[0].tobytes()
+    assert [*layers[0].state_dict()] == ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0"]
+
+
+def test_a_product_that_is_read_twice_is_a_sum_of_its_own():
+    layer = layer_of(lambda _, s: s.tanh((u := s.W("u")) + s.R("r", s.h)) * u)
+    assert layer.gate_names == ("u", "r")
+    assert layer.weight_hh_l0.shape == (4, 4)
+
+
+def test_states_and_weights_have_the_names_that_the_user_has_given():
+    def step(_, s):
+        fast = s.tanh(s.W("a") + s.R("a", s.y))
+        slow = s.mix(s.sigmoid(s.v("leak")), fast, s.slow)
+        return s.tanh(slow), slow
+
+    layer = layer_of(step, ("y", "slow"))
+    assert layer.state_names == ("y", "slow")
+    assert layer.cell == "Mine"
+    assert layer.weight_unit_l0.shape == (1, 4)
+    *_, cache = layer.forward(np.ones((2, 1, 3), "float32"), gates=True)
+    assert {*cache.states} >= {"slow_l0"}
+
+
+def test_without_bias_there_is_none():
+    layer = xr.Layer(cells.MGU, 3, 4, bias=False)
+    assert [*layer.state_dict()] == ["weight_ih_l0", "weight_hh_l0"]
+    layer(np.ones((2, 1, 3), "float32"))
+
+
+def test_a_state_may_be_handed_on_or_be_a_constant():
+    layer = layer_of(
+        lambda _, s: (s.b_, s.h, s.W("a"), 0.25), ("h", "b_", "x", "k"), seed=1
+    )
+    x = np.ones((4, 1, 3), "float32")
+    y, (h, b, w, k), cache = layer.forward(x)
+    assert (k == 0.25).all()
+    grads = layer.backward(cache, None, tuple(map(np.ones_like, (h, b, w, k))))
+    assert [float(part.mean()) for part in grads.state] == [1, 1, 0, 0]
+    assert y.shape == (4, 1, 4)
+
+
+# Copies, files
+
+
+def test_a_copy_a_pickle_and_a_file_run_the_same_equations(tmp_path):
+    layer = xr.Layer(cells.SLSTM("exp"), 3, 4, num_layers=2, seed=1)
+    x = np.random.default_rng(0).standard_normal((5, 2, 3)).astype("float32")
+    file = io.BytesIO()
+    made = [copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))]
+    pytest.importorskip("safetensors", reason="files need safetensors")
+    xr.save(layer, file)
+    made.append(xr.load(file.getvalue()))
+    for other in made:
+        assert repr(other) == "Layer(SLSTM(), 3, 4, num_layers=2)"
+        assert other.arguments() == layer.arguments()
+        assert other(x)[0].tobytes() == layer(x)[0].tobytes()
+
+
+def test_a_definition_is_plain_data_and_comes_back():
+    for name in cells.__all__:
+        definition = getattr(cells, name)().definition
+        data = json.loads(json.dumps(definition.data))
+        assert from_data(data) == definition
+        assert xr.Layer(data, 3, 4).arguments()["cell"] == data
+
+
+DATA = json.loads(json.dumps(cells.MGU().definition.data))
+HOSTILE = {
+    "a cycle": {"nodes": [["tanh", 0], *DATA["nodes"][1:]]},
+    "millions of nodes": {"nodes": [["prev", "h"]] * 3_000_000},
+    "a huge constant": {"nodes": [["const", "0x1p+9999999"], *DATA["nodes"][1:]]},
+    "infinity": {"nodes": [["const", "inf"], *DATA["nodes"][1:]]},
+    "code": {"nodes": [["__import__('os')", 0], *DATA["nodes"][1:]]},
+    "a list for a name": {"nodes": [["W", []], *DATA["nodes"][1:]]},
+    "true for a node": {"nodes": [*DATA["nodes"], ["tanh", True]]},
+    "too few arguments": {"nodes": [["W"], *DATA["nodes"][1:]]},
+    "a later version": {"version": 2},
+    "no version": {"version": None},
+    "an output that is none": {"outputs": [10**30]},
+    "outputs that are none": {"outputs": 3},
+    "a state too many": {"states": ["h", "c"]},
+    "states of one name": {"states": ["h", "h"], "outputs": [0, 0]},
+    "many states": {"states": [f"s{k}" for k in range(99)]},
+    "a long name": {"name": "x" * 10_000},
+    "no name": {"name": None},
+    "nothing": {"nodes": [], "outputs": []},
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hostile_data_is_refused_at_once(what):
+    begin = time.monotonic()
+    with pytest.raises((ValueError, TypeError)) as caught:
+        xr.Layer(DATA | HOSTILE[what], 3, 4)
+    assert time.monotonic() - begin < 2
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("cell", [None, 3, "MGU", [], {}, object(), xr.Layer])
+def test_what_is_no_cell_is_refused(cell):
+    with pytest.raises((ValueError, TypeError), match="cell: expected"):
+        xr.Layer(cell, 3, 4)
+
+
+def test_signature_of_a_step_is_documented():
+    methods = inspect.getmembers(xr._graph.symbols.Step, inspect.isfunction)
+    assert all(m.__doc__ for name, m in methods if name[0] != "_")
+
+
+def test_memory_stays_flat_over_many_definitions():
+    def make(count):
+        for _ in range(count):
+            xr.Layer(cells.MGU, 3, 4, seed=1)
+        gc.collect()
+
+    tracemalloc.start()
+    try:
+        make(20)
+        before = tracemalloc.get_traced_memory()[0]
+        make(40)
+        assert tracemalloc.get_traced_memory()[0] - before < 20_000
+    finally:
+        tracemalloc.stop()

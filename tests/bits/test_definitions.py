@@ -1,0 +1,97 @@
+"""Random equations: the kernels run what the twin computes, bit for bit.
+
+On every instruction set, with threads that share units, ragged, whole and in pieces,
+kept and not.
+"""
+
+import numpy as np
+import pytest
+from arrays import as_tuple
+from bits import assert_same_bits
+from definitions import random_cell
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from variants import DTYPES, ISAS
+
+import exactrnn as xr
+from exactrnn import cells
+
+LENGTHS = [5, 0, 3]
+
+
+def results(module, layer, x, dy):
+    y, final, cache = module.forward(*layer, x, lengths=LENGTHS)
+    grads = module.backward(*layer, cache, dy)
+    parts = [y, *as_tuple(final), grads.x, *as_tuple(grads.state)]
+    return parts + list(grads.weights.values())
+
+
+def assert_kernels_are_the_twin(cell, dtype, seed=0, H=19):
+    layer = xr.Layer(cell, 4, H, bidirectional=True, dtype=dtype, seed=seed)
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((5, 3, 4)).astype(dtype)
+    dy = rng.standard_normal((5, 3, 2 * H)).astype(dtype)
+    expected = results(xr.reference, (layer,), x, dy)
+    for isa in ISAS:
+        with xr.use_isa(isa):
+            found = results(layer, (), x, dy)
+            plain = layer(x, lengths=LENGTHS)[0]
+        for k, (ours, twin) in enumerate(zip(found, expected, strict=True)):
+            assert_same_bits(f"{isa}: result {k}", ours, twin)
+        assert_same_bits(f"{isa}: kept or not", plain, expected[0])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_equations_have_the_bits_of_the_twin(seed):
+    cell = random_cell(np.random.default_rng(seed))
+    assert_kernels_are_the_twin(cell, list(DTYPES.values())[seed % 2], seed)
+
+
+class Swapped(xr.Cell):
+    """The gradient of each state becomes the other's, which is still to be read."""
+
+    states = ("h", "c")
+
+    def step(self, s):
+        return s.fma(s.c, 0.5, s.W("a")), s.h * 0.25
+
+
+def test_states_that_change_places_have_the_bits_of_the_twin():
+    assert_kernels_are_the_twin(Swapped, "float32")
+
+
+@pytest.mark.deep
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([*DTYPES.values()]), st.integers(14, 60))
+def test_any_equations_have_the_bits_of_the_twin(seed, dtype, nodes):
+    cell = random_cell(np.random.default_rng(seed), nodes)
+    assert_kernels_are_the_twin(cell, dtype, seed % 1000, H=7)
+
+
+@pytest.mark.parametrize("name", cells.__all__)
+def test_shipped_cells_have_the_bits_of_the_twin(name):
+    assert_kernels_are_the_twin(getattr(cells, name), "float32")
+
+
+@pytest.mark.parametrize("name", ["MGU", "SLSTM", "SRU"])
+def test_threads_pieces_and_single_rows_give_the_same_bits(name):
+    layer = xr.Layer(getattr(cells, name), 4, 70, num_layers=2, seed=1)
+    x = np.random.default_rng(0).standard_normal((9, 5, 4)).astype("float32")
+    y, final = layer(x)
+    first, state = layer(x[:4])
+    second, ended = layer(x[4:], state)
+    assert_same_bits("pieces", np.concatenate([first, second]), y)
+    assert_same_bits("one row", layer(x[:, 2:3])[0][:, 0], y[:, 2])
+    stream = layer.stream(5)
+    assert_same_bits("stream", np.stack([stream.step(x_t) for x_t in x]), y)
+    limits = xr._core.thread_work()
+    try:
+        xr._core.thread_work((0, 0))
+        for threads in (2, 3):
+            with xr.threads(threads):
+                assert_same_bits(f"{threads} threads", layer(x)[0], y)
+                assert_same_bits("units shared", layer(x[:, :1])[0], y[:, :1])
+    finally:
+        xr._core.thread_work(limits)
+    for k, part in enumerate(as_tuple(final)):
+        assert_same_bits(f"state {k}", as_tuple(ended)[k], part)
