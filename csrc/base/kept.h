@@ -1,7 +1,7 @@
-/* Memory of calls. The pages of a large piece stay with the process when it is freed, to
- * be had again by the next call: those that go back to the system come back cleared,
- * which may take as long as what is computed in them (LSTM, T, B, H = 100, 8, 64, forward
- * and back: 2.9 ms instead of 1.8).
+/* Memory of calls. The pages of a large piece stay with the process when it is freed,
+ * to be had again by the next call: those that go back to the system come back cleared,
+ * which may take as long as what is computed in them (LSTM, T, B, H = 100, 8, 64,
+ * forward and back: 2.9 ms instead of 1.8).
  */
 #ifndef XR_KEPT_H
 #define XR_KEPT_H
