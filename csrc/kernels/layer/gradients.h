@@ -212,8 +212,8 @@ static void gather_chunk(const struct run *run, const struct weight_job *job,
     }
 }
 
-/* The memory of an item, and what lies in it: the gate rows of one chunk and, while they
- * are multiplied, one operand's. */
+/* The memory of an item, and what lies in it: the gate rows of one chunk and, while
+ * they are multiplied, one operand's. */
 struct weight_buffer {
     struct gate_buffer gates;
     elem *operand;
