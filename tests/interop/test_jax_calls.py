@@ -460,7 +460,7 @@ def test_a_right_call_of_a_handler_is_right():
         ({"drop": 1}, "argument 4: expected 18 elements"),
         ({"name": "backward"}, "argument 1: expected"),
     ],
-    ids=str,
+    ids=lambda part: part if isinstance(part, str) else "-".join(part),
 )
 def test_a_call_that_does_not_fit_is_an_error(changes, says):
     with pytest.raises(Exception, match=f"exactrnn: .*{says}"):
