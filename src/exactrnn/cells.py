@@ -68,7 +68,7 @@ class IndRNN(Cell):
 
         h = relu(W x + u * h' + b)
 
-    The paper keeps |u| below a bound; that is the trainer's to do.
+    The paper keeps the size of u below a bound; that is the trainer's to do.
 
     Examples
     --------
