@@ -35,6 +35,7 @@ from exactrnn._weights import first
 from exactrnn._weights.store import ParameterStore, edit_together
 from exactrnn._weights.views import Leases, editing, marked
 from exactrnn.layers._facts import SequenceFacts
+from exactrnn.layers._notebook import describe_in_html
 
 OPTIONS = (
     *("cell", "activations", "input_size", "hidden_size", "output_size", "bias"),
@@ -241,6 +242,9 @@ class Module:
             elif value != parameter.default:
                 parts.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        return describe_in_html(self)
 
     def arguments(self) -> dict[str, Any]:
         """Return the constructor's arguments, but for the seed, as plain values.

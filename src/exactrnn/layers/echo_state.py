@@ -23,6 +23,7 @@ from exactrnn._weights.views import marked
 from exactrnn.layers import _reservoir
 from exactrnn.layers._echo_stream import EchoStream
 from exactrnn.layers._facts import SequenceFacts
+from exactrnn.layers._notebook import describe_in_html
 from exactrnn.layers._readout import Samples, apply_readout, fit_readout
 
 __all__ = ["EchoState", "EchoStream"]
@@ -216,6 +217,9 @@ class EchoState(SequenceFacts):
             raise AttributeError(f"{name} cannot change: make a new EchoState")
         else:
             super().__setattr__(name, value)
+
+    def _repr_html_(self) -> str:
+        return describe_in_html(self)
 
     def __repr__(self) -> str:
         parts = [str(self.input_size), str(self.hidden_size)]

@@ -15,6 +15,7 @@ layer's store.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -133,6 +134,11 @@ class Optimizer:
         # In a list, where the kernels put it with the last array that they write.
         self._state = [State(0, (1.0, 1.0))]
         self._lock = make_lock()
+
+    def __repr__(self) -> str:
+        options = [f"{name}={getattr(self, name)!r}" for name in self._options]
+        count = sum(math.prod(shape) for shape, _ in self._forms.values())
+        return f"<{type(self).__name__}({', '.join(options)}) of {count:,} parameters>"
 
     @property
     def num_steps(self) -> int:

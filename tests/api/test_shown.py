@@ -1,0 +1,49 @@
+"""What a prompt and a notebook show of modules and optimisers."""
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from modules import WEIGHTED
+
+import exactrnn as xr
+from exactrnn import train
+
+
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_a_notebook_shows_every_weight_and_its_shape(name):
+    module = WEIGHTED[name]()
+    root = ET.fromstring(module._repr_html_())
+    summary = "".join(root.find("summary").itertext())
+    assert summary.startswith(type(module).__name__)
+    assert f"{module.num_parameters:,} parameters, {module.dtype.name}" in summary
+    shown = {
+        row[0][0].text: tuple(map(int, row[1].text.split(" × ")))
+        for row in root.iter("tr")
+        if row[1].text
+    }
+    arrays = module.state_dict()
+    assert shown == {n: array.shape for n, array in arrays.items() if array.ndim}
+
+
+def test_what_is_shown_is_text_and_never_markup():
+    model = train.LanguageModel("<b>&", hidden_size=4, embedding_size=2)
+    root = ET.fromstring(model._repr_html_())
+    assert "<b>&" in "".join(root.find("summary").itertext())
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "shown"),
+    [
+        (train.SGD, "<SGD(lr=0.5, momentum=0.0) of 6 parameters>"),
+        (train.Adam, "<Adam(lr=0.5, betas=(0.9, 0.999), eps=1e-08) of 6 parameters>"),
+    ],
+)
+def test_an_optimiser_says_its_options_and_what_it_trains(optimizer, shown):
+    assert repr(optimizer({"w": np.zeros((2, 3))}, lr=0.5)) == shown
+
+
+def test_what_is_frozen_is_not_trained():
+    layer = xr.LSTM(3, 4, seed=0)
+    frozen = train.SGD(layer, 0.5, frozen=["bias_ih_l0", "bias_hh_l0"])
+    assert "of 112 parameters" in repr(frozen)
