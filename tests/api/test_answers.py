@@ -5,6 +5,7 @@ that has no place. Over the lists of modules.py.
 """
 
 import copy
+import functools
 import pickle
 import re
 import warnings
@@ -154,6 +155,8 @@ def made_with_dropout(name, **options):
     kind = type(LAYERS[name]())
     if kind is xr.ClockworkRNN:
         options["periods"] = (1, 2)
+    if kind is xr.Layer:
+        kind = functools.partial(xr.Layer, xr.cells.MGU())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         layer = kind(4, 6, dropout=0.5, **options)

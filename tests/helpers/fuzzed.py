@@ -392,7 +392,7 @@ def torch_weights(source):
     def make(source, **given):
         try:
             return xr.from_torch(source, **given).state_dict()
-        except FileNotFoundError as error:  # a word is a path
+        except OSError as error:  # a word is a path
             raise ValueError("source: no such file") from error
 
     arguments = {"source": own, "prefix": "", "kind": "GRU", "dtype": layer.dtype.name}

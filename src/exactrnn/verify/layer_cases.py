@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from exactrnn import _core
 from exactrnn._spec.record import Network
+from exactrnn.cells import MGU, SLSTM
 from exactrnn.layers import (
     GRU,
     LSTM,
@@ -24,6 +26,7 @@ from exactrnn.layers import (
     ClockworkRNN,
     DepthGatedLSTM,
     JordanRNN,
+    Layer,
     LeakyRNN,
 )
 
@@ -169,6 +172,10 @@ LAYER_CASES: dict[str, LayerCase] = {
         H=17,
         lengths=RAGGED,
     ),
+    "mgu defined bidirectional ragged": LayerCase(
+        partial(Layer, MGU()), BOTH_WAYS, H=17, lengths=RAGGED
+    ),
+    "slstm defined ragged": LayerCase(partial(Layer, SLSTM()), {}, lengths=RAGGED),
 }
 
 

@@ -80,10 +80,10 @@ def bad_file(source: Any) -> Iterator[None]:
 
 def _entry_of(name: str, value: Any) -> Entry | None:
     """Return the entry of an array or tensor; None of anything else."""
-    if isinstance(value, bytes | str | int | float | list | None):
+    if isinstance(value, bytes | str | int | float | list | type | None):
         return None
     dtype, shape = type_name(value), getattr(value, "shape", None)
-    if not dtype or shape is None:  # it may be an array when it is asked for one
+    if not dtype or not isinstance(shape, tuple):  # it may be an array when it is asked for one
         try:
             value = as_exported(name, value)
         except TypeError:
