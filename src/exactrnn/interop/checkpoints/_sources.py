@@ -83,7 +83,7 @@ def _entry_of(name: str, value: Any) -> Entry | None:
     if isinstance(value, bytes | str | int | float | list | type | None):
         return None
     dtype, shape = type_name(value), getattr(value, "shape", None)
-    if not dtype or not isinstance(shape, tuple):  # it may be an array when it is asked for one
+    if not dtype or not isinstance(shape, tuple):  # an array only when it is asked
         try:
             value = as_exported(name, value)
         except TypeError:
