@@ -34,8 +34,8 @@ static const struct kind KINDS[] = {
 };
 
 static const char *const OTHER_CLASSES[] = {
-    "AttentionDecoder", "EchoState", "Embedding",         "GridLSTM",
-    "LanguageModel",    "Linear",    "TimeDepthGridLSTM",
+    "AttentionDecoder", "EchoState", "Embedding", "GridLSTM",
+    "LanguageModel",    "Layer",     "Linear",    "TimeDepthGridLSTM",
 };
 
 static enum xr_status refuse(const char *reason)

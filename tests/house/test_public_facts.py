@@ -24,11 +24,14 @@ not_fitted = pytest.mark.parametrize("name", [n for n in WEIGHTED if n != "echo-
 
 
 def public_classes():
-    """Return the public classes whose objects have weights."""
+    """Return the public classes whose objects have weights and arguments.
+
+    Composites have none of their own: their parts have.
+    """
     public = {
         getattr(package, n) for package in (xr, xr.train) for n in package.__all__
     }
-    return {c for c in public if isinstance(c, type) and hasattr(c, "state_dict")}
+    return {c for c in public if isinstance(c, type) and hasattr(c, "arguments")}
 
 
 def option_names(module):

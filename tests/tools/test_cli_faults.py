@@ -32,6 +32,12 @@ pytest.importorskip("safetensors", reason="needs safetensors: extra lm")
 pytestmark = pytest.mark.usefixtures("settings_are_put_back")
 
 
+@pytest.fixture(autouse=True)
+def _streams_have_buffers(monkeypatch):
+    """Let Python keep what it could not write, as it does unless it is told not to."""
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+
+
 @pytest.fixture
 def training(tmp_path):
     return make_training(tmp_path)

@@ -1,4 +1,7 @@
-"""`fit`: what it does is what a loop by hand does, whole, resumed and interrupted."""
+"""`fit`: what it does is what a loop by hand does, whole, resumed and interrupted.
+
+The bytes of a run are those of contract N9.
+"""
 
 import hashlib
 import os

@@ -1,4 +1,7 @@
-"""Losses against torch in float64; lengths and weights; bits; schedules and metrics."""
+"""Losses against torch in float64; lengths and weights; schedules and metrics.
+
+Their bits are those of contract N9.
+"""
 
 import math
 

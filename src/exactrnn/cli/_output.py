@@ -99,6 +99,7 @@ def standard_streams() -> Iterator[None]:
         try:
             yield
         finally:
+            _settle(sys.stderr)
             sys.stdout, sys.stderr = before
 
 
@@ -119,6 +120,16 @@ def _replacing(stream: TextIO) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError, ValueError):
             stream.reconfigure(errors=before)
+
+
+def _settle(stream: TextIO) -> None:
+    """Give up what a stream has not been able to write: Python would try it again."""
+    try:
+        stream.flush()
+    except OSError:
+        _silence(stream)
+    except ValueError:  # it is closed
+        pass
 
 
 def _silence(stream: TextIO) -> None:
