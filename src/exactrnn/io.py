@@ -30,8 +30,10 @@ import hashlib
 import json
 import os
 import re
+import struct
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from io import BytesIO
 from typing import Any, BinaryIO, TypeAlias, cast
@@ -81,9 +83,9 @@ BAD_CONTENT: tuple[type[Exception], ...] = (
 """What parsing a damaged description or building a layer from it may raise."""
 BAD_ZIP: tuple[type[Exception], ...] = (
     *BAD_CONTENT,
-    *(zipfile.BadZipFile, NotImplementedError),
+    *(zipfile.BadZipFile, EOFError, RuntimeError, struct.error, zlib.error),
 )
-"""What listing a damaged zip file may raise."""
+"""What listing a damaged zip file, or reading out of one, may raise."""
 
 SAFETENSORS_ADVICE = (
     "reading and writing models needs safetensors: pip install 'exactrnn[lm]'"

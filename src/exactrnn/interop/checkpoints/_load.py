@@ -169,7 +169,12 @@ def _take_weights(
     target: np.dtype[Any],
 ) -> dict[str, Any]:
     """Return the weights of a layer with these arguments, or say all that is wrong."""
-    spec = CLASSES[kind]._configure(CLASSES[kind]._given(arguments))
+    try:
+        spec = CLASSES[kind]._configure(CLASSES[kind]._given(arguments))
+    except ValueError as error:
+        if str(error).startswith("input_size="):  # sizes, which the source has told
+            raise ValueError(f"source: {error}") from None
+        raise
     problems = naming.Problems()
     with problems.noting():
         if spec.num_arrays > 2 * len(group):  # before they are listed
