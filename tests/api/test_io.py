@@ -388,3 +388,10 @@ def test_a_damaged_zip_is_a_value_error():
     content[content.rindex(b"PK\x01\x02")] ^= 1
     with pytest.raises(ValueError, match="not a model file"):
         xr.load(content)
+
+
+def test_a_name_that_no_file_can_have_is_named():
+    with pytest.raises(ValueError, match=r"^path: expected the name of a file, got "):
+        xr.load("a\0b")
+    with pytest.raises(ValueError, match=r"^source: expected the name of a file, got "):
+        xr.from_torch("a\0b")

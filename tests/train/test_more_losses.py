@@ -305,3 +305,11 @@ def test_label_error_rate_counts_the_least_edits():
     assert train.label_error_rate([[1]], [[]]) == math.inf
     with pytest.raises(ValueError, match="decoded: expected B=2"):
         train.label_error_rate([[1]], [[1], [2]])
+
+
+@pytest.mark.parametrize("dtype", ["M8[s]", float, bool, object])
+def test_targets_that_are_no_integers_are_refused_with_lengths_too(dtype):
+    with pytest.raises(TypeError, match="targets: expected integers"):
+        train.softmax_cross_entropy(
+            np.zeros((4, 3, 5)), np.zeros((4, 3), dtype), lengths=[4, 2, 0]
+        )

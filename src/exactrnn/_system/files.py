@@ -22,7 +22,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from exactrnn._checks.limits import check_memory, shorten
+from exactrnn._checks.limits import check_memory, quote, shorten
 
 KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -65,6 +65,8 @@ def read_whole(path: str | os.PathLike[str]) -> bytes:
         If it cannot be read.
     """
     given = Path(path)
+    if "\0" in str(given):
+        raise ValueError(f"path: expected the name of a file, got {quote(str(given))}")
     check_regular(given, given.stat().st_mode)
     # What is opened may be another file by now: not to wait for it, and to ask again.
     opened = os.open(given, os.O_RDONLY | os.O_NONBLOCK)

@@ -112,6 +112,8 @@ def _without_padding(
 ) -> NDArray[Any]:
     """Return targets that are ignored past each row's length."""
     given = as_any_array("targets", targets)
+    if given.dtype.kind not in "iu":
+        return given  # which is refused by its name next
     return np.where(step_mask(given, lengths, batch_first), given, IGNORED)
 
 

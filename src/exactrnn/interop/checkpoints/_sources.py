@@ -55,6 +55,9 @@ def entries_of(source: Any) -> dict[str, Entry]:
             "source: expected a path, bytes, a binary file, a mapping of tensors or a "
             f"torch.nn.Module, got {describe(source)}"
         ) from None
+    except ValueError as error:
+        reason = str(error).removeprefix("path: ")
+        raise ValueError(f"source: {reason}") from None
     with bad_file(source):
         if content.startswith(ZIP_START):
             return _read_archive(content)
