@@ -66,7 +66,9 @@ def read_whole(path: str | os.PathLike[str]) -> bytes:
     """
     given = Path(path)
     if "\0" in str(given):
-        raise ValueError(f"path: expected the name of a file, got {quote(str(given))}")
+        raise ValueError(
+            f"path: expected a name without null bytes, got {quote(str(given))}"
+        )
     check_regular(given, given.stat().st_mode)
     # What is opened may be another file by now: not to wait for it, and to ask again.
     opened = os.open(given, os.O_RDONLY | os.O_NONBLOCK)
