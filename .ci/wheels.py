@@ -122,6 +122,10 @@ def check_wheel(wheel, folders):
             for folder in folders
             if str(folder).encode() in archive.read(name)
         ]
+        # In what was compiled the home folder too; texts may speak of one by chance.
+        compiled = [name for name in names if Path(name).suffix == ".so"]
+        home = str(Path.home()).encode() + b"/"
+        faults += [f"home in {n}" for n in compiled if home in archive.read(n)]
     if faults:
         raise SystemExit("\n".join(faults))
     print(f"{wheel.name}: {wheel.stat().st_size:,} bytes")
