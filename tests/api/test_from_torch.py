@@ -18,6 +18,8 @@ import torch_files as tf
 from arrays import draw, same_bits
 
 import exactrnn as xr
+from exactrnn.interop.checkpoints._kinds import KINDS
+from exactrnn.layers import CLASSES
 
 LONGEST_MESSAGE = 24 * 80
 MEMORY = 2 << 30
@@ -285,6 +287,16 @@ def test_dtypes_are_never_changed_unasked():
     whole = state | {"bias_ih_l0": np.zeros(12, "i8")}
     with pytest.raises(TypeError, match=r"bias_ih_l0: expected float16, .*int64"):
         xr.from_torch(whole, dtype="float32")
+
+
+@pytest.mark.parametrize("cut", [np.s_[:0], np.s_[..., :0]], ids=["first", "last"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_weights_without_numbers_are_the_sources_fault(kind, cut):
+    """No size of a layer is an argument here: what is wrong is in the source."""
+    layer = CLASSES[kind](3, 4)
+    state = {name: value[cut] for name, value in layer.state_dict().items()}
+    with pytest.raises(ValueError, match=r"^source: "):
+        xr.from_torch(state, kind=kind)
 
 
 # The reader of torch.save's files

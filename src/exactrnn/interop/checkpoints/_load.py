@@ -24,6 +24,8 @@ from exactrnn.layers import CLASSES
 
 Options: TypeAlias = dict[str, Any]
 
+ASKED = ("nonlinearity", "batch_first", "dropout")  # by the user; weights do not tell
+
 
 def from_torch(
     source: Source | Mapping[str, Any] | Any,
@@ -142,7 +144,7 @@ def _options_of(source: Any, prefix: str, kind: str) -> Options:
     names = [*_parameters_of(kind)]
     options: Options = {
         name: getattr(owner, name)
-        for name in ("nonlinearity", "batch_first", "dropout")
+        for name in ASKED
         if name in names and hasattr(owner, name)
     }
     # A module of exactrnn.torch has options that torch does not know.
@@ -172,9 +174,9 @@ def _take_weights(
     try:
         spec = CLASSES[kind]._configure(CLASSES[kind]._given(arguments))
     except ValueError as error:
-        if str(error).startswith("input_size="):  # sizes, which the source has told
-            raise ValueError(f"source: {error}") from None
-        raise
+        if str(error).startswith(ASKED):
+            raise
+        raise ValueError(f"source: {error}") from None  # sizes, which it has told
     problems = naming.Problems()
     with problems.noting():
         if spec.num_arrays > 2 * len(group):  # before they are listed
