@@ -33,6 +33,7 @@ if typing.TYPE_CHECKING:  # which is all of `__getattr__` that a type checker se
     from exactrnn import jax as jax
     from exactrnn import keras as keras
     from exactrnn import onnx as onnx
+    from exactrnn import sklearn as sklearn
     from exactrnn import torch as torch
     from exactrnn.interop.checkpoints import from_torch as from_torch
     from exactrnn.interop.keras import from_keras as from_keras
@@ -61,7 +62,10 @@ __all__ = [
 __all__ += layers.__all__
 
 
-_MODULES = ("cells", "jax", "keras", "onnx", "plot", "reference", "torch", "train")
+_MODULES = (
+    *("cells", "jax", "keras", "onnx", "plot", "reference", "sklearn", "torch"),
+    "train",
+)
 """Imported when first used."""
 
 _FUNCTIONS = {
