@@ -8,19 +8,30 @@ of layers depend neither on threads nor on who shares a batch.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
-from sklearn.utils import check_array, check_consistent_length, check_random_state
+from sklearn.utils import (
+    _safe_indexing,
+    check_array,
+    check_consistent_length,
+    check_random_state,
+)
 from sklearn.utils.validation import check_is_fitted
 
 from exactrnn import engine, train
-from exactrnn._checks import Array, check_dtype, check_flag, check_size
+from exactrnn._checks import (
+    Array,
+    check_dtype,
+    check_flag,
+    check_integer,
+    check_size,
+)
 from exactrnn._checks.numbers import check_real
 from exactrnn.interop.sklearn._model import SequenceModel, make_layer
 from exactrnn.interop.sklearn._scaling import Scaling
@@ -36,6 +47,7 @@ NUMBERS_AT_ONCE = 2**22
 SIZES = ("hidden_size", "num_layers", "bidirectional", "dropout", "dtype")
 """Parameters that are arguments of every layer."""
 LARGEST_SEED = 2**31 - 1
+BELOW_ONE = 1.0 - 2.0**-53
 
 
 class Seeds(NamedTuple):
@@ -90,8 +102,22 @@ class SequenceEstimator(BaseEstimator):
 
     # Training
 
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Make a block that raises leave the estimator as it was."""
+        before = dict(vars(self))
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
     def _draw_seeds(self) -> Seeds:
-        state = check_random_state(self.random_state)
+        try:
+            state = check_random_state(self.random_state)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"random_state: {error}") from None
         return Seeds(*(int(state.randint(LARGEST_SEED)) for _ in Seeds._fields))
 
     def _build(self, width: int, outputs: int, seeds: Seeds) -> None:
@@ -117,6 +143,8 @@ class SequenceEstimator(BaseEstimator):
         if held_out is not None:
             options["validation"] = SequenceBatches(held_out, dtype, size)
         self._optimizer.lr = check_real("lr", self.lr, 0.0)
+        if self.progress is not None:
+            check_flag("progress", self.progress)
         with self._threads():
             history = train.fit(
                 self.model_,
@@ -141,7 +169,12 @@ class SequenceEstimator(BaseEstimator):
         """Return a block in which as many threads are used as `n_jobs` says."""
         if self.n_jobs is None:
             return nullcontext()
-        return engine.threads(effective_n_jobs(self.n_jobs))
+        return engine.threads(effective_n_jobs(check_integer("n_jobs", self.n_jobs)))
+
+    def _share_held_out(self) -> float:
+        """Return the share that is held out, where one is."""
+        share = self.validation_fraction
+        return check_real("validation_fraction", share, 0, BELOW_ONE, open_below=True)
 
     # Data
 
@@ -213,52 +246,60 @@ class Answering(SequenceEstimator):
         ValueError, TypeError
             If a parameter, `X`, `y` or a weight is not as described.
         """
-        sequences = self._read(X, first=True)
-        self._start(sequences, y, None)
-        examples = self._examples(sequences, y, sample_weight)
-        options: dict[str, Any] = {"epochs": self.epochs, "patience": self.patience}
-        if self.validation_fraction is None:
-            self._train(examples, None, **options)
-            return self
-        share = check_real("validation_fraction", self.validation_fraction, 0, 1)
-        kept, out = self._split(examples, share)
-        held = examples.take(out)
-        self._train(examples.take(kept), held, **options, metrics=self._metrics())
+        with self._whole():
+            sequences = self._read(X, first=True)
+            sequences, y, weights = self._counted(sequences, y, sample_weight)
+            self._start(sequences, y, None)
+            examples = self._examples(sequences, y, weights)
+            held = None
+            options: dict[str, Any] = {"epochs": self.epochs, "patience": self.patience}
+            if self.validation_fraction is not None:
+                kept, out = self._split(examples, self._share_held_out())
+                examples, held = examples.take(kept), examples.take(out)
+                options["metrics"] = self._metrics()
+            self._train(examples, held, **options)
         return self
 
     def _partial_fit(self, X: Any, y: Any, classes: Any, sample_weight: Any) -> Self:
         """Go once through more data, which need not all be there at once."""
-        first = "model_" not in vars(self)
-        sequences = self._read(X, first=first)
-        if first:
-            self._start(sequences, y, classes)
-        self._train(self._examples(sequences, y, sample_weight), None, epochs=1)
+        with self._whole():
+            first = "model_" not in vars(self)
+            sequences = self._read(X, first=first)
+            sequences, y, weights = self._counted(sequences, y, sample_weight)
+            if first:
+                self._start(sequences, y, classes)
+            self._train(self._examples(sequences, y, weights), None, epochs=1)
         return self
 
     def _start(self, sequences: Sequences, y: Any, classes: Any) -> None:
         """Learn the scales and what the targets are, and make the model."""
         self._fit_scaling(sequences)
-        outputs = self._fit_targets(sequences, y, classes)
+        outputs = self._fit_targets(y, classes)
         self._build(sequences.width, outputs, self._draw_seeds())
 
-    def _examples(self, sequences: Sequences, y: Any, sample_weight: Any) -> Examples:
-        """Return what is trained on; what has no weight is left out."""
-        targets = self._encode(sequences, y)
-        weights = self._weights(targets, sample_weight)
-        examples = Examples(self._scaled(sequences), targets, weights)
-        if weights is None or weights.all():
-            return examples
-        counted = np.flatnonzero(weights)
-        if not counted.size:
+    def _counted(
+        self, sequences: Sequences, y: Any, sample_weight: Any
+    ) -> tuple[Sequences, Any, Array | None]:
+        """Return what has any weight: sequences, targets, weights unless all are 1."""
+        if y is None:
             raise ValueError(
-                "sample_weight: expected some weights above zero, got none"
+                f"y: {type(self).__name__} requires y to be passed, but the target y "
+                "is None"
             )
-        return examples.take(counted)
-
-    def _weights(self, targets: NDArray[Any], sample_weight: Any) -> Array | None:
-        """Return how much each sequence counts; None: all alike."""
+        check_consistent_length(sequences.starts, y)
         if sample_weight is None:
-            return None
+            return sequences, y, None
+        weights = self._check_weights(sample_weight, len(sequences))
+        rows = np.flatnonzero(weights)
+        if not rows.size:
+            raise ValueError("sample_weight: expected some above zero, got only zero")
+        if len(rows) < len(weights):
+            sequences, y = sequences.take(rows).compact(), _safe_indexing(y, rows)
+            weights = weights[rows]
+        return sequences, y, None if (weights == 1).all() else weights
+
+    def _check_weights(self, sample_weight: Any, count: int) -> Array:
+        """Return how much each sequence counts, in the dtype of the model."""
         given = check_array(
             sample_weight,
             ensure_2d=False,
@@ -266,29 +307,26 @@ class Answering(SequenceEstimator):
             input_name="sample_weight",
         )
         if given.ndim == 0:
-            given = np.full(len(targets), given)
-        if given.shape != (len(targets),) or (given < 0).any():
+            given = np.full(count, given)
+        if given.shape != (count,) or (given < 0).any():
             raise ValueError(
-                f"sample_weight: expected [n={len(targets)}] of at least 0, got shape "
+                f"sample_weight: expected [n={count}] of at least 0, got shape "
                 f"{given.shape} with a least of {given.min(initial=0):g}"
             )
         weights: Array = given.astype(check_dtype(self.dtype))
         return weights
 
-    def _check_targets(self, sequences: Sequences, y: Any) -> None:
-        """Raise unless there is a target for each sequence."""
-        if y is None:
-            raise ValueError(
-                f"y: {type(self).__name__} requires y to be passed, but the target y "
-                "is None"
-            )
-        check_consistent_length(sequences.starts, y)
+    def _examples(
+        self, sequences: Sequences, y: Any, weights: Array | None
+    ) -> Examples:
+        """Return what is trained on."""
+        return Examples(self._scaled(sequences), self._encode(y), weights)
 
-    def _fit_targets(self, sequences: Sequences, y: Any, classes: Any) -> int:
+    def _fit_targets(self, y: Any, classes: Any) -> int:
         """Learn what the targets are; return O."""
         raise NotImplementedError
 
-    def _encode(self, sequences: Sequences, y: Any) -> NDArray[Any]:
+    def _encode(self, y: Any) -> NDArray[Any]:
         """Return targets as the loss takes them."""
         raise NotImplementedError
 

@@ -213,15 +213,13 @@ class SequenceClassifier(ClassifierMixin, Answering):
     def _loss(self, y: Array, target: Array, **given: Any) -> tuple[float, Array]:
         return train.softmax_cross_entropy(y, target, **given)
 
-    def _fit_targets(self, sequences: Sequences, y: Any, classes: Any) -> int:
-        self._check_targets(sequences, y)
+    def _fit_targets(self, y: Any, classes: Any) -> int:
         labels = column_or_1d(y, warn=True)
         check_classification_targets(labels)
         self.classes_ = np.unique(labels if classes is None else classes)
         return len(self.classes_)
 
-    def _encode(self, sequences: Sequences, y: Any) -> NDArray[Any]:
-        self._check_targets(sequences, y)
+    def _encode(self, y: Any) -> NDArray[Any]:
         labels = column_or_1d(y)
         unknown = np.setdiff1d(labels, self.classes_)
         if unknown.size:
@@ -232,17 +230,19 @@ class SequenceClassifier(ClassifierMixin, Answering):
         found: NDArray[Any] = np.searchsorted(self.classes_, labels)
         return found
 
-    def _weights(self, targets: NDArray[Any], sample_weight: Any) -> Array | None:
-        own = super()._weights(targets, sample_weight)
+    def _examples(
+        self, sequences: Sequences, y: Any, weights: Array | None
+    ) -> Examples:
+        """Return what is trained on, each class with its weight."""
+        examples = super()._examples(sequences, y, weights)
         if self.class_weight is None:
-            return own
-        labels = self.classes_[targets]
+            return examples
+        labels = self.classes_[examples.targets]
         by_class = compute_class_weight(
             self.class_weight, classes=self.classes_, y=labels
         )
-        dtype = check_dtype(self.dtype)
-        weights: Array = by_class[targets].astype(dtype)
-        return weights if own is None else weights * own
+        own: Array = by_class[examples.targets].astype(check_dtype(self.dtype))
+        return examples._replace(weights=own if weights is None else own * weights)
 
     def _split(
         self, examples: Examples, share: float

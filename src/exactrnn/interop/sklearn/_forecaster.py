@@ -174,13 +174,14 @@ class Forecaster(SequenceEstimator):
         ValueError, TypeError
             If a parameter or `X` is not as described.
         """
-        series = self._start(X)
-        options: dict[str, Any] = {"epochs": self.epochs, "patience": self.patience}
-        held = None
-        if self.validation_fraction is not None:
-            share = check_real("validation_fraction", self.validation_fraction, 0, 1)
-            series, held = series.divided(share, *self._check_spans())
-        self._train(self._examples(series), held and self._examples(held), **options)
+        with self._whole():
+            series, held = self._start(X), None
+            options: dict[str, Any] = {"epochs": self.epochs, "patience": self.patience}
+            if self.validation_fraction is not None:
+                share = self._share_held_out()
+                series, rest = series.divided(share, *self._check_spans())
+                held = self._examples(rest)
+            self._train(self._examples(series), held, **options)
         return self
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002
@@ -203,12 +204,13 @@ class Forecaster(SequenceEstimator):
         ValueError, TypeError
             As by `fit`.
         """
-        if "model_" in vars(self):
-            least = sum(self._check_spans())
-            self._history = series = self._read_again(X, least)
-        else:
-            series = self._start(X)
-        self._train(self._examples(series), None, epochs=1)
+        with self._whole():
+            if "model_" in vars(self):
+                least = sum(self._check_spans())
+                self._history = series = self._read_again(X, least)
+            else:
+                series = self._start(X)
+            self._train(self._examples(series), None, epochs=1)
         return self
 
     def predict(self, horizon: int | None = None, X: Any = None) -> Any:

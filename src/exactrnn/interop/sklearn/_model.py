@@ -8,7 +8,8 @@ the one from its end at the first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from exactrnn import layers, train
 from exactrnn._checks import Array, check_choice, describe
+from exactrnn._checks.limits import list_names, quote
 from exactrnn._graph.symbols import Cell
 from exactrnn.interop.sklearn._sequences import Padded
 
@@ -116,24 +118,28 @@ def make_layer(cell: Any, options: Mapping[str, Any] | None, **sizes: Any) -> An
             f"cell_options: expected a mapping or None, got {describe(options)}"
         )
     given = {**sizes, "seed": 0}
-    if isinstance(cell, Cell):
-        return layers.Layer(cell, **_joined(given, options, {}))
-    network = layers.NETWORKS[check_choice("cell", cell, tuple(layers.NETWORKS))]
-    form = network.options(_size_of(sizes["hidden_size"]))
-    return network.kind(**_joined(given, options, form))
-
-
-def _joined(
-    given: Mapping[str, Any], options: Mapping[str, Any] | None, form: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return all arguments; those that an estimator has are not options."""
     own = dict(options or {})
-    for name in own:
-        if name in given or name == "batch_first":
+    if isinstance(cell, Cell):
+        _check_options(layers.Layer, own, {*given, "cell"})
+        return layers.Layer(cell, **given, **own)
+    network = layers.NETWORKS[check_choice("cell", cell, tuple(layers.NETWORKS))]
+    _check_options(network.kind, own, given)
+    form = network.options(_size_of(sizes["hidden_size"]))
+    return network.kind(**{**form, **given, **own})
+
+
+def _check_options(
+    kind: type[Any], options: Mapping[str, Any], given: Collection[str]
+) -> None:
+    """Raise for what is no argument of a class, or what an estimator gives it."""
+    taken = {*given, "batch_first"}
+    known = [name for name in inspect.signature(kind).parameters if name not in taken]
+    for name in options:
+        if name not in known:
             raise ValueError(
-                f"cell_options: expected options that the estimator lacks, got {name!r}"
+                f"cell_options: expected options among {list_names(known)}, got "
+                f"{quote(name)}"
             )
-    return {**form, **given, **own}
 
 
 def _size_of(hidden_size: Any) -> int:

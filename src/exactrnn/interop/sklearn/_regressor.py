@@ -15,7 +15,7 @@ from exactrnn import train
 from exactrnn._checks import Array, check_choice, check_dtype
 from exactrnn.interop.sklearn._base import Answering
 from exactrnn.interop.sklearn._scaling import Scaling
-from exactrnn.interop.sklearn._sequences import Examples, Sequences
+from exactrnn.interop.sklearn._sequences import Examples
 
 LOSSES = {
     "squared": train.mean_squared_error,
@@ -182,16 +182,16 @@ class SequenceRegressor(RegressorMixin, Answering):
     def _loss(self, y: Array, target: Array, **given: Any) -> tuple[float, Array]:
         return LOSSES[self.loss](y, target, **given)
 
-    def _fit_targets(self, sequences: Sequences, y: Any, classes: Any) -> int:  # noqa: ARG002
+    def _fit_targets(self, y: Any, classes: Any) -> int:  # noqa: ARG002
         check_loss(self.loss)
-        numbers, self._is_one = self._numbers(sequences, y)
+        numbers, self._is_one = self._numbers(y)
         width: int = numbers.shape[1]
         own = self.standardize
         self.target_scaling_ = Scaling.of(numbers) if own else Scaling.none(width)
         return width
 
-    def _encode(self, sequences: Sequences, y: Any) -> NDArray[Any]:
-        numbers, _ = self._numbers(sequences, y)
+    def _encode(self, y: Any) -> NDArray[Any]:
+        numbers, _ = self._numbers(y)
         width = len(self.target_scaling_.mean)
         if numbers.shape[1] != width:
             raise ValueError(
@@ -200,9 +200,8 @@ class SequenceRegressor(RegressorMixin, Answering):
             )
         return self.target_scaling_.apply("y", numbers, check_dtype(self.dtype))
 
-    def _numbers(self, sequences: Sequences, y: Any) -> tuple[NDArray[Any], bool]:
+    def _numbers(self, y: Any) -> tuple[NDArray[Any], bool]:
         """Return targets ``[n, O]``, and whether they came as ``[n]``."""
-        self._check_targets(sequences, y)
         given = check_array(
             y, ensure_2d=False, dtype=np.float64, input_name="y", estimator=self
         )

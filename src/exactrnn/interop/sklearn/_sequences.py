@@ -89,6 +89,13 @@ class Sequences:
         starts, lengths = self.starts[rows], self.lengths[rows]
         return replace(self, starts=starts, lengths=lengths, offsets=offsets)
 
+    def compact(self) -> Sequences:
+        """Return the same sequences without steps that are in none of them."""
+        starts = starts_of(self.lengths)
+        total = int(self.lengths.sum())
+        places = np.repeat(self.starts - starts, self.lengths) + np.arange(total)
+        return replace(self, values=self.values[places], starts=starts)
+
     @ieee_mode()
     def padded(self, rows: Index, dtype: FloatType) -> Padded:
         """Return some of the sequences side by side, zeros behind the short ones."""
@@ -255,7 +262,9 @@ def _step_rows(k: int, item: Any, axis_order: str) -> NDArray[Any]:
 
 
 def _of_array(estimator: Any, X: Any, axis_order: str) -> Sequences:
-    array = check_array(X, dtype=FLOATS, allow_nd=True, estimator=estimator)
+    array = check_array(
+        X, dtype=FLOATS, allow_nd=True, estimator=estimator, input_name="X"
+    )
     if axis_order == "NIT":
         array = array.transpose(0, 2, 1)
     count, steps, width = array.shape
