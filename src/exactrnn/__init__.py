@@ -38,6 +38,7 @@ if typing.TYPE_CHECKING:  # which is all of `__getattr__` that a type checker se
     from exactrnn.interop.checkpoints import from_torch as from_torch
     from exactrnn.interop.keras import from_keras as from_keras
     from exactrnn.interop.onnx import from_onnx as from_onnx
+    from exactrnn.interop.torch import to_torch as to_torch
 
     __version__: str
 
@@ -72,6 +73,7 @@ _FUNCTIONS = {
     "from_keras": "exactrnn.interop.keras",
     "from_onnx": "exactrnn.interop.onnx",
     "from_torch": "exactrnn.interop.checkpoints",
+    "to_torch": "exactrnn.interop.torch",
 }
 """So are the modules that these come from."""
 
