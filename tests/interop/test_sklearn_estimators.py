@@ -315,6 +315,23 @@ def test_neither_threads_nor_instruction_sets_show_in_what_is_fitted(kind):
     assert digest(fitted(kind, **options, random_state=1)) not in found
 
 
+@both
+def test_every_random_number_comes_from_random_state(kind):
+    first = {digest(fitted(kind, lr=0.0, random_state=k)) for k in range(3)}
+    assert len(first) == 3  # weights that training leaves as they were drawn
+    orders = set()
+    for k in range(3):
+        estimator = fitted(kind, lr=0.0, random_state=k, validation_fraction=0.25)
+        examples = estimator._examples(
+            estimator._read(LISTS, first=False), TARGETS[kind], None
+        )
+        orders.add((estimator._seeds.order, tuple(estimator._split(examples, 0.25)[1])))
+    assert len(orders) == 3
+    once = np.random.RandomState(0)
+    pairs = [digest(fitted(kind, random_state=once)) for _ in range(2)]
+    assert pairs[0] != pairs[1]  # the generator goes on
+
+
 def test_n_jobs_is_the_number_of_threads(monkeypatch):
     asked = []
 
@@ -374,8 +391,10 @@ def test_weights_of_classes_are_those_of_their_sequences():
     weights = np.array([by_class[label] for label in LABELS])
     ours = fitted("classifier", class_weight=by_class)
     assert digest(ours) == digest(fitted("classifier", sample_weight=weights))
-    doubled = fitted("classifier", class_weight=by_class, sample_weight=[2.0] * N)
-    assert digest(doubled) == digest(fitted("classifier", sample_weight=2 * weights))
+    own = np.linspace(0.5, 2, N)
+    joint = fitted("classifier", class_weight=by_class, sample_weight=own)
+    both_ways = fitted("classifier", sample_weight=(weights * own).astype("float32"))
+    assert digest(joint) == digest(both_ways)
     counts = {label: np.sum(label == LABELS) for label in by_class}
     balanced = np.array([N / (2 * counts[label]) for label in LABELS])
     ours = fitted("classifier", class_weight="balanced")
@@ -404,11 +423,12 @@ def test_what_is_held_out_ends_training_and_gives_the_best_weights(kind):
 
 def test_what_is_held_out_has_the_shares_of_the_classes():
     y = np.array([0] * 20 + [1] * 4)
-    estimator = fitted("classifier", y=y)
-    examples = _sequences.Examples(estimator._read(LISTS, first=False), y)
-    kept, held = estimator._split(examples, 0.25)
-    assert sorted([*kept, *held]) == [*range(N)]
-    assert np.bincount(y[held]).tolist() == [5, 1]
+    for seed in range(5):
+        estimator = fitted("classifier", y=y, random_state=seed, epochs=1)
+        examples = _sequences.Examples(estimator._read(LISTS, first=False), y)
+        kept, held = estimator._split(examples, 0.25)
+        assert sorted([*kept, *held]) == [*range(N)]
+        assert np.bincount(y[held]).tolist() == [5, 1]
 
 
 def test_the_history_goes_on_after_fit():

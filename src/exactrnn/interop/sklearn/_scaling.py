@@ -58,8 +58,10 @@ class Scaling(NamedTuple):
     @ieee_mode()
     def apply(self, name: str, values: Array, dtype: FloatType) -> Array:
         """Return ``[..., I]`` scaled, or raise for what `dtype` does not hold."""
-        exact = np.asarray(values, np.float64)
-        scaled: Array = ((exact - self.mean) / self.deviation).astype(dtype)
+        scaled = values
+        if self.mean.any() or (self.deviation != 1).any():
+            scaled = (np.asarray(values, np.float64) - self.mean) / self.deviation
+        scaled = scaled.astype(dtype)
         if not np.isfinite(scaled).all():
             raise ValueError(
                 f"Input {name} contains infinity or a value too large for "
