@@ -152,6 +152,15 @@ def test_frames_are_tables_and_their_columns_have_names():
     assert digest(fitted("classifier", frames)) == digest(fitted("classifier"))
 
 
+def test_tensors_are_sequences_and_series_too():
+    torch = pytest.importorskip("torch", reason="needs torch: extra torch")
+    tensors = [torch.from_numpy(x) for x in LISTS]
+    assert digest(fitted("classifier", tensors)) == digest(fitted("classifier"))
+    cube = torch.from_numpy(forms()["cube"])
+    plain = fitted("regressor", forms()["cube"], NUMBERS)
+    assert same_bits(plain.predict(cube), plain.predict(forms()["cube"]))
+
+
 def test_axis_order_swaps_steps_and_values():
     cube = draw(N, 4, I, dtype="float64")
     labels = np.arange(N) % 2
