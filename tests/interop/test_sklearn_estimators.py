@@ -367,6 +367,19 @@ def test_as_many_partial_fits_as_epochs_are_a_fit(kind):
     assert same_bits(answer(pieces), answer(whole))
 
 
+@both
+def test_a_dtype_counts_from_the_next_fit(kind):
+    estimator, twin = fitted(kind), fitted(kind)
+    estimator.set_params(dtype="float64")
+    own = np.linspace(1, 2, N)
+    for one in (estimator, twin):
+        one.partial_fit(LISTS, TARGETS[kind], sample_weight=own)
+    assert digest(estimator) == digest(twin)
+    again = estimator.fit(LISTS, TARGETS[kind], own)
+    wanted = fitted(kind, sample_weight=own, dtype="float64")
+    assert digest(again) == digest(wanted)
+
+
 def test_partial_fit_knows_classes_that_come_later():
     estimator = make("classifier")
     first = LABELS == "no"

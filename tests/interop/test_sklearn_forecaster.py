@@ -129,6 +129,19 @@ def test_predict_goes_on_from_what_came_last():
     assert same_bits(forecaster.predict(), forecaster.predict(X=FLAT))
 
 
+def test_options_count_from_the_next_fit():
+    forecaster, twin = fitted(WIDE, target=np.int64(1)), fitted(WIDE, target=1)
+    assert same_bits(forecaster.predict(), twin.predict())
+    others = {"window": 4, "horizon": 2, "quantiles": (0.5,), "relative": False}
+    forecaster.set_params(**others, target=None, dtype="float64")
+    assert same_bits(forecaster.predict(), twin.predict())
+    forecaster.partial_fit(WIDE)
+    assert same_bits(weights(forecaster), weights(twin.partial_fit(WIDE)))
+    assert same_bits(
+        weights(forecaster.fit(WIDE)), weights(fitted(WIDE, **others, dtype="float64"))
+    )
+
+
 def test_as_many_partial_fits_as_epochs_are_a_fit():
     whole, pieces = fitted(epochs=3), Forecaster(**SMALL)
     for _ in range(3):

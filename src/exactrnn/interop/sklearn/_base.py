@@ -27,6 +27,7 @@ from sklearn.utils.validation import check_is_fitted
 from exactrnn import engine, train
 from exactrnn._checks import (
     Array,
+    FloatType,
     check_dtype,
     check_flag,
     check_integer,
@@ -194,8 +195,13 @@ class SequenceEstimator(BaseEstimator):
         self.scaling_ = Scaling.of(sequences.values) if own else Scaling.none(width)
 
     def _scaled(self, sequences: Sequences) -> Sequences:
-        dtype = check_dtype(self.dtype)
-        return sequences.with_values(self.scaling_.apply("X", sequences.values, dtype))
+        values = self.scaling_.apply("X", sequences.values, self._model_dtype())
+        return sequences.with_values(values)
+
+    def _model_dtype(self) -> FloatType:
+        """Return the dtype of the model, also before it is made."""
+        model = vars(self).get("model_")
+        return check_dtype(self.dtype if model is None else model.layer.dtype)
 
     def _answers(self, X: Any) -> Array:
         """Return the readout for each sequence, ``[n, O]``."""
@@ -247,6 +253,7 @@ class Answering(SequenceEstimator):
             If a parameter, `X`, `y` or a weight is not as described.
         """
         with self._whole():
+            self.__dict__.pop("model_", None)
             sequences = self._read(X, first=True)
             sequences, y, weights = self._counted(sequences, y, sample_weight)
             self._start(sequences, y, None)
@@ -313,7 +320,7 @@ class Answering(SequenceEstimator):
                 f"sample_weight: expected [n={count}] of at least 0, got shape "
                 f"{given.shape} with a least of {given.min(initial=0):g}"
             )
-        weights: Array = given.astype(check_dtype(self.dtype))
+        weights: Array = given.astype(self._model_dtype())
         return weights
 
     def _examples(

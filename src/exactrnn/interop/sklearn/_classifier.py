@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from exactrnn import train
-from exactrnn._checks import Array, check_dtype
+from exactrnn._checks import Array
 from exactrnn._numeric.random import elementary
 from exactrnn._system.mode import ieee_mode
 from exactrnn.interop.sklearn._base import Answering
@@ -241,7 +241,7 @@ class SequenceClassifier(ClassifierMixin, Answering):
         by_class = compute_class_weight(
             self.class_weight, classes=self.classes_, y=labels
         )
-        own: Array = by_class[examples.targets].astype(check_dtype(self.dtype))
+        own: Array = by_class[examples.targets].astype(self._model_dtype())
         return examples._replace(weights=own if weights is None else own * weights)
 
     def _split(

@@ -16,7 +16,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from exactrnn import train
-from exactrnn._checks import Array, check_dtype, check_flag, check_integer, check_size
+from exactrnn._checks import Array, check_flag, check_integer, check_size
 from exactrnn._checks.numbers import check_real
 from exactrnn.interop.sklearn._base import SequenceEstimator
 from exactrnn.interop.sklearn._regressor import LOSSES, check_loss
@@ -31,6 +31,9 @@ from exactrnn.interop.sklearn._series import (
     last_windows,
     read_series,
 )
+
+SPANS = ("window", "horizon")
+"""Steps that are read, and those that are foretold at once."""
 
 
 class Forecaster(SequenceEstimator):
@@ -154,6 +157,10 @@ class Forecaster(SequenceEstimator):
     _history: Series
     _columns: list[int]
     _shares: list[float]
+    _spans: tuple[int, int]
+    _has_quantiles: bool
+    _is_one: bool
+    _counts_from_last: bool
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 (for searches)
         """Train on all windows of a series, or of several.
@@ -175,11 +182,12 @@ class Forecaster(SequenceEstimator):
             If a parameter or `X` is not as described.
         """
         with self._whole():
+            self.__dict__.pop("model_", None)
             series, held = self._start(X), None
             options: dict[str, Any] = {"epochs": self.epochs, "patience": self.patience}
             if self.validation_fraction is not None:
                 share = self._share_held_out()
-                series, rest = series.divided(share, *self._check_spans())
+                series, rest = series.divided(share, *self._spans)
                 held = self._examples(rest)
             self._train(self._examples(series), held, **options)
         return self
@@ -206,7 +214,7 @@ class Forecaster(SequenceEstimator):
         """
         with self._whole():
             if "model_" in vars(self):
-                least = sum(self._check_spans())
+                least = sum(self._spans)
                 self._history = series = self._read_again(X, least)
             else:
                 series = self._start(X)
@@ -255,7 +263,8 @@ class Forecaster(SequenceEstimator):
         ValueError, TypeError
             As by `predict`, and without `quantiles`.
         """
-        if self.quantiles is None:
+        check_is_fitted(self, "model_")
+        if not self._has_quantiles:
             raise ValueError("quantiles: expected some for predict_quantiles, got None")
         return self._forecast(horizon, X, lambda found: found)
 
@@ -280,7 +289,7 @@ class Forecaster(SequenceEstimator):
             As by `fit`.
         """
         check_is_fitted(self, "model_")
-        windows = self._all_windows(self._read_again(X, sum(self._check_spans())))
+        windows = self._all_windows(self._read_again(X, sum(self._spans)))
         found = self._units(self._run(windows.sequences), windows)[..., self._middle()]
         count = len(found)
         came = windows.targets[..., self._columns].reshape(count, -1)
@@ -290,15 +299,19 @@ class Forecaster(SequenceEstimator):
 
     def _start(self, X: Any) -> Series:
         """Learn the scales, and make the model."""
-        window, horizon = self._check_spans()
+        window, horizon = (check_size(name, getattr(self, name)) for name in SPANS)
         check_loss(self.loss)
+        self._spans = window, horizon
+        self._counts_from_last = check_flag("relative", self.relative)
         self._history = series = read_series(X, window + horizon, None, self)
         self.n_features_in_ = series.width
         self._columns = self._check_target(series.width)
         self._shares = self._check_quantiles()
+        self._has_quantiles = self.quantiles is not None
+        self._is_one = self.target is not None and np.ndim(self.target) == 0
         if not check_flag("standardize", self.standardize):
             self.scaling_ = Scaling.none(series.width)
-        elif check_flag("relative", self.relative):
+        elif self._counts_from_last:
             self.scaling_ = Scaling.of_changes(series.changes(window, horizon))
         else:
             self.scaling_ = Scaling.of(np.concatenate(series.parts))
@@ -309,14 +322,14 @@ class Forecaster(SequenceEstimator):
     def _examples(self, series: Series) -> Examples:
         windows = self._all_windows(series)
         targets = windows.targets[..., self._columns]
-        if self.relative:
+        if self._counts_from_last:
             targets = targets - windows.last[:, None, self._columns]
-        scaling, dtype = self.scaling_.take(self._columns), check_dtype(self.dtype)
+        scaling, dtype = self.scaling_.take(self._columns), self._model_dtype()
         scaled = scaling.apply("X", targets, dtype)
         return Examples(windows.sequences, scaled.reshape(len(scaled), -1))
 
     def _loss(self, y: Array, target: Array, **given: Any) -> tuple[float, Array]:
-        if self.quantiles is None:
+        if not self._has_quantiles:
             return LOSSES[self.loss](y, target, **given)
         wide = y.reshape(*target.shape, len(self._shares))
         loss, dy = train.quantile_loss(wide, target, quantiles=self._shares, **given)
@@ -326,43 +339,48 @@ class Forecaster(SequenceEstimator):
 
     def _all_windows(self, series: Series) -> Windows:
         """Return all windows that have what is to be foretold behind them."""
-        spans = self._check_spans()
-        starts = all_windows(series, *spans)
-        return cut_windows(series, starts, spans, self.scaling_, relative=self.relative)
+        starts, spans = all_windows(series, *self._spans), self._spans
+        return cut_windows(
+            series, starts, spans, self.scaling_, relative=self._counts_from_last
+        )
 
     def _last_windows(self, series: Series) -> Windows:
         """Return the last window of each series."""
-        starts, spans = last_windows(series, self.window), (self.window, 0)
-        return cut_windows(series, starts, spans, self.scaling_, relative=self.relative)
+        window, _ = self._spans
+        starts, spans = last_windows(series, window), (window, 0)
+        return cut_windows(
+            series, starts, spans, self.scaling_, relative=self._counts_from_last
+        )
 
     def _units(self, answers: Array, windows: Windows) -> Numbers:
         """Return answers ``[n, P, O, Q]`` in the series' units, quantiles rising."""
-        shape = (len(answers), self.horizon, len(self._columns), len(self._shares))
+        shape = (len(answers), self._spans[1], len(self._columns), len(self._shares))
         scaling = self.scaling_.take(self._columns)
         found = scaling.undo(answers.reshape(shape).swapaxes(2, 3)).swapaxes(2, 3)
-        if self.relative:
+        if self._counts_from_last:
             found = found + windows.last[:, None, self._columns, None]
         return np.sort(found, axis=-1)
 
     def _forecast(self, horizon: int | None, X: Any, chosen: Any) -> Any:
         """Return what `chosen` takes of the forecasts, in the form of the series."""
         check_is_fitted(self, "model_")
-        steps = check_size("horizon", self.horizon if horizon is None else horizon)
-        series = self._history if X is None else self._read_again(X, self.window)
-        if steps > self.horizon and len(self._columns) < self.n_features_in_:
+        window, ahead = self._spans
+        steps = check_size("horizon", ahead if horizon is None else horizon)
+        series = self._history if X is None else self._read_again(X, window)
+        if steps > ahead and len(self._columns) < self.n_features_in_:
             raise ValueError(
-                f"horizon: expected at most {self.horizon}, since only the values "
+                f"horizon: expected at most {ahead}, since only the values "
                 f"{self._columns} of a step are foretold, got {steps}"
             )
         found = chosen(self._go_on(series, steps))
-        if series.is_flat or isinstance(self.target, int):
+        if series.is_flat or self._is_one:
             found = found[:, :, 0]
         return [*found] if series.is_list else found[0]
 
     def _go_on(self, series: Series, steps: int) -> Numbers:
         """Return the next steps of each series, ``[n, P, O, Q]``."""
         pieces: list[Numbers] = []
-        for _ in range(0, steps, self.horizon):
+        for _ in range(0, steps, self._spans[1]):
             windows = self._last_windows(series)
             pieces.append(self._units(self._run(windows.sequences), windows))
             if len(self._columns) == self.n_features_in_:
@@ -373,16 +391,12 @@ class Forecaster(SequenceEstimator):
         """Return windows that end with forecasts."""
         order = np.argsort(self._columns)
         parts = [
-            np.concatenate((part[-self.window :], new[:, order]))
+            np.concatenate((part[-self._spans[0] :], new[:, order]))
             for part, new in zip(series.parts, found, strict=True)
         ]
         return series._replace(parts=parts)
 
     # Checks
-
-    def _check_spans(self) -> tuple[int, int]:
-        """Return the steps that are read, and those that are foretold at once."""
-        return check_size("window", self.window), check_size("horizon", self.horizon)
 
     def _read_again(self, X: Any, least: int) -> Series:
         """Return series like those fitted, of at least so many steps."""

@@ -12,7 +12,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array
 
 from exactrnn import train
-from exactrnn._checks import Array, check_choice, check_dtype
+from exactrnn._checks import Array, check_choice
 from exactrnn.interop.sklearn._base import Answering
 from exactrnn.interop.sklearn._scaling import Scaling
 from exactrnn.interop.sklearn._sequences import Examples
@@ -198,7 +198,7 @@ class SequenceRegressor(RegressorMixin, Answering):
                 f"y: expected O={width} numbers for each sequence, as in the first "
                 f"call, got {numbers.shape[1]}"
             )
-        return self.target_scaling_.apply("y", numbers, check_dtype(self.dtype))
+        return self.target_scaling_.apply("y", numbers, self._model_dtype())
 
     def _numbers(self, y: Any) -> tuple[NDArray[Any], bool]:
         """Return targets ``[n, O]``, and whether they came as ``[n]``."""
