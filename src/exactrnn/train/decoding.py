@@ -160,7 +160,8 @@ def _taken(state: Any, rows: NDArray[np.intp]) -> Any:
     """Return the state in which each row goes on from another one."""
     if isinstance(state, tuple | list):
         return tuple(_taken(part, rows) for part in state)
-    return np.ascontiguousarray(np.take(state, rows, axis=1))
+    axis = 1 if state.ndim == 3 else 0  # [L, B, H] of layers; [B], [B, N] of others
+    return np.ascontiguousarray(np.take(state, rows, axis))
 
 
 class _Beam:

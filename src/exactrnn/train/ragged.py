@@ -48,11 +48,13 @@ def pad(sequences: Sequence[ArrayLike]) -> tuple[NDArray[Any], NDArray[np.int64]
     >>> padded.T.tolist(), lengths.tolist()
     ([[1, 2, 3], [4, 0, 0]], [3, 1])
     """
+    _count_of("sequences", sequences)
     arrays = [as_any_array(f"sequences[{n}]", own) for n, own in enumerate(sequences)]
-    if not arrays:
-        raise ValueError("sequences: expected at least one, got none")
     rest = arrays[0].shape[1:]
     for n, array in enumerate(arrays):
+        if array.dtype.kind not in "biuf":
+            got = shorten(array.dtype)
+            raise TypeError(f"sequences[{n}]: expected numbers, got {got}")
         if array.ndim == 0 or array.shape[1:] != rest:
             wanted = ", ".join(["T", *map(str, rest)])
             got = shorten(array.shape)
@@ -173,12 +175,7 @@ def ragged_batches(
     >>> list(data)
     [['to', 'be'], ['sound', 'spelling']]
     """
-    if not hasattr(examples, "__len__") or not hasattr(examples, "__getitem__"):
-        got = describe(examples)
-        raise TypeError(f"examples: expected a list or the like, got {got}")
-    count = len(examples)
-    if count == 0:
-        raise ValueError("examples: expected at least one, got none")
+    count = _count_of("examples", examples)
     if not callable(make):
         raise TypeError(f"make: expected a function, got {describe(make)}")
     sorted_by = None
@@ -193,3 +190,16 @@ def ragged_batches(
         sorted_by = given.astype(np.int64)
     chunk, own = check_size("size", size), check_seed(seed)
     return RaggedBatches(examples, make, sorted_by, chunk, own)
+
+
+def _count_of(name: str, value: object) -> int:
+    """Return how many elements a list or the like has, at least one, or raise."""
+    try:
+        count = len(value) if hasattr(value, "__getitem__") else None  # type: ignore[arg-type]
+    except TypeError:  # an array of no axis
+        count = None
+    if count is None:
+        raise TypeError(f"{name}: expected a list or the like, got {describe(value)}")
+    if count == 0:
+        raise ValueError(f"{name}: expected at least one, got none")
+    return count
