@@ -1,6 +1,7 @@
 """The executable definition of the layers, forward and back, in NumPy.
 
-`forward` and `backward` run a whole layer, `direction_forward` and `direction_backward`
+`forward` and `backward` run a whole layer, `step` and `step_back` one step of it,
+`direction_forward` and `direction_backward`
 one layer in one direction. The kernels must give these bits.
 """
 
@@ -12,7 +13,15 @@ from exactrnn.reference.attention import (
 )
 from exactrnn.reference.direction import Direction, Weights
 from exactrnn.reference.grid_layers import GridCache, TimeDepthCache
-from exactrnn.reference.layers import Cache, EpisodesCache, Gradients, backward, forward
+from exactrnn.reference.layers import (
+    Cache,
+    EpisodesCache,
+    Gradients,
+    backward,
+    forward,
+    step,
+    step_back,
+)
 from exactrnn.reference.sequence import DirectionCache, direction_forward
 from exactrnn.reference.sequence_backward import DirectionGradients, direction_backward
 
@@ -34,4 +43,6 @@ __all__ = [
     "direction_backward",
     "direction_forward",
     "forward",
+    "step",
+    "step_back",
 ]

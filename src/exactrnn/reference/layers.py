@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast, overload
 import numpy as np
 
 from exactrnn._checks import check_gradient_given, describe
+from exactrnn._run import steps
 from exactrnn._run.call import begin, final_state
 from exactrnn._run.call import take_gradient as output_gradient
 from exactrnn._run.episode_runs import (
@@ -36,7 +37,7 @@ from exactrnn._run.protocol import Call, States
 from exactrnn._run.protocol import Gradients as Triple
 from exactrnn._run.states import pack_state, take_gradient
 from exactrnn._spec.grid import GridConfig
-from exactrnn._spec.recurrent import Config
+from exactrnn._spec.recurrent import LEAK_ROLE, Config
 from exactrnn._spec.sequence import SequenceSpec
 from exactrnn._spec.time_depth import TimeDepthConfig
 from exactrnn._system.mode import ieee_mode
@@ -349,6 +350,110 @@ def backward(
     )
 
 
+# One step
+
+
+@ieee_mode()
+def step(
+    layer: Layer, x: object, state: object = None
+) -> tuple[Array, State, Cache | TimeDepthCache]:
+    """Compute what ``layer.step`` does, from the definition, to the same bits.
+
+    Parameters
+    ----------
+    layer : Layer
+        Any recurrent layer of the library that `exactrnn` can step.
+    x : array_like
+        Input [B, I] or [I].
+    state : array_like or tuple, optional
+        As in `forward`; zeros by default.
+
+    Returns
+    -------
+    y : Array
+        Output [B, O] or [O].
+    state : Array or tuple of Array
+        The next state.
+    cache : Cache
+        For `step_back`.
+
+    Raises
+    ------
+    TypeError
+        An array is not of the layer's dtype.
+    ValueError
+        An array has the wrong shape.
+    """
+    call = steps.begin(layer._spec, x, state)
+    y, final, cache = twin_of(layer).run(call, ())
+    return call.layout.outward(y), final_state(layer._spec, call, final), cache
+
+
+@ieee_mode()
+def step_back(
+    layer: Layer,
+    cache: Cache | TimeDepthCache,
+    dy: object,
+    dstate: object = None,
+    weights: Arrays | None = None,
+    *,
+    truncated: bool = False,
+) -> Gradients:
+    """Compute what ``layer.step_back`` does, from the definition, to the same bits.
+
+    Parameters
+    ----------
+    layer : Layer
+        The layer that `step` was given.
+    cache : Cache
+        From `step`.
+    dy : array_like or None
+        Gradient of the output, shaped like it; None where the output is not used.
+    dstate : array_like or tuple, optional
+        Gradients of the next state, shaped like it; zeros by default.
+    weights : dict, optional
+        The gradients of the weights so far, which are left as they are; zeros by
+        default.
+    truncated : bool
+        Whether errors go back in time along the cell state alone (LSTM).
+
+    Returns
+    -------
+    Gradients
+        Of the input, the state and all weights; the last begin at those so far.
+
+    Raises
+    ------
+    TypeError
+        An array is not of the layer's dtype.
+    ValueError
+        An array or a name is wrong.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import exactrnn as xr
+    >>> gru = xr.GRU(3, 4, seed=0)
+    >>> y, h, cache = xr.reference.step(gru, np.ones((2, 3), np.float32))
+    >>> once = xr.reference.step_back(gru, cache, np.ones_like(y))
+    >>> twice = xr.reference.step_back(gru, cache, np.ones_like(y), None, once.weights)
+    >>> bool((twice.weights["bias_ih_l0"] == 2 * once.weights["bias_ih_l0"]).all())
+    True
+    """
+    spec = layer._spec
+    check_gradient_given(dy, dstate)
+    (T, B), twin = cache.shape, twin_of(layer)
+    dout = output_gradient(spec, cache.layout, dy, T, B)
+    dstates = take_gradient(spec, dstate, B, cache.layout)
+    totals = None if weights is None else steps.take_totals(spec, weights, ())
+    dx, dinitial, dweights = twin.back(cache, dout, dstates, truncated, totals)
+    return Gradients(
+        cache.layout.outward(dx),
+        cast(State, pack_state(dinitial, None, cache.layout)),
+        {name: dweights[name] for name in spec.weight_shapes},
+    )
+
+
 # What runs a layer in time
 
 
@@ -363,9 +468,17 @@ class Twin(Protocol):
         """Return the output [T, B, D*O], the final states and what `back` needs."""
 
     def back(
-        self, cache: Any, dy: Array | None, dstates: States | None, truncated: bool
+        self,
+        cache: Any,
+        dy: Array | None,
+        dstates: States | None,
+        truncated: bool,
+        totals: Arrays | None = None,
     ) -> Triple:
-        """Return all gradients, from those of output and final states."""
+        """Return all gradients, from those of output and final states.
+
+        Those of weights begin at the totals.
+        """
 
 
 def twin_of(layer: Any) -> Twin:
@@ -413,9 +526,17 @@ class StackTwin:
         return y, stacked(last), Cache(tuple(caches), tuple(masks), call.layout)
 
     def back(
-        self, cache: Cache, dy: Array | None, dstates: States | None, truncated: bool
+        self,
+        cache: Cache,
+        dy: Array | None,
+        dstates: States | None,
+        truncated: bool,
+        totals: Arrays | None = None,
     ) -> Triple:
-        """Return all gradients, from those of output and final states."""
+        """Return all gradients, from those of output and final states.
+
+        Those of weights begin at the totals.
+        """
         spec, D, O = self.spec, self.spec.directions, self.spec.output_size
         dout, dinitial, dweights = dy, list[States](), Arrays()
         dcells: list[Array | None] = [None] * D
@@ -428,10 +549,12 @@ class StackTwin:
                     cache.directions[depth][d],
                     dy_d,
                     final,
+                    self.begun(totals, depth, d),
                     dcells=dcells[d],
                     truncated=truncated,
                 )
-                dweights |= spec.user_gradients(self.weights, run.weights, depth, d)
+                found = spec.user_gradients(self.weights, run.weights, depth, d)
+                dweights |= self.with_leak(totals, found, depth, d)
                 runs.append(run)
             dx = runs[0].x if D == 1 else runs[0].x + runs[1].x
             if depth > 0 and cache.dropout_masks:
@@ -440,6 +563,25 @@ class StackTwin:
             dcells = [run.lower for run in runs]
             dout = dx
         return dx, stacked(dinitial), dweights
+
+    def begun(self, totals: Arrays | None, depth: int, d: int) -> Weights | None:
+        """Return where the gradients of one layer and direction begin, by role."""
+        if totals is None:
+            return None
+        names = self.spec.weight_groups[depth][d]
+        parts = [None if name is None else totals[name] for name in names]
+        if self.spec.leak is not None:
+            parts[LEAK_ROLE] = np.zeros((1, self.spec.hidden_size), self.spec.dtype)
+        return Weights.of(parts)
+
+    def with_leak(
+        self, totals: Arrays | None, found: Arrays, depth: int, d: int
+    ) -> Arrays:
+        """Return what is found, with a learned leak's gradient added to its total."""
+        name = self.spec.weight_groups[depth][d][LEAK_ROLE]
+        if totals is None or self.spec.leak is None or name is None:
+            return found
+        return found | {name: totals[name] + found[name]}
 
     def direction(self, depth: int, d: int) -> Direction:
         """Return layer number `depth` in direction `d`: 0 forward, 1 reverse."""
