@@ -112,7 +112,8 @@ def fit(
     ----------
     model : layer, Sequential, or Composite with forward and backward
         ``forward(x)`` gives the output first and what ``backward(cache, dy)`` needs
-        last. Where a batch has lengths, ``forward(x, lengths=...)`` is called.
+        last. Where a batch has lengths, ``forward(x, lengths=...)`` is called. ``x`` is
+        what the batch has there: a tuple, if the model has several inputs.
     batches : Batches, or what can be gone through again and again
         Of ``(x, y)``, ``(x, y, lengths)`` or ``(x, y, lengths, weights)``.
     loss : callable
