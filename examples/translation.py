@@ -1,12 +1,12 @@
 """Translation: numbers in words, from one language into another, letter by letter.
 
 A bidirectional GRU reads "seventy-nine thousand and eight", an LSTM that looks back at
-what was read (M. Luong, H. Pham, C. Manning, arXiv 1508.04025, score "general") writes
-"neunundsiebzigtausendacht". `num2words` spells the numbers, in dozens of languages.
+what was read (D. Bahdanau, K. Cho, Y. Bengio, arXiv 1409.0473) writes "neunundsiebzig-
+tausendacht". `num2words` spells the numbers, in dozens of languages.
 
     python examples/translation.py                            # English to German
     python examples/translation.py --languages de fr
-    python examples/translation.py --say "six thousand"       # by the saved model
+    python examples/translation.py --say "six thousand"       # alone: reads lines
 
 Of the numbers below 100,000 those are held out whose SHA-256 is 0 to 9 modulo 100;
 learnt from are the others below 1,000, and more of them in the order of their SHA-256.
@@ -16,6 +16,7 @@ Right is what has no wrong letter: the best of a beam of 4.
 import argparse
 import hashlib
 import math
+import sys
 import time
 from pathlib import Path
 
@@ -60,8 +61,7 @@ class Translator(train.Composite):
         self.source = train.Embedding(len(LETTERS), 32)
         self.encoder = xr.GRU(32, HIDDEN // 2, bidirectional=True)
         self.target = train.Embedding(len(LETTERS), 32)
-        how = {"score": "general", "query": "new", "output": "concat"}
-        self.decoder = xr.AttentionDecoder("lstm", 32, HIDDEN, HIDDEN, **how)
+        self.decoder = xr.AttentionDecoder("lstm", 32, HIDDEN, HIDDEN, output="concat")
         self.readout = train.Linear(2 * HIDDEN, len(LETTERS))
         self.seed_parts(seed)
 
@@ -146,9 +146,9 @@ def draw(model, text, path):
 
 
 def answer(model, texts):
-    """Translate the texts of the command, or those typed until one is empty."""
-    for typed in texts or iter(lambda: input("text> "), ""):
-        for found in model.translate([read(typed)])[0][:3] if read(typed) else ():
+    """Translate the texts of the command, or those that are typed, a line each."""
+    for text in map(read, texts or sys.stdin):
+        for found in model.translate([text])[0][:3] if text else ():
             print(f"{100 * math.exp(found.score):6.2f} %  {write(found.labels)}")
 
 
@@ -158,13 +158,13 @@ def main():
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="a run each")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("translation"), metavar="DIR")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--numbers", type=int, default=12_000, help="to learn from")
     parser.add_argument("--languages", nargs=2, default=["en", "de"])
     parser.add_argument("--say", nargs="*", metavar="TEXT", help="by the saved model")
     parsed = parser.parse_args()
     if parsed.quick:
-        parsed.epochs = min(parsed.epochs, 4)
+        parsed.numbers = min(parsed.numbers, 6000)
     xr.set_num_threads(parsed.threads)
     saved = parsed.out / "translation.safetensors"
     if parsed.say is not None:

