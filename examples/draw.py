@@ -115,13 +115,14 @@ class DRAW(train.Composite):
         return train.ModuleGradients(None, grads)
 
     def draw(self, count):
-        """Yield images, as shares of black, after each step."""
+        """Yield images with an edge, as shares of black, after each step."""
         stream = self.painter.stream(count)
         canvas, latent = np.zeros((count, SIDE * SIDE), DTYPE), self.painter.input_size
         for _ in range(self.steps):
             z = self.rng.standard_normal((count, latent)).astype(DTYPE)
             canvas += self.write(stream.step(z))
-            yield (1 / (1 + np.exp(-canvas))).reshape(count, SIDE, SIDE)
+            shares = (1 / (1 + np.exp(-canvas))).reshape(count, SIDE, SIDE)
+            yield np.pad(shares, ((0, 0), (1, 1), (1, 1)))
 
 
 def learn(model, data, epochs, seed):

@@ -108,7 +108,7 @@ class STORN(train.Composite):
         return train.ModuleGradients(None, grads)
 
     def draw(self, count):
-        """Yield images, as shares of black, after each row that is written."""
+        """Yield images with an edge, as shares of black, after each row."""
         stream, (_, rows, width) = self.think.stream(count), self.shape
         latent = self.think.input_size - width
         shares = np.zeros((count, rows, width), DTYPE)
@@ -118,7 +118,7 @@ class STORN(train.Composite):
             h = stream.step(np.concatenate((row, z), axis=1))
             shares[:, t] = 1 / (1 + np.exp(-self.write(h)))
             row = self.rng.binomial(BLACK, shares[:, t]).astype(DTYPE) / BLACK
-            yield shares.reshape(count, SIDE, SIDE).copy()
+            yield np.pad(shares.reshape(count, SIDE, SIDE), ((0, 0), (1, 1), (1, 1)))
 
 
 def learn(model, data, epochs, seed):

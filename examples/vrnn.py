@@ -129,7 +129,7 @@ class VRNN(train.Composite):
         return train.ModuleGradients(None, grads)
 
     def draw(self, count):
-        """Yield images, as shares of black, after each row that is written."""
+        """Yield images with an edge, as shares of black, after each row."""
         stream, h = self.rnn.stream(count), np.zeros((count, self.H), DTYPE)
         shares = np.zeros((count, *self.shape[1:]), DTYPE)
         for t in range(self.shape[1]):
@@ -137,7 +137,7 @@ class VRNN(train.Composite):
             shares[:, t] = 1 / (1 + np.exp(-self.write(np.concatenate((felt, h), 1))))
             row = self.rng.binomial(BLACK, shares[:, t]).astype(DTYPE) / BLACK
             h = stream.step(np.concatenate((self.see(row), felt), axis=1))
-            yield shares.reshape(count, SIDE, SIDE).copy()
+            yield np.pad(shares.reshape(count, SIDE, SIDE), ((0, 0), (1, 1), (1, 1)))
 
 
 def learn(model, data, epochs, seed):
