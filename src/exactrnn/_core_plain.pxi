@@ -73,40 +73,28 @@ cdef _Span _span_of(const _Place *place, char kind) noexcept:
 
 
 cdef bint _find_span(object array, char kind, tuple shape, _Span *span) except -1:
-    """Note the memory of a plain array that has this shape and is contiguous."""
+    """Note the memory of a plain array; of a contiguous one of that shape, if any."""
     cdef _Place place
     cdef int axis
-    if not _find(array, kind, &place) or place.ndim != len(shape):
+    if not _find(array, kind, &place):
+        return False
+    span[0] = _span_of(&place, kind)
+    if shape is None:
+        return True
+    if place.ndim != len(shape) or not _is_whole(&place):
         return False
     for axis in range(place.ndim):
         if place.shape[axis] != <Py_ssize_t> shape[axis]:
             return False
-    span[0] = _span_of(&place, kind)
-    return _is_whole(&place)
-
-
-cdef bint _is_apart(object array, char kind, const _Span *spans,
-                    Py_ssize_t count) except -1:
-    """Whether a plain array shares no memory with any of the spans."""
-    cdef _Place place
-    cdef _Span own
-    cdef Py_ssize_t k
-    if not _find(array, kind, &place):
-        return False
-    own = _span_of(&place, kind)
-    for k in range(count):
-        if own.begin < spans[k].end and spans[k].begin < own.end:
-            return False
     return True
 
 
-cdef bint _are_apart(const _Span *spans, Py_ssize_t count) noexcept:
-    """Whether no two of the spans share memory."""
-    cdef Py_ssize_t k, other
-    for k in range(count):
-        for other in range(k):
-            if spans[k].begin < spans[other].end and spans[other].begin < spans[k].end:
-                return False
+cdef bint _is_apart(const _Span *spans, Py_ssize_t k) noexcept:
+    """Whether span number k shares no memory with those before it."""
+    cdef Py_ssize_t other
+    for other in range(k):
+        if spans[k].begin < spans[other].end and spans[other].begin < spans[k].end:
+            return False
     return True
 
 
@@ -475,15 +463,12 @@ cdef class AnyPlan:
         return dstate is None or self._take_parts(call, dstate, call.before)
 
     cdef dict _take_totals(self, given, dy, dstate):
-        """The gradients of weights to add to, zeros by default; None if not plain.
+        """The gradients of weights to add to; None if not plain.
 
         Plain are arrays of the shapes that the kernels fill, each of memory of its own.
         """
-        cdef _Span spans[MOST_TOTALS]
+        cdef _Span spans[MOST_TOTALS + 1]
         cdef Py_ssize_t count = 0
-        cdef tuple shape
-        if given is None:
-            return self._new_gradients()
         if type(given) is not dict or len(<dict> given) != len(self.gradients):
             return None
         if len(self.gradients) > MOST_TOTALS:
@@ -492,12 +477,18 @@ cdef class AnyPlan:
             total = (<dict> given).get(name)
             if not _find_span(total, self.kind, shape, &spans[count]):
                 return None
-            _address(total)
+            if not _is_apart(spans, count):
+                return None
+            _address(total)  # raises if it is read-only
             count += 1
         for read in (dy, *(dstate if type(dstate) is tuple else (dstate,))):
-            if read is not None and not _is_apart(read, self.kind, spans, count):
+            if read is None:
+                continue
+            if not _find_span(read, self.kind, None, &spans[count]):
                 return None
-        return given if _are_apart(spans, count) else None
+            if not _is_apart(spans, count):
+                return None
+        return given
 
     cdef dict _new_gradients(self):
         """Zeros for the gradients of all weights, by name."""

@@ -173,11 +173,14 @@ cdef class GridPlan(AnyPlan):
         try:
             if not self._take_gradients(call, layout, dy, dstate):
                 return None
-            weights = self._take_totals(totals, dy, dstate)
+            if totals is not None:
+                weights = self._take_totals(totals, dy, dstate)
+                if weights is None:
+                    return None
         except (ValueError, BufferError):
             return None
-        if weights is None:
-            return None
+        if totals is None:
+            weights = self._new_gradients()
         self._new_states(call)
         for d in range(self.directions):
             part = run.runs[d][0]

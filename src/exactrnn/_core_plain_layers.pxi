@@ -115,11 +115,14 @@ cdef class Plan(AnyPlan):
         try:
             if not self._take_gradients(call, layout, dy, dstate):
                 return None
-            weights = self._take_totals(totals, dy, dstate)
+            if totals is not None:
+                weights = self._take_totals(totals, dy, dstate)
+                if weights is None:
+                    return None
         except (ValueError, BufferError):
             return None
-        if weights is None:
-            return None
+        if totals is None:
+            weights = self._new_gradients()
         problem.lengths = _counts(sweep.lengths, cache.B)
         problem.clock = _counts(sweep.clock, cache.B)
         problem.threads, problem.stop = sweep.threads, &call.stop

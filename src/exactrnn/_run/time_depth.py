@@ -150,10 +150,12 @@ class TimeDepthStack:
         self, x: object, state: object, one_step: bool = False
     ) -> Kept | None:
         """Return that, what is kept and the layout; None if the call is not plain."""
-        found = None
-        if not self._drops:
-            keep = self._plans.keep_step if one_step else self._plans.keep
-            found = keep(x, state)
+        if self._drops:
+            return None
+        if one_step:
+            found = self._plans.keep_step(x, state)
+        else:
+            found = self._plans.keep(x, state)
         if found is None:
             return None
         spec = self.spec
