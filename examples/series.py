@@ -171,7 +171,7 @@ def main():
     parsed = parser.parse_args()
     xr.set_num_threads(parsed.threads)
     epochs = min(parsed.epochs, 2 if parsed.quick else 10_000)
-    figure, axes = pyplot.subplots(3, figsize=(9, 7), layout="constrained")
+    figure, axes = pyplot.subplots(3, figsize=(8, 6), layout="constrained")
     rows, parts = [], {}
     for own, (name, data) in zip(axes, load_series().items(), strict=True):
         middle, last, end = (int(share * len(data[0])) for share in (0.6, 0.8, 1))
@@ -191,7 +191,7 @@ def main():
     print_tables(rows, epochs)
     parsed.out.mkdir(parents=True, exist_ok=True)
     xr.save(parts, parsed.out / "series.safetensors")
-    figure.savefig(parsed.out / "series.png", dpi=80)
+    figure.savefig(parsed.out / "series.png", dpi=72)
     missed = any(r[0] >= min(rivals) for *_, runs, rivals in rows for r in runs)
     return not parsed.quick and missed
 

@@ -165,12 +165,12 @@ def main():
     parser.add_argument("--seed", type=int, nargs="+", default=[0], help="a run each")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("spelling"), metavar="DIR")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--words", type=int, help="to learn from, and a tenth to test")
     parser.add_argument("--say", nargs="*", metavar="WORD", help="from the saved model")
     parsed = parser.parse_args()
     if parsed.quick:
-        parsed.epochs, parsed.words = min(parsed.epochs, 4), parsed.words or 10_000
+        parsed.epochs, parsed.words = min(parsed.epochs, 2), parsed.words or 20_000
     xr.set_num_threads(parsed.threads)
     saved = parsed.out / "spelling.safetensors"
     if parsed.say is not None:
