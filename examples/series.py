@@ -191,7 +191,7 @@ def main():
     print_tables(rows, epochs)
     parsed.out.mkdir(parents=True, exist_ok=True)
     xr.save(parts, parsed.out / "series.safetensors")
-    figure.savefig(parsed.out / "series.png", dpi=72)
+    figure.savefig(parsed.out / "series.png", dpi=66)
     missed = any(r[0] >= min(rivals) for *_, runs, rivals in rows for r in runs)
     return not parsed.quick and missed
 
