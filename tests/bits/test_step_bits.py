@@ -2,7 +2,7 @@
 
 Outputs, states, gates and gradients of inputs and states are those of a call of T
 steps (contract N7). Gradients of weights add up from step to step by a rule of their
-own, which the twin follows; here they begin at values, as in the middle of a loop.
+own (contract N3), which the twin follows; here they begin as in the middle of a loop.
 """
 
 import functools

@@ -13,17 +13,10 @@ from exactrnn.reference.attention import (
 )
 from exactrnn.reference.direction import Direction, Weights
 from exactrnn.reference.grid_layers import GridCache, TimeDepthCache
-from exactrnn.reference.layers import (
-    Cache,
-    EpisodesCache,
-    Gradients,
-    backward,
-    forward,
-    step,
-    step_back,
-)
+from exactrnn.reference.layers import Cache, EpisodesCache, Gradients, backward, forward
 from exactrnn.reference.sequence import DirectionCache, direction_forward
 from exactrnn.reference.sequence_backward import DirectionGradients, direction_backward
+from exactrnn.reference.steps import step, step_back
 
 __all__ = [
     "Attention",
