@@ -1,0 +1,20 @@
+"""More than one process or machine, with the bits of one.
+
+`Engine` is what moves bytes, places work and brings workers back; `LocalEngine` has
+processes of this machine, `RayEngine` (extra ``distributed``) those of a cluster,
+`InlineEngine` none. What is computed does not depend on it (contract N10).
+"""
+
+from exactrnn.distributed.engine import Engine, EngineError, WorkerLost
+from exactrnn.distributed.inline import InlineEngine
+from exactrnn.distributed.local import LocalEngine
+from exactrnn.distributed.ray import RayEngine
+
+__all__ = [
+    "Engine",
+    "EngineError",
+    "InlineEngine",
+    "LocalEngine",
+    "RayEngine",
+    "WorkerLost",
+]
