@@ -111,6 +111,9 @@ class Engine(Protocol):
     def replace(self, worker: Worker) -> Worker:
         """End a worker, if need be, and make another one in its place."""
 
+    def dismiss(self, worker: Worker) -> None:
+        """End a worker, and put nothing in its place."""
+
     def close(self) -> None:
         """End all workers, and let go of all values."""
 

@@ -11,6 +11,7 @@ the values among its arguments.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import time
@@ -106,9 +107,15 @@ class _Process:
         self.sent.clear()
         self.waiting.clear()
 
+    def ask_to_end(self) -> None:
+        """Have the process end after what it is doing."""
+        if not self.is_lost:
+            with contextlib.suppress(OSError):
+                self.pipe.send(None)
+
     def end(self) -> None:
         """End the process, by force if need be."""
-        self.pipe.close()
+        self.ask_to_end()
         self.process.join(GRACE)
         if self.process.is_alive():
             self.process.kill()
@@ -145,8 +152,13 @@ class LocalEngine:
         first = len(self._workers)
         made = [self._begin(first + k, make) for k in range(count)]
         self._workers += made
-        for worker in made:
-            self._greet(worker)
+        try:
+            for worker in made:
+                self._greet(worker)
+        except BaseException:
+            for worker in made:
+                self.dismiss(worker)
+            raise
         return [*made]
 
     def _begin(self, number: int, make: Callable[[], Any]) -> _Process:
@@ -290,10 +302,16 @@ class LocalEngine:
         self._greet(other)
         return other
 
+    def dismiss(self, worker: Any) -> None:
+        """End a worker."""
+        worker.end()
+        if worker in self._workers:
+            self._workers.remove(worker)
+
     def close(self) -> None:
         """End all workers and remove all files."""
         for worker in self._workers:
-            worker.pipe.close()  # all of them, before the first is waited for
+            worker.ask_to_end()  # all of them, before the first is waited for
         for worker in self._workers:
             worker.end()
         self._workers.clear()

@@ -202,6 +202,12 @@ class RayEngine:
         self._greet([other])
         return other
 
+    def dismiss(self, worker: Any) -> None:
+        """End a worker."""
+        self._ray.kill(worker.handle)
+        if worker in self._actors:
+            self._actors.remove(worker)
+
     def close(self) -> None:
         """End the workers, and Ray if it was begun here."""
         if self._ray.is_initialized():
