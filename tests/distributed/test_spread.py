@@ -86,16 +86,15 @@ def test_processes_threads_and_a_killed_worker_do_not_show(path):
 # Losses, at every call
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_worker_may_be_lost_at_any_call(path, accumulate):
-    options = {"workers": 2, "shards": 3, "epochs": 1, "size": 30}
-    options["accumulate"] = accumulate
+@pytest.mark.parametrize("what", ["worker", "answer", "order"])
+def test_anything_may_be_lost_at_any_call(path, what):
+    options = {"workers": 2, "shards": 3, "epochs": 1, "size": 15, "accumulate": 2}
     quiet = Unlucky()
     expected, _ = run("language", path, engine=quiet, **options)
     assert run("language", path, **options | {"workers": 0})[0] == expected
     seen = []
     for number in range(1, quiet.calls + 1):
-        engine = Unlucky([number, number + 5])
+        engine = Unlucky([number, number + 5], what=what)
         found, _ = run("language", path, engine=engine, **options, watch=seen.append)
         assert (found, engine.losses > 0) == (expected, True)
     assert {exchange.lost for exchange in seen} >= {0, 1}

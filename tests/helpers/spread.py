@@ -76,7 +76,8 @@ def run(name, path, *, epochs=2, size=10, model=None, **options):
         options.pop("loss", train.softmax_cross_entropy),
         train.Adam(model, lr=0.02),
         epochs=epochs,
-        clip=0.5,
+        clip=0.2,
+        schedule=train.WarmUp(train.Cosine(0.03, steps=60), steps=4),
         checkpoint=path,
         **{"shards": 5, **options},
     )
@@ -84,22 +85,28 @@ def run(name, path, *, epochs=2, size=10, model=None, **options):
 
 
 class Unlucky(InlineEngine):
-    """Loses the worker that is asked for the calls of these numbers, or of this name.
+    """Loses something in the calls of these numbers, or of this name.
 
-    Half of them before the call is done, half after it, with what it gave.
+    `what` says what is lost: the "worker" before the call, the worker after it and so
+    the "answer", or the "order", so that the worker lives on and knows nothing of it.
     """
 
-    def __init__(self, numbers=(), method=None):
-        self.numbers, self.method = set(numbers), method
+    def __init__(self, numbers=(), method=None, what="worker"):
+        self.numbers, self.method, self.what = set(numbers), method, what
         self.calls = self.losses = 0
 
     def call(self, worker, method, *args, returns=1):
         self.calls += 1
-        if self.calls in self.numbers or method == self.method:
-            self.losses += 1
-            if self.calls % 2:
-                super().call(worker, method, *args, returns=returns)
-            self.lose(worker)
+        if self.calls not in self.numbers and method != self.method:
+            return super().call(worker, method, *args, returns=returns)
+        self.losses += 1
+        if self.what == "answer":
+            super().call(worker, method, *args, returns=returns)
+        if self.what == "order":
+            [elsewhere] = self.place(dict, 1)
+            self.lose(elsewhere)
+            return super().call(elsewhere, method, returns=returns)
+        self.lose(worker)
         return super().call(worker, method, *args, returns=returns)
 
 
