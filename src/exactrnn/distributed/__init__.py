@@ -8,6 +8,12 @@ processes of this machine, `RayEngine` (extra ``distributed``) those of a cluste
 from exactrnn.distributed.engine import Engine, EngineError, WorkerLost
 from exactrnn.distributed.inline import InlineEngine
 from exactrnn.distributed.local import LocalEngine
+from exactrnn.distributed.mapping import (
+    MappedSequence,
+    MappedSequences,
+    SequenceError,
+    map_sequences,
+)
 from exactrnn.distributed.ray import RayEngine
 
 __all__ = [
@@ -15,6 +21,10 @@ __all__ = [
     "EngineError",
     "InlineEngine",
     "LocalEngine",
+    "MappedSequence",
+    "MappedSequences",
     "RayEngine",
+    "SequenceError",
     "WorkerLost",
+    "map_sequences",
 ]

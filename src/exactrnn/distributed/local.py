@@ -290,13 +290,17 @@ class LocalEngine:
         self._greet(other)
         return other
 
+    def dismiss(self, workers: Sequence[Any]) -> None:
+        """End these workers."""
+        for worker in workers:
+            worker.pipe.close()  # all of them, before the first is waited for
+        for worker in workers:
+            worker.end()
+            self._workers.remove(worker)
+
     def close(self) -> None:
         """End all workers and remove all files."""
-        for worker in self._workers:
-            worker.pipe.close()  # all of them, before the first is waited for
-        for worker in self._workers:
-            worker.end()
-        self._workers.clear()
+        self.dismiss([*self._workers])
         self._removed()
 
     def __enter__(self) -> Self:

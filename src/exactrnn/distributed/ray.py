@@ -186,6 +186,12 @@ class RayEngine:
         self._greet([other])
         return other
 
+    def dismiss(self, workers: Sequence[Any]) -> None:
+        """End these workers."""
+        for actor in workers:
+            self._ray.kill(actor.handle)
+            self._actors.remove(actor)
+
     def close(self) -> None:
         """End the workers, and Ray if it was begun here."""
         if self._ray.is_initialized():
