@@ -48,7 +48,9 @@ def make_folder() -> Path:
     """Return a new folder, in memory if the system has room for it there."""
     place: Path | None = MEMORY
     try:
-        if shutil.disk_usage(MEMORY).free < LEAST_FREE or not os.access(MEMORY, os.W_OK):
+        if shutil.disk_usage(MEMORY).free < LEAST_FREE or not os.access(
+            MEMORY, os.W_OK
+        ):
             place = None
     except OSError:
         place = None

@@ -138,9 +138,7 @@ class LocalEngine:
         self._store = Store(self._folder)
         self._workers: list[_Process] = []
         self._calls = 0
-        self._removed = weakref.finalize(
-            self, remove_folder, self._folder, os.getpid()
-        )
+        self._removed = weakref.finalize(self, remove_folder, self._folder, os.getpid())
 
     def place(self, make: Callable[[], Any], count: int) -> list[Any]:
         """Begin processes that make a worker each, and wait for them."""
@@ -193,7 +191,9 @@ class LocalEngine:
     def call(self, worker: Any, method: str, *args: object, returns: int = 1) -> Any:
         """Send an order, as soon as the worker and its arguments are ready."""
         given = [
-            arg if isinstance(arg, _Ref) else self._packed(f"{method}: argument {k}", arg)
+            arg
+            if isinstance(arg, _Ref)
+            else self._packed(f"{method}: argument {k}", arg)
             for k, arg in enumerate(args)
         ]
         refs = tuple(_Ref() for _ in range(returns))

@@ -7,11 +7,12 @@ whoever has to teach it must know when there is a new one.
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
-from exactrnn._checks.numbers import check_real
 from exactrnn._checks import check_size
+from exactrnn._checks.numbers import check_real
 from exactrnn.distributed.engine import (
     EngineError,
     WorkerLost,
@@ -29,11 +30,14 @@ PULSE = 5.0
 class _Host:
     """What runs in an actor."""
 
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self._worker = make()
+    _worker: Any = None
 
     def versions(self) -> tuple[str, int]:
         return tuple(own_versions())
+
+    def begin(self, make: bytes) -> None:
+        """Make the worker; not at once, for versions are compared before."""
+        self._worker = pickle.loads(make)()
 
     def call(self, method: str, returns: int, *args: object) -> Any:
         found = getattr(self._worker, method)(*args)
@@ -113,7 +117,7 @@ class RayEngine:
 
     def _begin(self, number: int, make: Callable[[], Any]) -> _Actor:
         kind = self._ray.remote(_Host).options(num_cpus=self._threads, max_restarts=0)
-        return _Actor(number, kind.remote(make), make)
+        return _Actor(number, kind.remote(), make)
 
     def _greet(self, actors: list[_Actor]) -> None:
         """Wait until Ray has placed all of them."""
@@ -129,6 +133,10 @@ class RayEngine:
             )
         for actor, ref in zip(actors, refs, strict=True):
             check_versions(actor.number, self.fetch(ref))
+        dumps = self._ray.cloudpickle.dumps
+        begun = [actor.handle.begin.remote(dumps(actor.make)) for actor in actors]
+        for ref in begun:
+            self.fetch(ref)
 
     def put(self, value: object) -> Any:
         """Put a value into Ray's store."""
