@@ -49,9 +49,7 @@ class Lane:
         """Tell whether a task can be sent."""
         if task_is_suspect:
             return not self.sent
-        return len(self.sent) < DEPTH and not (
-            self.sent and self.sent[0][1].is_suspect
-        )
+        return len(self.sent) < DEPTH and not (self.sent and self.sent[0][1].is_suspect)
 
 
 class Done(NamedTuple):

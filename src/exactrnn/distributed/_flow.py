@@ -33,7 +33,9 @@ LARGEST_GROUP = 1 << 23
 AHEAD = 4
 """Groups from which the next one is chosen, by length."""
 PATIENCE = 0.05
-"""Seconds that an idle worker waits for a slow source to fill its group."""
+"""Seconds that an idle worker waits for the source to fill its group."""
+SLOW = 0.01
+"""Seconds that a source takes for a sequence before nothing waits for the next one."""
 PULSE = 2e-3
 """Seconds between looks at what the workers have done."""
 READS = 2
@@ -92,6 +94,7 @@ class Flow:
         self._per_step = self._per_sequence = 0.0
         self._is_sized = False
         self._looked = self._idle_since = 0.0
+        self._is_slow = False
 
     @property
     def held(self) -> int:
@@ -125,14 +128,14 @@ class Flow:
     def _look(self, crew: Crew) -> None:
         """Take what the workers have done, from time to time."""
         now = time.monotonic()
-        if now - self._looked > PULSE:
+        if self._is_slow or now - self._looked > PULSE:
             self._looked = now
             self._settle(crew.collect(0.0))
 
     def _get_ahead(self, crew: Crew | None) -> None:
         """Keep the workers busy while somebody is busy with results."""
         for _ in range(READS):
-            if self._may_read():
+            if self._may_read() and not self._is_slow:
                 self._read_one()
         if crew is not None:
             while self._may_send(crew):
@@ -171,6 +174,7 @@ class Flow:
     def _read_one(self) -> None:
         """Read an item; what the source raises is raised when its turn has come."""
         assert self._items is not None
+        begin = time.monotonic()
         try:
             item = next(self._items)
         except StopIteration:
@@ -179,6 +183,7 @@ class Flow:
         except Exception as error:
             self._items, self._failure = None, error
             return
+        self._is_slow = time.monotonic() - begin > SLOW
         index = self._read
         self._read += 1
         try:
@@ -203,7 +208,8 @@ class Flow:
         if not crew.wants or not len(self._pool):
             self._idle_since = 0.0
             return False
-        if not self._may_read() or self._pool.size >= AHEAD * self._limits.group:
+        is_full = self._pool.size >= AHEAD * self._limits.group
+        if is_full or self._is_slow or not self._may_read():
             return True
         now = time.monotonic()
         self._idle_since = self._idle_since or now

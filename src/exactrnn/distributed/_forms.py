@@ -63,7 +63,7 @@ def form_of(model: Any, axes: object) -> Form:
     axes : tuple of two ints or None
         Where the caller says that the rows lie.
     """
-    if isinstance(model, NOT_MAPPED) or isinstance(model, type) or not callable(model):
+    if isinstance(model, (*NOT_MAPPED, type)) or not callable(model):
         raise TypeError(
             "model: expected a layer, a Sequential or a model that is called with "
             f"sequences [T, B, ...], got {describe(model)}"

@@ -59,7 +59,7 @@ def freeze(model: Any) -> Frozen:
 
 def thaw(frozen: Frozen) -> Any:
     """Return the model that was frozen; its weights are the arrays given, to read."""
-    return pickle.loads(frozen.head, buffers=[memoryview(a) for a in frozen.arrays])
+    return pickle.loads(frozen.head, buffers=frozen.arrays)
 
 
 class _Freezer(pickle.Pickler):

@@ -28,7 +28,7 @@ PLAIN: tuple[type[Exception], ...] = (ValueError, TypeError)
 
 
 class Whole(NamedTuple):
-    """Results of all rows of a group, as the model gave them; None for what is unwanted."""
+    """What is wanted of the results of all rows of a group, as the model gave them."""
 
     y: NDArray[Any] | None
     state: Any

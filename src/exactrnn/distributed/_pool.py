@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -21,7 +22,8 @@ Kind = tuple[str, tuple[int, ...]]
 """What the sequences of a group have in common: dtype, and sizes but for the steps."""
 
 
-class Waiting(NamedTuple):
+@dataclass(slots=True)
+class Waiting:
     """A sequence that was read.
 
     Attributes

@@ -114,9 +114,7 @@ class Taker:
             return next(iter(item.values()))
         if self._column not in item:
             wanted = "one column" if self._column is None else repr(self._column)
-            raise SequenceError(
-                index, f"expected {wanted}, got {quote_names([*item])}"
-            )
+            raise SequenceError(index, f"expected {wanted}, got {quote_names([*item])}")
         return item[self._column]
 
     def _fault_of(self, array: NDArray[Any]) -> str | None:

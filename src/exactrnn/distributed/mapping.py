@@ -18,7 +18,13 @@ from typing import Any, Literal, NamedTuple, Self
 from numpy.typing import NDArray
 
 from exactrnn import io
-from exactrnn._checks import check_choice, check_positive, check_size, describe
+from exactrnn._checks import (
+    check_choice,
+    check_flag,
+    check_positive,
+    check_size,
+    describe,
+)
 from exactrnn._checks.numbers import check_count
 from exactrnn.distributed._crew import Crew
 from exactrnn.distributed._flow import Flow, limits_of
@@ -60,7 +66,7 @@ class MappedSequence(NamedTuple):
         None if it was not asked for, or the model has none.
     """
 
-    index: int
+    index: int  # type: ignore[assignment]  # nobody asks for a tuple's own
     y: NDArray[Any] | None
     state: Any
 
@@ -197,6 +203,7 @@ shape (2, 4)
     wanted = RETURNS[check_choice("returns", returns, tuple(RETURNS))]
     skips = check_choice("on_error", on_error, ("raise", "skip")) == "skip"
     held = check_positive("memory", memory)
+    shows = None if progress is None else check_flag("progress", progress)
     given = _check_model(model)
     form = form_of(given, axes)
     items = iterate(source)
@@ -206,7 +213,7 @@ shape (2, 4)
     make = partial(MapWorker, form, wanted, number or (1 if count else None))
     begin = partial(_begin, _check_engine(engine, count), make, [freeze(given)], count)
     bad: list[SequenceError] = []
-    results = _handed_out(flow, begin, bad if skips else None, progress, source)
+    results = _handed_out(flow, begin, bad if skips else None, shows, source)
     return MappedSequences(results, bad)
 
 
@@ -245,7 +252,8 @@ def _begin(
 ) -> Crew:
     """Return a crew that ends with `until`; the model is handed over, not kept."""
     if engine is None:
-        engine = until.enter_context(LocalEngine() if count else InlineEngine())
+        own: Engine = LocalEngine() if count else InlineEngine()
+        engine = until.enter_context(own)
     crew = Crew(engine, make, frozen.pop(), max(count, 1))
     until.callback(crew.dismiss)
     return crew
