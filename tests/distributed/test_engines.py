@@ -6,16 +6,17 @@ second to begin.
 
 import functools
 import gc
-import importlib.util
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from calculators import Calculator, refuse
+from engines import HELPERS, make_ray_engine, needs_ray
 
 from exactrnn.distributed import (
     EngineError,
@@ -23,23 +24,10 @@ from exactrnn.distributed import (
     LocalEngine,
     RayEngine,
     WorkerLost,
-    engine as seam,
 )
+from exactrnn.distributed import engine as seam
 
-HELPERS = os.path.dirname(sys.modules["calculators"].__file__)
-needs_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None, reason="needs ray: extra distributed"
-)
-
-
-def make_ray(**options):
-    # Ray hangs where actors take all CPUs that it was told of; and its processes do not
-    # know where tests have their helpers.
-    environment = {"env_vars": {"PYTHONPATH": HELPERS}}
-    return RayEngine(num_cpus=6, runtime_env=environment, **options)
-
-
-MAKERS = {"inline": InlineEngine, "local": LocalEngine, "ray": make_ray}
+MAKERS = {"inline": InlineEngine, "local": LocalEngine, "ray": make_ray_engine}
 ENGINES = [
     "inline",
     "local",
@@ -226,22 +214,22 @@ def test_workers_end_with_a_process_that_was_killed(tmp_path):
     script = tmp_path / "abandoned.py"
     script.write_text(ABANDONED, encoding="utf-8")
     command = [sys.executable, script, HELPERS]
-    ran = subprocess.run(command, capture_output=True, text=True)
+    ran = subprocess.run(command, check=False, capture_output=True, text=True)
     assert ran.returncode == -signal.SIGKILL, ran.stderr
     folder, pid = ran.stdout.split()
     until = time.monotonic() + 120
-    while (os.path.exists(folder) or is_there(pid)) and time.monotonic() < until:
+    while (Path(folder).exists() or is_there(pid)) and time.monotonic() < until:
         time.sleep(0.05)
-    assert not os.path.exists(folder)
+    assert not Path(folder).exists()
     assert not is_there(pid)
 
 
 def is_there(pid):
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
     except (FileNotFoundError, ProcessLookupError):
         return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 UNGUARDED = """
@@ -253,24 +241,10 @@ LocalEngine().place(list, 1)
 def test_a_script_without_a_guard_is_told(tmp_path):
     script = tmp_path / "unguarded.py"
     script.write_text(UNGUARDED, encoding="utf-8")
-    ran = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    command = [sys.executable, script]
+    ran = subprocess.run(command, check=False, capture_output=True, text=True)
     assert ran.returncode == 1
     assert "if __name__ == '__main__':" in ran.stderr.splitlines()[-1]
-
-
-# Ray
-
-
-@needs_ray
-@pytest.mark.deep
-def test_ray_says_what_cannot_be_placed_and_what_cannot_be_reached():
-    with make_ray(threads=4, patience=3.0) as engine:
-        with pytest.raises(
-            EngineError, match=r"each with 4 CPUs, got [01]: the cluster"
-        ):
-            engine.place(Calculator, 2)
-    with pytest.raises(EngineError, match=r"a Ray cluster that can be reached at '127"):
-        RayEngine("127.0.0.1:1")
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):

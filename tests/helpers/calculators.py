@@ -30,10 +30,10 @@ class Calculator:
         raise KeyError(words)
 
     def fail_strangely(self):
-        class Strange(Exception):
+        class StrangeError(Exception):
             pass
 
-        raise Strange("no other process knows it")
+        raise StrangeError("no other process knows it")
 
     def sleep(self, seconds):
         time.sleep(seconds)

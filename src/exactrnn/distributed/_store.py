@@ -20,7 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-MEMORY = Path("/dev/shm")  # noqa: S108 (a folder of our own is made in it)
+MEMORY = Path("/dev/shm")
 LEAST_FREE = 1 << 28
 """Bytes that the memory's folder must have free to be used."""
 INLINE = 1 << 14

@@ -33,7 +33,8 @@ class _Host:
     _worker: Any = None
 
     def versions(self) -> tuple[str, int]:
-        return tuple(own_versions())
+        package, numerics = own_versions()
+        return package, numerics
 
     def begin(self, make: bytes) -> None:
         """Make the worker; not at once, for versions are compared before."""
@@ -89,6 +90,11 @@ class RayEngine:
         self._is_ours = not self._ray.is_initialized()
         if self._is_ours:
             self._connect(address, options)
+        elif address is not None or options:
+            raise EngineError(
+                "address: expected neither one nor options of ray.init where Ray runs "
+                f"in this process already, got {address!r} and {sorted(options)}"
+            )
         self._actors: list[_Actor] = []
 
     def _connect(self, address: str | None, options: dict[str, Any]) -> None:
