@@ -13,15 +13,25 @@ twice.
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
+from exactrnn.distributed._forms import Form
 from exactrnn.distributed._frozen import Frozen
-from exactrnn.distributed._map_worker import Alone, Outcome
+from exactrnn.distributed._map_worker import (
+    Alone,
+    MapWorker,
+    Outcome,
+    Whole,
+    results_of,
+)
 from exactrnn.distributed._pool import Waiting
+from exactrnn.distributed._slots import Rows, Slots
 from exactrnn.distributed.engine import Engine, WorkerLost
+from exactrnn.distributed.local import LocalEngine
 
 DEPTH = 2
 """Groups that a worker has: one that it computes and one that waits."""
@@ -38,25 +48,58 @@ class Task:
     deaths: int = 0
 
 
+class Sent(NamedTuple):
+    """A task that a worker has, and where its sequences lie, if in shared memory."""
+
+    ref: Any
+    task: Task
+    rows: Rows | None
+
+
 @dataclass
 class Lane:
     """A worker and what it was sent, in this order."""
 
     worker: Any
-    sent: deque[tuple[Any, Task]] = field(default_factory=deque)
+    sent: deque[Sent] = field(default_factory=deque)
 
     def takes(self, task_is_suspect: bool) -> bool:
         """Tell whether a task can be sent."""
         if task_is_suspect:
             return not self.sent
-        return len(self.sent) < DEPTH and not (self.sent and self.sent[0][1].is_suspect)
+        return len(self.sent) < DEPTH and not (
+            self.sent and self.sent[0].task.is_suspect
+        )
 
 
 class Done(NamedTuple):
-    """A group and what came of it."""
+    """A group and the result of each of its sequences."""
 
     group: list[Waiting]
-    outcome: Outcome
+    results: list[Alone]
+
+
+class Plan(NamedTuple):
+    """What a crew is to do.
+
+    Attributes
+    ----------
+    form : Form
+        How the model is called.
+    wanted : tuple of two bools
+        Whether outputs and states are wanted.
+    workers : int
+    threads : int or None
+        Of each worker; None leaves them as they are.
+    largest : int
+        Bytes of a group as rows, and of its output.
+    """
+
+    form: Form
+    wanted: tuple[bool, bool]
+    workers: int
+    threads: int | None
+    largest: int
 
 
 class Crew:
@@ -65,24 +108,20 @@ class Crew:
     Parameters
     ----------
     engine : Engine
-    make : callable
-        Makes a `MapWorker`.
     frozen : Frozen
-        Its model.
-    count : int
-        Workers.
+        The model.
+    plan : Plan
+        What is to be done.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        make: Callable[[], Any],
-        frozen: Frozen,
-        count: int,
-    ) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, frozen: Frozen, plan: Plan) -> None:
+        self._engine, self._form = engine, plan.form
         self._model = engine.put(frozen)
-        self._lanes = [Lane(worker) for worker in engine.place(make, count)]
+        self._slots: Slots | None = None
+        if isinstance(engine, LocalEngine) and hasattr(os, "memfd_create"):
+            self._slots = Slots(plan.workers * DEPTH, plan.largest)
+        make = partial(MapWorker, plan.form, plan.wanted, plan.threads)
+        self._lanes = [Lane(worker) for worker in engine.place(make, plan.workers)]
         for loaded in [self._load(lane) for lane in self._lanes]:
             engine.fetch(loaded)
         self._again: deque[Task] = deque()
@@ -90,9 +129,12 @@ class Crew:
     def dismiss(self) -> None:
         """End the workers."""
         self._engine.dismiss([lane.worker for lane in self._lanes])
+        if self._slots is not None:
+            self._slots.close()
 
     def _load(self, lane: Lane) -> Any:
-        return self._engine.call(lane.worker, "load", self._model)
+        shared = None if self._slots is None else self._slots.shared
+        return self._engine.call(lane.worker, "load", self._model, shared)
 
     @property
     def wants(self) -> bool:
@@ -114,13 +156,18 @@ class Crew:
         if not lanes:
             return False
         lane = min(lanes, key=lambda lane: len(lane.sent))
-        ref = self._engine.call(lane.worker, "run", [one.x for one in task.group])
-        lane.sent.append((ref, task))
+        group = [one.x for one in task.group]
+        rows = None if self._slots is None else self._slots.lay(group)
+        order: tuple[Any, ...] = ("run", group)
+        if rows is not None:
+            order = ("run_in", rows, [*map(len, group)])
+        ref = self._engine.call(lane.worker, *order)
+        lane.sent.append(Sent(ref, task, rows))
         return True
 
     def collect(self, timeout: float | None = None) -> list[Done]:
         """Return what has come; wait for something to come, or so many seconds."""
-        refs = [ref for lane in self._lanes for ref, _ in lane.sent]
+        refs = [sent.ref for lane in self._lanes for sent in lane.sent]
         if not refs:
             return []
         self._engine.wait(refs, timeout)
@@ -135,25 +182,43 @@ class Crew:
         """Take what a worker has done; what has ended stands first in its lane."""
         found: list[Done] = []
         while lane.sent:
-            ref, task = lane.sent[0]
-            ended, _ = self._engine.wait([ref], 0.0)
+            first = lane.sent[0]
+            ended, _ = self._engine.wait([first.ref], 0.0)
             if not ended:
                 break
             try:
-                outcome: Outcome = self._engine.fetch(ref)
+                outcome: Outcome = self._engine.fetch(first.ref)
             except WorkerLost:
                 return found + self._bury(lane)
             lane.sent.popleft()
-            found.append(Done(task.group, outcome))
+            found.append(self._done(first, outcome))
         return found
+
+    def _done(self, sent: Sent, outcome: Outcome) -> Done:
+        """Return the results of a group, and let another one have its memory."""
+        group = sent.task.group
+        if self._slots is not None and isinstance(outcome, Whole):
+            y = outcome.y
+            outcome = Whole(
+                self._slots.read(y) if isinstance(y, Rows) else y, outcome.state
+            )
+        results = results_of(self._form, outcome, [one.steps for one in group])
+        self._give_back(sent)
+        return Done(group, results)
+
+    def _give_back(self, sent: Sent) -> None:
+        if self._slots is not None and sent.rows is not None:
+            self._slots.give_back(sent.rows)
 
     def _bury(self, lane: Lane) -> list[Done]:
         """Replace a worker that died; see to what it had."""
-        (_, first), *others = lane.sent
+        for sent in lane.sent:
+            self._give_back(sent)
+        first, *others = [sent.task for sent in lane.sent]
         lane.sent.clear()
         lane.worker = self._engine.replace(lane.worker)
         self._engine.fetch(self._load(lane))
-        self._again.extend(task for _, task in others)
+        self._again.extend(others)
         if len(first.group) > 1:
             self._again.extend(Task([one], True) for one in first.group)
         elif first.deaths + 1 < MOST_DEATHS:

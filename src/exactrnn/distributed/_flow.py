@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from exactrnn.distributed._crew import Crew, Done
 from exactrnn.distributed._forms import Form, leaves
-from exactrnn.distributed._map_worker import Alone, results_of
+from exactrnn.distributed._map_worker import Alone
 from exactrnn.distributed._pool import Pool, Waiting
 from exactrnn.distributed._sources import SequenceError, Taker
 
@@ -28,7 +28,7 @@ OVERHEAD = 512
 """Bytes that a sequence takes in any case: objects of Python."""
 MOST_IN_GROUP = 1024
 """Sequences in a group: more are no faster."""
-LARGEST_GROUP = 1 << 23
+LARGEST_GROUP = 1 << 22
 """Bytes of a group, results included: it is computed in milliseconds at the least."""
 AHEAD = 4
 """Groups from which the next one is chosen, by length."""
@@ -217,22 +217,27 @@ class Flow:
 
     def _settle(self, done: list[Done]) -> None:
         """Put the results of groups in their places."""
-        for group, outcome in done:
-            steps = [one.steps for one in group]
-            results = results_of(self._form, outcome, steps)
+        for group, results in done:
             for one, result in zip(group, results, strict=True):
-                if result.error is None:
-                    self._ready[one.index] = result
-                    self._learn(one.steps, result)
-                else:
-                    self._ready[one.index] = SequenceError(one.index, result.error)
+                self._ready[one.index] = (
+                    result
+                    if result.error is None
+                    else SequenceError(one.index, result.error)
+                )
+            self._learn(group, results)
 
-    def _learn(self, steps: int, result: Alone) -> None:
-        """Note how large a result is."""
+    def _learn(self, group: list[Waiting], results: list[Alone]) -> None:
+        """Note how large results are, by the first that there is."""
+        found = next(
+            (p for p in zip(group, results, strict=True) if not p[1].error), None
+        )
+        if found is None:
+            return
+        sequence, result = found
         output = 0 if result.y is None else result.y.nbytes
         rest = sum(leaf.nbytes for leaf in leaves(result.state))
         if self._form.has_time:
-            self._per_step = max(self._per_step, output / steps)
+            self._per_step = max(self._per_step, output / sequence.steps)
         else:
             rest += output
         self._per_sequence = max(self._per_sequence, rest)

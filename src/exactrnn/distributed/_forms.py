@@ -127,18 +127,37 @@ def expected_input(model: Any) -> tuple[Any, int | None] | None:
 # Calls
 
 
+def out_shape(model: Any, form: Form, x: NDArray[Any]) -> tuple[int, ...] | None:
+    """Return the shape of an output that a model can be told to put somewhere."""
+    if not form.takes_out:
+        return None
+    return (*x.shape[:2], model.num_directions * model.output_size)
+
+
 def call_rows(
-    model: Any, form: Form, x: NDArray[Any], lengths: NDArray[np.int64] | None
+    model: Any,
+    form: Form,
+    x: NDArray[Any],
+    lengths: NDArray[np.int64] | None,
+    out: NDArray[Any] | None,
 ) -> tuple[NDArray[Any], Any]:
-    """Return what a model gives for rows ``[B, T, ...]``: output and state or None."""
-    given = x if form.x_axis == 0 else x.swapaxes(0, 1)
-    options = {} if lengths is None else {"lengths": lengths}
-    if form.takes_out and model.output_size is not None:
-        y = np.empty((*x.shape[:2], model.num_directions * model.output_size), x.dtype)
-        options["out"] = y if form.y_axis == 0 else y.swapaxes(0, 1)
-    found = model(given, **options)
+    """Return what a model gives for rows ``[B, T, ...]``: output and state or None.
+
+    The output has its rows first, and is `out` if that is given.
+    """
+    options: dict[str, Any] = {} if lengths is None else {"lengths": lengths}
+    if out is not None:
+        options["out"] = _turned(out, form.y_axis)
+    found = model(_turned(x, form.x_axis), **options)
     output, state = found if isinstance(found, tuple) else (found, None)
-    return np.asarray(output), state
+    y = np.asarray(output)
+    check_rows_of(y, state, form, len(x))
+    return np.ascontiguousarray(_turned(y, form.y_axis)), state
+
+
+def _turned(array: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Return rows first as rows in this axis, or the other way round."""
+    return array.swapaxes(0, axis)
 
 
 def check_rows_of(y: NDArray[Any], state: Any, form: Form, rows: int) -> None:
@@ -182,5 +201,5 @@ def row_of_state(state: Any, row: int) -> Any:
 
 def row_of_output(y: NDArray[Any], form: Form, row: int, steps: int) -> NDArray[Any]:
     """Return a row of an output, as long as the row is, in memory of its own."""
-    own = y[row] if form.y_axis == 0 else y[:, row]
-    return own[:steps].copy() if form.ragged and form.has_time else own.copy()
+    own = y[row]
+    return np.array(own[:steps] if form.ragged and form.has_time else own)

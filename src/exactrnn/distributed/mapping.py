@@ -26,11 +26,11 @@ from exactrnn._checks import (
     describe,
 )
 from exactrnn._checks.numbers import check_count
-from exactrnn.distributed._crew import Crew
+from exactrnn.distributed._crew import Crew, Plan
 from exactrnn.distributed._flow import Flow, limits_of
 from exactrnn.distributed._forms import expected_input, form_of
 from exactrnn.distributed._frozen import Frozen, freeze
-from exactrnn.distributed._map_worker import MapWorker
+from exactrnn.distributed._pool import MOST_PADDING
 from exactrnn.distributed._sources import (
     KEPT,
     SequenceError,
@@ -46,8 +46,10 @@ from exactrnn.train._bar import shown
 
 __all__ = ["MappedSequence", "MappedSequences", "SequenceError", "map_sequences"]
 
-MEMORY = 1 << 28
+MEMORY = 1 << 27
 """Bytes of sequences and results that are held unless the caller says otherwise."""
+SPARE = 1 << 12
+"""Bytes between input and output of a group, and of sequences of a few steps."""
 RETURNS = {"both": (True, True), "y": (True, False), "state": (False, True)}
 
 
@@ -209,9 +211,13 @@ shape (2, 4)
     items = iterate(source)
     copies = not isinstance(source, KEPT)
     taker = Taker(expected_input(given), _check_column(column), copies=copies)
-    flow = Flow(items, taker, form, limits_of(held, count))
-    make = partial(MapWorker, form, wanted, number or (1 if count else None))
-    begin = partial(_begin, _check_engine(engine, count), make, [freeze(given)], count)
+    limits = limits_of(held, count)
+    flow = Flow(items, taker, form, limits)
+    # Rows of a group have padding, too.
+    largest = int(limits.group / (1 - MOST_PADDING)) + SPARE
+    each = number or (1 if count else None)
+    plan = Plan(form, wanted, max(count, 1), each, largest)
+    begin = partial(_begin, _check_engine(engine, count), plan, [freeze(given)], count)
     bad: list[SequenceError] = []
     results = _handed_out(flow, begin, bad if skips else None, shows, source)
     return MappedSequences(results, bad)
@@ -245,7 +251,7 @@ def _check_engine(engine: Any, count: int) -> Engine | None:
 
 def _begin(
     engine: Engine | None,
-    make: Callable[[], MapWorker],
+    plan: Plan,
     frozen: list[Frozen],
     count: int,
     until: ExitStack,
@@ -254,7 +260,7 @@ def _begin(
     if engine is None:
         own: Engine = LocalEngine() if count else InlineEngine()
         engine = until.enter_context(own)
-    crew = Crew(engine, make, frozen.pop(), max(count, 1))
+    crew = Crew(engine, frozen.pop(), plan)
     until.callback(crew.dismiss)
     return crew
 
