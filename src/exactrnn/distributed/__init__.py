@@ -6,6 +6,7 @@ processes of this machine, `RayEngine` (extra ``distributed``) those of a cluste
 """
 
 from exactrnn.distributed.engine import Engine, EngineError, WorkerLost
+from exactrnn.distributed.fitting import Exchange, Spreading, fit
 from exactrnn.distributed.inline import InlineEngine
 from exactrnn.distributed.local import LocalEngine
 from exactrnn.distributed.mapping import (
@@ -19,12 +20,15 @@ from exactrnn.distributed.ray import RayEngine
 __all__ = [
     "Engine",
     "EngineError",
+    "Exchange",
     "InlineEngine",
     "LocalEngine",
     "MappedSequence",
     "MappedSequences",
     "RayEngine",
     "SequenceError",
+    "Spreading",
     "WorkerLost",
+    "fit",
     "map_sequences",
 ]

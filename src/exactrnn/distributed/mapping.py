@@ -39,13 +39,14 @@ from exactrnn.distributed._sources import (
     size_of,
 )
 from exactrnn.distributed.engine import Engine
-from exactrnn.distributed.inline import InlineEngine
-from exactrnn.distributed.local import LocalEngine
+from exactrnn.distributed.fitting import ENGINES
 from exactrnn.train import Sequential
 from exactrnn.train._bar import shown
 
 __all__ = ["MappedSequence", "MappedSequences", "SequenceError", "map_sequences"]
 
+VERBS = ("place", "put", "call", "fetch", "wait", "replace", "dismiss")
+"""What an engine is asked for."""
 MEMORY = 1 << 27
 """Bytes of sequences and results that are held unless the caller says otherwise."""
 SPARE = 1 << 12
@@ -114,7 +115,7 @@ def map_sequences(
     *,
     workers: int = 0,
     threads: int | None = None,
-    engine: Engine | None = None,
+    engine: str | Engine | None = None,
     memory: int = MEMORY,
     returns: Literal["both", "y", "state"] = "both",
     on_error: Literal["raise", "skip"] = "raise",
@@ -143,8 +144,9 @@ def map_sequences(
         main module, so a script needs ``if __name__ == "__main__":``.
     threads : int, optional
         Of each worker, by default 1; without workers as this process has them.
-    engine : Engine, optional
-        Who has the workers; by default `LocalEngine`. It stays open.
+    engine : {"local", "ray", "inline"} or Engine, optional
+        Who has the workers: processes of this machine, by default; an `Engine` stays
+        open.
     memory : int
         Bytes of sequences and results that are held at a time: no more are read until
         results are taken. One sequence at least is held, and each worker has copies of
@@ -236,13 +238,17 @@ def _check_column(column: object) -> str | None:
     raise TypeError(f"column: expected a name, got {describe(column)}")
 
 
-def _check_engine(engine: Any, count: int) -> Engine | None:
-    """Return the engine, or None for one of our own."""
-    verbs = ("place", "put", "call", "fetch", "wait", "replace")
+def _check_engine(engine: Any, count: int) -> Engine | str:
+    """Return the engine, or the name of one of our own."""
     if engine is None:
-        return None
-    if isinstance(engine, type) or not all(hasattr(engine, verb) for verb in verbs):
-        raise TypeError(f"engine: expected an Engine, got {describe(engine)}")
+        return "local" if count else "inline"
+    if isinstance(engine, str):
+        return check_choice("engine", engine, tuple(ENGINES))
+    missing = [verb for verb in VERBS if not hasattr(engine, verb)]
+    if isinstance(engine, type) or missing:
+        raise TypeError(
+            f"engine: expected an Engine or its name, got {describe(engine)}"
+        )
     if not count:
         raise ValueError("workers: expected at least 1 with an engine, got 0")
     checked: Engine = engine
@@ -250,16 +256,15 @@ def _check_engine(engine: Any, count: int) -> Engine | None:
 
 
 def _begin(
-    engine: Engine | None,
+    engine: Engine | str,
     plan: Plan,
     frozen: list[Frozen],
     count: int,
     until: ExitStack,
 ) -> Crew:
     """Return a crew that ends with `until`; the model is handed over, not kept."""
-    if engine is None:
-        own: Engine = LocalEngine() if count else InlineEngine()
-        engine = until.enter_context(own)
+    if isinstance(engine, str):
+        engine = until.enter_context(ENGINES[engine]())
     crew = Crew(engine, frozen.pop(), plan)
     until.callback(crew.dismiss)
     return crew

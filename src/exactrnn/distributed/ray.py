@@ -8,6 +8,7 @@ whoever has to teach it must know when there is a new one.
 from __future__ import annotations
 
 import pickle
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -101,6 +102,7 @@ class RayEngine:
         quiet = {"log_to_driver": False, "include_dashboard": False}
         own = options if address is not None else {**quiet, **options}
         try:
+            _knock(address, self._patience)
             self._ray.init(address=address, **own)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise EngineError(
@@ -220,6 +222,13 @@ class RayEngine:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _knock(address: str | None, patience: float) -> None:
+    """Raise OSError unless somebody answers at the address; Ray tries for minutes."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if colon:
+        socket.create_connection((host.strip("[]"), int(port)), patience).close()
 
 
 def _import_ray() -> Any:
