@@ -219,7 +219,7 @@ shape (2, 4)
     largest = int(limits.group / (1 - MOST_PADDING)) + SPARE
     each = number or (1 if count else None)
     plan = Plan(form, wanted, max(count, 1), each, largest)
-    begin = partial(_begin, _check_engine(engine, count), plan, [freeze(given)], count)
+    begin = partial(_begin, _check_engine(engine, count), plan, [freeze(given)])
     bad: list[SequenceError] = []
     results = _handed_out(flow, begin, bad if skips else None, shows, source)
     return MappedSequences(results, bad)
@@ -243,15 +243,14 @@ def _check_engine(engine: Any, count: int) -> Engine | str:
     if engine is None:
         return "local" if count else "inline"
     if isinstance(engine, str):
-        return check_choice("engine", engine, tuple(ENGINES))
-    missing = [verb for verb in VERBS if not hasattr(engine, verb)]
-    if isinstance(engine, type) or missing:
+        check_choice("engine", engine, tuple(ENGINES))
+    elif isinstance(engine, type) or not all(hasattr(engine, v) for v in VERBS):
         raise TypeError(
             f"engine: expected an Engine or its name, got {describe(engine)}"
         )
     if not count:
         raise ValueError("workers: expected at least 1 with an engine, got 0")
-    checked: Engine = engine
+    checked: Engine | str = engine
     return checked
 
 
@@ -259,7 +258,6 @@ def _begin(
     engine: Engine | str,
     plan: Plan,
     frozen: list[Frozen],
-    count: int,
     until: ExitStack,
 ) -> Crew:
     """Return a crew that ends with `until`; the model is handed over, not kept."""
