@@ -2,7 +2,8 @@
 
 `Engine` is what moves bytes, places work and brings workers back; `LocalEngine` has
 processes of this machine, `RayEngine` (extra ``distributed``) those of a cluster,
-`InlineEngine` none. What is computed does not depend on it (contract N10).
+`MPIEngine` the ranks of a program that MPI has begun, `InlineEngine` none. What is
+computed does not depend on it (contract N10).
 """
 
 from exactrnn.distributed.engine import Engine, EngineError, WorkerLost
@@ -15,6 +16,7 @@ from exactrnn.distributed.mapping import (
     SequenceError,
     map_sequences,
 )
+from exactrnn.distributed.mpi import MPIEngine
 from exactrnn.distributed.ray import RayEngine
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "Exchange",
     "InlineEngine",
     "LocalEngine",
+    "MPIEngine",
     "MappedSequence",
     "MappedSequences",
     "RayEngine",

@@ -29,6 +29,7 @@ from exactrnn._system.mode import ieee_mode
 from exactrnn.distributed.engine import Engine, EngineError, Ref, Worker, WorkerLost
 from exactrnn.distributed.inline import InlineEngine
 from exactrnn.distributed.local import LocalEngine
+from exactrnn.distributed.mpi import MPIEngine
 from exactrnn.distributed.ray import RayEngine
 from exactrnn.distributed.shards import (
     Count,
@@ -52,6 +53,7 @@ __all__ = ["Exchange", "Spreading", "fit"]
 ENGINES: dict[str, Callable[[], Engine]] = {
     "inline": InlineEngine,
     "local": LocalEngine,
+    "mpi": MPIEngine,
     "ray": RayEngine,
 }
 MOST_LOSSES = 10
@@ -123,7 +125,7 @@ def fit(
         last ones have one row less where it does not come out even.
         ``workers`` (0): how many processes compute, at most one for each shard; 0 is
         this process alone.
-        ``engine`` ("local"): ``"local"``, ``"ray"``, ``"inline"``, or an `Engine`,
+        ``engine`` ("local"): ``"local"``, ``"ray"``, ``"mpi"``, ``"inline"``, or an `Engine`,
         which then stays open.
         ``threads`` (1): of each worker.
         ``axes``: where rows lie in ``x`` and ``y``, as for `exactrnn.train.batches`; by

@@ -144,7 +144,7 @@ def map_sequences(
         main module, so a script needs ``if __name__ == "__main__":``.
     threads : int, optional
         Of each worker, by default 1; without workers as this process has them.
-    engine : {"local", "ray", "inline"} or Engine, optional
+    engine : {"local", "ray", "mpi", "inline"} or Engine, optional
         Who has the workers: processes of this machine, by default; an `Engine` stays
         open.
     memory : int
