@@ -209,7 +209,7 @@ WRONG = {
     "workers: expected ": {"workers": -1},
     "shards: expected ": {"shards": 0},
     "threads: expected ": {"threads": 0},
-    "engine: expected 'inline', 'local', 'ray' or an Engine, got 'dask'": {
+    "engine: expected 'inline', 'local', 'mpi', 'ray' or an Engine, got 'dask'": {
         "engine": "dask"
     },
     "engine: expected an Engine or its name, got ": {"engine": 5},

@@ -111,8 +111,8 @@ class Engine(Protocol):
     def replace(self, worker: Worker) -> Worker:
         """End a worker, if need be, and make another one in its place."""
 
-    def dismiss(self, worker: Worker) -> None:
-        """End a worker, and put nothing in its place."""
+    def dismiss(self, workers: Sequence[Worker]) -> None:
+        """End these workers; what they were asked for and have not given is lost."""
 
     def close(self) -> None:
         """End all workers, and let go of all values."""

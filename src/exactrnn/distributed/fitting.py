@@ -30,6 +30,7 @@ from exactrnn._system.mode import ieee_mode
 from exactrnn.distributed.engine import Engine, EngineError, Ref, Worker, WorkerLost
 from exactrnn.distributed.inline import InlineEngine
 from exactrnn.distributed.local import LocalEngine
+from exactrnn.distributed.mpi import MPIEngine
 from exactrnn.distributed.ray import RayEngine
 from exactrnn.distributed.shards import (
     Count,
@@ -54,6 +55,7 @@ __all__ = ["Exchange", "Spreading", "fit"]
 ENGINES: dict[str, Callable[[], Engine]] = {
     "inline": InlineEngine,
     "local": LocalEngine,
+    "mpi": MPIEngine,
     "ray": RayEngine,
 }
 MOST_LOSSES = 10
@@ -125,8 +127,8 @@ def fit(
         last ones have one row less where it does not come out even.
         ``workers`` (0): how many processes compute, at most one for each shard; 0 is
         this process alone.
-        ``engine`` ("local"): ``"local"``, ``"ray"``, ``"inline"``, or an `Engine`,
-        which then stays open.
+        ``engine`` ("local"): ``"local"``, ``"ray"``, ``"mpi"``, ``"inline"``, or an
+        `Engine`, which then stays open.
         ``threads`` (1): of each worker.
         ``axes``: where rows lie in ``x`` and ``y``, as for `exactrnn.train.batches`; by
         default those of `batches`, or ``(1, 1)``.
@@ -272,8 +274,7 @@ class SpreadRun(ShardedRun):
             return begun.pop_all()
 
     def _dismiss(self) -> None:
-        for worker in self.workers:
-            self.engine.dismiss(worker)
+        self.engine.dismiss(self.workers)
 
     def _teach(self) -> None:
         """Replace the workers that are lost, and tell all where the run stands."""

@@ -93,9 +93,10 @@ class InlineEngine:
         self.lose(worker)
         return _Here(worker.make)
 
-    def dismiss(self, worker: Any) -> None:
-        """End a worker."""
-        self.lose(worker)
+    def dismiss(self, workers: Sequence[Any]) -> None:
+        """Lose these workers."""
+        for worker in workers:
+            self.lose(worker)
 
     def close(self) -> None:
         """Do nothing: values go with their refs."""

@@ -156,8 +156,7 @@ class LocalEngine:
             for worker in made:
                 self._greet(worker)
         except BaseException:
-            for worker in made:
-                self.dismiss(worker)
+            self.dismiss(made)
             raise
         return [*made]
 
@@ -302,19 +301,18 @@ class LocalEngine:
         self._greet(other)
         return other
 
-    def dismiss(self, worker: Any) -> None:
-        """End a worker."""
-        worker.end()
-        if worker in self._workers:
-            self._workers.remove(worker)
+    def dismiss(self, workers: Sequence[Any]) -> None:
+        """End these workers."""
+        for worker in workers:
+            worker.ask_to_end()  # all of them, before the first is waited for
+        for worker in workers:
+            worker.end()
+            if worker in self._workers:
+                self._workers.remove(worker)
 
     def close(self) -> None:
         """End all workers and remove all files."""
-        for worker in self._workers:
-            worker.ask_to_end()  # all of them, before the first is waited for
-        for worker in self._workers:
-            worker.end()
-        self._workers.clear()
+        self.dismiss([*self._workers])
         self._removed()
 
     def __enter__(self) -> Self:

@@ -202,11 +202,12 @@ class RayEngine:
         self._greet([other])
         return other
 
-    def dismiss(self, worker: Any) -> None:
-        """End a worker."""
-        self._ray.kill(worker.handle)
-        if worker in self._actors:
-            self._actors.remove(worker)
+    def dismiss(self, workers: Sequence[Any]) -> None:
+        """End these workers."""
+        for actor in workers:
+            self._ray.kill(actor.handle)
+            if actor in self._actors:
+                self._actors.remove(actor)
 
     def close(self) -> None:
         """End the workers, and Ray if it was begun here."""
