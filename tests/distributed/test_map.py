@@ -455,7 +455,7 @@ REFUSED = {
         "engine: expected an Engine or its name, got 3",
     ),
     "engine name": (
-        {"engine": "mpi"},
+        {"engine": "dask"},
         ValueError,
         "engine: expected one of 'inline', ",
     ),
