@@ -176,10 +176,8 @@ def measure_training(sizes, **options):
     return found
 
 
-def print_training(found, title="training"):
-    print(
-        f"\n| {title}: workers | batch, ms | of it shards | our own, ms | received, MB |"
-    )
+def print_training(found):
+    print("\n| training: workers | batch, ms | shards | our own | received, MB |")
     print("|---:|---:|---:|---:|---:|")
     for workers, row in found.items():
         print(

@@ -44,7 +44,7 @@ def finished():
     ]
     environment["PYTHONPATH"] = os.pathsep.join([str(HELPERS), *PATHS])
     return subprocess.run(
-        command,
+        [*command, program],
         env=environment,
         capture_output=True,
         text=True,

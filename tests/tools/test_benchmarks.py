@@ -1,5 +1,6 @@
 """The benchmark: every library computes the same, and the figures add up."""
 
+import importlib.util
 import json
 import os
 import random
@@ -517,3 +518,70 @@ def test_attention_is_measured_as_a_program(tmp_path):
     assert rows == ["gradients", "step"]
     for row in json.loads(out.read_text()):
         assert 0 < row["ours"] < 1
+
+
+def test_scale_is_measured_as_a_program(tmp_path):
+    out, png = tmp_path / "out.json", tmp_path / "model.png"
+    command = [sys.executable, str(ROOT / "benchmarks" / "scale.py"), "--quick"]
+    command += ["--units", "8", "--parts", "map", "model", "--json", str(out)]
+    if importlib.util.find_spec("matplotlib"):
+        command += ["--png", str(png)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = json.loads(out.read_text())
+    assert {*found} == {"map", "training", "model"}
+    assert all(found["map"]["8"][name] > 0 for name in ("one", "two", "ratio", "share"))
+    assert found["training"]["1"]["received"] == 0
+    gradient = found["model"]["gradient"]  # half of it from the other, twice
+    assert found["training"]["2"]["received"] == gradient
+    assert re.findall(r"^\| (8|64|1024) \|", done.stdout, re.MULTILINE) == [
+        *("8", "8", "64", "1024")
+    ]
+    if "--png" in command:
+        assert png.read_bytes().startswith(b"\x89PNG")
+
+
+def test_model_of_many_machines_adds_up():
+    import scale_model
+
+    parts = scale_model.Parts(1e-2, 8 * 10**6, 1e-10, 2e-3, 1e-4, 1e-6, 1e-3)
+    link = scale_model.Link(1e9, 1e-4)
+    one, two, many = (scale_model.step_of(parts, link, 64, W) for W in (1, 2, 64))
+    assert one == (0.64, 0.0, 0.0, 2e-3 + 1e-4 + 1e-6, 0.0)
+    assert two.received == 8 * 10**6
+    assert (two.compute, two.wire) == (0.32, pytest.approx(8e-3 + 4e-4))
+    assert many.compute == 1e-2
+    # Of the tree of 64 shards as of a ring: all but the own slice, twice.
+    ring = scale_model.ring_of(parts, link, 64, 64)
+    assert many.received == pytest.approx(ring.received)
+    assert ring.received == pytest.approx(2 * 8e6 * 63 / 64)
+    # Three workers have shards that leave several sums.
+    assert (
+        scale_model.sums_of(64, 3) == [3, 6, 3] or sum(scale_model.sums_of(64, 3)) > 3
+    )
+    assert scale_model.step_of(parts, link, 64, 3).received > ring.received
+
+
+@pytest.mark.parametrize(
+    "given", [["--units", "0"], ["--parts", "none"], ["--runs", "0"]]
+)
+def test_wrong_arguments_of_scale_are_refused(given, capsys):
+    import scale
+
+    with pytest.raises(SystemExit):
+        scale.parse_arguments(given)
+    assert "error" in capsys.readouterr().err
+
+
+@pytest.mark.deep
+def test_two_hosts_have_a_wire_with_a_delay():
+    import scale
+    import two_hosts
+
+    lacking = two_hosts.missing()
+    if lacking is not None:
+        pytest.skip(f"this machine lacks {lacking}, for two hosts")
+    found = two_hosts.measure(scale.Sizes([8], 0.1, 1, 4), 5e-3)
+    assert found["two hosts"]["order"] > 10e-3
+    assert found["two hosts"]["order"] > 5 * found["one host"]["order"]
+    spaces = two_hosts.command("ip", "netns", "list")
+    assert two_hosts.PLACES not in spaces

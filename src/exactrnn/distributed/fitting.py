@@ -125,8 +125,8 @@ def fit(
         last ones have one row less where it does not come out even.
         ``workers`` (0): how many processes compute, at most one for each shard; 0 is
         this process alone.
-        ``engine`` ("local"): ``"local"``, ``"ray"``, ``"mpi"``, ``"inline"``, or an `Engine`,
-        which then stays open.
+        ``engine`` ("local"): ``"local"``, ``"ray"``, ``"mpi"``, ``"inline"``, or an
+        `Engine`, which then stays open.
         ``threads`` (1): of each worker.
         ``axes``: where rows lie in ``x`` and ``y``, as for `exactrnn.train.batches`; by
         default those of `batches`, or ``(1, 1)``.
