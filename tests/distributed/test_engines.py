@@ -131,10 +131,24 @@ def test_a_lost_worker_is_said_and_replaced(engine):
         assert engine.fetch(engine.call(one, "add", 1.0))[0] == 2.0
 
 
+def test_a_dismissed_worker_is_gone_and_the_others_stay(engine, two):
+    [worker] = engine.place(Calculator, 1)
+    value = engine.call(worker, "zeros", 50_000)
+    engine.wait([value])
+    engine.dismiss([worker])
+    assert not engine.alive(worker)
+    assert engine.fetch(value).shape == (50_000,)
+    with pytest.raises(WorkerLost, match="worker"):
+        engine.fetch(engine.call(worker, "add", 1))
+    total = engine.call(two[0], "add", value, 1)
+    assert engine.fetch(total)[0] == 1
+
+
 def test_another_version_is_refused_with_both_named(engine, monkeypatch):
     found = seam.own_versions()
     if isinstance(engine, InlineEngine):
-        pytest.skip("one process has one version")
+        assert engine.place(Calculator, 1)  # one process has one version
+        return
     monkeypatch.setattr(seam, "own_versions", lambda: found._replace(package="9.8.7"))
     message = rf"expected exactrnn 9\.8\.7 \(.*\), .*, got exactrnn {found.package} "
     with pytest.raises(EngineError, match=message):

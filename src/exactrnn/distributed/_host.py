@@ -1,20 +1,24 @@
 """What runs in a worker's process and does what it is sent through a pipe.
 
-It ends when the pipe does, which is also how the end of the process reaches it that
-has begun it; then it removes the files that the two exchanged.
+It ends when it is told to, or when the process ends that has begun it. Then nobody else
+can remove the files that the two exchanged.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
 import signal
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from exactrnn.distributed._store import Packed, Store, unpack
 from exactrnn.distributed.engine import as_tuple, own_versions
+
+PATIENCE = 5.0
+"""Seconds after the end of the pipe in which the other process has ended too, if so."""
 
 
 class Order(NamedTuple):
@@ -47,10 +51,12 @@ def serve(pipe: Connection, folder: Path, make: Callable[[], Any]) -> None:
             pipe.send(_failed(store, 0, error))
             return
         pipe.send(Answer(0, ()))
-        while True:
-            pipe.send(_do(worker, store, pipe.recv()))
+        while (order := pipe.recv()) is not None:
+            pipe.send(_do(worker, store, order))
     except (EOFError, OSError):
-        shutil.rmtree(folder, ignore_errors=True)
+        parent = multiprocessing.parent_process()
+        if parent is not None and wait([parent.sentinel], PATIENCE):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _do(worker: Any, store: Store, order: Order) -> Answer:

@@ -18,6 +18,7 @@ import pickle
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple, Unpack
 
 import numpy as np
@@ -39,6 +40,7 @@ from exactrnn.distributed.shards import (
     Shard,
     TreeSum,
     cut,
+    edges,
     owners,
     shard_gradient,
 )
@@ -249,10 +251,11 @@ class SpreadRun(ShardedRun):
     engine: Engine
     workers: list[Worker]
     unanswered: list[Ref]
+    are_taught: bool
     point = 0
 
     def placed(self, workers: int, engine: object, threads: int) -> ExitStack:
-        """Place the workers and teach them; closing ends what was begun here."""
+        """Place the workers; closing ends them, and an engine that is our own."""
         count = check_size("workers", workers)
         if count > self.shards:
             raise ValueError(
@@ -265,10 +268,13 @@ class SpreadRun(ShardedRun):
             self.workers = self.engine.place(
                 partial(Trainer, self.loss, threads), count
             )
+            begun.callback(self._dismiss)
             self.owned = owners(self.shards, count)
-            self.unanswered = []
-            self._teach()
+            self.unanswered, self.are_taught = [], False
             return begun.pop_all()
+
+    def _dismiss(self) -> None:
+        self.engine.dismiss(self.workers)
 
     def _teach(self) -> None:
         """Replace the workers that are lost, and tell all where the run stands."""
@@ -280,24 +286,25 @@ class SpreadRun(ShardedRun):
             self.clip,
             self.generators,
         )
-        self.workers = [
-            w if self.engine.alive(w) else self.engine.replace(w) for w in self.workers
-        ]
+        for k, worker in enumerate(self.workers):
+            if not self.engine.alive(worker):
+                self.workers[k] = self.engine.replace(worker)
         ref = self.engine.put(pickle.dumps(known, 5))
         taught = [self.engine.call(w, "load", ref) for w in self.workers]
         for one in taught:
             self.engine.fetch(one)
+        self.are_taught = True
 
     def _backward(self, batch: Batch) -> tuple[float, dict[str, Any]]:
         shards = self._next_shards(batch)
         for lost in range(MOST_LOSSES):
             try:
-                if lost:
+                if not self.are_taught:
                     self._look_for_errors()
                     self._teach()
                 return self._exchange(shards, lost)
             except (WorkerLost, BehindError) as error:
-                last = error
+                last, self.are_taught = error, False
         raise EngineError(
             f"workers: batch {self.place.batch} of epoch {self.place.epoch} lost one "
             f"{MOST_LOSSES} times, at last: {last}"
@@ -325,12 +332,13 @@ class SpreadRun(ShardedRun):
         for j, worker in enumerate(self.workers):
             pairs = [ref for one in given for ref in (one[0], one[1 + j])]
             sums.append(call(worker, "add_up", *pairs))
-        self.unanswered = [
+        orders = [
             call(worker, "take", self.point, found_refs[0], *sums)
             for worker in self.workers
         ]
         found: list[Found] = [self.engine.fetch(ref) for ref in found_refs]
         vector = np.concatenate([self.engine.fetch(ref) for ref in sums])
+        self.unanswered = orders
         self.point += 1
         self._tell(found, vector, lost)
         values = [value for one in found for value in one.values]
@@ -354,12 +362,12 @@ class SpreadRun(ShardedRun):
         """Say what the batch took, if anybody wants to know."""
         if self.watch is None:
             return
-        count, size = len(found), vector.nbytes
         nodes = [len(one.nodes) for one in found]
+        spans = pairwise(edges(vector.size, len(found)))
         received = []
-        for j in range(count):
-            own = size * (j + 1) // count - size * j // count
-            received.append((sum(nodes) - nodes[j]) * own + size - own)
+        for own, (begin, end) in zip(nodes, spans, strict=True):
+            slices = (sum(nodes) - own) * (end - begin) + vector.size - (end - begin)
+            received.append(slices * vector.itemsize)
         seconds = tuple(one.seconds for one in found)
         self.watch(Exchange(*self.place, seconds, tuple(received), lost))
 

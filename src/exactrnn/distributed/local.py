@@ -11,6 +11,7 @@ the values among its arguments.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import time
@@ -106,9 +107,15 @@ class _Process:
         self.sent.clear()
         self.waiting.clear()
 
+    def ask_to_end(self) -> None:
+        """Have the process end after what it is doing."""
+        if not self.is_lost:
+            with contextlib.suppress(OSError):
+                self.pipe.send(None)
+
     def end(self) -> None:
         """End the process, by force if need be."""
-        self.pipe.close()
+        self.ask_to_end()
         self.process.join(GRACE)
         if self.process.is_alive():
             self.process.kill()
@@ -145,8 +152,12 @@ class LocalEngine:
         first = len(self._workers)
         made = [self._begin(first + k, make) for k in range(count)]
         self._workers += made
-        for worker in made:
-            self._greet(worker)
+        try:
+            for worker in made:
+                self._greet(worker)
+        except BaseException:
+            self.dismiss(made)
+            raise
         return [*made]
 
     def _begin(self, number: int, make: Callable[[], Any]) -> _Process:
@@ -293,10 +304,11 @@ class LocalEngine:
     def dismiss(self, workers: Sequence[Any]) -> None:
         """End these workers."""
         for worker in workers:
-            worker.pipe.close()  # all of them, before the first is waited for
+            worker.ask_to_end()  # all of them, before the first is waited for
         for worker in workers:
             worker.end()
-            self._workers.remove(worker)
+            if worker in self._workers:
+                self._workers.remove(worker)
 
     def close(self) -> None:
         """End all workers and remove all files."""

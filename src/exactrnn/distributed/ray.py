@@ -206,7 +206,8 @@ class RayEngine:
         """End these workers."""
         for actor in workers:
             self._ray.kill(actor.handle)
-            self._actors.remove(actor)
+            if actor in self._actors:
+                self._actors.remove(actor)
 
     def close(self) -> None:
         """End the workers, and Ray if it was begun here."""

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -178,6 +177,10 @@ def count_targets(batch: Batch, axes: Axes = (1, 1)) -> float:
     if batch.weights is None:
         return float(np.count_nonzero(counts))
     weights = np.asarray(batch.weights)
+    if weights.shape != y.shape[: weights.ndim]:
+        raise ValueError(
+            f"weights: expected the first axes of y {y.shape}, got {weights.shape}"
+        )
     wide = weights.reshape(weights.shape + (1,) * (y.ndim - weights.ndim))
     # Exact, and rounded once: the order of the numbers is no matter.
     return math.fsum(np.where(counts, wide, 0).ravel().tolist())
@@ -325,9 +328,13 @@ class TreeSum:
 
 
 def owners(shards: int, workers: int) -> list[range]:
-    """Return which shards each worker has: neighbours, as equally many as may be."""
-    edges = [shards * k // workers for k in range(workers + 1)]
-    return [range(*span) for span in pairwise(edges)]
+    """Return which shards each worker has: neighbours, the first ones one more."""
+    return [range(*span) for span in bounds(shards, workers)]
+
+
+def edges(size: int, slices: int) -> list[int]:
+    """Return where the slices of a vector begin, and where the last one ends."""
+    return [size * k // slices for k in range(slices + 1)]
 
 
 def add_up(given: Iterable[tuple[Sequence[Node], NDArray[Any]]]) -> NDArray[Any]:
