@@ -46,10 +46,11 @@ def calls_and_values(engine, two):
 
 
 def errors_reach_who_asks(engine, two):
-    bad = engine.call(two[0], "add", "word")
+    bad = engine.call(two[0], "zeros", "word")
     after = engine.call(two[1], "add", bad)
-    for ref in (bad, after):
-        assert isinstance(raised(engine.fetch, ref), TypeError)
+    errors = [raised(engine.fetch, ref) for ref in (bad, after)]
+    assert isinstance(errors[0], TypeError)
+    assert str(errors[0]) == str(errors[1])
     unknown = raised(engine.fetch, engine.call(two[0], "unknown"))
     assert "has no attribute 'unknown'" in str(unknown)
     error = raised(engine.call, two[0], "add", lambda: 0)
@@ -73,6 +74,7 @@ def workers_come_and_go(engine, two):
     found = engine.call(one, "next", 5, returns=2)
     assert [engine.fetch(ref) for ref in found] == [0, 5]
     assert engine.fetch(engine.call(other, "next")) == (0,)
+    engine.call(other, "next")  # whose end comes when there is another engine
     engine.dismiss([one, other])
 
 
