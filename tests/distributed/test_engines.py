@@ -225,7 +225,7 @@ if __name__ == "__main__":
 
 
 def test_workers_end_with_a_process_that_was_killed(tmp_path):
-    script = tmp_path / "abandoned.py"
+    script = tmp_path / "abandoned"
     script.write_text(ABANDONED, encoding="utf-8")
     command = [sys.executable, script, HELPERS]
     ran = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -253,7 +253,7 @@ LocalEngine().place(list, 1)
 
 
 def test_a_script_without_a_guard_is_told(tmp_path):
-    script = tmp_path / "unguarded.py"
+    script = tmp_path / "unguarded"
     script.write_text(UNGUARDED, encoding="utf-8")
     command = [sys.executable, script]
     ran = subprocess.run(command, check=False, capture_output=True, text=True)

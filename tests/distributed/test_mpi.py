@@ -26,12 +26,12 @@ CHECKS = [
 def finished():
     """The program, run once for all checks."""
     if shutil.which("mpiexec") is None:
-        pytest.skip("mpiexec is not there: pip install mpich mpi4py")
+        pytest.skip("mpiexec is not there: pip install 'exactrnn[mpi]' mpich")
     environment = two_hosts.environment()
     asked = [sys.executable, "-c", "from mpi4py import MPI"]
     done = subprocess.run(asked, env=environment, capture_output=True, check=False)
     if done.returncode:
-        pytest.skip("mpi4py finds no MPI: pip install mpich mpi4py")
+        pytest.skip("mpi4py finds no MPI: pip install 'exactrnn[mpi]' mpich")
     program = mpi_program.__file__
     command = [
         "mpiexec",
@@ -78,7 +78,7 @@ def test_a_process_alone_is_told_how_to_begin(finished):
 
 def test_without_mpi4py_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
-    with pytest.raises(ImportError, match=r"^MPIEngine needs mpi4py and an MPI, such"):
+    with pytest.raises(ImportError, match=r"^MPIEngine needs mpi4py and an MPI: pip"):
         MPIEngine()
 
 

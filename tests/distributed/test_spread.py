@@ -1,4 +1,4 @@
-"""`distributed.fit`: one SHA-256, for any workers, threads, engine and losses.
+"""`distributed.fit` (contract N10): one SHA-256 for any workers, engines and losses.
 
 A plain run has processes in one test; what a lost worker costs is tried in this
 process, at every single call. `pytest -m deep` has all numbers of workers and threads,

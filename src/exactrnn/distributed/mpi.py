@@ -404,7 +404,7 @@ def _import_mpi() -> Any:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # the latter without an MPI
         raise ImportError(
-            "MPIEngine needs mpi4py and an MPI, such as mpich: pip install mpi4py mpich"
+            "MPIEngine needs mpi4py and an MPI: pip install 'exactrnn[mpi]' mpich"
         ) from error
     return MPI
 
