@@ -354,7 +354,7 @@ def main():
         print(f"\nA model of {parsed.shards} shards, of {parts}, with {link}:\n")
         print("\n".join(scale_model.table_of(parts, link, parsed.shards)))
         if parsed.png:
-            scale_model.draw(parts, link, parsed.shards).savefig(parsed.png, dpi=150)
+            scale_model.draw(parts, link, parsed.shards).savefig(parsed.png, dpi=100)
     if parsed.json:
         parsed.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
