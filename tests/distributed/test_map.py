@@ -293,6 +293,14 @@ class Indexed:
         return SOURCE[place]
 
 
+class Exporting:
+    """As an array of another library that has no items."""
+
+    def __init__(self, array):
+        self.__array_interface__ = array.__array_interface__
+        self.array = array
+
+
 class Rows:
     """As a dataset of Ray."""
 
@@ -307,6 +315,8 @@ def test_sources_of_every_kind(tmp_path):
     equal = [flat(gru()(x)) for x in draw(6, 5, 3)]
     assert same_bits(results(gru(), mapped), equal)
     assert same_bits(results(gru(), draw(6, 5, 3)), equal)
+    assert same_bits(results(gru(), memoryview(draw(6, 5, 3))), equal)
+    assert same_bits(results(gru(), Exporting(draw(6, 5, 3))), equal)
     assert same_bits(results(gru(), tuple(SOURCE[:5])), TRUTH[:5])
     assert same_bits(results(gru(), Indexed()), TRUTH[:5])
     assert same_bits(results(gru(), Rows(), column="x"), TRUTH[:5])
@@ -519,6 +529,8 @@ REFUSED = {
     "model class": ({"model": xr.GRU}, TypeError, "model: expected a layer"),
     "model lambda": ({"model": lambda x: x}, TypeError, "model: expected one that can"),
     "source": ({"source": 5}, TypeError, "source: expected an iterable of sequences"),
+    "source class": ({"source": list}, TypeError, "source: expected an iterable of"),
+    "threads many": ({"threads": 9999}, ValueError, "threads: expected 1..1024, got"),
     "source text": ({"source": "abc"}, TypeError, "source: expected an iterable of"),
     "source flat": (
         {"source": np.ones(3)},

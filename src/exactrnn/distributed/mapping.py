@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 from numpy.typing import NDArray
 
-from exactrnn import io
+from exactrnn import _core, io
 from exactrnn._checks import (
     check_choice,
     check_flag,
@@ -36,6 +36,7 @@ from exactrnn.distributed._sources import (
     SequenceError,
     Taker,
     iterate,
+    settled,
     size_of,
 )
 from exactrnn.distributed.engine import Engine
@@ -203,13 +204,14 @@ def map_sequences(
 shape (2, 4)
     """
     count = check_count("workers", workers)
-    number = None if threads is None else check_size("threads", threads)
+    number = None if threads is None else _check_threads(threads)
     wanted = RETURNS[check_choice("returns", returns, tuple(RETURNS))]
     skips = check_choice("on_error", on_error, ("raise", "skip")) == "skip"
     held = check_positive("memory", memory)
     shows = None if progress is None else check_flag("progress", progress)
     given = _check_model(model)
     form = form_of(given, axes)
+    source = settled(source)
     items = iterate(source)
     copies = not isinstance(source, KEPT)
     taker = Taker(expected_input(given), _check_column(column), copies=copies)
@@ -230,6 +232,13 @@ def _check_model(model: Any) -> Any:
     if isinstance(model, str | os.PathLike | bytes | bytearray | memoryview):
         model = io.load(model)
     return Sequential(model) if isinstance(model, Mapping) else model
+
+
+def _check_threads(threads: object) -> int:
+    number, limit = check_size("threads", threads), _core.thread_limit()
+    if number > limit:
+        raise ValueError(f"threads: expected 1..{limit}, got {number}")
+    return number
 
 
 def _check_column(column: object) -> str | None:
