@@ -529,6 +529,7 @@ REFUSED = {
     "model class": ({"model": xr.GRU}, TypeError, "model: expected a layer"),
     "model lambda": ({"model": lambda x: x}, TypeError, "model: expected one that can"),
     "source": ({"source": 5}, TypeError, "source: expected an iterable of sequences"),
+    "option": ({"thread": 1}, ValueError, "options: expected .*; got unknown 'thread'"),
     "source class": ({"source": list}, TypeError, "source: expected an iterable of"),
     "threads many": ({"threads": 9999}, ValueError, "threads: expected 1..1024, got"),
     "source text": ({"source": "abc"}, TypeError, "source: expected an iterable of"),
