@@ -76,7 +76,7 @@ def sequences_of(units):
 
 def mapped_steps(layer, sequences, workers, seconds):
     """Return the steps in a second once the workers are at work, and our share."""
-    source = itertools.cycle(sequences)
+    source = sequences * 10_000  # a list, whose items need no copies; none ends it
     given = {"workers": workers, "threads": 1, "memory": 1 << 26}
     with xr.distributed.map_sequences(layer, source, **given) as mapped:
         next(mapped)
@@ -177,10 +177,8 @@ def measure_training(sizes, **options):
     return found
 
 
-def print_training(found, title="training"):
-    print(
-        f"\n| {title}: workers | batch, ms | of it shards | our own, ms | received, MB |"
-    )
+def print_training(found):
+    print("\n| training: workers | batch, ms | shards | our own | received, MB |")
     print("|---:|---:|---:|---:|---:|")
     for workers, row in found.items():
         print(
@@ -357,7 +355,7 @@ def main():
         print(f"\nA model of {parsed.shards} shards, of {parts}, with {link}:\n")
         print("\n".join(scale_model.table_of(parts, link, parsed.shards)))
         if parsed.png:
-            scale_model.draw(parts, link, parsed.shards).savefig(parsed.png, dpi=150)
+            scale_model.draw(parts, link, parsed.shards).savefig(parsed.png, dpi=100)
     if parsed.json:
         parsed.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 

@@ -157,7 +157,7 @@ def launched(sizes, spaces, folder):
         hosts = f"{ADDRESSES[0]}:2,{ADDRESSES[1]}:1"
         words += ["-launcher", "ssh", "-launcher-exec", str(shell), "-hosts", hosts]
         words += ["-iface", DEVICE]
-    words += ["-n", "3", sys.executable, "-m", "exactrnn.distributed.mpi", __file__]
+    words += ["-n", "3", sys.executable, "-m", "exactrnn.distributed", __file__]
     words += ["run", json.dumps(sizes._asdict())]
     done = subprocess.run(
         words,

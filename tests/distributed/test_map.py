@@ -26,8 +26,10 @@ from exactrnn.distributed import (
     LocalEngine,
     MappedSequence,
     SequenceError,
+    _map_worker,
     map_sequences,
 )
+from exactrnn.distributed._pool import Pool, Waiting
 from exactrnn.train import Embedding, Last, Linear, Sequential
 
 LENGTHS = (5, 1, 9, 3, 3, 7, 1, 12, 2, 4, 5, 30)
@@ -89,6 +91,17 @@ def results(model, source, **options):
     return [flat_of(one) for one in found]
 
 
+@pytest.fixture
+def together(monkeypatch):
+    """No group falls back to one call for each of its sequences."""
+
+    def alone(self, x):
+        pytest.fail(f"{x.shape} was run alone")
+
+    monkeypatch.setattr(_map_worker.MapWorker, "_alone", alone)
+
+
+@pytest.mark.usefixtures("together")
 @pytest.mark.parametrize("memory", [1, SMALL, 1 << 28], ids=["one", "some", "all"])
 @pytest.mark.parametrize("name", MODELS)
 def test_each_sequence_has_what_it_has_alone(name, memory):
@@ -126,7 +139,7 @@ def test_bits_do_not_depend_on_workers_groups_and_order(workers, seed):
         engine = SteeredEngine(seed)
         found = results(gru(), SOURCE, workers=workers, engine=engine, memory=memory)
         assert same_bits(found, TRUTH)
-        assert max(engine.most_open.values()) <= 2
+        assert max(engine.open_at_call) <= 2
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
@@ -150,6 +163,44 @@ def test_a_sequence_is_not_blamed_for_those_beside_it():
         engine = SteeredEngine(0, [1, 1 + extra])  # run 0 is of the first sequence
         given = {"workers": 1, "engine": engine}
         assert same_bits(results(gru(), source, **given), alone_by_gru(source))
+
+
+def test_a_suspect_is_alone_with_its_worker():
+    source = [draw(4, 3, seed=k) for k in range(90)]
+    truth = alone_by_gru(source)
+    for seed in range(5):
+        engine = SteeredEngine(seed, [3])  # two workers begin with a sequence each
+        given = {"workers": 2, "engine": engine, "memory": 1 << 17}
+        assert same_bits(results(gru(), source, **given), truth)
+        calls = [*zip(engine.sizes, engine.open_at_call, strict=True)][2:]
+        assert engine.lost == 1
+        assert [size for size, _ in calls].count(1) > 2
+        assert {opened for size, opened in calls if size == 1} == {1}
+        assert {opened for size, opened in calls if size > 1} == {1, 2}
+
+
+@pytest.mark.parametrize("ragged", [True, False])
+def test_groups_are_of_like_length_and_begin_with_the_oldest(ragged):
+    draws = np.random.default_rng(0)
+    pool = Pool(5000, ragged=ragged)
+    left = {}
+    for k, T in enumerate(draws.integers(1, 40, 300)):
+        dtype = ("f4", "f8")[draws.integers(2)]
+        left[k] = Waiting(k, np.zeros((T, 1 + k % 2), dtype), 100 + 10 * int(T))
+        pool.add(left[k])
+    counts = []
+    while left:
+        assert (len(pool), pool.size) == (len(left), sum(w.size for w in left.values()))
+        group = pool.take(12)
+        assert group[0].index == min(left)
+        steps = [one.steps for one in group]
+        assert min(steps) >= (0.75 if ragged else 1.0) * max(steps)
+        assert len({one.kind for one in group}) == 1
+        assert len(group) == 1 or sum(one.size for one in group) <= 5000
+        assert [left.pop(one.index) for one in group] == group
+        counts.append(len(group))
+    assert len(pool) == pool.size == 0
+    assert max(counts) == 12 if ragged else max(counts) > 1
 
 
 # Bad sequences
@@ -242,6 +293,14 @@ class Indexed:
         return SOURCE[place]
 
 
+class Exporting:
+    """As an array of another library that has no items."""
+
+    def __init__(self, array):
+        self.__array_interface__ = array.__array_interface__
+        self.array = array
+
+
 class Rows:
     """As a dataset of Ray."""
 
@@ -256,6 +315,8 @@ def test_sources_of_every_kind(tmp_path):
     equal = [flat(gru()(x)) for x in draw(6, 5, 3)]
     assert same_bits(results(gru(), mapped), equal)
     assert same_bits(results(gru(), draw(6, 5, 3)), equal)
+    assert same_bits(results(gru(), memoryview(draw(6, 5, 3))), equal)
+    assert same_bits(results(gru(), Exporting(draw(6, 5, 3))), equal)
     assert same_bits(results(gru(), tuple(SOURCE[:5])), TRUTH[:5])
     assert same_bits(results(gru(), Indexed()), TRUTH[:5])
     assert same_bits(results(gru(), Rows(), column="x"), TRUTH[:5])
@@ -405,6 +466,7 @@ def test_weights_of_a_worker_are_the_arrays_it_was_given():
         shared[0].weight_hh_l0 = np.zeros((12, 4), np.float32)
 
 
+@pytest.mark.usefixtures("together")
 def test_models_of_ones_own():
     source = [*SOURCE, *SOURCE]
     found = results(Mean(), source, axes=(1, 0), returns="y")
@@ -455,7 +517,7 @@ REFUSED = {
         "engine: expected an Engine or its name, got 3",
     ),
     "engine name": (
-        {"engine": "mpi"},
+        {"engine": "dask"},
         ValueError,
         "engine: expected one of 'inline', ",
     ),
@@ -467,6 +529,9 @@ REFUSED = {
     "model class": ({"model": xr.GRU}, TypeError, "model: expected a layer"),
     "model lambda": ({"model": lambda x: x}, TypeError, "model: expected one that can"),
     "source": ({"source": 5}, TypeError, "source: expected an iterable of sequences"),
+    "option": ({"thread": 1}, ValueError, "options: expected .*; got unknown 'thread'"),
+    "source class": ({"source": list}, TypeError, "source: expected an iterable of"),
+    "threads many": ({"threads": 9999}, ValueError, "threads: expected 1..1024, got"),
     "source text": ({"source": "abc"}, TypeError, "source: expected an iterable of"),
     "source flat": (
         {"source": np.ones(3)},

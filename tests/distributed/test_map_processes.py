@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 from arrays import same_bits
+from engines import make_ray_engine, needs_ray
 from mapped_models import (
     DEADLY,
     Deadly,
@@ -23,7 +24,7 @@ from mapped_models import (
     three,
 )
 
-from exactrnn.distributed import LocalEngine, SequenceError, map_sequences
+from exactrnn.distributed import LocalEngine, SequenceError, _crew, map_sequences
 
 SOURCE = three()
 TRUTH = alone_by_gru(SOURCE)
@@ -36,16 +37,57 @@ def local():
         yield engine
 
 
+@pytest.fixture
+def slots(monkeypatch):
+    """The shared memory of maps, as they make it."""
+    made = []
+
+    class Noted(_crew.Slots):
+        def __init__(self, count, size):
+            super().__init__(count, size)
+            self.count, self.laid = count, []
+            made.append(self)
+
+        def lay(self, group):
+            rows = super().lay(group)
+            self.laid.append(rows)
+            return rows
+
+    monkeypatch.setattr(_crew, "Slots", Noted)
+    return made
+
+
 @pytest.mark.parametrize(
     ("workers", "threads", "memory"), [(1, 2, 1), (3, None, 1 << 16)]
 )
-def test_processes_give_the_bits_of_one(local, workers, threads, memory):
+def test_processes_give_the_bits_of_one(local, slots, workers, threads, memory):
     # With little memory the last one is too large for what processes share.
     source = [*SOURCE, np.concatenate(SOURCE)]
     given = {"workers": workers, "threads": threads, "memory": memory}
     found = map_sequences(gru(), source, engine=local, **given)
     assert same_bits([flat_of(one) for one in found], alone_by_gru(source))
     assert local._workers == []
+    [shared] = slots
+    assert len(shared._free) == shared.count == 2 * workers
+    assert [rows is None for rows in shared.laid].count(True) == (memory == 1)
+
+
+@needs_ray
+@pytest.mark.deep
+def test_ray_gives_the_bits_of_one_whoever_is_killed(tmp_path):
+    (tmp_path / "reason").touch()
+    source = [x.copy() for x in SOURCE]
+    source[20][0, 0] = DEADLY
+    truth = alone_by_gru(source)
+    with make_ray_engine() as ray:
+        for model, workers in ((gru(), 1), (Deadly(tmp_path), 2)):
+            given = {"workers": workers, "engine": ray, "memory": 1 << 15}
+            found = [flat_of(one) for one in map_sequences(model, source, **given)]
+            assert same_bits(found, truth)
+        assert not [*tmp_path.iterdir()]
+        mapped = map_sequences(Deadly(), source, on_error="skip", **given)
+        assert len([*mapped]) == len(source) - 1
+        assert [bad.index for bad in mapped.bad] == [20]
 
 
 def test_a_killed_worker_is_replaced_and_its_group_done_again(local, tmp_path):

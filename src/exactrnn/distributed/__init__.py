@@ -11,6 +11,7 @@ from exactrnn.distributed.fitting import Exchange, Spreading, fit
 from exactrnn.distributed.inline import InlineEngine
 from exactrnn.distributed.local import LocalEngine
 from exactrnn.distributed.mapping import (
+    Mapped,
     MappedSequence,
     MappedSequences,
     SequenceError,
@@ -26,6 +27,7 @@ __all__ = [
     "InlineEngine",
     "LocalEngine",
     "MPIEngine",
+    "Mapped",
     "MappedSequence",
     "MappedSequences",
     "RayEngine",

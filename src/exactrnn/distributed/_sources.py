@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrnn._checks import as_any_array, describe
+from exactrnn._checks import ARRAY_PROTOCOLS, as_any_array, as_exported, describe
 from exactrnn._checks.limits import quote_names, shorten
 
 KEPT = (list, tuple, np.ndarray)
@@ -34,12 +34,23 @@ class SequenceError(ValueError):
         return f"source[{self.index}]: {self.reason}"
 
 
+def settled(source: Any) -> Any:
+    """Return a source; an array in a form that no loop can go through, as an array."""
+    exports = any(hasattr(source, name) for name in (*ARRAY_PROTOCOLS, "__dlpack__"))
+    is_odd = isinstance(source, memoryview) or (exports and not _has_items(source))
+    return as_exported("source", source) if is_odd else source
+
+
+def _has_items(source: Any) -> bool:
+    return any(hasattr(source, n) for n in ("__iter__", "__getitem__", "iter_rows"))
+
+
 def iterate(source: Any) -> Iterator[Any]:
     """Return an iterator over a source, or raise.
 
     A collection of Ray, or any that has its method, is read by ``iter_rows()``.
     """
-    if isinstance(source, str | bytes | bytearray | Mapping):
+    if isinstance(source, str | bytes | bytearray | Mapping | type):
         raise TypeError(
             f"source: expected an iterable of sequences, got {describe(source)}"
         )

@@ -13,11 +13,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, TypedDict, Unpack
 
 from numpy.typing import NDArray
 
-from exactrnn import io
+from exactrnn import _core, io
 from exactrnn._checks import (
     check_choice,
     check_flag,
@@ -25,6 +25,7 @@ from exactrnn._checks import (
     check_size,
     describe,
 )
+from exactrnn._checks.naming import check_names
 from exactrnn._checks.numbers import check_count
 from exactrnn.distributed._crew import Crew, Plan
 from exactrnn.distributed._flow import Flow, limits_of
@@ -36,6 +37,7 @@ from exactrnn.distributed._sources import (
     SequenceError,
     Taker,
     iterate,
+    settled,
     size_of,
 )
 from exactrnn.distributed.engine import Engine
@@ -43,7 +45,13 @@ from exactrnn.distributed.fitting import ENGINES
 from exactrnn.train import Sequential
 from exactrnn.train._bar import shown
 
-__all__ = ["MappedSequence", "MappedSequences", "SequenceError", "map_sequences"]
+__all__ = [
+    "Mapped",
+    "MappedSequence",
+    "MappedSequences",
+    "SequenceError",
+    "map_sequences",
+]
 
 VERBS = ("place", "put", "call", "fetch", "wait", "replace", "dismiss")
 """What an engine is asked for."""
@@ -52,6 +60,15 @@ MEMORY = 1 << 27
 SPARE = 1 << 12
 """Bytes between input and output of a group, and of sequences of a few steps."""
 RETURNS = {"both": (True, True), "y": (True, False), "state": (False, True)}
+
+
+class Mapped(TypedDict, total=False):
+    """Further options of `map_sequences`, whose docstring says what they are."""
+
+    threads: int | None
+    column: str | None
+    axes: tuple[int, int] | None
+    progress: bool | None
 
 
 class MappedSequence(NamedTuple):
@@ -114,14 +131,11 @@ def map_sequences(
     source: Any,
     *,
     workers: int = 0,
-    threads: int | None = None,
     engine: str | Engine | None = None,
     memory: int = MEMORY,
     returns: Literal["both", "y", "state"] = "both",
     on_error: Literal["raise", "skip"] = "raise",
-    column: str | None = None,
-    axes: tuple[int, int] | None = None,
-    progress: bool | None = None,
+    **options: Unpack[Mapped],
 ) -> MappedSequences:
     """Run a trained model over many sequences, each from a state of zeros.
 
@@ -142,8 +156,6 @@ def map_sequences(
     workers : int
         Processes; 0 computes in this one. Processes of this machine read the program's
         main module, so a script needs ``if __name__ == "__main__":``.
-    threads : int, optional
-        Of each worker, by default 1; without workers as this process has them.
     engine : {"local", "ray", "mpi", "inline"} or Engine, optional
         Who has the workers: processes of this machine, by default; an `Engine` stays
         open.
@@ -157,14 +169,15 @@ def map_sequences(
         What happens in the place of a sequence that cannot be run, being None, empty,
         of another shape or dtype, or one whose worker dies of it. What comes before it
         is handed out in any case.
-    column : str, optional
-        Which entry, if what the source gives are mappings; the only one by default.
-    axes : tuple of two ints, optional
-        Where the rows lie in what a model of your own reads and gives: ``(1, 1)``, the
-        default, for ``[T, B, ...]``; ``(1, 0)`` if it gives one answer to a sequence,
-        ``(0, 0)`` if rows come first.
-    progress : bool, optional
-        Whether to show a bar; by default on a terminal.
+    **options
+        ``threads``: of each worker, by default 1; without workers as this process has
+        them.
+        ``column``: which entry, if what the source gives are mappings; the only one by
+        default.
+        ``axes``: where the rows lie in what a model of your own reads and gives:
+        ``(1, 1)``, the default, for ``[T, B, ...]``; ``(1, 0)`` if it gives one answer
+        to a sequence, ``(0, 0)`` if rows come first.
+        ``progress``: whether to show a bar; by default on a terminal.
 
     Returns
     -------
@@ -202,23 +215,27 @@ def map_sequences(
     source[1]: expected float32 [T, I=3] with T >= 1, got an array of float32 with \
 shape (2, 4)
     """
+    known = Mapped.__annotations__
+    check_names("options", {*known, *options}, known)
     count = check_count("workers", workers)
-    number = None if threads is None else check_size("threads", threads)
     wanted = RETURNS[check_choice("returns", returns, tuple(RETURNS))]
     skips = check_choice("on_error", on_error, ("raise", "skip")) == "skip"
     held = check_positive("memory", memory)
-    shows = None if progress is None else check_flag("progress", progress)
+    threads = _check_threads(options.get("threads"))
+    shows = options.get("progress")
+    if shows is not None:
+        check_flag("progress", shows)
     given = _check_model(model)
-    form = form_of(given, axes)
-    items = iterate(source)
+    form = form_of(given, options.get("axes"))
+    source = settled(source)
+    column = _check_column(options.get("column"))
     copies = not isinstance(source, KEPT)
-    taker = Taker(expected_input(given), _check_column(column), copies=copies)
+    taker = Taker(expected_input(given), column, copies=copies)
     limits = limits_of(held, count)
-    flow = Flow(items, taker, form, limits)
+    flow = Flow(iterate(source), taker, form, limits)
     # Rows of a group have padding, too.
     largest = int(limits.group / (1 - MOST_PADDING)) + SPARE
-    each = number or (1 if count else None)
-    plan = Plan(form, wanted, max(count, 1), each, largest)
+    plan = Plan(form, wanted, max(count, 1), threads or (1 if count else None), largest)
     begin = partial(_begin, _check_engine(engine, count), plan, [freeze(given)])
     bad: list[SequenceError] = []
     results = _handed_out(flow, begin, bad if skips else None, shows, source)
@@ -230,6 +247,15 @@ def _check_model(model: Any) -> Any:
     if isinstance(model, str | os.PathLike | bytes | bytearray | memoryview):
         model = io.load(model)
     return Sequential(model) if isinstance(model, Mapping) else model
+
+
+def _check_threads(threads: object) -> int | None:
+    if threads is None:
+        return None
+    number, limit = check_size("threads", threads), _core.thread_limit()
+    if number > limit:
+        raise ValueError(f"threads: expected 1..{limit}, got {number}")
+    return number
 
 
 def _check_column(column: object) -> str | None:

@@ -1,6 +1,6 @@
 """An engine of MPI's ranks, for clusters that have no Ray.
 
-    mpiexec -n 5 python -m exactrnn.distributed.mpi program.py [arguments]
+    mpiexec -n 5 python -m exactrnn.distributed program.py [arguments]
 
 Rank 0 runs the program, in which `MPIEngine()` is an engine; the other ranks are its
 workers. A value stays with the rank that has made it and goes from there to whoever
@@ -26,7 +26,6 @@ import types
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -123,7 +122,7 @@ _keys = itertools.count(1)
 class MPIEngine:
     """Workers are the ranks from 1 on of a program that MPI has begun.
 
-    It is for rank 0 of ``mpiexec -n 5 python -m exactrnn.distributed.mpi program.py``,
+    It is for rank 0 of ``mpiexec -n 5 python -m exactrnn.distributed program.py``,
     which runs the program. A rank that dies ends all of them.
 
     Raises
@@ -143,7 +142,7 @@ class MPIEngine:
             raise EngineError(
                 "MPIEngine: expected rank 0 of several, got rank "
                 f"{self._world.rank} of {self._world.size}; begin the program by "
-                "mpiexec -n 3 python -m exactrnn.distributed.mpi program.py"
+                "mpiexec -n 3 python -m exactrnn.distributed program.py"
             )
         self._greet()
         self._free = [*range(1, self._world.size)]
@@ -405,7 +404,7 @@ def _import_mpi() -> Any:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # the latter without an MPI
         raise ImportError(
-            "MPIEngine needs mpi4py and an MPI, such as mpich: pip install mpi4py mpich"
+            "MPIEngine needs mpi4py and an MPI: pip install 'exactrnn[mpi]' mpich"
         ) from error
     return MPI
 
@@ -420,7 +419,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     given = sys.argv[1:] if arguments is None else [*arguments]
     if not given:
-        raise SystemExit("usage: mpiexec -n 3 python -m exactrnn.distributed.mpi FILE")
+        raise SystemExit("usage: mpiexec -n 3 python -m exactrnn.distributed FILE")
     program = given[0]
     world = _import_mpi().COMM_WORLD
     sys.argv = given
@@ -441,8 +440,3 @@ def _read_as_main(program: str) -> None:
     module = types.ModuleType("__mp_main__")
     sys.modules["__main__"] = sys.modules["__mp_main__"] = module
     module.__dict__.update(runpy.run_path(program, run_name="__mp_main__"))
-
-
-if __name__ == "__main__":
-    # What is sent must be of the module by its name, not of this one.
-    import_module("exactrnn.distributed.mpi").main()

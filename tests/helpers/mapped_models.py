@@ -123,13 +123,19 @@ class SteeredEngine(InlineEngine):
         Of the order.
     losses : collection of int
         Which of all calls of `run`, counted from 0, end with the worker's death.
+
+    Attributes
+    ----------
+    open_at_call, sizes : list of int
+        Of each call of `run` in turn: how many its worker had then, itself among them,
+        and how many sequences it is of.
     """
 
     def __init__(self, seed=0, losses=()):
         self.order, self.losses = np.random.default_rng(seed), set(losses)
         self.runs = self.lost = 0
         self.open, self.there = [], []
-        self.most_open = {}
+        self.open_at_call, self.sizes = [], []
 
     def place(self, make, count):
         found = super().place(make, count)
@@ -153,7 +159,8 @@ class SteeredEngine(InlineEngine):
         )
         self.open.append(late)
         of_worker = sum(other.worker is worker for other in self.open)
-        self.most_open[id(worker)] = max(of_worker, self.most_open.get(id(worker), 0))
+        self.open_at_call.append(of_worker)
+        self.sizes.append(len(args[0]))
         return late
 
     def wait(self, refs, timeout=None, count=1):  # noqa: ARG002
