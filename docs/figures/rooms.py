@@ -33,6 +33,7 @@ FLOORS = (
     },
     {"train": "composites, losses, optimisers, fit"},
     {
+        "distributed": "more than one process or machine",
         "verify": "the published bits",
         "bench": "speed, beside the rivals",
         "interop": "models of other libraries",

@@ -29,7 +29,7 @@ from exactrnn.io import load, save
 from exactrnn.layers import *  # noqa: F403 (the list of the networks stands there)
 
 if typing.TYPE_CHECKING:  # which is all of `__getattr__` that a type checker sees
-    from exactrnn import cells, plot, reference, train
+    from exactrnn import cells, distributed, plot, reference, train
     from exactrnn import jax as jax
     from exactrnn import keras as keras
     from exactrnn import onnx as onnx
@@ -46,6 +46,7 @@ __all__ = [
     "NUMERICS_VERSION",
     "Cell",
     "cells",
+    "distributed",
     "get_include",
     "get_num_threads",
     "isa",
@@ -64,7 +65,8 @@ __all__ += layers.__all__
 
 
 _MODULES = (
-    *("cells", "jax", "keras", "onnx", "plot", "reference", "sklearn", "torch"),
+    *("cells", "distributed", "jax", "keras", "onnx", "plot", "reference", "sklearn"),
+    "torch",
     "train",
 )
 """Imported when first used."""
