@@ -6,7 +6,8 @@
     python benchmarks/scale.py --quick              # a few seconds, rougher
 
     map        `map_sequences` with 1 and 2 worker processes of this machine, in turn
-    training   `distributed.fit` with 1 and 2: a batch's time and bytes on the wire
+    training   `distributed.fit` with 0 (this process), 1 and 2: a batch's time, its
+               bytes on the wire
     deaths     the same with a worker that is killed (kill -9): what it costs
     hosts      the same by MPI, between two hosts: network namespaces that are joined
                with a delay (root and mpich needed)
@@ -162,7 +163,7 @@ def train(units, batches, workers, at=None, **options):
 def measure_training(sizes, **options):
     """Return a batch's seconds and bytes by the number of workers."""
     units, found = sizes.units[-1], {}
-    taken = {workers: ([], [], []) for workers in (1, 2)}
+    taken = {workers: ([], [], []) for workers in (0, 1, 2)}
     for _ in range(sizes.runs):
         for workers, (seconds, shards, own) in taken.items():
             told, times, used, _ = train(units, sizes.batches, workers, **options)

@@ -175,13 +175,52 @@ def test_a_checkpoint_of_other_shards_is_refused(path):
 
 @pytest.mark.parametrize("workers", [2, 3, 5])
 def test_the_bytes_that_workers_get_are_said(path, workers):
-    engine, seen = Counting(), []
+    engine, seen, alone = Counting(), [], []
     options = {"workers": workers, "engine": engine, "watch": seen.append}
     run("language", path, epochs=1, **options)
     totals = [sum(each) for each in zip(*(e.received for e in seen), strict=True)]
     assert totals == [*engine.received.values()]
-    assert [e[:2] for e in seen] == [(0, k) for k in range(6)]
+    run("language", path, epochs=1, watch=alone.append)
+    assert {each.received for each in alone} == {(0,)}
+    for told in (seen, alone):
+        assert [each[:2] for each in told] == [(0, k) for k in range(6)]
     assert all(len(e.seconds) == workers and min(e.seconds) > 0 for e in seen)
+
+
+class Bar:
+    """Keeps what a bar would say."""
+
+    def __init__(self, **_):
+        self.said = []
+
+    def set_description_str(self, words, refresh):
+        assert not refresh
+        self.said.append(words)
+
+    def update(self):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_a_slow_worker_is_on_the_bar(path, monkeypatch):
+    bar = Bar()
+    monkeypatch.setattr(train._bar, "_make", lambda _: bar)
+    real = distributed.training.Trainer.gradients
+
+    def gradients(self, point, place, shards, slices):
+        found, *rest = real(self, point, place, shards, slices)
+        seconds = 2.5 if (place.batch, shards[0].number) == (1, 2) else 0.5
+        return (found._replace(seconds=seconds), *rest)
+
+    monkeypatch.setattr(distributed.training.Trainer, "gradients", gradients)
+    run("language", path, workers=3, engine="inline", epochs=1, progress=True)
+    assert [words.partition("  worker ")[2] for words in bar.said[:3]] == [
+        "",
+        "1 2.5 s, others 0.5 s",
+        "",
+    ]
 
 
 def test_rows_in_lists_of_batches_and_fewer_than_shards():

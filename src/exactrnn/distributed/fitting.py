@@ -15,7 +15,9 @@ lost worker costs the batch it was lost in, which is done again.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import pairwise
@@ -35,14 +37,12 @@ from exactrnn.distributed.ray import RayEngine
 from exactrnn.distributed.shards import (
     Count,
     Layout,
-    Node,
     Place,
     Shard,
-    TreeSum,
     cut,
     edges,
     owners,
-    shard_gradient,
+    shard_gradients,
 )
 from exactrnn.distributed.training import BehindError, Found, Known, Trainer
 from exactrnn.train.batches import Batch
@@ -58,6 +58,8 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "mpi": MPIEngine,
     "ray": RayEngine,
 }
+SLOW = 1.5
+"""From how many times the usual seconds on the bar names a worker."""
 MOST_LOSSES = 10
 """How often a batch is begun anew before it is given up."""
 
@@ -187,13 +189,14 @@ def fit(
     own = {name: options[name] for name in OWN if name in options}  # type: ignore[literal-required]
     rest: Any = {name: v for name, v in options.items() if name not in OWN}
     workers = check_integer("workers", own.pop("workers", 0))
+    engine = own.pop("engine", None)
     kind = SpreadRun if workers else ShardedRun
     run = kind(model, batches, loss, optimizer, rest)
     run.take(**own)
     if run.resume:
         run.load()
     if isinstance(run, SpreadRun):
-        with run.placed(workers, own.get("engine"), own.get("threads", 1)):
+        with run.placed(workers, engine):
             return run.to_end()
     return run.to_end()
 
@@ -209,7 +212,6 @@ class ShardedRun(Run):
     def take(
         self,
         shards: int = 8,
-        engine: object = None,  # noqa: ARG002 (of those with workers)
         threads: int = 1,
         axes: object = None,
         count: Count | None = None,
@@ -235,14 +237,15 @@ class ShardedRun(Run):
 
     def _backward(self, batch: Batch) -> tuple[float, dict[str, Any]]:
         shards = self._next_shards(batch)
-        values, tree, layout = [], TreeSum(), None
-        for shard in shards:
-            value, layout, vector = shard_gradient(
-                self.model, self.loss, shard, self.place, self.generators
-            )
-            values.append(value)
-            tree.add(Node(0, shard.number), vector)
-        return _whole(values, layout, tree.total())
+        begin = time.perf_counter()
+        values, layout, tree = shard_gradients(
+            self.model, self.loss, shards, self.place, self.generators
+        )
+        vector = tree.total()
+        if self.watch is not None:
+            seconds = time.perf_counter() - begin
+            self.watch(Exchange(*self.place, (seconds,), (0,), 0))
+        return _whole(values, layout, vector)
 
 
 class SpreadRun(ShardedRun):
@@ -254,7 +257,7 @@ class SpreadRun(ShardedRun):
     are_taught: bool
     point = 0
 
-    def placed(self, workers: int, engine: object, threads: int) -> ExitStack:
+    def placed(self, workers: int, engine: object) -> ExitStack:
         """Place the workers; closing ends them, and an engine that is our own."""
         count = check_size("workers", workers)
         if count > self.shards:
@@ -266,7 +269,7 @@ class SpreadRun(ShardedRun):
             if self.engine is not engine:
                 begun.enter_context(self.engine)
             self.workers = self.engine.place(
-                partial(Trainer, self.loss, threads), count
+                partial(Trainer, self.loss, self.threads), count
             )
             begun.callback(self._dismiss)
             self.owned = owners(self.shards, count)
@@ -359,7 +362,9 @@ class SpreadRun(ShardedRun):
         return norm
 
     def _tell(self, found: list[Found], vector: NDArray[Any], lost: int) -> None:
-        """Say what the batch took, if anybody wants to know."""
+        """Say what the batch took, on the bar if a worker is slow."""
+        seconds = tuple(one.seconds for one in found)
+        self.remark = remark_on(seconds)
         if self.watch is None:
             return
         nodes = [len(one.nodes) for one in found]
@@ -368,8 +373,15 @@ class SpreadRun(ShardedRun):
         for own, (begin, end) in zip(nodes, spans, strict=True):
             slices = (sum(nodes) - own) * (end - begin) + vector.size - (end - begin)
             received.append(slices * vector.itemsize)
-        seconds = tuple(one.seconds for one in found)
         self.watch(Exchange(*self.place, seconds, tuple(received), lost))
+
+
+def remark_on(seconds: Sequence[float]) -> str:
+    """Return what the bar says of the slowest worker; nothing of one among equals."""
+    slowest, usual = max(seconds), statistics.median_low(seconds)
+    if slowest < SLOW * usual:
+        return ""
+    return f"  worker {seconds.index(slowest)} {slowest:.2g} s, others {usual:.2g} s"
 
 
 def _whole(

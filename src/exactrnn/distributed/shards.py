@@ -327,6 +327,22 @@ class TreeSum:
         return total
 
 
+def shard_gradients(
+    model: Any,
+    loss: Callable[..., tuple[float, Any]],
+    shards: Sequence[Shard],
+    place: Place,
+    generators: Mapping[str, Any],
+) -> tuple[list[float], Layout | None, TreeSum]:
+    """Return what neighbouring shards add to the loss, and their part of the tree."""
+    values, layout, tree = [], None, TreeSum()
+    for shard in shards:
+        value, layout, vector = shard_gradient(model, loss, shard, place, generators)
+        values.append(value)
+        tree.add(Node(0, shard.number), vector)
+    return values, layout, tree
+
+
 def owners(shards: int, workers: int) -> list[range]:
     """Return which shards each worker has: neighbours, the first ones one more."""
     return [range(*span) for span in bounds(shards, workers)]

@@ -24,9 +24,8 @@ from exactrnn.distributed.shards import (
     Node,
     Place,
     Shard,
-    TreeSum,
     add_up,
-    shard_gradient,
+    shard_gradients,
 )
 from exactrnn.train.averages import Accumulator
 from exactrnn.train.clipping import clip_global_norm, global_norm
@@ -84,14 +83,11 @@ class Trainer:
     ) -> tuple[Any, ...]:
         """Return what was found, and of each slice of the parameters ``[nodes, L]``."""
         begin = time.perf_counter()
-        known, values, layout, tree = self._at(point), [], None, TreeSum()
+        known = self._at(point)
         with engine.threads(self._threads):
-            for shard in shards:
-                value, layout, vector = shard_gradient(
-                    known.model, self._loss, shard, place, known.generators
-                )
-                values.append(value)
-                tree.add(Node(0, shard.number), vector)
+            values, layout, tree = shard_gradients(
+                known.model, self._loss, shards, place, known.generators
+            )
         seconds = time.perf_counter() - begin
         found = Found(tuple(values), tree.nodes, layout, seconds)
         return (found, *_sliced(tree.vectors, slices))

@@ -182,6 +182,7 @@ class Run:
     """
 
     shards: int | None = None
+    remark = ""  # behind what the bar says
 
     def __init__(
         self,
@@ -306,7 +307,8 @@ class Run:
                         norms += norm
                     else:
                         skipped += 1
-            show(f"epoch {self.epoch + 1}/{self.epochs}  loss {value:.4g}")
+            words = f"epoch {self.epoch + 1}/{self.epochs}  loss {value:.4g}"
+            show(words + self.remark)
         if not steps:
             raise ValueError("batches: expected some in every epoch, got none")
         with ieee_mode():
