@@ -226,6 +226,26 @@ def test_lengths_and_weights_of_batches_reach_model_and_loss():
     assert told == [(lengths, weights.tolist())]
 
 
+def test_several_inputs_are_cut_alike_and_lengths_are_those_of_the_targets():
+    source, before = np.arange(14).reshape(2, 7), np.arange(21).reshape(3, 7)
+    sizes, target = np.arange(7), np.arange(42).reshape(3, 7, 2)
+    lengths = [3, 0, 1, 2, 3, 1, 2]
+    inputs = (source, sizes, before)
+    axes = ((1, 0, 1), 1)
+    found = list(train.batches(inputs, target, 3, seed=1, axes=axes, lengths=lengths))
+    assert [len(batch.x) for batch in found] == [3, 3, 3]
+    order = np.concatenate([batch.x[1] for batch in found])
+    assert sorted(order) == [*range(7)] != order.tolist()
+    for name, array, axis in (("x0", source, 1), ("x2", before, 1), ("y", target, 1)):
+        own = [b.y if name == "y" else b.x[int(name[1])] for b in found]
+        assert same_bits(np.concatenate(own, axis), np.take(array, order, axis)), name
+    assert np.concatenate([b.lengths for b in found]).tolist() == [
+        lengths[k] for k in order
+    ]
+    single = train.batches(source, target, 3, seed=1, axes=(1, 1))
+    assert same_bits(np.concatenate([b.x for b in single], 1), source[:, order])
+
+
 def test_a_bare_layer_is_a_model_and_a_composite_with_nested_gradients_too():
     layer = xr.GRU(3, 4, seed=0)
     batches = [(draw(6, 5, 3), draw(6, 5, 4, seed=1))]
@@ -399,6 +419,24 @@ def test_windows_are_what_was_read_and_what_followed():
         (lambda: train.batches(X, X, axes=(1, 0)), ValueError, "y: expected as many"),
         (lambda: train.batches(X, X, axes=(2, 0)), ValueError, r"axes\[0\]"),
         (lambda: train.batches(X, X, axes=1), TypeError, "axes: expected two"),
+        (
+            lambda: train.batches(X, X, axes=((1, 1), 1)),
+            ValueError,
+            "x: expected 2 arr",
+        ),
+        (lambda: train.batches([X], X, axes=((1, 1), 1)), ValueError, "x: .* got 1"),
+        (lambda: train.batches([], X, axes=((), 1)), ValueError, "x: .* at least one"),
+        (lambda: train.batches([X, X.T], X, axes=((1, 1), 1)), ValueError, "y: expect"),
+        (
+            lambda: train.batches([X, X], X, axes=((1, 2), 1)),
+            ValueError,
+            r"s\[0\]\[1\]",
+        ),
+        (
+            lambda: train.batches([X], X[0], axes=((1,), 0), lengths=[3] * 4),
+            ValueError,
+            "lengths: expected None where y has no steps",
+        ),
         (lambda: train.batches(X, X, size=0), ValueError, "size"),
         (lambda: train.batches(X, X, seed=-1), ValueError, "seed"),
         (lambda: train.batches(X, X, lengths=[1]), ValueError, "lengths"),

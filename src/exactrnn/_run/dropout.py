@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
 from typing import Any, cast
 
@@ -20,6 +21,24 @@ from exactrnn._spec.sequence import SequenceSpec
 from exactrnn._system.locks import make_lock
 from exactrnn._system.mode import ieee_mode
 from exactrnn._weights import first
+
+_inference: ContextVar[bool] = ContextVar("inference", default=False)
+"""Whether this thread, or this task of it, is inside of `without_dropout`."""
+
+
+@contextmanager
+def without_dropout() -> Iterator[None]:
+    """Let `forward` draw and drop nothing in this block, of whatever layer."""
+    token = _inference.set(True)
+    try:
+        yield
+    finally:
+        _inference.reset(token)
+
+
+def is_dropping(share: float) -> bool:
+    """Tell whether a call is to drop this share of values."""
+    return share != 0.0 and not _inference.get()
 
 
 class Masks:
@@ -57,7 +76,7 @@ class Masks:
         another call has drawn since.
         """
         spec = self._spec
-        if spec is None or spec.dropout == 0.0:
+        if spec is None or not is_dropping(spec.dropout):
             yield []
             return
         with self._lock:

@@ -3,14 +3,15 @@
 Everything here is inside the numerics contract (N9): a training run has defined bits.
 """
 
+from exactrnn.layers._composite import Composite
 from exactrnn.layers._dense import ModuleCache, ModuleGradients
 from exactrnn.layers._embedding import Embedding
 from exactrnn.layers._linear import Linear
+from exactrnn.layers._sequential import Last, Sequential
 from exactrnn.train.averages import Accumulator, WeightAverage
 from exactrnn.train.batches import Batch, Batches, batches, windows
 from exactrnn.train.bptt import Chunk, StreamChunk, stream_batches, truncated_bptt
 from exactrnn.train.clipping import clip_global_norm, global_norm
-from exactrnn.train.composite import Composite
 from exactrnn.train.ctc import ctc_loss
 from exactrnn.train.ctc_decoding import (
     CTCLabels,
@@ -44,7 +45,6 @@ from exactrnn.train.schedules import (
     StepDecay,
     WarmUp,
 )
-from exactrnn.train.sequential import Last, Sequential
 
 __all__ = [
     "SGD",

@@ -26,16 +26,12 @@ from exactrnn._checks.naming import check_names
 from exactrnn._checks.numbers import check_real
 from exactrnn._system.mode import ieee_mode
 from exactrnn.io import bad_content
+from exactrnn.layers._composite import first_output
 from exactrnn.train import _bar, _checkpoint
+from exactrnn.train._models import check_model, generator_states, set_generator_states
 from exactrnn.train.averages import Accumulator, WeightAverage
 from exactrnn.train.batches import Batch
 from exactrnn.train.clipping import clip_global_norm, global_norm
-from exactrnn.train.composite import (
-    check_model,
-    first_output,
-    generator_states,
-    set_generator_states,
-)
 from exactrnn.train.optimizers import Optimizer
 from exactrnn.train.schedules import Schedule, check_schedule
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from exactrnn._checks import Array, ArrayLike, FloatType, check_lengths, describe
 from exactrnn._checks.arrays import check_floats
+from exactrnn.layers._composite import Composite
 from exactrnn.layers._dense import ModuleGradients
+from exactrnn.layers._gradients import weights_of
 from exactrnn.layers._module import Module
 from exactrnn.layers._results import Gradients
-from exactrnn.train._gradients import weights_of
-from exactrnn.train.composite import Composite
 
 __all__ = ["Last", "Sequential"]
 

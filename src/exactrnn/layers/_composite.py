@@ -1,4 +1,4 @@
-"""Composites: modules made of modules, with one set of names.
+"""Composites: modules of modules under one set of names, for `exactrnn.train`.
 
 A composite keeps no weights of its own: `parameters`, `state_dict` and optimisers see
 those of its parts, each name behind that of the part and a dot, as in torch. Nothing is
@@ -15,10 +15,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from exactrnn._checks import Array, ArrayLike, check_seed, describe
-from exactrnn._checks.limits import list_names
+from exactrnn._checks import Array, ArrayLike, check_seed
 from exactrnn._checks.naming import check_weight_names, take_named
 from exactrnn._numeric.random import Seed, kind_of
+from exactrnn._run.dropout import without_dropout
 from exactrnn._system.mode import ieee_mode
 from exactrnn._weights.store import ParameterStore, edit_together
 from exactrnn._weights.views import Leases, editing, marked
@@ -40,7 +40,8 @@ class Composite:
     how one leads to the next. `forward` returns the output first and what `backward`
     needs last, `backward` takes that and the gradient of the output, and returns what
     has ``weights``: the gradients of each part by its name, or of each weight. Then
-    `fit`, optimisers and clipping take the model as they take a layer.
+    `fit`, optimisers and clipping take the model as they take a layer. A call of the
+    model is `forward` without dropout, unless its author writes another.
 
     Attributes
     ----------
@@ -61,10 +62,10 @@ class Composite:
     ['embedding.weight', 'layers.0.bias_hh_l0', 'layers.0.bias_ih_l0']
     >>> model
     Tagger(
-      embedding=Embedding(10, 4),
-      layers.0=GRU(4, 8),
-      layers.1=GRU(8, 8),
-    )
+      embedding=Embedding(10, 4),  # 40
+      layers.0=GRU(4, 8),  # 336
+      layers.1=GRU(8, 8),  # 432
+    )  # 808 parameters
     >>> optimizer = xr.train.Adam(model, frozen=["embedding"])
     """
 
@@ -101,13 +102,28 @@ class Composite:
             for prefix, store in module._stores().items()
         }
 
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Return the output of `forward` alone, without dropout: for inference.
+
+        Parameters
+        ----------
+        *inputs, **options
+            Those of `forward`.
+
+        Returns
+        -------
+        ndarray
+            What `forward` returns first.
+        """
+        forward = getattr(self, "forward", None)
+        if forward is None:
+            raise TypeError(f"{type(self).__name__}: expected a method forward")
+        with without_dropout():
+            return first_output(forward(*inputs, **options))
+
     def __repr__(self) -> str:
-        lines = []
-        for name, part in self.parts.items():
-            shown = repr(part).replace("\n", "\n  ")
-            lines.append(f"  {name}={shown},\n")
-        body = "\n" + "".join(lines) if lines else ""
-        return f"{type(self).__name__}({body})"
+        text = "\n".join(_lines_of(self, frozenset()))
+        return f"{text}  # {self.num_parameters:,} parameters" if self.parts else text
 
     @property
     def num_parameters(self) -> int:
@@ -255,6 +271,23 @@ class Composite:
             modules[name]._set_generator_state(state)
 
 
+def _lines_of(part: Any, around: frozenset[int]) -> list[str]:
+    """Return how a part is shown, inside of those composites that are around it."""
+    if not isinstance(part, Composite):
+        return repr(part).split("\n")
+    kind = type(part).__name__
+    if id(part) in around:
+        return [f"{kind}(...)"]
+    lines = []
+    for name, inner in part.parts.items():
+        first, *rest = _lines_of(inner, around | {id(part)})
+        count = getattr(inner, "num_parameters", 0)
+        own = [f"{name}={first}", *rest]
+        own[-1] += f",  # {count:,}" if count else ","
+        lines += [f"  {line}" for line in own]
+    return [f"{kind}(", *lines, ")"] if lines else [f"{kind}()"]
+
+
 def _parts_in(values: object, prefix: str) -> Iterator[tuple[str, Part]]:
     """Yield modules and composites, among them those in lists, tuples and dicts."""
     items: Any = ()
@@ -268,37 +301,6 @@ def _parts_in(values: object, prefix: str) -> Iterator[tuple[str, Part]]:
             yield name, value
         elif type(value) in (list, tuple, dict):
             yield from _parts_in(value, f"{name}.")
-
-
-def check_model(name: str, model: object) -> Any:
-    """Return a model that has what training needs, or raise."""
-    missing = [
-        method
-        for method in ("forward", "backward", "parameters", "state_dict")
-        if not callable(getattr(model, method, None))
-    ]
-    if missing:
-        raise TypeError(
-            f"{name}: expected a layer or a model with forward, backward, parameters "
-            f"and state_dict, got {describe(model)} without {list_names(missing)}"
-        )
-    return model
-
-
-def generator_states(model: Any) -> dict[str, Any]:
-    """Return where the random numbers of a model stand: of a layer's under ''."""
-    if isinstance(model, Composite):
-        return model._generator_states()
-    state = model._generator_state() if isinstance(model, Module) else None
-    return {} if state is None else {"": state}
-
-
-def set_generator_states(model: Any, states: Mapping[str, Any]) -> None:
-    """Let the random numbers of a model go on from what `generator_states` gave."""
-    if isinstance(model, Composite):
-        model._set_generator_states(states)
-    elif isinstance(model, Module) and "" in states:
-        model._set_generator_state(states[""])
 
 
 def first_output(given: object) -> Array:
