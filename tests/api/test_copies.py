@@ -73,6 +73,7 @@ def test_every_public_class_is_in_the_lists():
     optimizers |= {xr.train.AdamW, xr.train.RMSprop, xr.train.Accumulator}  # test_rules
     composites = {xr.train.Composite, xr.train.Sequential}  # test_composites.py
     composites |= {xr.train.Last, xr.train.WeightAverage}
+    composites |= {xr.train.Dropout, xr.train.SequentialStream}  # tests of their own
     data = {xr.train.Batch, xr.train.Batches, xr.train.Fitting, xr.train.History}
     schedules = {xr.train.Schedule, *xr.train.Schedule.__subclasses__()}
     handed_out = {xr.train.Chunk, xr.train.StreamChunk, xr.train.Progress}

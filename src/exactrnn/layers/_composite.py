@@ -23,10 +23,12 @@ from exactrnn._system.mode import ieee_mode
 from exactrnn._weights.store import ParameterStore, edit_together
 from exactrnn._weights.views import Leases, editing, marked
 from exactrnn.layers._module import IncompatibleKeys, Module
+from exactrnn.layers._weightless import Weightless
 
 __all__ = ["Composite"]
 
-Part: TypeAlias = "Module | Composite"
+Leaf: TypeAlias = Module | Weightless
+Part: TypeAlias = "Leaf | Composite"
 
 
 class Composite:
@@ -82,15 +84,24 @@ class Composite:
 
     def _modules(self) -> dict[str, Module]:
         """Return the modules of all depths that own weights, each once."""
+        return {n: own for n, own in self._leaves().items() if isinstance(own, Module)}
+
+    def _weightless(self) -> dict[str, Weightless]:
+        """Return the parts of all depths that have no weights, each once."""
+        leaves = self._leaves().items()
+        return {n: own for n, own in leaves if isinstance(own, Weightless)}
+
+    def _leaves(self) -> dict[str, Module | Weightless]:
+        """Return the parts of all depths that are no composites, each once."""
         return dict(self._walk("", set()))
 
-    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
-        """Yield modules that were not seen, also where parts refer to each other."""
+    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Leaf]]:
+        """Yield parts that were not seen, also where parts refer to each other."""
         seen.add(id(self))
         for name, part in self.parts.items():
             if isinstance(part, Composite) and id(part) not in seen:
                 yield from part._walk(f"{prefix}{name}.", seen)
-            elif isinstance(part, Module) and id(part) not in seen:
+            elif isinstance(part, Module | Weightless) and id(part) not in seen:
                 seen.add(id(part))
                 yield prefix + name, part
 
@@ -248,27 +259,28 @@ class Composite:
         TypeError, ValueError
             If it is none.
         """
-        modules = self._modules()
-        seeds = Seed(check_seed(seed), kind_of(type(self))).of_parts(len(modules))
+        leaves: dict[str, Leaf] = {**self._modules(), **self._weightless()}
+        seeds = Seed(check_seed(seed), kind_of(type(self))).of_parts(len(leaves))
         with ieee_mode():
             drawn: dict[str, Array] = {}
-            for own, (name, module) in zip(seeds, modules.items(), strict=True):
-                part = Seed(own, kind_of(type(module)))
-                weights = module._draw_weights(module._spec, part)
-                drawn |= {f"{name}.{n}": array for n, array in weights.items()}
-                module._set_generator_state(dict(part.stream("dropout").state))
+            for own, (name, leaf) in zip(seeds, leaves.items(), strict=True):
+                part = Seed(own, kind_of(type(leaf)))
+                if isinstance(leaf, Module):
+                    weights = leaf._draw_weights(leaf._spec, part)
+                    drawn |= {f"{name}.{n}": array for n, array in weights.items()}
+                leaf._set_generator_state(dict(part.stream("dropout").state))
         self._assign(drawn)
 
     def _generator_states(self) -> dict[str, dict[str, Any]]:
         """Return where the random numbers of each part stand that draws any."""
-        states = {n: m._generator_state() for n, m in self._modules().items()}
+        states = {n: own._generator_state() for n, own in self._leaves().items()}
         return {name: state for name, state in states.items() if state is not None}
 
     def _set_generator_states(self, states: Mapping[str, Mapping[str, Any]]) -> None:
         """Let the random numbers of each part go on from there."""
-        modules = self._modules()
+        leaves = self._leaves()
         for name, state in states.items():
-            modules[name]._set_generator_state(state)
+            leaves[name]._set_generator_state(state)
 
 
 def _lines_of(part: Any, around: frozenset[int]) -> list[str]:
@@ -297,7 +309,7 @@ def _parts_in(values: object, prefix: str) -> Iterator[tuple[str, Part]]:
         items = enumerate(values)  # type: ignore[arg-type]
     for key, value in items:
         name = f"{prefix}{key}"
-        if isinstance(value, Module | Composite):
+        if isinstance(value, Module | Weightless | Composite):
             yield name, value
         elif type(value) in (list, tuple, dict):
             yield from _parts_in(value, f"{name}.")

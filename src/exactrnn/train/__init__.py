@@ -7,7 +7,9 @@ from exactrnn.layers._composite import Composite
 from exactrnn.layers._dense import ModuleCache, ModuleGradients
 from exactrnn.layers._embedding import Embedding
 from exactrnn.layers._linear import Linear
-from exactrnn.layers._sequential import Last, Sequential
+from exactrnn.layers._sequential import Sequential
+from exactrnn.layers._sequential_stream import SequentialStream
+from exactrnn.layers._weightless import Dropout, Last
 from exactrnn.train.averages import Accumulator, WeightAverage
 from exactrnn.train.batches import Batch, Batches, batches, windows
 from exactrnn.train.bptt import Chunk, StreamChunk, stream_batches, truncated_bptt
@@ -58,6 +60,7 @@ __all__ = [
     "Composite",
     "Constant",
     "Cosine",
+    "Dropout",
     "Embedding",
     "Fitting",
     "History",
@@ -72,6 +75,7 @@ __all__ = [
     "RMSprop",
     "Schedule",
     "Sequential",
+    "SequentialStream",
     "StepDecay",
     "StreamChunk",
     "WarmUp",
