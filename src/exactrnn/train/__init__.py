@@ -21,7 +21,7 @@ from exactrnn.train.ctc_decoding import (
     ctc_greedy_decode,
 )
 from exactrnn.train.fitting import Fitting, History, fit
-from exactrnn.train.language_model import LanguageModel, Progress
+from exactrnn.train.language_model import LanguageModel, Progress, Training
 from exactrnn.train.losses import mean_squared_error, softmax_cross_entropy
 from exactrnn.train.metrics import (
     accuracy,
@@ -78,6 +78,7 @@ __all__ = [
     "SequentialStream",
     "StepDecay",
     "StreamChunk",
+    "Training",
     "WarmUp",
     "WeightAverage",
     "accuracy",
