@@ -226,6 +226,69 @@ def test_lengths_and_weights_of_batches_reach_model_and_loss():
     assert told == [(lengths, weights.tolist())]
 
 
+def carrying(kind):
+    """Return a model that carries a state: a chain, a layer, or one of a user."""
+    if kind == "layer":
+        return xr.LSTM(1, 1, seed=4)
+    chain = train.Sequential(xr.LSTM(1, 5), train.Linear(5, 1), seed=4)
+    if kind == "chain":
+        return chain
+
+    class Own(train.Composite):
+        def __init__(self):
+            self.chain = chain
+
+        def forward(self, x, state=None):
+            return self.chain.forward(x, state)
+
+        def backward(self, cache, dy):
+            found = self.chain.backward(cache, dy)
+            return train.ModuleGradients(found.x, {"chain": found.weights})
+
+    return Own()
+
+
+@pytest.mark.parametrize("kind", ["chain", "layer", "own"])
+def test_carried_states_are_those_of_a_loop_by_hand(kind):
+    series = np.sin(np.arange(200) * 0.3).astype("float32")[:, None]
+    chunks = list(train.stream_batches(series, 3, 20))
+    model, by_hand = carrying(kind), carrying(kind)
+    optimizer, losses = train.Adam(by_hand, lr=0.02), []
+    for _ in range(2):
+        state = None
+        for x, y in chunks:
+            output, state, cache = by_hand.forward(x, state)
+            loss, dy = train.mean_squared_error(output, y)
+            optimizer.step(by_hand.backward(cache, dy).weights)
+            losses.append((loss, y.size))
+    history = train.fit(
+        model,
+        chunks,
+        train.mean_squared_error,
+        train.Adam(model, lr=0.02),
+        epochs=2,
+        carry=True,
+        validation=chunks,
+        metrics={"rmse": train.rmse},
+    )
+    assert same_bits(model.state_dict(), by_hand.state_dict())
+    total = sum(loss * size for loss, size in losses[len(chunks) :])
+    assert history.loss[1] == total / sum(size for _, size in losses[len(chunks) :])
+    x = np.concatenate([x for x, _ in chunks])
+    y = np.concatenate([y for _, y in chunks])
+    whole = train.mean_squared_error(model(x)[0], y)[0]
+    assert history.validation[-1] == pytest.approx(whole, rel=1e-5)
+    assert history.metrics["rmse"].shape == (2,)
+
+
+def test_a_model_without_a_state_has_nothing_to_carry():
+    model = train.Sequential(train.Linear(1, 1), seed=1)
+    chunks = [(draw(5, 2, 1), draw(5, 2, 1))]
+    optimizer = train.Adam(model)
+    with pytest.raises(ValueError, match="carry: expected a model that gives back its"):
+        train.fit(model, chunks, train.mean_squared_error, optimizer, carry=True)
+
+
 def test_several_inputs_are_cut_alike_and_lengths_are_those_of_the_targets():
     source, before = np.arange(14).reshape(2, 7), np.arange(21).reshape(3, 7)
     sizes, target = np.arange(7), np.arange(42).reshape(3, 7, 2)
@@ -351,6 +414,7 @@ def fit_with(**changed):
     ("changed", "error", "message"),
     [
         ({"model": 1}, TypeError, "model: expected a layer or a model"),
+        ({"carry": 1}, TypeError, "carry: expected True or False"),
         ({"batches": 1}, TypeError, "batches: expected batches"),
         ({"batches": iter([])}, TypeError, "batches: expected batches"),
         ({"batches": []}, ValueError, "batches: expected some"),

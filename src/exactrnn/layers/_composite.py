@@ -114,7 +114,7 @@ class Composite:
         }
 
     def __call__(self, *inputs: Any, **options: Any) -> Any:
-        """Return the output of `forward` alone, without dropout: for inference.
+        """Run `forward` without dropout: for inference.
 
         Parameters
         ----------
@@ -123,14 +123,16 @@ class Composite:
 
         Returns
         -------
-        ndarray
-            What `forward` returns first.
+        ndarray, or tuple
+            What `forward` returns, but for what `backward` needs: the output alone, or
+            the output and what stands behind it, as a state.
         """
         forward = getattr(self, "forward", None)
         if forward is None:
             raise TypeError(f"{type(self).__name__}: expected a method forward")
         with without_dropout():
-            return first_output(forward(*inputs, **options))
+            *found, _ = forward(*inputs, **options)
+        return found[0] if len(found) == 1 else tuple(found)
 
     def __repr__(self) -> str:
         text = "\n".join(_lines_of(self, frozenset()))
