@@ -1,5 +1,6 @@
 """The benchmark: every library computes the same, and the figures add up."""
 
+import functools
 import json
 import os
 import random
@@ -517,3 +518,22 @@ def test_attention_is_measured_as_a_program(tmp_path):
     assert rows == ["gradients", "step"]
     for row in json.loads(out.read_text()):
         assert 0 < row["ours"] < 1
+
+
+@pytest.mark.usefixtures("settings_are_put_back")
+def test_attention_and_ctc_are_groups_of_the_suite(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out.json"
+    small = functools.partial(run.attention.make_pairs, cells=("gru",), units=8)
+    monkeypatch.setitem(run.PAIRED, "attention", small)
+    shapes_of_ctc = functools.partial(run.ctc.make_pairs, shapes=((9, 2, 5, 3),))
+    monkeypatch.setitem(run.PAIRED, "ctc", shapes_of_ctc)
+    command = ["run.py", "--group", "attention", "ctc", "--quick", "--json", str(out)]
+    monkeypatch.setattr(sys, "argv", command)
+    run.main()
+    rows = [(row["cell"], row["task"]) for row in json.loads(out.read_text())]
+    assert rows == [("gru", "gradients"), ("gru", "step"), ("ctc", "9x2x5x3")]
+    assert capsys.readouterr().out.count("\n| ") == 4
+    for more in (["g1"], ["ctc", "--rows", "x"], ["ctc", "--busy", "1"]):
+        with pytest.raises(SystemExit):
+            run.parse_arguments(["--group", "attention", *more])
+        assert "not with" in capsys.readouterr().err
