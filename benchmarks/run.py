@@ -5,6 +5,7 @@
     python benchmarks/run.py --rows 'gru-*' --quick --json out.json
     python benchmarks/run.py --all-cells              every cell beside LSTM and loop
     python benchmarks/run.py --group busy             beside a busy process
+    python benchmarks/run.py --group attention ctc    beside the same in torch
 
 The measurement itself is `exactrnn.bench`, which `exactrnn bench` uses too; README.md
 here says how it is done.
@@ -15,6 +16,9 @@ import json
 from fnmatch import fnmatch
 from pathlib import Path
 
+import attention
+import ctc
+import pairs
 import shapes
 
 import exactrnn as xr
@@ -24,7 +28,9 @@ from exactrnn.bench.report import format_report, format_summary
 from exactrnn.bench.rivals import LOOP, RIVALS
 from exactrnn.bench.session import Settings, run_session
 
-QUICK_SECONDS = 0.1
+QUICK_SECONDS, QUICK_ROUNDS = 0.1, 3
+PAIRED = {"attention": attention.make_pairs, "ctc": ctc.make_pairs}
+"""Groups that are measured beside torch alone, by themselves (pairs.py)."""
 
 # G5: the most time per operation beside the plain LSTM, the least factor before a loop
 # of torch at one size, the most time of a clockwork RNN beside the dense one.
@@ -42,10 +48,10 @@ def parse_arguments(arguments=None):
     parser.add_argument(
         "--group",
         nargs="+",
-        choices=[*shapes.GROUPS, *shapes.CONDITIONS, "all"],
+        choices=[*shapes.GROUPS, *PAIRED, *shapes.CONDITIONS, "all"],
         help="rows to measure, by group (default: readme, or all with --rows); busy: "
         "beside a busy process; avx2: --isa avx2 on a machine with AVX-512; these two "
-        "by themselves",
+        "by themselves, as are attention and ctc, beside torch",
     )
     parser.add_argument(
         "--rows", nargs="+", default=["*"], metavar="PATTERN", help="of these, by name"
@@ -94,6 +100,9 @@ def parse_arguments(arguments=None):
     if parsed.all_cells:
         parsed.group = ["cells"]
         parsed.rivals = [LOOP] if parsed.rivals is None else parsed.rivals
+    if PAIRED.keys() & {*(parsed.group or ())}:
+        check_paired(parser, parsed)
+        return parsed
     parsed.selected = select_rows(parsed)
     if not parsed.selected:
         parser.error(f"--rows: no row matches {parsed.rows}")
@@ -121,6 +130,32 @@ def apply_condition(parser, parsed):
         parsed.busy = 1 if busy else 0
 
 
+def check_paired(parser, parsed):
+    """Refuse what the groups beside torch alone do not know."""
+    others = [name for name in parsed.group if name not in PAIRED]
+    if others:
+        parser.error(f"--group {others[0]}: not with {', '.join(PAIRED)}")
+    for name, unknown in (
+        ("--rows", parsed.rows != ["*"]),
+        ("--rivals", parsed.rivals is not None),
+        ("--busy", parsed.busy),
+        ("--table", parsed.table),
+    ):
+        if unknown:
+            parser.error(f"{name}: not with --group {parsed.group[0]}")
+
+
+def run_pairs(parsed):
+    """Measure the groups beside torch alone."""
+    parsed.rounds = QUICK_ROUNDS if parsed.quick else pairs.ROUNDS
+
+    def make_pairs(torch):
+        for group in dict.fromkeys(parsed.group):
+            yield from PAIRED[group](torch)
+
+    pairs.run(parsed, make_pairs)
+
+
 def select_rows(parsed):
     """Return the rows of the groups whose names match a pattern."""
     groups = parsed.group or (["readme"] if parsed.rows == ["*"] else ["all"])
@@ -131,6 +166,9 @@ def select_rows(parsed):
 
 def main():
     parsed = parse_arguments()
+    if {*(parsed.group or ())} & PAIRED.keys():
+        run_pairs(parsed)
+        return
     if parsed.isa:
         xr.use_isa(parsed.isa)
     settings = Settings(

@@ -44,8 +44,10 @@ def cut_series(source):
 
 
 def cut_batches(source):
+    axes = ((1, 1, 0), 1) if source.integers(0, 2) else (1, 1)
+    x = source(T, 7, I)
     arguments = {
-        "x": source(T, 7, I),
+        "x": x if axes == (1, 1) else [x, source(2, 7), source(7)],
         "y": source(T, 7, 2),
         "size": 3,
         "seed": 1,
@@ -56,7 +58,7 @@ def cut_batches(source):
     def make(**given):
         return [
             tuple(part for part in batch if part is not None)
-            for batch in itertools.islice(train.batches(**given), MANY)
+            for batch in itertools.islice(train.batches(**given, axes=axes), MANY)
         ]
 
     return {"arguments": arguments, "make": make}

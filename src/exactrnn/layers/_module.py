@@ -45,7 +45,9 @@ OPTIONS = (
 """Options of every layer that can be read as its attributes."""
 NOT_ARGUMENTS = ("self", "__class__", "seed")
 """Local names of a constructor that are none of the arguments a layer remembers."""
-PARTS = frozenset({"_spec", "_store", "_stack", "_decoder", "_options", "_arguments"})
+PARTS = frozenset(
+    {"_spec", "_store", "_stack", "_decoder", "_masks", "_options", "_arguments"}
+)
 """Attributes that a copy makes anew."""
 
 S = TypeVar("S", bound=Array | tuple[NDArray[Any], ...])
