@@ -60,6 +60,17 @@ def test_states_that_change_places_have_the_bits_of_the_twin():
     assert_kernels_are_the_twin(Swapped, "float32")
 
 
+class MadeAlone(xr.Cell):
+    """R sees no state before the step: what y is given comes in by other panels."""
+
+    def step(self, s):
+        return s.tanh(s.W("a") + s.R("a", s.tanh(s.h)) + s.b("a"))
+
+
+def test_products_with_made_values_alone_have_the_bits_of_the_twin():
+    assert_kernels_are_the_twin(MadeAlone, "float32", H=70)
+
+
 @pytest.mark.deep
 @settings(max_examples=200, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from([*DTYPES.values()]), st.integers(14, 60))

@@ -116,7 +116,7 @@ static size_t pack_backward(const struct xr_layer *layer,
         if (r == 0 || !takes_h) {
             note_panels(&packing, H_UNITS, r);
         }
-        if (takes_h) {
+        if (r == 0 || takes_h) { /* where nothing takes h, O is H */
             note_panels(&packing, O_UNITS, r);
         }
     }
