@@ -6,7 +6,9 @@ import pytest
 import exactrnn as xr
 from exactrnn import cells
 
-SHIPPED = [getattr(cells, name) for name in cells.__all__]
+SHIPPED = {name: getattr(cells, name) for name in cells.__all__}
+SHIPPED["SLSTM, heads"] = cells.SLSTM(num_heads=2)
+SHIPPED["MinGRU, positive"] = cells.MinGRU(positive=True)
 
 
 # Truth: the shipped cells against their papers' equations, in plain NumPy
@@ -41,6 +43,12 @@ def paper_ugrnn(h, x, W, R, b):
     return g * h + (1 - g) * np.tanh(W["n"] @ x + R["n"] @ h + b["n"])
 
 
+def paper_janet(h, x, W, R, b):
+    s = W["s"] @ x + R["s"] @ h + b["s"]
+    n = np.tanh(W["n"] @ x + R["n"] @ h + b["n"])
+    return sigma(s) * h + (1 - sigma(s - 1)) * n
+
+
 def paper_min_gru(h, x, W, R, b):
     z = sigma(W["z"] @ x + b["z"])
     return (1 - z) * h + z * (W["n"] @ x + b["n"])
@@ -52,6 +60,7 @@ def paper_min_lstm(h, x, W, R, b):
 
 
 PAPERS = {
+    "JANET": paper_janet,
     "MGU": paper_mgu,
     "UGRNN": paper_ugrnn,
     "MinGRU": paper_min_gru,
@@ -123,7 +132,7 @@ def test_slstm_stays_in_range_where_the_plain_form_does_not():
 # Gradients: central differences
 
 
-@pytest.mark.parametrize("cell", SHIPPED, ids=cells.__all__)
+@pytest.mark.parametrize("cell", SHIPPED.values(), ids=SHIPPED)
 def test_gradients_of_shipped_cells_are_central_differences(cell):
     layer = xr.Layer(cell, 3, 4, seed=1, dtype="float64")
     rng = np.random.default_rng(0)
