@@ -46,6 +46,12 @@ static ptrdiff_t modules_of(const struct xr_layer *layer)
     return max_of(xr_heads(layer), max_of(layer->modules, 1));
 }
 
+/* Returns the part of n that each head has; there is no division where there is one. */
+static ptrdiff_t per_head(ptrdiff_t n, ptrdiff_t heads)
+{
+    return heads > 1 ? n / heads : n;
+}
+
 /* Returns where a head lies. */
 static struct units head_units(const struct xr_layer *layer, ptrdiff_t head)
 {
@@ -104,7 +110,7 @@ static ptrdiff_t matrix_columns(const struct xr_layer *layer,
     switch (recurrence->matrix) {
     case MATRIX_HR: return layer->H;
     case MATRIX_GATES: return layer->info.links * layer->H;
-    default: return column_blocks(&layer->info) * layer->O / xr_heads(layer);
+    default: return per_head(column_blocks(&layer->info) * layer->O, xr_heads(layer));
     }
 }
 

@@ -277,7 +277,7 @@ static ptrdiff_t look_work(const struct xr_attention *attention)
 
 static ptrdiff_t work_of_call(const struct run *run)
 {
-    const ptrdiff_t seen = column_blocks(run->info) * run->O / run->heads;
+    const ptrdiff_t seen = per_head(column_blocks(run->info) * run->O, run->heads);
     const ptrdiff_t looks = run->attention ? look_work(run->attention) : 0;
     const ptrdiff_t step = run->info->w_blocks * run->H * (seen + run->I) + looks;
     return run->directions * run->T * run->B * step;
@@ -293,7 +293,7 @@ static struct split split_team(const struct run *run, int team, ptrdiff_t panels
     struct split split = {.rows = run->B > 0 ? (int)min_of(team, run->B) : 1};
     split.directions = (int)min_of(team / split.rows, run->directions);
     const ptrdiff_t left = team / (split.rows * split.directions);
-    const ptrdiff_t seen = column_blocks(run->info) * run->O / run->heads;
+    const ptrdiff_t seen = per_head(column_blocks(run->info) * run->O, run->heads);
     const ptrdiff_t step = run->info->r_blocks * run->H * seen;
     const ptrdiff_t shares = run->attention ? 1 : panels;
     split.units = threads_for(step, xr_thread_work.step, min_of(left, shares));

@@ -224,9 +224,11 @@ static void begin_forward_lane(const struct run *run, int item, int direction,
     own->lane = make_lane(run, item, direction, run->problem->packed);
     own->frame = make_forward_frame(&own->lane);
     own->stages = run->stages + item * run->stages_per_thread;
-    for (ptrdiff_t k = 0; k < run->stages_per_thread; k++) {
-        make_stage(&own->lane, (int)(k / run->modules), k % run->modules, &own->frame,
-                   &own->stages[k]);
+    struct stage *stage = own->stages;
+    for (int k = 0; k < run->info->stages; k++) {
+        for (ptrdiff_t m = 0; m < run->modules; m++) {
+            make_stage(&own->lane, k, m, &own->frame, stage++);
+        }
     }
     own->alive = own->lane.rows;
     own->steps = own->alive > 0 ? length_of(run, row_of(&own->lane, 0)) : 0;
