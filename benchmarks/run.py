@@ -13,6 +13,8 @@ here says how it is done.
 import argparse
 import json
 from fnmatch import fnmatch
+from functools import partial
+from operator import ge, le
 from pathlib import Path
 
 import shapes
@@ -185,9 +187,9 @@ def summarise_cells(rows):
     for size, most in DEFINED_PER_FLOP.items():
         found = {r["name"]: r["per_flop"] for r in defined if size_of(r) == size}
         goal = f"time per operation <= {most} of LSTM's at {size}"
-        lines.append(f"- definitions, {judge(goal, found, most.__ge__)}")
+        lines.append(f"- definitions, {judge(goal, found, partial(ge, most))}")
     goal = f"torch loop >= {DEFINED_LOOP_FACTOR} times slower"
-    found = judge(goal, beside_loop(defined), DEFINED_LOOP_FACTOR.__le__)
+    found = judge(goal, beside_loop(defined), partial(le, DEFINED_LOOP_FACTOR))
     return "\n".join([*lines, f"- definitions, {found}"])
 
 

@@ -17,6 +17,11 @@ def half(H: int) -> int:
     return max(1, H // 2)
 
 
+def slstm_with_heads(H: int) -> cells.SLSTM:
+    """Return an sLSTM of as few heads, four at least, as divide H."""
+    return cells.SLSTM(num_heads=next((n for n in range(4, 65) if H % n == 0), 1))
+
+
 OPTIONS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "lstm_peephole": (LSTM, {"peepholes": "ifo"}),
     "lstm_cifg": (LSTM, {"coupled": "input"}),
@@ -47,7 +52,7 @@ DEFINITIONS: dict[str, tuple[type[Any], dict[str, Any]]] = {
         name.lower(): (Layer, {"cell": getattr(cells, name)()})
         for name in sorted(cells.__all__, key=str.lower)
     },
-    "slstm_heads": (Layer, {"cell": cells.SLSTM(num_heads=4)}),
+    "slstm_heads": (Layer, {"cell": slstm_with_heads}),
 }
 """Cells from their equations."""
 
