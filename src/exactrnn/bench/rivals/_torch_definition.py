@@ -58,7 +58,12 @@ class Defined(Cell):
         }
         source = self.write()
         exec(compile(source, "<step of a definition>", "exec"), self.names)
-        self.step = self.names["step"]
+        self.compiled = self.names["step"]
+
+    def step(self, a: Any, state: State) -> State:
+        """Return the state after a step, from its input products and the state."""
+        made: State = self.compiled(a, state)
+        return made
 
     def bias_of(self, kind: str, names: list[str]) -> Any:
         """Return the biases of sums, 0 where they have none; None without any."""
