@@ -17,6 +17,7 @@ from exactrnn.train.ctc_decoding import (
     ctc_beam_decode,
     ctc_greedy_decode,
 )
+from exactrnn.train.decoding import Decoded, beam_search
 from exactrnn.train.fitting import Fitting, History, fit
 from exactrnn.train.language_model import LanguageModel, Progress
 from exactrnn.train.losses import mean_squared_error, softmax_cross_entropy
@@ -28,6 +29,7 @@ from exactrnn.train.metrics import (
     rmse,
 )
 from exactrnn.train.optimizers import Optimizer
+from exactrnn.train.ragged import RaggedBatches, pad, ragged_batches
 from exactrnn.train.regression import (
     binary_cross_entropy,
     gaussian_likelihood,
@@ -58,6 +60,7 @@ __all__ = [
     "Composite",
     "Constant",
     "Cosine",
+    "Decoded",
     "Embedding",
     "Fitting",
     "History",
@@ -70,6 +73,7 @@ __all__ = [
     "Plateau",
     "Progress",
     "RMSprop",
+    "RaggedBatches",
     "Schedule",
     "Sequential",
     "StepDecay",
@@ -78,6 +82,7 @@ __all__ = [
     "WeightAverage",
     "accuracy",
     "batches",
+    "beam_search",
     "binary_cross_entropy",
     "bits_per_symbol",
     "clip_global_norm",
@@ -92,7 +97,9 @@ __all__ = [
     "mase",
     "mean_absolute_error",
     "mean_squared_error",
+    "pad",
     "quantile_loss",
+    "ragged_batches",
     "rmse",
     "softmax_cross_entropy",
     "stream_batches",
