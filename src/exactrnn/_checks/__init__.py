@@ -150,15 +150,15 @@ def check_flag(name: str, value: object) -> bool:
     return bool(value)
 
 
-def check_dropout(value: object) -> float:
+def check_dropout(value: object, name: str = "dropout") -> float:
     """Return the share of values to drop, 0 <= value < 1."""
     expected = "a number in [0, 1)"
     real = int | float | np.integer | np.floating
     if isinstance(value, bool) or not isinstance(value, real):
-        raise TypeError(f"dropout: expected {expected}, got {describe(value)}")
-    share = as_float("dropout", value, expected)
+        raise TypeError(f"{name}: expected {expected}, got {describe(value)}")
+    share = as_float(name, value, expected)
     if not 0.0 <= share < 1.0:
-        raise ValueError(f"dropout: expected {expected}, got {share}")
+        raise ValueError(f"{name}: expected {expected}, got {share}")
     return share
 
 
