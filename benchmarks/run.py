@@ -14,6 +14,8 @@ here says how it is done.
 import argparse
 import json
 from fnmatch import fnmatch
+from functools import partial
+from operator import ge, le
 from pathlib import Path
 
 import attention
@@ -23,6 +25,7 @@ import shapes
 
 import exactrnn as xr
 from exactrnn.bench.busy import MOST_BUSY
+from exactrnn.bench.cells import DEFINITIONS
 from exactrnn.bench.measure import OWN
 from exactrnn.bench.report import format_report, format_summary
 from exactrnn.bench.rivals import LOOP, RIVALS
@@ -35,6 +38,10 @@ PAIRED = {"attention": attention.make_pairs, "ctc": ctc.make_pairs}
 # G5: the most time per operation beside the plain LSTM, the least factor before a loop
 # of torch at one size, the most time of a clockwork RNN beside the dense one.
 PER_FLOP, LOOP_FACTOR, LOOP_SIZE, CLOCKWORK = 1.25, 10, (100, 1, 128), 0.35
+
+# The same of cells from their equations: time per operation by size, and the loop.
+DEFINED_PER_FLOP = {(100, 1, 128): 1.3, (100, 16, 256): 1.15}
+DEFINED_LOOP_FACTOR = 8
 
 
 def parse_arguments(arguments=None):
@@ -204,20 +211,38 @@ def summarise_groups(report):
 
 def summarise_cells(rows):
     """Return a line for each part of G5, with the rows that miss it, as a list."""
+    defined = [r for r in rows if r["cell"] in DEFINITIONS]
+    rows = [r for r in rows if r["cell"] not in DEFINITIONS]
     lstm = {r["name"]: r["per_flop"] for r in rows if r.get("beside") == "lstm"}
     rnn = {r["name"]: r["relative"] for r in rows if r.get("beside") == "rnn"}
-    loop = {
-        r["name"]: r["figures"][LOOP]["median_us"] / r["figures"][OWN]["median_us"]
-        for r in rows
-        if LOOP in r["figures"] and (r["T"], r["B"], r["H"]) == LOOP_SIZE
-        if r["cell"] != r["beside"]
-    }
+    loop = beside_loop(rows)
     parts = [
         (f"time per operation <= {PER_FLOP} of LSTM's", lstm, lambda r: r <= PER_FLOP),
         (f"torch loop >= {LOOP_FACTOR} times slower", loop, lambda r: r >= LOOP_FACTOR),
         (f"clockwork <= {CLOCKWORK} of the RNN", rnn, lambda r: r <= CLOCKWORK),
     ]
-    return "\n".join(f"- G5, {judge(*part)}" for part in parts)
+    lines = [f"- G5, {judge(*part)}" for part in parts]
+    for size, most in DEFINED_PER_FLOP.items():
+        found = {r["name"]: r["per_flop"] for r in defined if size_of(r) == size}
+        goal = f"time per operation <= {most} of LSTM's at {size}"
+        lines.append(f"- definitions, {judge(goal, found, partial(ge, most))}")
+    goal = f"torch loop >= {DEFINED_LOOP_FACTOR} times slower"
+    found = judge(goal, beside_loop(defined), partial(le, DEFINED_LOOP_FACTOR))
+    return "\n".join([*lines, f"- definitions, {found}"])
+
+
+def size_of(row):
+    return row["T"], row["B"], row["H"]
+
+
+def beside_loop(rows):
+    """Return how many times slower the loop is, by the name of a row of its size."""
+    return {
+        r["name"]: r["figures"][LOOP]["median_us"] / r["figures"][OWN]["median_us"]
+        for r in rows
+        if LOOP in r["figures"] and size_of(r) == LOOP_SIZE
+        if r["cell"] != r["beside"]
+    }
 
 
 def judge(goal, ratios, reached):

@@ -6,7 +6,7 @@ Each function gives what `fuzzed.py` makes a `Case` of.
 import itertools
 
 import exactrnn as xr
-from exactrnn import train
+from exactrnn import distributed, train
 
 T, B, I, H = 4, 3, 2, 6
 MANY = 20
@@ -64,6 +64,43 @@ def cut_batches(source):
     return {"arguments": arguments, "make": make}
 
 
+def side_by_side(source):
+    arguments = {"sequences": [source(3, I), source(0, I), source(5, I)]}
+    return {"arguments": arguments, "make": train.pad}
+
+
+def cut_ragged(source):
+    arguments = {
+        "examples": [source(n, I) for n in range(7)],
+        "size": 3,
+        "seed": 1,
+        "lengths": source.integers(0, T + 1, 7),
+    }
+
+    def make(examples, **given):
+        data = train.ragged_batches(examples, train.pad, **given)
+        return list(itertools.islice(data, MANY))
+
+    return {"arguments": arguments, "make": make, "words": ("sequences",)}
+
+
+def searched(source):
+    embedding = train.Embedding(5, I, dtype=source.dtype, seed=1)
+    layer = xr.GRU(I, H, dtype=source.dtype, seed=1)
+    readout = train.Linear(H, 5, dtype=source.dtype, seed=1)
+    arguments = {"start": 0, "end": 1, "max_length": 3, "beam_width": 2, "nbest": 2}
+
+    def make(max_length, **given):
+        found = train.beam_search(
+            *(layer.stream(4), embedding, readout),
+            **given,
+            max_length=min(max_length, MANY) if type(max_length) is int else max_length,
+        )
+        return [(r.labels, r.score, r.ended) for results in found for r in results]
+
+    return {"arguments": arguments, "make": make, "words": ("index",)}
+
+
 def chunks(source):
     layer = xr.GRU(I, H, seed=1, dtype=source.dtype)
     arguments = {
@@ -90,7 +127,28 @@ def streams_of_text(source):
     return {"arguments": arguments, "make": make}
 
 
+def mapped(source):
+    layer = xr.GRU(I, H, seed=1, dtype=source.dtype)
+    arguments = {
+        "source": source(7, T, I),
+        "memory": 2000,
+        "threads": 1,
+        "returns": "both",
+        "on_error": "raise",
+        "column": None,
+        "progress": False,
+    }
+
+    def make(**given):
+        found = distributed.map_sequences(layer, **given)
+        results = [one[1:] for one in itertools.islice(found, MANY)]
+        return [tuple(p for p in parts if p is not None) for parts in results]
+
+    return {"arguments": arguments, "make": make}
+
+
 BUILDS = (
     *(more_losses, likelihoods, cut_series, cut_batches),
-    *(chunks, streams_of_text),
+    *(side_by_side, cut_ragged, searched),
+    *(chunks, streams_of_text, mapped),
 )

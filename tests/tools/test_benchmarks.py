@@ -309,11 +309,17 @@ def test_goals_of_every_cell_are_judged():
         measured("slow", {"exactrnn": 4.0, "torch_loop": 20.0}, per_flop=1.5),
         measured("large", {"exactrnn": 4.0, "torch_loop": 8.0}, B=16),
         measured("clockwork", {"exactrnn": 4.0}, beside="rnn", relative=0.3),
+        measured("mgu", {"exactrnn": 1.0, "torch_loop": 8.0}, per_flop=1.3),
+        measured("sru", {"exactrnn": 1.0, "torch_loop": 7.0}, per_flop=1.31),
+        measured("slstm", {"exactrnn": 1.0}, per_flop=1.2, B=16, H=256),
     ]
-    flops, loop, clockwork = run.summarise_cells(rows).splitlines()
+    flops, loop, clockwork, *defined = run.summarise_cells(rows).splitlines()
     assert flops.endswith("3 of 4 rows; not slow 1.50")
     assert loop.endswith("1 of 2 rows; not slow 5.00")
     assert clockwork.endswith("1 of 1 rows")
+    assert defined[0].endswith("(100, 1, 128): 1 of 2 rows; not sru 1.31")
+    assert defined[1].endswith("(100, 16, 256): 0 of 1 rows; not slstm 1.20")
+    assert defined[2].endswith("8 times slower: 1 of 2 rows; not sru 7.00")
 
 
 def row_with(own, other, row=TINY[0]):

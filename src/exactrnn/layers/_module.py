@@ -35,7 +35,7 @@ from exactrnn._weights import first
 from exactrnn._weights.store import ParameterStore, edit_together
 from exactrnn._weights.views import Leases, editing, marked
 from exactrnn.layers._facts import SequenceFacts
-from exactrnn.layers._notebook import describe_in_html
+from exactrnn.layers._notebook import describe_in_html, draw_stack
 
 OPTIONS = (
     *("cell", "activations", "input_size", "hidden_size", "output_size", "bias"),
@@ -492,6 +492,9 @@ class RecurrentModule(SequenceFacts, Module, Generic[S]):
     def __init__(self, arguments: Mapping[str, object]) -> None:
         super().__init__(arguments)
         warn_unused(self._stack.spec)
+
+    def _repr_html_(self) -> str:
+        return describe_in_html(self, draw_stack(self))
 
     def _assemble(
         self,

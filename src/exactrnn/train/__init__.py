@@ -20,6 +20,7 @@ from exactrnn.train.ctc_decoding import (
     ctc_beam_decode,
     ctc_greedy_decode,
 )
+from exactrnn.train.decoding import Decoded, beam_search
 from exactrnn.train.fitting import Fitting, History, fit
 from exactrnn.train.language_model import LanguageModel, Progress, Training
 from exactrnn.train.losses import mean_squared_error, softmax_cross_entropy
@@ -31,6 +32,7 @@ from exactrnn.train.metrics import (
     rmse,
 )
 from exactrnn.train.optimizers import Optimizer
+from exactrnn.train.ragged import RaggedBatches, pad, ragged_batches
 from exactrnn.train.regression import (
     binary_cross_entropy,
     gaussian_likelihood,
@@ -60,6 +62,7 @@ __all__ = [
     "Composite",
     "Constant",
     "Cosine",
+    "Decoded",
     "Dropout",
     "Embedding",
     "Fitting",
@@ -73,6 +76,7 @@ __all__ = [
     "Plateau",
     "Progress",
     "RMSprop",
+    "RaggedBatches",
     "Schedule",
     "Sequential",
     "SequentialStream",
@@ -83,6 +87,7 @@ __all__ = [
     "WeightAverage",
     "accuracy",
     "batches",
+    "beam_search",
     "binary_cross_entropy",
     "bits_per_symbol",
     "clip_global_norm",
@@ -97,7 +102,9 @@ __all__ = [
     "mase",
     "mean_absolute_error",
     "mean_squared_error",
+    "pad",
     "quantile_loss",
+    "ragged_batches",
     "rmse",
     "softmax_cross_entropy",
     "stream_batches",

@@ -86,6 +86,11 @@ class Batches:
         return (self.num_examples + self._size - 1) // self._size
 
     @property
+    def axes(self) -> tuple[int, int]:
+        """Where the examples lie in x and in y."""
+        return self._axes
+
+    @property
     def num_examples(self) -> int:
         """Number of examples."""
         array, axis = self._examples.targets

@@ -110,7 +110,8 @@ def fit(
     ----------
     model : layer, Sequential, or Composite with forward and backward
         ``forward(x)`` gives the output first and what ``backward(cache, dy)`` needs
-        last. Where a batch has lengths, ``forward(x, lengths=...)`` is called.
+        last. Where a batch has lengths, ``forward(x, lengths=...)`` is called. ``x`` is
+        what the batch has there: a tuple, if the model has several inputs.
     batches : Batches, or what can be gone through again and again
         Of ``(x, y)``, ``(x, y, lengths)`` or ``(x, y, lengths, weights)``.
     loss : callable
@@ -170,14 +171,20 @@ def fit(
     >>> history.loss.shape, bool(history.loss[-1] < history.loss[0] / 5)
     ((5,), True)
     """
-    run = _Run(model, batches, loss, optimizer, options)
+    run = Run(model, batches, loss, optimizer, options)
     if run.resume:
         run.load()
     return run.to_end()
 
 
-class _Run:
-    """One training, with what it knows between two epochs."""
+class Run:
+    """One training, with what it knows between two epochs.
+
+    `distributed` derives from it one whose batches are cut into shards.
+    """
+
+    shards: int | None = None
+    remark = ""  # behind what the bar says
 
     def __init__(
         self,
@@ -197,6 +204,7 @@ class _Run:
         self.curves: dict[str, list[float]] = {name: [] for name in CURVES}
         self.measured: dict[str, list[float]] = {name: [] for name in self.metrics}
         self.best, self.best_weights = -1, dict[str, Array]()
+        self.gathered = Accumulator()
 
     def _take(self, options: Fitting) -> None:
         """Check the options and keep them."""
@@ -288,6 +296,7 @@ class _Run:
         """Train on each batch once."""
         total, norms, skipped, targets, steps = 0.0, 0.0, 0, 0, 0
         gradients, state = Accumulator(), None
+        self.gathered = gradients
         for batch, is_last in _with_last(self._in_order()):
             value, own, state = self._backward(batch, state)
             gradients.add(own)
@@ -302,7 +311,8 @@ class _Run:
                         norms += norm
                     else:
                         skipped += 1
-            show(f"epoch {self.epoch + 1}/{self.epochs}  loss {value:.4g}")
+            words = f"epoch {self.epoch + 1}/{self.epochs}  loss {value:.4g}"
+            show(words + self.remark)
         if not steps:
             raise ValueError("batches: expected some in every epoch, got none")
         with ieee_mode():
@@ -413,6 +423,8 @@ class _Run:
             "generators": generator_states(self.model),
             "best": self.best,
         }
+        if self.shards is not None:
+            description["shards"] = self.shards
         _checkpoint.write(self.checkpoint, groups, description)
 
     def load(self) -> None:
@@ -432,6 +444,9 @@ class _Run:
     def _restore(
         self, groups: Mapping[str, Mapping[str, Any]], description: Mapping[str, Any]
     ) -> None:
+        shards = description.get("shards")
+        if shards != self.shards:
+            raise ValueError(f"it is of shards={shards}, this run of {self.shards}")
         history, measured = groups["history"], groups.get("metrics", {})
         check_names("history", history, CURVES)
         check_names("metrics", measured, self.metrics)
