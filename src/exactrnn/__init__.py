@@ -29,14 +29,16 @@ from exactrnn.io import load, save
 from exactrnn.layers import *  # noqa: F403 (the list of the networks stands there)
 
 if typing.TYPE_CHECKING:  # which is all of `__getattr__` that a type checker sees
-    from exactrnn import cells, plot, reference, train
+    from exactrnn import cells, distributed, plot, reference, train
     from exactrnn import jax as jax
     from exactrnn import keras as keras
     from exactrnn import onnx as onnx
+    from exactrnn import sklearn as sklearn
     from exactrnn import torch as torch
     from exactrnn.interop.checkpoints import from_torch as from_torch
     from exactrnn.interop.keras import from_keras as from_keras
     from exactrnn.interop.onnx import from_onnx as from_onnx
+    from exactrnn.interop.torch import to_torch as to_torch
 
     __version__: str
 
@@ -44,6 +46,7 @@ __all__ = [
     "NUMERICS_VERSION",
     "Cell",
     "cells",
+    "distributed",
     "get_include",
     "get_num_threads",
     "isa",
@@ -61,13 +64,18 @@ __all__ = [
 __all__ += layers.__all__
 
 
-_MODULES = ("cells", "jax", "keras", "onnx", "plot", "reference", "torch", "train")
+_MODULES = (
+    *("cells", "distributed", "jax", "keras", "onnx", "plot", "reference", "sklearn"),
+    "torch",
+    "train",
+)
 """Imported when first used."""
 
 _FUNCTIONS = {
     "from_keras": "exactrnn.interop.keras",
     "from_onnx": "exactrnn.interop.onnx",
     "from_torch": "exactrnn.interop.checkpoints",
+    "to_torch": "exactrnn.interop.torch",
 }
 """So are the modules that these come from."""
 

@@ -6,7 +6,7 @@ Each function gives what `fuzzed.py` makes a `Case` of.
 import itertools
 
 import exactrnn as xr
-from exactrnn import train
+from exactrnn import distributed, train
 
 T, B, I, H = 4, 3, 2, 6
 MANY = 20
@@ -44,8 +44,10 @@ def cut_series(source):
 
 
 def cut_batches(source):
+    axes = ((1, 1, 0), 1) if source.integers(0, 2) else (1, 1)
+    x = source(T, 7, I)
     arguments = {
-        "x": source(T, 7, I),
+        "x": x if axes == (1, 1) else [x, source(2, 7), source(7)],
         "y": source(T, 7, 2),
         "size": 3,
         "seed": 1,
@@ -56,7 +58,7 @@ def cut_batches(source):
     def make(**given):
         return [
             tuple(part for part in batch if part is not None)
-            for batch in itertools.islice(train.batches(**given), MANY)
+            for batch in itertools.islice(train.batches(**given, axes=axes), MANY)
         ]
 
     return {"arguments": arguments, "make": make}
@@ -125,8 +127,28 @@ def streams_of_text(source):
     return {"arguments": arguments, "make": make}
 
 
+def mapped(source):
+    layer = xr.GRU(I, H, seed=1, dtype=source.dtype)
+    arguments = {
+        "source": source(7, T, I),
+        "memory": 2000,
+        "threads": 1,
+        "returns": "both",
+        "on_error": "raise",
+        "column": None,
+        "progress": False,
+    }
+
+    def make(**given):
+        found = distributed.map_sequences(layer, **given)
+        results = [one[1:] for one in itertools.islice(found, MANY)]
+        return [tuple(p for p in parts if p is not None) for parts in results]
+
+    return {"arguments": arguments, "make": make}
+
+
 BUILDS = (
     *(more_losses, likelihoods, cut_series, cut_batches),
     *(side_by_side, cut_ragged, searched),
-    *(chunks, streams_of_text),
+    *(chunks, streams_of_text, mapped),
 )

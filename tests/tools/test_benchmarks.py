@@ -1,5 +1,6 @@
 """The benchmark: every library computes the same, and the figures add up."""
 
+import functools
 import json
 import os
 import random
@@ -308,11 +309,17 @@ def test_goals_of_every_cell_are_judged():
         measured("slow", {"exactrnn": 4.0, "torch_loop": 20.0}, per_flop=1.5),
         measured("large", {"exactrnn": 4.0, "torch_loop": 8.0}, B=16),
         measured("clockwork", {"exactrnn": 4.0}, beside="rnn", relative=0.3),
+        measured("mgu", {"exactrnn": 1.0, "torch_loop": 8.0}, per_flop=1.3),
+        measured("sru", {"exactrnn": 1.0, "torch_loop": 7.0}, per_flop=1.31),
+        measured("slstm", {"exactrnn": 1.0}, per_flop=1.2, B=16, H=256),
     ]
-    flops, loop, clockwork = run.summarise_cells(rows).splitlines()
+    flops, loop, clockwork, *defined = run.summarise_cells(rows).splitlines()
     assert flops.endswith("3 of 4 rows; not slow 1.50")
     assert loop.endswith("1 of 2 rows; not slow 5.00")
     assert clockwork.endswith("1 of 1 rows")
+    assert defined[0].endswith("(100, 1, 128): 1 of 2 rows; not sru 1.31")
+    assert defined[1].endswith("(100, 16, 256): 0 of 1 rows; not slstm 1.20")
+    assert defined[2].endswith("8 times slower: 1 of 2 rows; not sru 7.00")
 
 
 def row_with(own, other, row=TINY[0]):
@@ -517,3 +524,22 @@ def test_attention_is_measured_as_a_program(tmp_path):
     assert rows == ["gradients", "step"]
     for row in json.loads(out.read_text()):
         assert 0 < row["ours"] < 1
+
+
+@pytest.mark.usefixtures("settings_are_put_back")
+def test_attention_and_ctc_are_groups_of_the_suite(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out.json"
+    small = functools.partial(run.attention.make_pairs, cells=("gru",), units=8)
+    monkeypatch.setitem(run.PAIRED, "attention", small)
+    shapes_of_ctc = functools.partial(run.ctc.make_pairs, shapes=((9, 2, 5, 3),))
+    monkeypatch.setitem(run.PAIRED, "ctc", shapes_of_ctc)
+    command = ["run.py", "--group", "attention", "ctc", "--quick", "--json", str(out)]
+    monkeypatch.setattr(sys, "argv", command)
+    run.main()
+    rows = [(row["cell"], row["task"]) for row in json.loads(out.read_text())]
+    assert rows == [("gru", "gradients"), ("gru", "step"), ("ctc", "9x2x5x3")]
+    assert capsys.readouterr().out.count("\n| ") == 4
+    for more in (["g1"], ["ctc", "--rows", "x"], ["ctc", "--busy", "1"]):
+        with pytest.raises(SystemExit):
+            run.parse_arguments(["--group", "attention", *more])
+        assert "not with" in capsys.readouterr().err

@@ -144,6 +144,8 @@ class ParameterStore:
 
     def lend(self, weight: Array) -> Array:
         """Return a lease of one of the owned arrays."""
+        if not weight.flags.writeable:
+            raise ValueError("weights: expected a layer's own, got those of several")
         with self._lock:
             token = self._living_token() or _Token()
             self._token = weakref.ref(token)
@@ -160,6 +162,15 @@ class ParameterStore:
         with self.edit() as weights:
             for name, value in values.items():
                 weights[name][...] = value
+
+    def adopt(self, weights: Mapping[str, Array]) -> None:
+        """Take these arrays in place of equal ones, to read: other processes have them.
+
+        For a store that nobody else has yet: views of the old arrays would not follow.
+        """
+        with self._lock:
+            self.fresh = {}
+            self._weights = {name: weights[name] for name in self._weights}
 
     @contextmanager
     def edit(self) -> Iterator[Mapping[str, Array]]:

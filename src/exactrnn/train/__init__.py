@@ -3,14 +3,17 @@
 Everything here is inside the numerics contract (N9): a training run has defined bits.
 """
 
+from exactrnn.layers._composite import Composite
 from exactrnn.layers._dense import ModuleCache, ModuleGradients
 from exactrnn.layers._embedding import Embedding
 from exactrnn.layers._linear import Linear
+from exactrnn.layers._sequential import Sequential
+from exactrnn.layers._sequential_stream import SequentialStream
+from exactrnn.layers._weightless import Dropout, Last
 from exactrnn.train.averages import Accumulator, WeightAverage
 from exactrnn.train.batches import Batch, Batches, batches, windows
 from exactrnn.train.bptt import Chunk, StreamChunk, stream_batches, truncated_bptt
 from exactrnn.train.clipping import clip_global_norm, global_norm
-from exactrnn.train.composite import Composite
 from exactrnn.train.ctc import ctc_loss
 from exactrnn.train.ctc_decoding import (
     CTCLabels,
@@ -19,7 +22,7 @@ from exactrnn.train.ctc_decoding import (
 )
 from exactrnn.train.decoding import Decoded, beam_search
 from exactrnn.train.fitting import Fitting, History, fit
-from exactrnn.train.language_model import LanguageModel, Progress
+from exactrnn.train.language_model import LanguageModel, Progress, Training
 from exactrnn.train.losses import mean_squared_error, softmax_cross_entropy
 from exactrnn.train.metrics import (
     accuracy,
@@ -46,7 +49,6 @@ from exactrnn.train.schedules import (
     StepDecay,
     WarmUp,
 )
-from exactrnn.train.sequential import Last, Sequential
 
 __all__ = [
     "SGD",
@@ -61,6 +63,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "Decoded",
+    "Dropout",
     "Embedding",
     "Fitting",
     "History",
@@ -76,8 +79,10 @@ __all__ = [
     "RaggedBatches",
     "Schedule",
     "Sequential",
+    "SequentialStream",
     "StepDecay",
     "StreamChunk",
+    "Training",
     "WarmUp",
     "WeightAverage",
     "accuracy",

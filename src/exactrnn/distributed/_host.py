@@ -1,0 +1,80 @@
+"""What runs in a worker's process and does what it is sent through a pipe.
+
+It ends when it is told to, or when the process ends that has begun it. Then nobody else
+can remove the files that the two exchanged.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import signal
+from collections.abc import Callable
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from exactrnn.distributed._store import Packed, Store, unpack
+from exactrnn.distributed.engine import as_tuple, own_versions
+
+PATIENCE = 5.0
+"""Seconds after the end of the pipe in which the other process has ended too, if so."""
+
+
+class Order(NamedTuple):
+    """A call on its way to a worker."""
+
+    number: int
+    method: str
+    args: tuple[Packed, ...]
+    returns: int
+
+
+class Answer(NamedTuple):
+    """What came of it: values, or an error."""
+
+    number: int
+    values: tuple[Packed, ...]
+    error: Packed | None = None
+
+
+def serve(pipe: Connection, folder: Path, make: Callable[[], Any]) -> None:
+    """Make a worker and do its calls until the pipe ends."""
+    # Ctrl-C goes to all processes of a terminal; what becomes of it the first decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    store = Store(folder)
+    try:
+        pipe.send(tuple(own_versions()))
+        try:
+            worker = make()
+        except Exception as error:
+            pipe.send(_failed(store, 0, error))
+            return
+        pipe.send(Answer(0, ()))
+        while (order := pipe.recv()) is not None:
+            pipe.send(_do(worker, store, order))
+    except (EOFError, OSError):
+        parent = multiprocessing.parent_process()
+        if parent is not None and wait([parent.sentinel], PATIENCE):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _do(worker: Any, store: Store, order: Order) -> Answer:
+    """Return the answer to one order."""
+    number, method, args, returns = order
+    try:
+        found = getattr(worker, method)(*map(unpack, args))
+        values = as_tuple(found, method, returns)
+        return Answer(number, tuple(store.pack(method, value) for value in values))
+    except Exception as error:
+        return _failed(store, number, error)
+
+
+def _failed(store: Store, number: int, error: Exception) -> Answer:
+    """Return an error as an answer: itself, or what it says if it cannot travel."""
+    try:
+        packed = store.pack("error", error)
+        unpack(packed)
+    except Exception:
+        packed = store.pack("error", RuntimeError(f"{type(error).__name__}: {error}"))
+    return Answer(number, (), packed)

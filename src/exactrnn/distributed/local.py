@@ -1,0 +1,322 @@
+"""An engine of processes of this machine, begun afresh (multiprocessing's "spawn").
+
+This process sends orders and gets answers through a pipe for each worker; arrays go by
+files in memory (`_store.py`) and are read where they lie, by whichever worker needs
+them. There are no threads in it: what comes is looked at whenever something is asked.
+
+A worker has at most `AHEAD` orders that it has not answered, so that it need not wait
+for the next one, and no pipe is ever full; the others wait here. An order waits too for
+the values among its arguments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Self
+
+from exactrnn.distributed._host import Answer, Order, serve
+from exactrnn.distributed._store import (
+    Packed,
+    Store,
+    discard,
+    make_folder,
+    remove_folder,
+    unpack,
+)
+from exactrnn.distributed.engine import EngineError, WorkerLost, check_versions
+
+__all__ = ["LocalEngine"]
+
+AHEAD = 2
+GRACE = 2.0
+"""Seconds that a worker has to end by itself."""
+GUARD = (
+    "if this is a script, what it does must stand below `if __name__ == '__main__':`, "
+    "because each worker reads the file too"
+)
+
+
+class _Ref:
+    """A value that will come, has come, or cannot come."""
+
+    def __init__(self) -> None:
+        self.packed: Packed | None = None
+        self.error: Exception | None = None
+
+    @property
+    def is_settled(self) -> bool:
+        return self.packed is not None or self.error is not None
+
+    def settle(self, packed: Packed) -> None:
+        """Keep the value for as long as anybody refers to this."""
+        self.packed = packed
+        if packed.path is not None:
+            weakref.finalize(self, discard, packed)
+
+
+class _Call:
+    """A call that a worker has not answered yet."""
+
+    def __init__(
+        self, number: int, method: str, args: list[_Ref], refs: tuple[_Ref, ...]
+    ) -> None:
+        self.number, self.method, self.args, self.refs = number, method, args, refs
+
+    def fail(self, error: Exception) -> None:
+        """Let all that it was to give raise this."""
+        for ref in self.refs:
+            ref.error = error
+
+
+class _Process:
+    """A worker: its process, our end of its pipe, its calls."""
+
+    def __init__(
+        self, number: int, process: BaseProcess, pipe: Connection, make: Any
+    ) -> None:
+        self.number, self.process, self.pipe, self.make = number, process, pipe, make
+        self.waiting: deque[_Call] = deque()
+        self.sent: deque[_Call] = deque()
+        self.is_lost = False
+
+    @property
+    def pid(self) -> int | None:
+        """Of the operating system."""
+        return self.process.pid
+
+    def lose(self) -> None:
+        """Let all that it was asked for raise `WorkerLost`."""
+        if self.is_lost:
+            return
+        self.is_lost = True
+        self.pipe.close()
+        self.process.join(GRACE)
+        code = self.process.exitcode
+        how = f"by signal {-code}" if code is not None and code < 0 else f"({code})"
+        error = WorkerLost(f"worker {self.number} has ended {how} before it answered")
+        for call in (*self.sent, *self.waiting):
+            call.fail(error)
+        self.sent.clear()
+        self.waiting.clear()
+
+    def ask_to_end(self) -> None:
+        """Have the process end after what it is doing."""
+        if not self.is_lost:
+            with contextlib.suppress(OSError):
+                self.pipe.send(None)
+
+    def end(self) -> None:
+        """End the process, by force if need be."""
+        self.ask_to_end()
+        self.process.join(GRACE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.lose()
+
+
+class LocalEngine:
+    """Workers are processes of this machine.
+
+    A worker imports the module of which this program is the main one, as processes of
+    ``multiprocessing`` do. A worker has a ``pid``.
+
+    Examples
+    --------
+    >>> from exactrnn.distributed import LocalEngine
+    >>> with LocalEngine() as engine:
+    ...     [worker] = engine.place(list, 1)
+    ...     done = engine.call(worker, "append", 5)
+    ...     engine.fetch(engine.call(worker, "pop"))
+    5
+    """
+
+    def __init__(self) -> None:
+        self._context = multiprocessing.get_context("spawn")
+        self._folder = make_folder()
+        self._store = Store(self._folder)
+        self._workers: list[_Process] = []
+        self._calls = 0
+        self._removed = weakref.finalize(self, remove_folder, self._folder, os.getpid())
+
+    def place(self, make: Callable[[], Any], count: int) -> list[Any]:
+        """Begin processes that make a worker each, and wait for them."""
+        first = len(self._workers)
+        made = [self._begin(first + k, make) for k in range(count)]
+        self._workers += made
+        try:
+            for worker in made:
+                self._greet(worker)
+        except BaseException:
+            self.dismiss(made)
+            raise
+        return [*made]
+
+    def _begin(self, number: int, make: Callable[[], Any]) -> _Process:
+        if not self._removed.alive:
+            raise EngineError("engine: expected one that is open, got a closed one")
+        self._store.pack("make", make)  # which says what is wrong with it
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(
+            target=serve,
+            args=(theirs, self._folder, make),
+            name=f"exactrnn-worker-{number}",
+            daemon=True,
+        )
+        process.start()
+        theirs.close()
+        return _Process(number, process, ours, make)
+
+    def _greet(self, worker: _Process) -> None:
+        """Wait until a worker has been made."""
+        try:
+            check_versions(worker.number, worker.pipe.recv())
+            answer: Answer = worker.pipe.recv()
+        except (EOFError, OSError):
+            worker.lose()
+            raise EngineError(
+                f"workers: expected worker {worker.number} to begin, but its process "
+                f"ended with code {worker.process.exitcode}; {GUARD}"
+            ) from None
+        except EngineError:
+            worker.end()
+            raise
+        if answer.error is not None:
+            worker.end()
+            raise unpack(answer.error)
+
+    def put(self, value: object) -> Any:
+        """Write a value down once."""
+        ref = _Ref()
+        ref.settle(self._store.pack("value", value))
+        return ref
+
+    def call(self, worker: Any, method: str, *args: object, returns: int = 1) -> Any:
+        """Send an order, as soon as the worker and its arguments are ready."""
+        given = [
+            arg
+            if isinstance(arg, _Ref)
+            else self._packed(f"{method}: argument {k}", arg)
+            for k, arg in enumerate(args)
+        ]
+        refs = tuple(_Ref() for _ in range(returns))
+        self._calls += 1
+        call = _Call(self._calls, method, given, refs)
+        if worker.is_lost:
+            call.fail(WorkerLost(f"worker {worker.number} has ended"))
+        else:
+            worker.waiting.append(call)
+            self._send_ready(worker)
+        return refs[0] if returns == 1 else refs
+
+    def _packed(self, what: str, value: object) -> _Ref:
+        ref = _Ref()
+        ref.settle(self._store.pack(what, value))
+        return ref
+
+    def _send_ready(self, worker: _Process) -> None:
+        """Send orders whose arguments are there, in their order."""
+        while worker.waiting and len(worker.sent) < AHEAD:
+            call = worker.waiting[0]
+            if not all(ref.is_settled for ref in call.args):
+                return
+            worker.waiting.popleft()
+            error = next((ref.error for ref in call.args if ref.error), None)
+            if error is not None:
+                call.fail(error)
+                continue
+            args = tuple(ref.packed for ref in call.args if ref.packed is not None)
+            worker.sent.append(call)
+            try:
+                worker.pipe.send(Order(call.number, call.method, args, len(call.refs)))
+            except OSError:
+                worker.lose()
+
+    def _look(self, timeout: float | None) -> None:
+        """Take in what has come, or what comes first."""
+        for worker in self._workers:
+            self._send_ready(worker)
+        pipes = {w.pipe: w for w in self._workers if w.sent}
+        if not pipes:
+            return
+        for pipe in wait(list(pipes), timeout):
+            self._take(pipes[pipe])  # type: ignore[index]  # these are ours
+        for worker in self._workers:
+            self._send_ready(worker)
+
+    def _take(self, worker: _Process) -> None:
+        """Take in one answer of a worker, or its end."""
+        try:
+            answer: Answer = worker.pipe.recv()
+        except (EOFError, OSError):
+            worker.lose()
+            return
+        call = worker.sent.popleft()
+        if answer.error is not None:
+            call.fail(unpack(answer.error))
+            discard(answer.error)
+            return
+        for ref, packed in zip(call.refs, answer.values, strict=True):
+            ref.settle(packed)
+
+    def fetch(self, ref: Any) -> Any:
+        """Wait for a value and return it, or raise what its call has raised."""
+        self.wait([ref])
+        if ref.error is not None:
+            raise ref.error
+        return unpack(ref.packed)
+
+    def wait(
+        self, refs: Sequence[Any], timeout: float | None = None, count: int = 1
+    ) -> tuple[list[Any], list[Any]]:
+        """Wait until `count` of the calls have ended, well or not."""
+        until = None if timeout is None else time.monotonic() + timeout
+        wanted = min(count, len(refs))
+        while sum(ref.is_settled for ref in refs) < wanted:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            self._look(left)
+            if left == 0.0:
+                break
+        ended = [ref for ref in refs if ref.is_settled]
+        return ended, [ref for ref in refs if not ref.is_settled]
+
+    def alive(self, worker: Any) -> bool:
+        """Tell whether its process is there."""
+        return not worker.is_lost and bool(worker.process.is_alive())
+
+    def replace(self, worker: Any) -> Any:
+        """End a worker, if need be, and make another one in its place."""
+        worker.process.kill()
+        worker.end()
+        other = self._begin(worker.number, worker.make)
+        self._workers[self._workers.index(worker)] = other
+        self._greet(other)
+        return other
+
+    def dismiss(self, workers: Sequence[Any]) -> None:
+        """End these workers."""
+        for worker in workers:
+            worker.ask_to_end()  # all of them, before the first is waited for
+        for worker in workers:
+            worker.end()
+            if worker in self._workers:
+                self._workers.remove(worker)
+
+    def close(self) -> None:
+        """End all workers and remove all files."""
+        self.dismiss([*self._workers])
+        self._removed()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

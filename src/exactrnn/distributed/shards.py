@@ -1,0 +1,378 @@
+"""A batch in shards, and the sum of their gradients: what contract N10 defines.
+
+Nothing here knows of workers. A batch of N rows is cut into S shards of rows that
+follow each other; each shard's gradient is computed alone, of its share in the batch's
+loss; the gradients are added by a tree over the shards, which S alone decides:
+
+    shard     0   1   2   3   4   5   6
+    level 1     +       +       +     |       neighbours are added, the left one first;
+    level 2         +             +           one without a neighbour goes up as it is
+    level 3                +
+
+A node of level l and place i stands for the shards from i * 2**l on. A worker adds
+those nodes whose shards are all its own, and hands on these sums; whoever has all that
+is left adds the rest. The sums are elementwise additions, so they may be taken in
+slices of the parameters.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exactrnn._checks import Array, describe
+from exactrnn._numeric.random import make_generator
+from exactrnn._system.mode import ieee_mode
+from exactrnn.layers._gradients import GradientsLike, as_gradient, weights_of
+from exactrnn.train._models import set_generator_states
+from exactrnn.train.batches import Batch
+from exactrnn.train.losses import IGNORED
+
+__all__ = ["count_targets", "cut"]
+
+Axes: TypeAlias = tuple[int | tuple[int, ...], int]
+Count: TypeAlias = Callable[..., float]
+
+
+class Shard(NamedTuple):
+    """Some rows of a batch, and their share in its loss.
+
+    Attributes
+    ----------
+    number : int
+        Which shard.
+    rows : Batch
+        Copies of the rows.
+    share : float
+        What of the batch is counted in them, from 0 to 1.
+    """
+
+    number: int
+    rows: Batch
+    share: float
+
+
+# Cutting
+
+
+def bounds(rows: int, shards: int) -> list[tuple[int, int]]:
+    """Return where the shards begin and end that have rows.
+
+    Each has ``rows // shards`` of them, and the first ``rows % shards`` one more: the
+    last shards are shorter, and of fewer rows than shards the last have none.
+    """
+    size, more = divmod(rows, shards)
+    found, begin = [], 0
+    for k in range(min(rows, shards)):
+        end = begin + size + (k < more)
+        found.append((begin, end))
+        begin = end
+    return found
+
+
+def cut(
+    batch: Batch, shards: int, axes: Axes = (1, 1), count: Count | None = None
+) -> list[Shard]:
+    """Cut a batch into shards.
+
+    Parameters
+    ----------
+    batch : Batch
+        Of N rows.
+    shards : int
+        How many.
+    axes : tuple of two ints
+        Where rows lie in `x` and in `y`, as for `batches`; the first may be a tuple,
+        of one for each array of `x`.
+    count : callable, optional
+        What a loss divides by, as `count_targets`.
+
+    Returns
+    -------
+    list of Shard
+        Those that have rows: of fewer rows than shards one for each row.
+    """
+    rows = _rows_in(batch.x, axes[0])
+    if rows == 0:
+        raise ValueError("batches: expected rows in each, got a batch without any")
+    parts = [_rows_of(batch, axes, *span) for span in bounds(rows, shards)]
+    counts = [_count(part, axes, count) for part in parts]
+    total = math.fsum(counts)
+    return [
+        Shard(k, part, own / total if total else 0.0)
+        for k, (part, own) in enumerate(zip(parts, counts, strict=True))
+    ]
+
+
+def _rows_in(x: Any, axis: int | tuple[int, ...]) -> int:
+    if isinstance(x, tuple | list) and x:
+        return _rows_in(x[0], axis if isinstance(axis, int) else axis[0])
+    if not isinstance(axis, int):
+        raise ValueError(f"axes[0]: expected an integer for one array, got {axis}")
+    shape = np.shape(x)
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"axes[0]: expected an axis of x {shape}, got {axis}")
+    rows: int = shape[axis]
+    return rows
+
+
+def _rows_of(batch: Batch, axes: Axes, begin: int, end: int) -> Batch:
+    x, y, lengths, weights = batch
+    own = None
+    if weights is not None:
+        given = np.asarray(weights)
+        own = _slice(given, axes[1] if given.ndim > axes[1] else 0, begin, end)
+    return Batch(
+        _slice(x, axes[0], begin, end),
+        _slice(y, axes[1], begin, end),
+        None if lengths is None else np.asarray(lengths)[begin:end],
+        own,
+    )
+
+
+def _slice(value: Any, axis: int | tuple[int, ...], begin: int, end: int) -> Any:
+    """Return rows of an array, or of each array in a tuple or list."""
+    if isinstance(value, tuple | list):
+        places = (axis,) * len(value) if isinstance(axis, int) else axis
+        if len(places) != len(value):
+            raise ValueError(
+                f"axes[0]: expected one for each of {len(value)} arrays, got {axis}"
+            )
+        pairs = zip(value, places, strict=True)
+        return tuple(_slice(one, place, begin, end) for one, place in pairs)
+    if not isinstance(axis, int):
+        raise ValueError(f"axes[0]: expected an integer for one array, got {axis}")
+    array = np.asarray(value)
+    index: list[Any] = [slice(None)] * array.ndim
+    index[axis] = slice(begin, end)
+    return np.ascontiguousarray(array[tuple(index)])
+
+
+def _count(part: Batch, axes: Axes, count: Count | None) -> float:
+    if count is None:
+        return count_targets(part, axes)
+    given = {"lengths": part.lengths, "weights": part.weights}
+    own = count(part.y, **{n: v for n, v in given.items() if v is not None})
+    number = float(own)
+    if not 0 <= number < math.inf:
+        raise ValueError(f"count: expected finite numbers of at least 0, got {own!r}")
+    return number
+
+
+def count_targets(batch: Batch, axes: Axes = (1, 1)) -> float:
+    """Return what a loss of this package divides by: its targets that count.
+
+    Numbers of `y`, but for those past a row's length where `y` has a step for each of
+    `x`, and but for integers of -1; with weights the sum of those of the rest.
+
+    Parameters
+    ----------
+    batch : Batch
+        Of arrays.
+    axes : tuple of two ints
+        Where rows lie in `x` and in `y`.
+    """
+    y = np.asarray(batch.y)
+    counts = np.ones(y.shape, bool)
+    if y.dtype.kind in "iu":
+        counts &= y != IGNORED
+    if batch.lengths is not None and _has_steps(batch, axes):
+        steps = np.arange(y.shape[1 - axes[1]])
+        before = steps[:, None] < np.asarray(batch.lengths)
+        own = before if axes[1] == 1 else before.T
+        counts &= own.reshape(own.shape + (1,) * (y.ndim - 2))
+    if batch.weights is None:
+        return float(np.count_nonzero(counts))
+    weights = np.asarray(batch.weights)
+    if weights.shape != y.shape[: weights.ndim]:
+        raise ValueError(
+            f"weights: expected the first axes of y {y.shape}, got {weights.shape}"
+        )
+    wide = weights.reshape(weights.shape + (1,) * (y.ndim - weights.ndim))
+    # Exact, and rounded once: the order of the numbers is no matter.
+    return math.fsum(np.where(counts, wide, 0).ravel().tolist())
+
+
+def _has_steps(batch: Batch, axes: Axes) -> bool:
+    """Tell whether `y` has an answer for each step; lengths of several x are of y."""
+    own, other = axes
+    y = np.shape(batch.y)
+    if other not in (0, 1) or len(y) < 2:
+        return False
+    if isinstance(batch.x, tuple | list):
+        return True
+    x = np.shape(batch.x)
+    return own == other and len(x) >= 2 and x[1 - other] == y[1 - other]
+
+
+# One shard
+
+
+class Layout(NamedTuple):
+    """Which gradients stand one after the other in a vector."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    def as_gradients(self, vector: Array) -> dict[str, Array]:
+        """Return views of a vector by name."""
+        found, begin = {}, 0
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            end = begin + math.prod(shape)
+            found[name] = vector[begin:end].reshape(shape)
+            begin = end
+        return found
+
+
+def as_vector(gradients: GradientsLike) -> tuple[Layout, Array]:
+    """Return gradients one after the other, in their order, which `Layout` keeps."""
+    arrays = {n: as_gradient(n, g) for n, g in weights_of(gradients).items()}
+    dtypes = {array.dtype for array in arrays.values()}
+    if len(dtypes) != 1:
+        raise TypeError(
+            "gradients: expected some, of one dtype, got "
+            f"{', '.join(sorted(map(str, dtypes))) or 'none'}"
+        )
+    layout = Layout(tuple(arrays), tuple(array.shape for array in arrays.values()))
+    return layout, np.concatenate([array.reshape(-1) for array in arrays.values()])
+
+
+class Place(NamedTuple):
+    """Which batch of a run: for its random numbers."""
+
+    epoch: int
+    batch: int
+
+
+def shard_gradient(
+    model: Any,
+    loss: Callable[..., tuple[float, Any]],
+    shard: Shard,
+    place: Place,
+    generators: Mapping[str, Any],
+) -> tuple[float, Layout, Array]:
+    """Return what a shard adds to the batch's loss, and its gradient as a vector.
+
+    Random numbers of the model are those of this shard of this batch: they are drawn
+    from where the generators stood as the run began, and from the place's numbers.
+    """
+    rows = shard.rows
+    set_generator_states(model, _generators_at(generators, place, shard.number))
+    given = {} if rows.lengths is None else {"lengths": rows.lengths}
+    more = given if rows.weights is None else {**given, "weights": rows.weights}
+    try:
+        output, *_, cache = model.forward(rows.x, **given)
+    finally:
+        set_generator_states(model, generators)
+    value, dy = loss(output, rows.y, **more)
+    with ieee_mode():
+        value *= shard.share
+    layout, vector = as_vector(model.backward(cache, _scaled(dy, shard.share)).weights)
+    return value, layout, vector
+
+
+def _generators_at(
+    generators: Mapping[str, Any], place: Place, number: int
+) -> dict[str, Any]:
+    words = ("shard", *map(str, place), str(number))
+    return {
+        name: dict(make_generator(int(at["state"]["state"]), name, *words).state)
+        for name, at in generators.items()
+    }
+
+
+@ieee_mode()
+def _scaled(dy: Any, share: float) -> Any:
+    """Return the gradient of a share in a mean: as it is for all of it."""
+    if isinstance(dy, tuple | list):
+        return tuple(_scaled(one, share) for one in dy)
+    if share == 1.0:
+        return dy
+    if not isinstance(dy, np.ndarray):
+        raise TypeError(f"loss: expected arrays as gradient, got {describe(dy)}")
+    return dy * dy.dtype.type(share)
+
+
+# The tree
+
+
+class Node(NamedTuple):
+    """The sum of ``1 << level`` shards or less, from ``place << level`` on."""
+
+    level: int
+    place: int
+
+
+class TreeSum:
+    """Adds the shards' vectors, which come in the order of the shards."""
+
+    def __init__(self) -> None:
+        self._nodes: list[tuple[Node, NDArray[Any]]] = []
+
+    @ieee_mode()
+    def add(self, node: Node, vector: NDArray[Any]) -> None:
+        """Take a sum in, and add it to its neighbour if both are whole."""
+        while self._nodes:
+            before, left = self._nodes[-1]
+            if before != Node(node.level, node.place - 1) or node.place % 2 == 0:
+                break
+            self._nodes.pop()
+            node, vector = Node(node.level + 1, node.place // 2), left + vector
+        self._nodes.append((node, vector))
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """Those that wait for a neighbour."""
+        return tuple(node for node, _ in self._nodes)
+
+    @property
+    def vectors(self) -> list[NDArray[Any]]:
+        """Theirs."""
+        return [vector for _, vector in self._nodes]
+
+    @ieee_mode()
+    def total(self) -> NDArray[Any]:
+        """Return the sum of all, once the last shard is among them."""
+        *others, (_, total) = self._nodes
+        for _, left in others[::-1]:
+            total = left + total
+        return total
+
+
+def shard_gradients(
+    model: Any,
+    loss: Callable[..., tuple[float, Any]],
+    shards: Sequence[Shard],
+    place: Place,
+    generators: Mapping[str, Any],
+) -> tuple[list[float], Layout | None, TreeSum]:
+    """Return what neighbouring shards add to the loss, and their part of the tree."""
+    values, layout, tree = [], None, TreeSum()
+    for shard in shards:
+        value, layout, vector = shard_gradient(model, loss, shard, place, generators)
+        values.append(value)
+        tree.add(Node(0, shard.number), vector)
+    return values, layout, tree
+
+
+def owners(shards: int, workers: int) -> list[range]:
+    """Return which shards each worker has: neighbours, the first ones one more."""
+    return [range(*span) for span in bounds(shards, workers)]
+
+
+def edges(size: int, slices: int) -> list[int]:
+    """Return where the slices of a vector begin, and where the last one ends."""
+    return [size * k // slices for k in range(slices + 1)]
+
+
+def add_up(given: Iterable[tuple[Sequence[Node], NDArray[Any]]]) -> NDArray[Any]:
+    """Return the sum of what all workers have, ``[nodes, slice]`` each, in order."""
+    tree = TreeSum()
+    for nodes, vectors in given:
+        for node, vector in zip(nodes, vectors, strict=True):
+            tree.add(node, vector)
+    return tree.total()
