@@ -7,7 +7,7 @@ it there and puts the output behind it:
 
 What does not fit, and workers of other machines, get their groups by value. Against
 that, which writes a new file for every group, slots save half of what this process does
-(LSTM of 128 units, one worker: 0.30 of a core, by slots 0.12). The memory has a name in
+(LSTM of 128 units, one worker: 0.30 of a core, by slots 0.17). The memory has a name in
 no folder and is gone with the last process that has it.
 """
 
