@@ -29,8 +29,9 @@ myst_heading_anchors = 3
 # One page has the whole API: summaries link to it, and no files are generated.
 autosummary_generate = False
 autodoc_typehints = "none"  # numpydoc's sections name the types
-# Without torch its modules are shown all the same.
-autodoc_mock_imports = [] if find_spec("torch") else ["torch"]
+# Without these libraries what needs them is shown all the same.
+OPTIONAL = ("torch", "sklearn", "joblib")
+autodoc_mock_imports = [name for name in OPTIONAL if not find_spec(name)]
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
 

@@ -45,7 +45,7 @@ FLOORS = (
 
 LEVELS = {room: level for level, floor in enumerate(FLOORS) for room in floor}
 
-FACES = {"__main__", "jax", "keras", "onnx", "torch"}
+FACES = {"__main__", "jax", "keras", "onnx", "sklearn", "torch"}
 """Files beside the rooms, of the top floor: names of what is in `interop`."""
 
 CYTHON = {".pyx", ".pxd", ".pxi"}

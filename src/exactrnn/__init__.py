@@ -33,10 +33,12 @@ if typing.TYPE_CHECKING:  # which is all of `__getattr__` that a type checker se
     from exactrnn import jax as jax
     from exactrnn import keras as keras
     from exactrnn import onnx as onnx
+    from exactrnn import sklearn as sklearn
     from exactrnn import torch as torch
     from exactrnn.interop.checkpoints import from_torch as from_torch
     from exactrnn.interop.keras import from_keras as from_keras
     from exactrnn.interop.onnx import from_onnx as from_onnx
+    from exactrnn.interop.torch import to_torch as to_torch
 
     __version__: str
 
@@ -63,7 +65,8 @@ __all__ += layers.__all__
 
 
 _MODULES = (
-    *("cells", "distributed", "jax", "keras", "onnx", "plot", "reference", "torch"),
+    *("cells", "distributed", "jax", "keras", "onnx", "plot", "reference"),
+    *("sklearn", "torch"),
     "train",
 )
 """Imported when first used."""
@@ -72,6 +75,7 @@ _FUNCTIONS = {
     "from_keras": "exactrnn.interop.keras",
     "from_onnx": "exactrnn.interop.onnx",
     "from_torch": "exactrnn.interop.checkpoints",
+    "to_torch": "exactrnn.interop.torch",
 }
 """So are the modules that these come from."""
 

@@ -72,6 +72,8 @@ def test_examples_of_a_page_run(path, tmp_path, monkeypatch):
         monkeypatch.setenv("KERAS_BACKEND", "torch")
         pytest.importorskip("keras", reason="needs keras: extra rivals")
         pytest.importorskip("h5py", reason="needs h5py: extra keras")
+    if "exactrnn.sklearn" in "".join(BLOCK.findall(text)):
+        pytest.importorskip("sklearn", reason="needs scikit-learn: extra sklearn")
     monkeypatch.chdir(tmp_path)  # pages save their pictures
     assert run_page(text, path.name) == ""
 

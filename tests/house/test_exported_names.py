@@ -43,7 +43,8 @@ def test_all_is_sorted_and_has_no_duplicates():
 
 def test_dir_shows_what_is_public_and_nothing_else():
     shown = {name for name in dir(xr) if not name.startswith("__")}
-    borders = {"jax", "keras", "onnx", "torch"}  # which need their libraries
+    borders = {"jax", "keras", "onnx", "sklearn", "torch"}  # which need their libraries
+    borders.add("to_torch")
     assert shown == {*xr.__all__, *borders, "from_keras", "from_onnx", "from_torch"}
     for name in {*dir(xr)} - borders:
         getattr(xr, name)

@@ -31,7 +31,11 @@ MAX_PARAMETERS = 8
 # The public constructors take torch's arguments and ours.
 WIDE_SIGNATURES = {
     (f"src/exactrnn/{room}/{path.name}", "__init__")
-    for room in ("layers", "interop/torch")  # whose arguments are options
+    for room in (
+        "layers",
+        "interop/sklearn",
+        "interop/torch",
+    )  # whose arguments are options
     for path in (PACKAGE / room).glob("*.py")
 }
 

@@ -3,7 +3,8 @@
 `LSTM`, `GRU`, `RNN`, `LSTMCell`, `GRUCell` and `RNNCell` take the arguments of
 `torch.nn`, have its `state_dict` and its gradients; the other networks of `exactrnn`
 come in the same manner. `swap` lets a model that exists use them, `unswap` undoes it;
-`constant` makes single steps of large layers faster.
+`constant` makes single steps of large layers faster. `to_torch` makes torch's modules
+of layers of `exactrnn`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ except ModuleNotFoundError as error:
 
 # isort: split
 from exactrnn.interop.torch._cells import GRUCell, LSTMCell, RNNCell
+from exactrnn.interop.torch._export import to_state_dict, to_torch
 from exactrnn.interop.torch._layers import GRU, LSTM, RNN
 from exactrnn.interop.torch._network import constant
 from exactrnn.interop.torch._others import (
@@ -49,5 +51,7 @@ __all__ = [
     "Swapped",
     "constant",
     "swap",
+    "to_state_dict",
+    "to_torch",
     "unswap",
 ]
