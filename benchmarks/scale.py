@@ -145,18 +145,19 @@ def train(units, batches, workers, at=None, **options):
         if at is not None:
             at(len(told))
 
-    xr.distributed.fit(
-        model,
-        data,
-        xr.train.softmax_cross_entropy,
-        xr.train.SGD(model, lr=0.1),
-        epochs=1,
-        shards=SHARDS,
-        workers=workers,
-        progress=False,
-        watch=watch,
-        **options,
-    )
+    with xr.threads(1):
+        xr.distributed.fit(
+            model,
+            data,
+            xr.train.softmax_cross_entropy,
+            xr.train.SGD(model, lr=0.1),
+            epochs=1,
+            shards=SHARDS,
+            workers=workers,
+            progress=False,
+            watch=watch,
+            **options,
+        )
     return told, np.diff(times), np.diff(own), model.state_dict()
 
 
