@@ -12,7 +12,7 @@ import nox
 nox.options.default_venv_backend = "none"
 nox.options.sessions = ["lint", "types", "tests"]
 
-PYTHON_FILES = ("src", "tests", "benchmarks", "docs", ".ci", "noxfile.py")
+PYTHON_FILES = ("src", "tests", "benchmarks", "docs", "examples", ".ci", "noxfile.py")
 
 
 def c_files():

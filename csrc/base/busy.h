@@ -13,10 +13,6 @@
 
 #include <stdint.h>
 
-/* How often the system has taken the calling thread off its core. Takes about
- * 0.3 µs. */
-long xr_preemptions(void);
-
 /* Whether calls run in one thread for now. */
 int xr_is_busy(int64_t now);
 

@@ -3,12 +3,13 @@
 #include "base/cpus.h"
 
 #include <limits.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "base/system.h"
 
 /* A process's own control group and those around it. */
 enum { MAX_QUOTAS = 16 };
@@ -86,36 +87,19 @@ static int quota_cpus(long long second)
     return atomic_load_explicit(&cpus, memory_order_relaxed);
 }
 
-static int affinity_cpus(void)
-{
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0) {
-        return INT_MAX; /* more CPUs than the set has room for */
-    }
-    return CPU_COUNT(&set);
-}
-
-/* This clock goes in steps of some milliseconds and is read without a system call. */
-static struct timespec coarse_clock(void)
-{
-    struct timespec now = {0};
-    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    return now;
-}
-
 static int cpus_at(struct timespec now)
 {
-    const int affinity = affinity_cpus(), quota = quota_cpus(now.tv_sec);
+    const int affinity = xr_affinity_cpus(), quota = quota_cpus(now.tv_sec);
     return affinity < quota ? affinity : quota;
 }
 
-int xr_cpus_now(void) { return cpus_at(coarse_clock()); }
+int xr_cpus_now(void) { return cpus_at(xr_coarse_clock()); }
 
 int xr_cpus_lately(void)
 {
     static _Thread_local struct timespec asked_at = {.tv_nsec = -1};
     static _Thread_local int cpus;
-    const struct timespec now = coarse_clock();
+    const struct timespec now = xr_coarse_clock();
     if (now.tv_nsec != asked_at.tv_nsec || now.tv_sec != asked_at.tv_sec) {
         cpus = cpus_at(now);
         asked_at = now;

@@ -17,6 +17,7 @@
 #include "base/busy.h"
 #include "base/clock.h"
 #include "base/doze.h"
+#include "base/system.h"
 
 enum {
     JOBS = 16, /* calls that share their work at once */

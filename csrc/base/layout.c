@@ -2,10 +2,15 @@
  * so that a cache made by one can be read by another and shown as arrays.
  */
 #include "base/engine.h"
+#include "base/program.h"
 #include "base/sizes.h"
 
 ptrdiff_t xr_padded_units(const struct xr_layer *layer)
 {
+    const ptrdiff_t heads = xr_heads(layer);
+    if (heads > 1) {
+        return heads * pad_units(layer->H / heads);
+    }
     ptrdiff_t sum = 0;
     for (ptrdiff_t m = 0; m < layer->modules; m++) {
         sum += pad_units(layer->module[m].size);

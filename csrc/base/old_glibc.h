@@ -23,10 +23,5 @@ __asm__(".symver pthread_join, pthread_join@" XR_FIRST);
 __asm__(".symver pthread_mutex_trylock, pthread_mutex_trylock@" XR_FIRST);
 __asm__(".symver pthread_once, pthread_once@" XR_FIRST);
 __asm__(".symver pthread_sigmask, pthread_sigmask@" XR_FIRST);
-__asm__(".symver sem_init, sem_init@" XR_FIRST);
-__asm__(".symver sem_post, sem_post@" XR_FIRST);
-__asm__(".symver sem_timedwait, sem_timedwait@" XR_FIRST);
-__asm__(".symver sem_trywait, sem_trywait@" XR_FIRST);
-__asm__(".symver sem_wait, sem_wait@" XR_FIRST);
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/cpus.h"
 #include "base/pool.h"
 #include "base/region.h"
+#include "base/system.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

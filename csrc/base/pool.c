@@ -3,29 +3,31 @@
 #include "base/pool.h"
 
 #include <pthread.h>
-#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <strings.h>
 #include <time.h>
 
+#include "base/clock.h"
+#include "base/doze.h"
 #include "base/jobs.h"
 #include "base/region.h"
 #include "base/threads.h"
 
-enum {
-    IDLE_SPINS = 2500, /* about 100 µs: Python between two calls takes less */
-    MOST_SECONDS = 1   /* that a caller waits for workers which do not come */
-};
+enum { IDLE_SPINS = 2500 }; /* about 100 µs: Python between two calls takes less */
+
+/* That a caller waits for workers which do not come. */
+static const int64_t LONGEST_WAIT = 1000 * MILLISECOND,
+                     HOUR = 3600 * 1000 * MILLISECOND;
 
 static struct {
-    atomic_int size;   /* workers in the region */
-    atomic_int wanted; /* by who has asked last */
-    atomic_int asked;  /* and has not been answered yet */
-    sem_t called, answered;
-    int exists;   /* the deputy */
-    int promised; /* threads were tried, and are to be started */
-    time_t at;    /* of the last question */
+    atomic_int size;                   /* workers in the region */
+    atomic_int wanted;                 /* by who has asked last */
+    atomic_int asked;                  /* and has not been answered yet */
+    _Atomic uint32_t called, answered; /* how often, but for what was heard */
+    int exists;                        /* the deputy */
+    int promised;                      /* threads were tried, and are to be started */
+    time_t at;                         /* of the last question */
 } pool;
 
 /* Held by the caller that asks. */
@@ -38,6 +40,8 @@ static void after_fork_in_child(void)
     atomic_store(&pool.size, 0);
     atomic_store(&pool.wanted, 0);
     atomic_store(&pool.asked, 0);
+    atomic_store(&pool.called, 0);
+    atomic_store(&pool.answered, 0);
     pool.exists = 0;
     xr_forget_jobs();
 }
@@ -45,6 +49,34 @@ static void after_fork_in_child(void)
 __attribute__((constructor)) static void watch_forks(void)
 {
     pthread_atfork(NULL, NULL, after_fork_in_child);
+}
+
+static void call(_Atomic uint32_t *bell)
+{
+    atomic_fetch_add(bell, 1);
+    xr_wake(bell, 1);
+}
+
+/* Whether the bell has rung; what was heard counts no more. */
+static int hears(_Atomic uint32_t *bell)
+{
+    uint32_t rung = atomic_load(bell);
+    while (rung > 0) {
+        if (atomic_compare_exchange_weak(bell, &rung, rung - 1)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* Waits for a bell, for so many nanoseconds at most. */
+static void wait_for(_Atomic uint32_t *bell, int64_t most)
+{
+    const int64_t end = now_in_nanoseconds() + most;
+    for (int64_t left = most; left > 0 && !hears(bell);
+         left = end - now_in_nanoseconds()) {
+        xr_doze(bell, 0, left);
+    }
 }
 
 static int idle_spins(void)
@@ -61,7 +93,7 @@ void xr_work_in_pool(int rank, int size)
         }
         atomic_store(&pool.size, size);
         atomic_store(&pool.asked, 0);
-        sem_post(&pool.answered);
+        call(&pool.answered);
     }
     xr_serve_jobs(idle_spins());
 }
@@ -69,8 +101,8 @@ void xr_work_in_pool(int rank, int size)
 static void *run_deputy(void *unused)
 {
     for (;;) {
-        while (sem_wait(&pool.called) != 0) {
-            /* A signal came in between: wait again. */
+        while (!hears(&pool.called)) {
+            xr_doze(&pool.called, 0, HOUR);
         }
         const int size = atomic_load(&pool.size), there = size > 0 ? size : 1;
         const int more = atomic_load(&pool.wanted) - there;
@@ -84,8 +116,6 @@ static void *run_deputy(void *unused)
 static int ensure_deputy(void)
 {
     if (!pool.exists) {
-        sem_init(&pool.called, 0, 0);
-        sem_init(&pool.answered, 0, 0);
         pool.exists = xr_start_thread(run_deputy, NULL);
     }
     return pool.exists;
@@ -99,16 +129,11 @@ static void grow(int wanted)
     if (!ensure_deputy()) {
         return;
     }
-    while (sem_trywait(&pool.answered) == 0) {
-        /* The answer to a question that nobody waited for. */
-    }
-    struct timespec end;
-    clock_gettime(CLOCK_REALTIME, &end);
-    end.tv_sec += MOST_SECONDS;
+    atomic_store(&pool.answered, 0); /* to a question that nobody waited for */
     atomic_store(&pool.asked, 1);
     xr_dismiss_workers(1);
-    sem_post(&pool.called);
-    sem_timedwait(&pool.answered, &end);
+    call(&pool.called);
+    wait_for(&pool.answered, LONGEST_WAIT);
 }
 
 static int is_refused(int wanted)

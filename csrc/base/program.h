@@ -76,9 +76,17 @@ struct xr_operations {
 /* `info` is as of any cell; `vectors` in it does not count the constants. */
 struct xr_program {
     struct xr_cell_info info;
+    int heads; /* equal groups of units that recurrent products do not mix: 1 or more,
+                * each row block of R is [H, H / heads] */
     int registers, constants;
     const double *constant;
     struct xr_operations forward[XR_MAX_STAGES], backward[XR_MAX_STAGES];
 };
+
+/* Returns the number of heads of a layer; only programs have several. */
+static inline ptrdiff_t xr_heads(const struct xr_layer *layer)
+{
+    return layer->program ? layer->program->heads : 1;
+}
 
 #endif

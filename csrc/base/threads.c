@@ -8,8 +8,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+
+#include "base/system.h"
 
 static int start_silent(pthread_t *thread, const pthread_attr_t *attributes,
                         void *(*run)(void *), void *argument)
@@ -87,13 +87,13 @@ int xr_start_waited(pthread_t *thread, void *(*run)(void *), void *argument)
 struct trial {
     pthread_t thread;
     pthread_mutex_t *gate;
-    long id; /* the system's */
+    long number; /* the system's */
 };
 
 static void *wait_at_gate(void *argument)
 {
     struct trial *trial = argument;
-    trial->id = syscall(SYS_gettid);
+    trial->number = xr_thread_number();
     pthread_mutex_lock(trial->gate);
     pthread_mutex_unlock(trial->gate);
     return NULL;
@@ -101,9 +101,9 @@ static void *wait_at_gate(void *argument)
 
 /* A thread that was joined still counts for a moment: the kernel tells the joiner first
  * and gives back the place among the user's processes later. */
-static void wait_until_gone(long id)
+static void wait_until_gone(long number)
 {
-    for (int i = 0; i < 100000 && syscall(SYS_tgkill, getpid(), id, 0) == 0; i++) {
+    for (int i = 0; i < 100000 && xr_is_thread(number); i++) {
         sched_yield();
     }
 }
@@ -129,7 +129,7 @@ static int start_and_end(struct trial *trials, int wanted)
         pthread_join(trials[i].thread, NULL);
     }
     for (int i = 0; i < started; i++) {
-        wait_until_gone(trials[i].id);
+        wait_until_gone(trials[i].number);
     }
     pthread_attr_destroy(&attributes);
     return started;

@@ -65,8 +65,8 @@ __all__ += layers.__all__
 
 
 _MODULES = (
-    *("cells", "distributed", "jax", "keras", "onnx", "plot", "reference"),
-    *("sklearn", "torch"),
+    *("cells", "distributed", "jax", "keras", "onnx", "plot", "reference", "sklearn"),
+    "torch",
     "train",
 )
 """Imported when first used."""

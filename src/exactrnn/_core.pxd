@@ -203,7 +203,7 @@ cdef extern from "base/program.h" nogil:
 
     struct xr_program_of "xr_program":
         xr_cell_info info
-        int registers, constants
+        int heads, registers, constants
         const double *constant
         xr_operations_of *forward
         xr_operations_of *backward

@@ -207,16 +207,30 @@ class AnyPlan:
     ) -> None: ...
     def run(self, x: object, state: object, threads: int) -> Any: ...
     def keep(self, x: object, state: object, threads: int) -> Any: ...
+    def keep_step(self, x: object, state: object, threads: int) -> Any: ...
 
 @final
 class Plan(AnyPlan):
     def back(
-        self, run: object, layout: object, dy: object, dstate: object, truncated: bool
+        self,
+        run: object,
+        layout: object,
+        dy: object,
+        dstate: object,
+        truncated: bool,
+        totals: object = None,
     ) -> Any: ...
 
 @final
 class GridPlan(AnyPlan):
-    def back(self, run: object, layout: object, dy: object, dstate: object) -> Any: ...
+    def back(
+        self,
+        run: object,
+        layout: object,
+        dy: object,
+        dstate: object,
+        totals: object = None,
+    ) -> Any: ...
 
 @final
 class SpacePlan:

@@ -14,6 +14,8 @@ cdef object _zeros = np.zeros
 cdef object _int64 = np.dtype(np.int64)
 
 cdef enum: ROLES = 8
+# Gradients of weights that a plain call may add to; each is compared with each.
+cdef enum: MOST_TOTALS = 64
 # As `_checks.MAX_CLOCK`.
 cdef int64_t _MAX_CLOCK = 1LL << 62
 
@@ -47,6 +49,53 @@ cdef bint _find(object array, char kind, _Place *place) except -1:
             plain = plain and buffer.strides[axis] % buffer.itemsize == 0
     PyBuffer_Release(&buffer)
     return plain
+
+
+cdef struct _Span:
+    # The memory from an array's first element to its last.
+    char *begin
+    char *end
+
+
+cdef _Span _span_of(const _Place *place, char kind) noexcept:
+    cdef _Span span
+    cdef Py_ssize_t itemsize = 4 if kind == b"f"[0] else 8, reach
+    cdef int axis
+    span.begin = span.end = place.data
+    for axis in range(place.ndim):
+        reach = (place.shape[axis] - 1) * place.step[axis] * itemsize
+        if reach < 0:
+            span.begin += reach
+        else:
+            span.end += reach
+    span.end += itemsize
+    return span
+
+
+cdef bint _find_span(object array, char kind, tuple shape, _Span *span) except -1:
+    """Note the memory of a plain array; of a contiguous one of that shape, if any."""
+    cdef _Place place
+    cdef int axis
+    if not _find(array, kind, &place):
+        return False
+    span[0] = _span_of(&place, kind)
+    if shape is None:
+        return True
+    if place.ndim != len(shape) or not _is_whole(&place):
+        return False
+    for axis in range(place.ndim):
+        if place.shape[axis] != <Py_ssize_t> shape[axis]:
+            return False
+    return True
+
+
+cdef bint _is_apart(const _Span *spans, Py_ssize_t k) noexcept:
+    """Whether span number k shares no memory with those before it."""
+    cdef Py_ssize_t other
+    for other in range(k):
+        if spans[k].begin < spans[other].end and spans[other].begin < spans[k].end:
+            return False
+    return True
 
 
 cdef bint _is_whole(const _Place *place) noexcept:
@@ -238,7 +287,7 @@ cdef class AnyPlan:
 
     def run(self, x, state, int threads):
         """Output and final state, or the latter alone; None for what is not plain."""
-        cdef _PlainCall call = self._begin(x, state, threads)
+        cdef _PlainCall call = self._begin(x, state, threads, 0)
         if call is None:
             return None
         self._run(call, None)
@@ -247,19 +296,30 @@ cdef class AnyPlan:
 
     def keep(self, x, state, int threads):
         """What `run` gives, the layout and what is kept; None for what is not plain."""
-        cdef _PlainCall call = self._begin(x, state, threads)
+        return self._keep(self._begin(x, state, threads, 0))
+
+    def keep_step(self, x, state, int threads):
+        """The same of one step of a layer, whose layouts are the last two."""
+        return self._keep(self._begin(x, state, threads, len(self.axes) - 2))
+
+    cdef object _keep(self, _PlainCall call):
         if call is None:
             return None
         kept = self._run(call, self._own_input(call))
         final = self._answer(call)
         return final if self.steps else (call.y, final), call.layout, kept
 
-    cdef _PlainCall _begin(self, x, state, int threads):
-        """A call with its arguments, and arrays for its results."""
+    cdef _PlainCall _begin(self, x, state, int threads, Py_ssize_t first):
+        """A call with its arguments, and arrays for its results.
+
+        Its layout is that with number `first` or the next one.
+        """
         cdef _PlainCall call = _PlainCall.__new__(_PlainCall)
         cdef xr_problem *problem = &call.problem
         try:
-            if not self._take_input(call, x) or not self._take_state(call, state):
+            if not self._take_input(call, x, first):
+                return None
+            if not self._take_state(call, state):
                 return None
             self._new_states(call)
             call.y = self._new_output(call)
@@ -268,13 +328,13 @@ cdef class AnyPlan:
         problem.threads, problem.stop = threads, &call.stop
         return call
 
-    cdef bint _take_input(self, _PlainCall call, x) except -1:
+    cdef bint _take_input(self, _PlainCall call, x, Py_ssize_t first) except -1:
         cdef xr_problem *problem = &call.problem
         cdef _Place place
         cdef Py_ssize_t index
         if not _find(x, self.kind, &place):
             return False
-        for index in range(len(self.axes)):
+        for index in range(first, first + 2):
             call.axes = self.axes[index]
             if call.axes.find_sequence(
                 &place, self.I, &problem.x, &problem.T, &problem.B
@@ -401,6 +461,34 @@ cdef class AnyPlan:
         ):
             return False
         return dstate is None or self._take_parts(call, dstate, call.before)
+
+    cdef dict _take_totals(self, given, dy, dstate):
+        """The gradients of weights to add to; None if not plain.
+
+        Plain are arrays of the shapes that the kernels fill, each of memory of its own.
+        """
+        cdef _Span spans[MOST_TOTALS + 1]
+        cdef Py_ssize_t count = 0
+        if type(given) is not dict or len(<dict> given) != len(self.gradients):
+            return None
+        if len(self.gradients) > MOST_TOTALS:
+            return None
+        for name, shape in self.gradients:
+            total = (<dict> given).get(name)
+            if not _find_span(total, self.kind, shape, &spans[count]):
+                return None
+            if not _is_apart(spans, count):
+                return None
+            _address(total)  # raises if it is read-only
+            count += 1
+        for read in (dy, *(dstate if type(dstate) is tuple else (dstate,))):
+            if read is None:
+                continue
+            if not _find_span(read, self.kind, None, &spans[count]):
+                return None
+            if not _is_apart(spans, count):
+                return None
+        return given
 
     cdef dict _new_gradients(self):
         """Zeros for the gradients of all weights, by name."""

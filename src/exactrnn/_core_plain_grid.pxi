@@ -158,11 +158,11 @@ cdef class GridPlan(AnyPlan):
 
     # Back
 
-    def back(self, run, layout, dy, dstate):
+    def back(self, run, layout, dy, dstate, totals=None):
         """Gradients of input, initial state and weights; None for what is not plain.
 
         `run` (`_run.time_depth.TimeDepthRun`) is what has been kept, without dropout
-        and lengths.
+        and lengths; the gradients of weights are added to `totals`.
         """
         cdef _PlainCall call = _PlainCall.__new__(_PlainCall)
         cdef GridSweep sweep = (<GridCache> run.runs[0][0].kept).sweep
@@ -173,9 +173,14 @@ cdef class GridPlan(AnyPlan):
         try:
             if not self._take_gradients(call, layout, dy, dstate):
                 return None
+            if totals is not None:
+                weights = self._take_totals(totals, dy, dstate)
+                if weights is None:
+                    return None
         except (ValueError, BufferError):
             return None
-        weights = self._new_gradients()
+        if totals is None:
+            weights = self._new_gradients()
         self._new_states(call)
         for d in range(self.directions):
             part = run.runs[d][0]

@@ -101,10 +101,11 @@ cdef class Plan(AnyPlan):
                 kernel(&call.problem)
         return _end_call(&call.stop)
 
-    def back(self, run, layout, dy, dstate, bint truncated):
+    def back(self, run, layout, dy, dstate, bint truncated, totals=None):
         """Gradients of input, initial state and weights; None for what is not plain.
 
-        `run` (`_run.stack.StackRun`) is what has been kept, without dropout.
+        `run` (`_run.stack.StackRun`) is what has been kept, without dropout; the
+        gradients of weights are added to `totals`.
         """
         cdef _PlainCall call = _PlainCall.__new__(_PlainCall)
         cdef xr_problem *problem = &call.problem
@@ -114,14 +115,19 @@ cdef class Plan(AnyPlan):
         try:
             if not self._take_gradients(call, layout, dy, dstate):
                 return None
+            if totals is not None:
+                weights = self._take_totals(totals, dy, dstate)
+                if weights is None:
+                    return None
         except (ValueError, BufferError):
             return None
+        if totals is None:
+            weights = self._new_gradients()
         problem.lengths = _counts(sweep.lengths, cache.B)
         problem.clock = _counts(sweep.clock, cache.B)
         problem.threads, problem.stop = sweep.threads, &call.stop
         problem.directions, problem.reverse = self.directions, sweep.reverse
         problem.truncated = truncated
-        weights = self._new_gradients()
         self._new_states(call)
         dx = self._back_layers(call, run.inputs, run.kept, run.cells, weights)
         return dx, self._answer(call), weights

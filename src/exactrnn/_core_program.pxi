@@ -70,6 +70,7 @@ cdef class Program:
         self.alive.append(memory)
         self.program.constant = <double *> memory.data
         self.program.constants = len(constants)
+        self.program.heads = counts["heads"]
         self.program.registers = counts["registers"]
         for stage in range(len(forward)):
             self.program.forward[stage] = self._operations(forward[stage])

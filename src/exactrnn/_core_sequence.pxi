@@ -132,7 +132,8 @@ cdef class LayerCache:
         if not info.keeps_sums:
             return {}
         shape = (self.T, self.B, info.sums, self.at.Hp)
-        rows = self._array(direction, self.at.sums, shape)[..., : self.packed.layer.H]
+        units = self._units(self.packed.layer.H)
+        rows = self._array(direction, self.at.sums, shape)[..., units]
         parts = {}
         for s in range(info.sums):
             if info.sum[s].matrix == XR_HH and max(info.sum[s].w, info.sum[s].r) >= 0:
@@ -158,9 +159,11 @@ cdef class LayerCache:
     cdef _units(self, Py_ssize_t width):
         """Where the caller's units lie in a row."""
         cdef xr_layer *layer = &self.packed.layer
-        if layer.modules == 0:
+        heads = 1 if layer.program == NULL else layer.program.heads
+        if layer.modules == 0 and heads == 1:
             return slice(width)
         sizes = [layer.module[m].size for m in range(layer.modules)]
+        sizes = sizes or [layer.H // heads] * heads
         begins = np.cumsum([0] + [padded(size) for size in sizes[:-1]])
         return np.concatenate(
             [begin + np.arange(size) for begin, size in zip(begins, sizes)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from exactrnn._graph.symbols import Cell, Step, Symbol
 
-__all__ = ["MGU", "SLSTM", "SRU", "UGRNN", "IndRNN", "MinGRU", "MinLSTM"]
+__all__ = ["JANET", "MGU", "SLSTM", "SRU", "UGRNN", "IndRNN", "MinGRU", "MinLSTM"]
 
 
 class MGU(Cell):
@@ -59,6 +59,39 @@ class UGRNN(Cell):
         g = s.sigmoid(s.W("g") + s.R("g", s.h) + s.b("g"))
         n = s.tanh(s.W("n") + s.R("n", s.h) + s.b("n"))
         return s.mix(g, s.h, n)
+
+
+class JANET(Cell):
+    """An LSTM of a forget gate alone, which what is written is coupled to.
+
+    J. van der Westhuizen, J. Lasenby, arXiv 1804.04849::
+
+        s = W_s x + R_s h' + b_s        n = tanh(W_n x + R_n h' + b_n)
+        h = σ(s) * h' + (1 - σ(s - β)) * n
+
+    Parameters
+    ----------
+    beta : float
+        β, by how much less is written than forgotten; at 0 the two are 1 together.
+
+    Examples
+    --------
+    >>> import exactrnn as xr
+    >>> xr.Layer(xr.cells.JANET(), 3, 4).num_parameters == 2 * 4 * (3 + 4 + 1)
+    True
+    """
+
+    states = ("h",)
+
+    def __init__(self, beta: float = 1.0) -> None:
+        self.beta = beta
+
+    def step(self, s: Step) -> Symbol:
+        """Return the new h."""
+        kept = s.W("s") + s.R("s", s.h) + s.b("s")
+        n = s.tanh(s.W("n") + s.R("n", s.h) + s.b("n"))
+        written = 1 - s.sigmoid(kept - self.beta)
+        return s.fma(s.sigmoid(kept), s.h, written * n)
 
 
 class IndRNN(Cell):
@@ -187,7 +220,7 @@ def _candidate(s: Step, positive: bool) -> Symbol:
 class SLSTM(Cell):
     """The sLSTM: exponential gates, and a state by which they stay in range.
 
-    M. Beck et al., xLSTM, arXiv 2405.04517, with one head::
+    M. Beck et al., xLSTM, arXiv 2405.04517::
 
         z = tanh(a_z)    o = σ(a_o)    a_k = W_k x + R_k h' + b_k
         l = ln σ(a_f)                  a_f itself where forget="exp"
@@ -204,20 +237,25 @@ class SLSTM(Cell):
     ----------
     forget : {"sigmoid", "exp"}
         What the forget gate is.
+    num_heads : int
+        Groups of units that R does not mix: each R_k is block-diagonal.
 
     Examples
     --------
     >>> import exactrnn as xr
     >>> xr.Layer(xr.cells.SLSTM(), 3, 4).state_names
     ('h', 'c', 'n', 'm')
+    >>> xr.Layer(xr.cells.SLSTM(num_heads=2), 3, 4).weight_hh_l0.shape
+    (16, 2)
     """
 
     states = ("h", "c", "n", "m")
 
-    def __init__(self, forget: str = "sigmoid") -> None:
+    def __init__(self, forget: str = "sigmoid", num_heads: int = 1) -> None:
         if forget not in ("sigmoid", "exp"):
             raise ValueError(f"forget: expected 'sigmoid' or 'exp', got {forget!r}")
         self.forget = forget
+        self.num_heads = num_heads
 
     def step(self, s: Step) -> tuple[Symbol, Symbol, Symbol, Symbol]:
         """Return the new h, c, n and m."""

@@ -1,4 +1,4 @@
-"""Layers and cells on disk, as safetensors files.
+"""Layers, cells and models of them on disk, as safetensors files.
 
 A file holds the weights under their names and one metadata entry `exactrnn`, a JSON
 object: `class`, `arguments` of the constructor, `numerics` (the version of the numerics
@@ -14,8 +14,14 @@ that files had not then, as a damaged name is.
 
 A file of several parts has, instead of class, arguments and generator, `parts`: a list
 of pairs, the name of a part and a description of these three. Its weights are named
-`encoder.weight_ih_l0`, as torch names those of a model's modules. `describe_layer` and
-`restore_layer` are one part's way in and out.
+`encoder.weight_ih_l0`, as torch names those of a model's modules.
+
+A `Sequential` has as its class that name and `parts`, a list of pairs too, in which
+parts may be `Sequential` again, or `Last`. Of any other composite a file holds no
+wiring, which is code: its class is `Composite`, `modules` are pairs of the names that
+modules have in the whole, with dots, and their descriptions, and `load` copies them
+into a model that the caller has made. `layers/_described.py` makes descriptions, and
+models of them.
 
 `write_file` and `read_file` are the same for anything else that is made of named arrays
 and a description, such as the language model. What damaged or hostile content raises,
@@ -40,13 +46,13 @@ from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 
-from exactrnn._checks import Array, describe
+from exactrnn._checks import Array
 from exactrnn._checks.limits import quote, quote_names, shorten
 from exactrnn._system import files
 from exactrnn.engine import NUMERICS_VERSION
-from exactrnn.layers import CLASSES
-from exactrnn.layers._module import Module
-from exactrnn.layers.echo_state import EchoState
+from exactrnn.layers import _described
+from exactrnn.layers._composite import Composite
+from exactrnn.layers._described import Layer, Model, describe_layer, restore_layer
 
 __all__ = [
     "bad_content",
@@ -61,8 +67,6 @@ __all__ = [
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 """What can be read: a path, a file's content, or a binary file."""
-Layer: TypeAlias = Module | EchoState
-"""What a file holds, one or several."""
 Target: TypeAlias = str | os.PathLike[str] | BinaryIO
 """Where a model can go."""
 
@@ -94,14 +98,16 @@ _KERAS = "exactrnn.keras.from_keras takes models that Keras saved"
 _ONNX = "exactrnn.onnx.from_onnx takes the recurrent nodes of ONNX models"
 
 
-def save(layer: Layer | Mapping[str, Layer], path: Target) -> None:
-    """Write a layer or cell, or several in one file, to a safetensors file.
+def save(layer: Model | Mapping[str, Layer], path: Target) -> None:
+    """Write a layer, a cell, a model, or several layers in one file.
 
     Parameters
     ----------
-    layer : RNN, LSTM, ..., EchoState, RNNCell, ..., Embedding or Linear, or a mapping
+    layer : RNN, LSTM, ..., Embedding or Linear, Sequential, Composite, or a mapping
         What to write: weights, options, and where dropout's random numbers stand. A
-        mapping of names to such is a model of several parts.
+        mapping of names to layers is a model of several parts. Of a `Sequential` the
+        file has the parts and their order; of another `Composite` the parts alone,
+        never the code that joins them: `load` takes a model of the same parts for it.
     path : str, path-like or binary file
         Where it goes. An old file is replaced only when the new one is complete and on
         the disk; the new one has its mode, and stands where a symbolic link points.
@@ -109,7 +115,8 @@ def save(layer: Layer | Mapping[str, Layer], path: Target) -> None:
     Raises
     ------
     TypeError
-        If `layer` is something else, as an object of a derived class is.
+        If `layer`, or a part of it, is something else, as an object of a class derived
+        from a layer's is.
     ValueError
         If a name of a part is empty or has a dot, one layer is two parts, or the path
         is that of a FIFO, a device or a socket.
@@ -130,38 +137,49 @@ def save(layer: Layer | Mapping[str, Layer], path: Target) -> None:
     GRU(3, 4)
     """
     if isinstance(layer, Mapping):
-        parts = _check_parts(dict(layer))
-        named = [[name, describe_layer(part)] for name, part in parts.items()]
-        description: dict[str, Any] = {"parts": named}
+        parts = _described.as_parts(dict(layer))
+        described: list[Any] = [[name, describe_layer(p)] for name, p in parts.items()]
+        description: dict[str, Any] = {"parts": described}
         arrays = {
             f"{name}.{own}": array
             for name, part in parts.items()
             for own, array in part.state_dict().items()
         }
+    elif isinstance(layer, Composite):
+        description, arrays = _described.describe_model(layer), layer.state_dict()
     else:
         description, arrays = describe_layer(layer), layer.state_dict()
     write_file(path, arrays, {**description, "numerics": NUMERICS_VERSION})
 
 
-def load(path: Source) -> Any:
+def load(path: Source, *, into: Any = None) -> Any:
     """Read what `save` wrote.
 
     Parameters
     ----------
     path : str, path-like, bytes-like or binary file
         The file, its content, or an open file.
+    into : layer, Sequential, Composite or mapping of names to layers, optional
+        Takes over the weights and where dropout's random numbers stand, all of them or
+        none, and is returned. Its layers must be those of the file: their names,
+        classes and arguments, but for `dropout`, `init` and `forget_bias`. A model of a
+        class of your own needs it, whose wiring no file holds.
 
     Returns
     -------
-    RNN, LSTM, ..., EchoState, RNNCell, ..., Embedding or Linear, or dict of such
-        Equal to what was written, to the bit; parts in their order.
+    RNN, LSTM, ..., EchoState, RNNCell, ..., Embedding, Linear, Sequential or dict
+        Equal to what was written, to the bit; parts in their order. A dict if a mapping
+        was written.
 
     Raises
     ------
     ValueError
-        If the file is not such a file, or a single bit of it is not as it was written.
+        If the file is not such a file, or a single bit of it is not as it was written;
+        if it holds other layers than `into`, or needs one.
         A file without a checksum, as all were once, is taken; damage to the values of
         its weights is not seen.
+    TypeError
+        If `into` is nothing that a file can hold.
     ImportError
         If the package safetensors is missing.
     OSError
@@ -183,12 +201,17 @@ def load(path: Source) -> Any:
     >>> xr.load(file.getvalue())
     {'encoder': GRU(3, 4), 'readout': Linear(4, 2)}
     """
+    receiver = None if into is None else _described.Receiver(into)
     weights, description = read_file(path)
-    with bad_content(path, "an exactrnn layer"):
-        if "parts" in description:
-            found: Any = _restore_parts(description["parts"], weights)
+    what = "an exactrnn layer" if into is None else "a file of the layers of into"
+    with bad_content(path, what):
+        if receiver is not None:
+            receiver.take(description, weights)
+            found = into
+        elif "class" not in description:
+            found = _described.restore_parts(description["parts"], weights)
         else:
-            found = restore_layer(description, weights)
+            found = _described.restore_model(description, weights)
         numerics = int(description["numerics"])
     if numerics != NUMERICS_VERSION:
         warnings.warn(
@@ -197,71 +220,6 @@ def load(path: Source) -> Any:
             stacklevel=2,
         )
     return found
-
-
-def describe_layer(layer: Layer) -> dict[str, Any]:
-    """Return all that a layer is but its weights, as plain values."""
-    if CLASSES.get(type(layer).__name__) is not type(layer):
-        kinds = ", ".join(CLASSES)
-        raise TypeError(f"layer: expected one of {kinds}, got {describe(layer)}")
-    description = {"class": type(layer).__name__, "arguments": layer.arguments()}
-    generator = layer._generator_state()
-    return description if generator is None else {**description, "generator": generator}
-
-
-def restore_layer(
-    description: Mapping[str, Any], weights: Mapping[str, object]
-) -> Layer:
-    """Make a layer of what `describe_layer` gave, and its weights; all is checked."""
-    kind = _class_of(description["class"])
-    layer: Layer = kind.restore(
-        description["arguments"], weights, description.get("generator")
-    )
-    return layer
-
-
-def _check_parts(parts: dict[str, Layer]) -> dict[str, Layer]:
-    """Return the parts of a model if a file can hold them."""
-    for name in parts:
-        if not isinstance(name, str):
-            raise TypeError(f"layer: expected parts with names, got {describe(name)}")
-        if not name or "." in name or len(name) > LONGEST_NAME:
-            got = quote(name)
-            raise ValueError(
-                f"layer: expected names of parts of 1 to {LONGEST_NAME} letters "
-                f"without a dot, got {got}"
-            )
-    if not parts:
-        raise ValueError("layer: expected at least one part, got none")
-    if len({*map(id, parts.values())}) < len(parts):
-        raise ValueError(
-            "layer: expected each layer once, got one under two names, which would be "
-            "two layers afterwards"
-        )
-    return parts
-
-
-def _restore_parts(
-    described: list[tuple[str, dict[str, Any]]], weights: Mapping[str, Array]
-) -> dict[str, Layer]:
-    """Make the parts of a model; every array must be one of theirs."""
-    own: dict[str, dict[str, Array]] = {name: {} for name, _ in described}
-    if len(own) != len(described):
-        raise ValueError("it has two parts of one name")
-    for name, array in weights.items():
-        part, _, rest = name.partition(".")
-        own[part][rest] = array
-    parts = {name: restore_layer(part, own[name]) for name, part in described}
-    return _check_parts(parts)
-
-
-def _class_of(name: object) -> Any:
-    """Return the class that a description names."""
-    if name == "LanguageModel":
-        raise ValueError("exactrnn.train.LanguageModel.load reads it")
-    if not isinstance(name, str) or name not in CLASSES:
-        raise ValueError(f"it holds a {quote(name)}")
-    return CLASSES[name]
 
 
 def write_file(

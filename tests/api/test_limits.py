@@ -13,7 +13,7 @@ from layer_kinds import CELL_KINDS, KINDS, class_of, make_cell, make_kind
 from variants import options_of
 
 import exactrnn as xr
-from exactrnn import io, layers
+from exactrnn import layers
 from exactrnn._checks import limits
 from exactrnn.train import Embedding, LanguageModel, Linear
 
@@ -36,7 +36,7 @@ CLASSES = {
 
 
 def test_no_class_is_forgotten():
-    made = set(io.CLASSES) | {*xr.train.__all__} & {*MODULES}
+    made = set(layers.CLASSES) | {*xr.train.__all__} & {*MODULES}
     assert made == set(CLASSES)
 
 

@@ -25,7 +25,14 @@ import pytest
 
 import exactrnn as xr
 from exactrnn.io import _digest
-from exactrnn.train import Embedding, LanguageModel, Linear
+from exactrnn.train import (
+    Dropout,
+    Embedding,
+    LanguageModel,
+    Last,
+    Linear,
+    Sequential,
+)
 
 pytest.importorskip("safetensors", reason="needs safetensors: extra lm")
 
@@ -73,6 +80,15 @@ def make_models():
         "linear": Linear(2, 3, seed=1),
         "embedding": Embedding(4, 2, dtype="float64", seed=1),
         "model": LanguageModel("abcd", hidden_size=3, embedding_size=2, seed=1),
+        "sequential": Sequential(
+            {
+                "symbols": Embedding(4, 2, dropout=0.5),
+                "inner": Sequential(Dropout(0.5), xr.GRU(2, 3)),
+                "last": Last(),
+                "readout": Linear(3, 2),
+            },
+            seed=1,
+        ),
         "parts": {"encoder": xr.GRU(2, 3, seed=1), "readout": Linear(3, 2, seed=2)},
     }
 
@@ -204,7 +220,9 @@ def change_claims(content, chance):
 def descriptions_in(description):
     """Return the descriptions of the layers in a file, one or several."""
     parts = description.get("parts")
-    return [description] if parts is None else [part for _, part in parts]
+    if parts is None:
+        return [description]
+    return [found for _, part in parts for found in descriptions_in(part)]
 
 
 def arrays_of(content):
@@ -285,15 +303,17 @@ def judge(content, model, mutation):
 
 def use(model):
     """Compute with a model, whatever it is; its methods are those of its class."""
-    if isinstance(model, dict):
-        for part in model.values():
+    if isinstance(model, dict | Sequential):
+        for part in (model if isinstance(model, dict) else model.parts).values():
             use(part)
         return
     assert not {"forward", "__class__", "extra"} & {*vars(model)}
     if isinstance(model, LanguageModel):
         model.evaluate(model.alphabet[:1] * 3)
     elif isinstance(model, Embedding):
-        model([[0], [0]])
+        model.forward([[0], [0]])
+    elif isinstance(model, Dropout | Last):
+        model.forward(np.zeros((2, 1, 2)))
     elif isinstance(model, Linear):
         model(np.zeros((2, model.in_features), model.dtype))
     elif not isinstance(model, xr.GridLSTM):
@@ -303,8 +323,9 @@ def use(model):
 
 def options_of(model):
     """Return what a model is but for its weights."""
-    if isinstance(model, dict):
-        return [(name, options_of(part)) for name, part in model.items()]
+    if isinstance(model, dict | Sequential):
+        parts = model if isinstance(model, dict) else model.parts
+        return [(name, options_of(part)) for name, part in parts.items()]
     if isinstance(model, LanguageModel):
         return model.alphabet, model.config
     return type(model), model.arguments()
@@ -404,7 +425,7 @@ def without_checksum(content, **entries):
     return join(header, data)
 
 
-ONE_LAYER = [name for name in make_models() if name != "parts"]
+ONE_LAYER = [name for name in make_models() if name not in ("parts", "sequential")]
 
 
 def test_parts_are_younger_than_checksums():

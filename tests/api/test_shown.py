@@ -26,6 +26,32 @@ def test_a_notebook_shows_every_weight_and_its_shape(name):
     assert shown == {n: array.shape for n, array in arrays.items() if array.ndim}
 
 
+STACKS = [name for name in WEIGHTED if hasattr(WEIGHTED[name](), "bidirectional")]
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_notebook_draws_layers_gates_and_widths(name):
+    module = WEIGHTED[name]()
+    drawn = ET.fromstring(module._repr_html_()).find("svg")
+    texts = ["".join(text.itertext()) for text in drawn.iter("text")]
+    assert f"x {module.input_size}" in texts
+    assert f"y {module.output_size}" in texts
+    boxes = [*drawn.iter("rect")]
+    assert len(boxes) == module.num_layers
+    assert texts.count(" ".join(module.state_names)) == module.num_layers
+    right = max(float(box.get("x")) + float(box.get("width")) for box in boxes)
+    assert right < float(drawn.get("width"))
+
+
+def test_a_deep_stack_is_drawn_short_and_directions_apart():
+    deep = xr.GRU(3, 4, num_layers=40, bidirectional=True)._repr_html_()
+    drawn = ET.fromstring(deep).find("svg")
+    texts = ["".join(text.itertext()) for text in drawn.iter("text")]
+    assert len([*drawn.iter("rect")]) == 4  # first and last, in two directions
+    assert {"…", "y 8", "layer 39, reads backward"} <= {*texts}
+    assert float(drawn.get("width")) < 1000
+
+
 def test_what_is_shown_is_text_and_never_markup():
     model = train.LanguageModel("<b>&", hidden_size=4, embedding_size=2)
     root = ET.fromstring(model._repr_html_())

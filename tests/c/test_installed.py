@@ -4,6 +4,7 @@ Built with the scalar kernels alone, which takes about a minute.
 """
 
 import hashlib
+import importlib.util
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 
 import numpy as np
 import pytest
+import test_cimport
 from test_abi import functions
 from variants import ROOT
 
@@ -117,6 +119,26 @@ def test_pkg_config_finds_it(installed, library, tmp_path, static):
     check_program(program, tmp_path, library)
     version = run("pkg-config", "--modversion", "exactrnn", env=environment)
     assert version.strip() == xr.__version__
+
+
+def test_a_module_that_cimports_gives_the_bits(library, tmp_path):
+    source = test_cimport.translate(tmp_path)
+    folder = str(library.parent)
+    flags = (f"-L{folder}", f"-Wl,-rpath,{folder}", "-lexactrnn")
+    path = test_cimport.compile_module(source, *flags)
+    spec = importlib.util.spec_from_file_location("trial", path)
+    trial = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(trial)
+    layer = xr.GRU(2, 20, seed=1)
+    xr.save(layer, tmp_path / "model.safetensors")
+    x = np.random.default_rng(0).standard_normal((9, 2)).astype(np.float32)
+    y = np.zeros((9, 20), np.float32)
+    name, *sizes = trial.answer(os.fsencode(tmp_path / "model.safetensors"), x, y)
+    assert (name, sizes) == ("GRU", [20, 20])
+    expected, _ = layer(x[:, None])
+    assert np.array_equal(y.view(np.uint32), expected[:, 0].view(np.uint32))
+    with pytest.raises(ValueError, match="nowhere"):
+        trial.answer(b"nowhere", x, y)
 
 
 def test_public_functions_alone_are_exported(library):

@@ -63,8 +63,11 @@ def library_objects(folder, *flags):
     kernels, runtime = kernel_objects(), runtime_source()
     folder.mkdir(parents=True, exist_ok=True)
     sources = sorted(CSRC.glob("base/*.c")) + sorted(CSRC.glob("library/*.c"))
+    chosen = {runtime, "system_linux.c"}
     sources = [
-        s for s in sources if not s.name.startswith("region_") or s.name == runtime
+        s
+        for s in sources
+        if not s.name.startswith(("region_", "system_")) or s.name in chosen
     ]
 
     def make(source):

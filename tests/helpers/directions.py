@@ -7,10 +7,10 @@ whether or not a public class or a kernel has it.
 
 from dataclasses import dataclass, fields, replace
 
-import definitions
 import numpy as np
 from bits import assert_same_bits
 from definitions import options_of
+from twice import LSTM
 
 import exactrnn as xr
 from exactrnn.reference import Direction, Weights, direction_backward, direction_forward
@@ -24,7 +24,7 @@ UNSORTED = ((1, 4), (2, 1), (1, 2), (1, 4), (1, 3))
 KINDS = {
     **{cell: {} for cell in CELLS if cell != "program"},
     "program mgu": {"options": options_of(xr.cells.MGU())},
-    "program peepholes": {"options": options_of(definitions.Peepholes())},
+    "program peepholes": {"options": options_of(LSTM(peepholes="ifo"))},
     "jordan": {"options": {"output_size": 2}},
     "rnn softsign": {"activations": ("softsign",)},
     "rnn softplus clipped": {"activations": ("softplus",), "clip": 0.8},

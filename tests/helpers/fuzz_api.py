@@ -41,7 +41,7 @@ PATIENCE = 20.0
 EXPECTED = (ValueError, TypeError, MemoryError)
 UNREPEATABLE = ("liar", "generator", "endless")
 """Strangers that have no second answer, or no room for a copy, to compare with."""
-WRITTEN = {"out", "gradients"}
+WRITTEN = {"out", "gradients", "weights"}
 """Arguments that a call may write to: not every layout can be."""
 OWN_WORDS = "not today"
 """What a stranger says that raises by itself; nobody else has to explain that."""

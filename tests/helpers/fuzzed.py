@@ -134,6 +134,37 @@ def layer_backward(kind, source):
     return Case(arguments, make, weights_of(layer))
 
 
+def layer_one_step(kind, source):
+    layer = layer_of(kind, source, streams=True)
+    arguments = {
+        "x": source(B, I),
+        "state": draw_state(layer, B, seed=source.seed()),
+        "gates": True,
+    }
+
+    def make(**given):
+        y, state, cache = layer.step(**given)
+        return y, state, *layer.step_back(cache, np.ones_like(y))
+
+    return Case(arguments, make, weights_of(layer))
+
+
+def layer_step_back(kind, source):
+    layer = layer_of(kind, source, streams=True)
+    y, _, cache = layer.step(source(B, I))
+    arguments = {
+        "cache": cache,
+        "dy": source(*y.shape),
+        "dstate": draw_gradient(layer, B, seed=source.seed()),
+        "weights": {n: source(*w.shape) for n, w in layer.state_dict().items()},
+    }
+
+    def make(**given):
+        return tuple(layer.step_back(**given))
+
+    return Case(arguments, make, weights_of(layer))
+
+
 def layer_step(kind, source):
     layer = layer_of(kind, source, streams=True)
     stream = layer.stream(B)
@@ -496,6 +527,8 @@ CASES = {
     **every_layer(layer_call),
     **every_layer(layer_forward),
     **every_layer(layer_backward),
+    **every_layer(layer_one_step),
+    **every_layer(layer_step_back),
     **every_layer(layer_step),
     **every_layer(layer_stream),
     **every_layer(layer_weights),

@@ -44,8 +44,10 @@ def cut_series(source):
 
 
 def cut_batches(source):
+    axes = ((1, 1, 0), 1) if source.integers(0, 2) else (1, 1)
+    x = source(T, 7, I)
     arguments = {
-        "x": source(T, 7, I),
+        "x": x if axes == (1, 1) else [x, source(2, 7), source(7)],
         "y": source(T, 7, 2),
         "size": 3,
         "seed": 1,
@@ -56,10 +58,47 @@ def cut_batches(source):
     def make(**given):
         return [
             tuple(part for part in batch if part is not None)
-            for batch in itertools.islice(train.batches(**given), MANY)
+            for batch in itertools.islice(train.batches(**given, axes=axes), MANY)
         ]
 
     return {"arguments": arguments, "make": make}
+
+
+def side_by_side(source):
+    arguments = {"sequences": [source(3, I), source(0, I), source(5, I)]}
+    return {"arguments": arguments, "make": train.pad}
+
+
+def cut_ragged(source):
+    arguments = {
+        "examples": [source(n, I) for n in range(7)],
+        "size": 3,
+        "seed": 1,
+        "lengths": source.integers(0, T + 1, 7),
+    }
+
+    def make(examples, **given):
+        data = train.ragged_batches(examples, train.pad, **given)
+        return list(itertools.islice(data, MANY))
+
+    return {"arguments": arguments, "make": make, "words": ("sequences",)}
+
+
+def searched(source):
+    embedding = train.Embedding(5, I, dtype=source.dtype, seed=1)
+    layer = xr.GRU(I, H, dtype=source.dtype, seed=1)
+    readout = train.Linear(H, 5, dtype=source.dtype, seed=1)
+    arguments = {"start": 0, "end": 1, "max_length": 3, "beam_width": 2, "nbest": 2}
+
+    def make(max_length, **given):
+        found = train.beam_search(
+            *(layer.stream(4), embedding, readout),
+            **given,
+            max_length=min(max_length, MANY) if type(max_length) is int else max_length,
+        )
+        return [(r.labels, r.score, r.ended) for results in found for r in results]
+
+    return {"arguments": arguments, "make": make, "words": ("index",)}
 
 
 def chunks(source):
@@ -110,5 +149,6 @@ def mapped(source):
 
 BUILDS = (
     *(more_losses, likelihoods, cut_series, cut_batches),
+    *(side_by_side, cut_ragged, searched),
     *(chunks, streams_of_text, mapped),
 )

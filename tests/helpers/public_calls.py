@@ -89,7 +89,19 @@ def layer_calls(make):
         parts = draw_parts(layer, B, seed=7)
         return {"dy": draw(*y.shape, seed=5)} | named("dstate", parts)
 
+    def one_step():
+        begin = [part[:, :B].copy() for part in state]
+        return {"x": draw(B, I)} | named("state", begin)
+
+    def step(a):
+        return layer.step(a["x"], together(a, "state"))[:2]
+
+    def step_gradients():
+        parts = draw_parts(layer, B, seed=7)
+        return {"dy": draw(*y[0].shape, seed=5)} | named("dstate", parts)
+
     twin_cache = xr.reference.forward(layer, x)[2]
+    step_cache = layer.step(draw(B, I))[2]
     calls = {
         "call": Call(given, call),
         "call into out": Call(lambda: given() | {"out": np.zeros_like(y)}, call_into),
@@ -98,6 +110,11 @@ def layer_calls(make):
         "backward": Call(
             gradients,
             lambda a: layer.backward(cache, a["dy"], together(a, "dstate")),
+        ),
+        "step": Call(one_step, step),
+        "step back": Call(
+            step_gradients,
+            lambda a: layer.step_back(step_cache, a["dy"], together(a, "dstate")),
         ),
         "reference backward": Call(
             gradients,

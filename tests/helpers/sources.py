@@ -27,6 +27,7 @@ def files_under(*folders, suffixes):
 def written_files():
     """Return every text file of the tree that a person has written."""
     folders = ("src", "csrc", "tests", "benchmarks", "cmake", ".ci", "docs")
+    folders += ("examples",)
     top = [path for path in ROOT.iterdir() if path.suffix in {".md", ".toml", ".py"}]
     below = files_under(*folders, suffixes=TEXT_SUFFIXES)
     return sorted([*top, ROOT / "CMakeLists.txt", *below])
@@ -37,7 +38,9 @@ def c_files():
 
 
 def python_files():
-    return files_under("src", "tests", "benchmarks", ".ci", suffixes={".py"})
+    return files_under(
+        *("src", "tests", "benchmarks", "examples", ".ci"), suffixes={".py"}
+    )
 
 
 def twin_files():

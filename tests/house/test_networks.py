@@ -24,7 +24,7 @@ CONSTRUCTED = [
     thing
     for module in (xr, xr.train)
     for thing in (getattr(module, name) for name in module.__all__)
-    if inspect.isclass(thing) and hasattr(thing, "arguments")
+    if inspect.isclass(thing) and hasattr(thing, "record")
 ]
 every_network = pytest.mark.parametrize("name", NETWORKS)
 every_class = pytest.mark.parametrize("kind", CLASSES.values(), ids=[*CLASSES])

@@ -16,7 +16,7 @@ from arrays import draw, same_bits
 from modules import CACHES, WEIGHTED, flat, input_of
 
 import exactrnn as xr
-from exactrnn.io import CLASSES
+from exactrnn.layers import CLASSES
 
 every_one = pytest.mark.parametrize("name", WEIGHTED)
 not_fitted = pytest.mark.parametrize("name", [n for n in WEIGHTED if n != "echo-state"])
@@ -31,7 +31,7 @@ def public_classes():
     public = {
         getattr(package, n) for package in (xr, xr.train) for n in package.__all__
     }
-    return {c for c in public if isinstance(c, type) and hasattr(c, "arguments")}
+    return {c for c in public if isinstance(c, type) and hasattr(c, "record")}
 
 
 def option_names(module):

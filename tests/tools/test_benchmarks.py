@@ -1,5 +1,6 @@
 """The benchmark: every library computes the same, and the figures add up."""
 
+import functools
 import json
 import os
 import random
@@ -11,10 +12,7 @@ import compare
 import numpy as np
 import pytest
 import run
-import scale
-import scale_model
 import shapes
-import two_hosts
 from variants import PUBLIC, ROOT
 
 from exactrnn import _core
@@ -56,9 +54,6 @@ MORE = [
     for task, ragged in (("forward", True), ("gradients", False))
 ]
 LIMITS = {"peak": Probe(lambda: None, 10**6), "read": Probe(lambda: None, 10**6)}
-
-PARTS = scale_model.Parts(1e-2, 8 * 10**6, 1e-10, 2e-3, 1e-4, 1e-6, 1e-3)
-LINK = scale_model.Link(1e9, 1e-4)
 
 # Which of the tiny rows a library must compute; the others it lacks.
 COMPUTES = {
@@ -314,11 +309,17 @@ def test_goals_of_every_cell_are_judged():
         measured("slow", {"exactrnn": 4.0, "torch_loop": 20.0}, per_flop=1.5),
         measured("large", {"exactrnn": 4.0, "torch_loop": 8.0}, B=16),
         measured("clockwork", {"exactrnn": 4.0}, beside="rnn", relative=0.3),
+        measured("mgu", {"exactrnn": 1.0, "torch_loop": 8.0}, per_flop=1.3),
+        measured("sru", {"exactrnn": 1.0, "torch_loop": 7.0}, per_flop=1.31),
+        measured("slstm", {"exactrnn": 1.0}, per_flop=1.2, B=16, H=256),
     ]
-    flops, loop, clockwork = run.summarise_cells(rows).splitlines()
+    flops, loop, clockwork, *defined = run.summarise_cells(rows).splitlines()
     assert flops.endswith("3 of 4 rows; not slow 1.50")
     assert loop.endswith("1 of 2 rows; not slow 5.00")
     assert clockwork.endswith("1 of 1 rows")
+    assert defined[0].endswith("(100, 1, 128): 1 of 2 rows; not sru 1.31")
+    assert defined[1].endswith("(100, 16, 256): 0 of 1 rows; not slstm 1.20")
+    assert defined[2].endswith("8 times slower: 1 of 2 rows; not sru 7.00")
 
 
 def row_with(own, other, row=TINY[0]):
@@ -525,72 +526,20 @@ def test_attention_is_measured_as_a_program(tmp_path):
         assert 0 < row["ours"] < 1
 
 
-def measured_scale(folder, *parts):
-    """Return what scale.py prints and writes of these parts."""
-    out = folder / "out.json"
-    command = [sys.executable, str(ROOT / "benchmarks" / "scale.py"), "--quick"]
-    command += ["--units", "8", "--json", str(out), "--parts", *parts]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return done.stdout, json.loads(out.read_text())
-
-
-def test_maps_are_measured_as_a_program(tmp_path):
-    said, found = measured_scale(tmp_path, "map")
-    assert all(found["map"]["8"][name] > 0 for name in ("one", "two", "ratio", "share"))
-    assert re.findall(r"^\| (\d+) \|", said, re.MULTILINE) == ["8"]
-
-
-@pytest.mark.deep
-def test_trainings_and_deaths_are_measured_as_a_program(tmp_path):
-    said, found = measured_scale(tmp_path, "training", "deaths", "model")
-    assert found["training"]["1"]["received"] == 0
-    # Half of the gradient from the other, twice.
-    assert found["training"]["2"]["received"] == found["model"]["gradient"]
-    assert found["deaths"]["begun anew"] >= 1
-    assert found["deaths"]["same weights"] is True
-    tables = re.findall(r"^\| (\d+) \|", said, re.MULTILINE)
-    assert tables == ["1", "2", "8", "64", "1024"]
-
-
-def test_model_of_many_machines_is_drawn():
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed (extra plot)")
-    [axes] = scale_model.draw(PARTS, LINK, 64).axes
-    named = [text.get_text() for text in axes.get_legend().get_texts()]
-    parts = ["compute", "add", "wire", "driver"]
-    assert named == [*parts, "step", "step with a ring, any order"]
-
-
-def test_model_of_many_machines_adds_up():
-    one, two, many = (scale_model.step_of(PARTS, LINK, 64, W) for W in (1, 2, 64))
-    assert one == (0.64, 0.0, 0.0, 2e-3 + 1e-4 + 1e-6, 0.0)
-    assert two.received == 8 * 10**6
-    assert (two.compute, two.wire) == (0.32, pytest.approx(8e-3 + 4e-4))
-    assert many.compute == 1e-2
-    # Of the tree of 64 shards as of a ring: all but the own slice, twice.
-    ring = scale_model.ring_of(PARTS, LINK, 64, 64)
-    assert many.received == pytest.approx(ring.received)
-    assert ring.received == pytest.approx(2 * 8e6 * 63 / 64)
-    # Of three workers some have shards that leave several sums.
-    assert scale_model.sums_of(64, 3) == [3, 5, 3]
-    assert scale_model.step_of(PARTS, LINK, 64, 3).received > ring.received
-
-
-@pytest.mark.parametrize(
-    "given", [["--units", "0"], ["--parts", "none"], ["--runs", "0"]]
-)
-def test_wrong_arguments_of_scale_are_refused(given, capsys):
-    with pytest.raises(SystemExit):
-        scale.parse_arguments(given)
-    assert "error" in capsys.readouterr().err
-
-
-@pytest.mark.deep
-def test_two_hosts_have_a_wire_with_a_delay():
-    lacking = two_hosts.missing()
-    if lacking is not None:
-        pytest.skip(f"this machine lacks {lacking}, for two hosts")
-    found = two_hosts.measure(scale.Sizes([8], 0.1, 1, 4), 5e-3)
-    assert found["two hosts"]["order"] > 10e-3
-    assert found["two hosts"]["order"] > 5 * found["one host"]["order"]
-    spaces = two_hosts.command("ip", "netns", "list")
-    assert two_hosts.PLACES not in spaces
+@pytest.mark.usefixtures("settings_are_put_back")
+def test_attention_and_ctc_are_groups_of_the_suite(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out.json"
+    small = functools.partial(run.attention.make_pairs, cells=("gru",), units=8)
+    monkeypatch.setitem(run.PAIRED, "attention", small)
+    shapes_of_ctc = functools.partial(run.ctc.make_pairs, shapes=((9, 2, 5, 3),))
+    monkeypatch.setitem(run.PAIRED, "ctc", shapes_of_ctc)
+    command = ["run.py", "--group", "attention", "ctc", "--quick", "--json", str(out)]
+    monkeypatch.setattr(sys, "argv", command)
+    run.main()
+    rows = [(row["cell"], row["task"]) for row in json.loads(out.read_text())]
+    assert rows == [("gru", "gradients"), ("gru", "step"), ("ctc", "9x2x5x3")]
+    assert capsys.readouterr().out.count("\n| ") == 4
+    for more in (["g1"], ["ctc", "--rows", "x"], ["ctc", "--busy", "1"]):
+        with pytest.raises(SystemExit):
+            run.parse_arguments(["--group", "attention", *more])
+        assert "not with" in capsys.readouterr().err

@@ -201,7 +201,7 @@ WRONG = {
     "lm --lr inf": "--lr: expected a number >= 0, got 'inf'",
     "lm --clip 0": "--clip: expected a number above 0, got '0'",
     "lm --seed -1": "--seed: expected an integer >= 0, got '-1'",
-    "lm --cell elman": "--cell: expected lstm, gru or rnn, got 'elman'",
+    "lm --cell elman": "--cell: expected gru, gru_before, lstm, ",
     "lm --isa sse9": f"--isa: expected {', '.join(xr.isas()[:-1])} or scalar",
     "lm smaple": "ACTION: expected sample, got 'smaple' (did you mean sample?)",
     "bench --cell lsmt": "got 'lsmt' (did you mean lstm?)",

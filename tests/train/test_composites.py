@@ -89,6 +89,43 @@ def test_names_are_those_of_the_parts_with_a_prefix():
     assert model.num_parameters == sum(a.size for a in expected.values())
 
 
+def test_a_call_is_forward_without_dropout_and_draws_nothing():
+    class Deep(Composite):
+        def __init__(self):
+            self.layer = xr.LSTM(I, H, 2, dropout=0.5, dtype="float64", seed=1)
+
+        def forward(self, x, lengths=None):
+            return self.layer.forward(x, lengths=lengths)
+
+    model = Deep()
+    before = model._generator_states()
+    expected = model.layer(X, lengths=LENGTHS)[0]
+    assert same_bits(model(X, lengths=LENGTHS)[0], expected)
+    assert model._generator_states() == before
+    assert not same_bits(model.forward(X, lengths=LENGTHS)[0], expected)
+    with pytest.raises(TypeError, match="Composite: expected a method forward"):
+        Composite()(X)
+
+
+def test_a_model_is_shown_with_the_number_of_its_weights():
+    model = Composite()
+    model.net, model.itself = make_sequential(), model
+    assert repr(model).split("\n") == [
+        "Composite(",
+        "  net=Sequential(",
+        "    0=LSTM(3, 5, dtype='float64'),  # 200",
+        "    1=GRU(5, 5, dtype='float64'),  # 180",
+        "    2=Last(),",
+        "    3=Linear(5, 2, dtype='float64'),  # 12",
+        "  ),  # 392",
+        ")  # 392 parameters",
+    ]
+    model.net = Composite()
+    model.net.whole = model
+    assert "whole=Composite(...)" in repr(model)
+    assert repr(Composite()) == "Composite()"
+
+
 def test_a_part_with_two_names_counts_once_and_cycles_end():
     model = Composite()
     model.encoder = xr.GRU(I, H, seed=1)

@@ -226,6 +226,89 @@ def test_lengths_and_weights_of_batches_reach_model_and_loss():
     assert told == [(lengths, weights.tolist())]
 
 
+def carrying(kind):
+    """Return a model that carries a state: a chain, a layer, or one of a user."""
+    if kind == "layer":
+        return xr.LSTM(1, 1, seed=4)
+    chain = train.Sequential(xr.LSTM(1, 5), train.Linear(5, 1), seed=4)
+    if kind == "chain":
+        return chain
+
+    class Own(train.Composite):
+        def __init__(self):
+            self.chain = chain
+
+        def forward(self, x, state=None):
+            return self.chain.forward(x, state)
+
+        def backward(self, cache, dy):
+            found = self.chain.backward(cache, dy)
+            return train.ModuleGradients(found.x, {"chain": found.weights})
+
+    return Own()
+
+
+@pytest.mark.parametrize("kind", ["chain", "layer", "own"])
+def test_carried_states_are_those_of_a_loop_by_hand(kind):
+    series = np.sin(np.arange(200) * 0.3).astype("float32")[:, None]
+    chunks = list(train.stream_batches(series, 3, 20))
+    model, by_hand = carrying(kind), carrying(kind)
+    optimizer, losses = train.Adam(by_hand, lr=0.02), []
+    for _ in range(2):
+        state = None
+        for x, y in chunks:
+            output, state, cache = by_hand.forward(x, state)
+            loss, dy = train.mean_squared_error(output, y)
+            optimizer.step(by_hand.backward(cache, dy).weights)
+            losses.append((loss, y.size))
+    history = train.fit(
+        model,
+        chunks,
+        train.mean_squared_error,
+        train.Adam(model, lr=0.02),
+        epochs=2,
+        carry=True,
+        validation=chunks,
+        metrics={"rmse": train.rmse},
+    )
+    assert same_bits(model.state_dict(), by_hand.state_dict())
+    total = sum(loss * size for loss, size in losses[len(chunks) :])
+    assert history.loss[1] == total / sum(size for _, size in losses[len(chunks) :])
+    x = np.concatenate([x for x, _ in chunks])
+    y = np.concatenate([y for _, y in chunks])
+    whole = train.mean_squared_error(model(x)[0], y)[0]
+    assert history.validation[-1] == pytest.approx(whole, rel=1e-5)
+    assert history.metrics["rmse"].shape == (2,)
+
+
+def test_a_model_without_a_state_has_nothing_to_carry():
+    model = train.Sequential(train.Linear(1, 1), seed=1)
+    chunks = [(draw(5, 2, 1), draw(5, 2, 1))]
+    optimizer = train.Adam(model)
+    with pytest.raises(ValueError, match="carry: expected a model that gives back its"):
+        train.fit(model, chunks, train.mean_squared_error, optimizer, carry=True)
+
+
+def test_several_inputs_are_cut_alike_and_lengths_are_those_of_the_targets():
+    source, before = np.arange(14).reshape(2, 7), np.arange(21).reshape(3, 7)
+    sizes, target = np.arange(7), np.arange(42).reshape(3, 7, 2)
+    lengths = [3, 0, 1, 2, 3, 1, 2]
+    inputs = (source, sizes, before)
+    axes = ((1, 0, 1), 1)
+    found = list(train.batches(inputs, target, 3, seed=1, axes=axes, lengths=lengths))
+    assert [len(batch.x) for batch in found] == [3, 3, 3]
+    order = np.concatenate([batch.x[1] for batch in found])
+    assert sorted(order) == [*range(7)] != order.tolist()
+    for name, array, axis in (("x0", source, 1), ("x2", before, 1), ("y", target, 1)):
+        own = [b.y if name == "y" else b.x[int(name[1])] for b in found]
+        assert same_bits(np.concatenate(own, axis), np.take(array, order, axis)), name
+    assert np.concatenate([b.lengths for b in found]).tolist() == [
+        lengths[k] for k in order
+    ]
+    single = train.batches(source, target, 3, seed=1, axes=(1, 1))
+    assert same_bits(np.concatenate([b.x for b in single], 1), source[:, order])
+
+
 def test_a_bare_layer_is_a_model_and_a_composite_with_nested_gradients_too():
     layer = xr.GRU(3, 4, seed=0)
     batches = [(draw(6, 5, 3), draw(6, 5, 4, seed=1))]
@@ -331,6 +414,7 @@ def fit_with(**changed):
     ("changed", "error", "message"),
     [
         ({"model": 1}, TypeError, "model: expected a layer or a model"),
+        ({"carry": 1}, TypeError, "carry: expected True or False"),
         ({"batches": 1}, TypeError, "batches: expected batches"),
         ({"batches": iter([])}, TypeError, "batches: expected batches"),
         ({"batches": []}, ValueError, "batches: expected some"),
@@ -399,6 +483,24 @@ def test_windows_are_what_was_read_and_what_followed():
         (lambda: train.batches(X, X, axes=(1, 0)), ValueError, "y: expected as many"),
         (lambda: train.batches(X, X, axes=(2, 0)), ValueError, r"axes\[0\]"),
         (lambda: train.batches(X, X, axes=1), TypeError, "axes: expected two"),
+        (
+            lambda: train.batches(X, X, axes=((1, 1), 1)),
+            ValueError,
+            "x: expected 2 arr",
+        ),
+        (lambda: train.batches([X], X, axes=((1, 1), 1)), ValueError, "x: .* got 1"),
+        (lambda: train.batches([], X, axes=((), 1)), ValueError, "x: .* at least one"),
+        (lambda: train.batches([X, X.T], X, axes=((1, 1), 1)), ValueError, "y: expect"),
+        (
+            lambda: train.batches([X, X], X, axes=((1, 2), 1)),
+            ValueError,
+            r"s\[0\]\[1\]",
+        ),
+        (
+            lambda: train.batches([X], X[0], axes=((1,), 0), lengths=[3] * 4),
+            ValueError,
+            "lengths: expected None where y has no steps",
+        ),
         (lambda: train.batches(X, X, size=0), ValueError, "size"),
         (lambda: train.batches(X, X, seed=-1), ValueError, "seed"),
         (lambda: train.batches(X, X, lengths=[1]), ValueError, "lengths"),

@@ -4,11 +4,14 @@
  *
  * Modules (clockwork) are sets of units with a period of their own. Inside, each starts
  * at a multiple of XR_UNIT_PAD, so that no vector of units belongs to two of them.
+ * Heads are modules too, of period 1, each of which listens to itself alone; their
+ * clocks cost nothing, and their matrices are stored without what does not exist.
  * Every other layer is one module of period 1.
  */
 #ifndef XR_FORM_H
 #define XR_FORM_H
 
+#include "base/program.h"
 #include "base/sizes.h"
 #include "exactrnn.h"
 
@@ -17,6 +20,7 @@
 struct units {
     ptrdiff_t at, user, size;
     int64_t period;
+    int is_head;
 };
 
 /* What a recurrent product multiplies: state k before the step, or SOURCE_MADE + j, the
@@ -39,29 +43,46 @@ enum { H_UNITS, O_UNITS };
 
 static ptrdiff_t modules_of(const struct xr_layer *layer)
 {
-    return layer->modules > 0 ? layer->modules : 1;
+    return max_of(xr_heads(layer), max_of(layer->modules, 1));
+}
+
+/* Returns the part of n that each head has; there is no division where there is one. */
+static ptrdiff_t per_head(ptrdiff_t n, ptrdiff_t heads)
+{
+    return heads > 1 ? n / heads : n;
+}
+
+/* Returns where a head lies. */
+static struct units head_units(const struct xr_layer *layer, ptrdiff_t head)
+{
+    const ptrdiff_t size = layer->H / xr_heads(layer);
+    return (struct units){head * pad_units(size), head * size, size, 1, 1};
 }
 
 /* Fills units[modules_of(layer)]. */
 static void place_units(const struct xr_layer *layer, struct units *units)
 {
-    if (layer->modules == 0) {
+    const ptrdiff_t heads = xr_heads(layer);
+    for (ptrdiff_t m = 0; heads > 1 && m < heads; m++) {
+        units[m] = head_units(layer, m);
+    }
+    if (heads == 1 && layer->modules == 0) {
         units[0] = (struct units){.size = layer->H, .period = 1};
-        return;
     }
     ptrdiff_t at = 0, user = 0;
     for (ptrdiff_t m = 0; m < layer->modules; m++) {
         const struct xr_module module = layer->module[m];
-        units[m] = (struct units){at, user, module.size, module.period};
+        units[m] = (struct units){at, user, module.size, module.period, 0};
         at += pad_units(module.size);
         user += module.size;
     }
 }
 
-/* A module listens to itself and to the modules that are not faster. */
+/* A head listens to itself, a module to itself and to the modules that are not
+ * faster. */
 static int listens_to(const struct units *here, const struct units *there)
 {
-    return there->period >= here->period;
+    return here->is_head ? there->at == here->at : there->period >= here->period;
 }
 
 /* Returns the width of the rows that a recurrence multiplies, in the caller's units. */
@@ -89,8 +110,16 @@ static ptrdiff_t matrix_columns(const struct xr_layer *layer,
     switch (recurrence->matrix) {
     case MATRIX_HR: return layer->H;
     case MATRIX_GATES: return layer->info.links * layer->H;
-    default: return column_blocks(&layer->info) * layer->O;
+    default: return per_head(column_blocks(&layer->info) * layer->O, xr_heads(layer));
     }
+}
+
+/* Returns the first column of a recurrence's matrix for the units that it multiplies:
+ * each head begins anew. */
+static ptrdiff_t matrix_column(const struct recurrence *recurrence,
+                               const struct units *from)
+{
+    return recurrence->column + (from->is_head ? 0 : from->user);
 }
 
 /* Finds the sums that multiply an operand with R or with the second matrix. Where there

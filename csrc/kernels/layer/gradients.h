@@ -124,7 +124,7 @@ static struct weight_job make_job(const struct run *run, int direction,
         const ptrdiff_t row = recurrence->block[j] * rows + to.user;
         job.sum[j] = recurrence->sum[j];
         job.dw[j] = offset(matrix[recurrence->matrix],
-                           row * job.step + recurrence->column + from.user);
+                           row * job.step + matrix_column(recurrence, &from));
         if (recurrence->column > 0) {
             continue;
         }
@@ -366,7 +366,12 @@ static void matrix_gradients(const struct run *run, const struct weight_share *s
     const struct range part = share_of(share, run->H);
     buffer->packed.count = 0;
     for (ptrdiff_t m = 0; m < run->modules; m++) {
-        const struct units to = item_share(units[m], part.begin, part.end);
+        struct units all = units[m];
+        while (!run->ticks && m + 1 < run->modules &&
+               all.at + all.size == units[m + 1].at) {
+            all.size += units[++m].size;
+        }
+        const struct units to = item_share(all, part.begin, part.end);
         const struct weight_job job =
             make_input_job(run, share->direction, &units[m], to);
         if (job.units > 0) {
@@ -417,14 +422,14 @@ static void vector_chain(const struct run *run, int direction, int v, ptrdiff_t 
     }
 }
 
-/* Adds an item's share of the gradients of per-unit weights: long sums of da times
- * their factor, unit by unit. */
-static void vector_gradients(const struct run *run, int direction, int item, int size,
-                             elem *chain, struct xr_watch *watch)
+/* Adds the gradients of per-unit weights for some units: long sums of da times their
+ * factor, unit by unit. */
+static void vector_gradients_of(const struct run *run, int direction,
+                                const struct units *own, elem *chain,
+                                struct xr_watch *watch)
 {
-    const ptrdiff_t begin = item * run->H / size, end = (item + 1) * run->H / size;
-    const struct range units = {begin / VEC_LANES * VEC_LANES,
-                                ceil_div(end, VEC_LANES) * VEC_LANES};
+    const struct range units = {own->at / VEC_LANES * VEC_LANES,
+                                ceil_div(own->at + own->size, VEC_LANES) * VEC_LANES};
     elem *dvectors = run->problem->dw[direction].vectors;
     for (int v = 0; dvectors != NULL && v < run->info->vectors; v++) {
         for (ptrdiff_t k0 = 0; k0 < run->T * run->B; k0 += CHUNK) {
@@ -432,7 +437,21 @@ static void vector_gradients(const struct run *run, int direction, int item, int
                 return;
             }
             vector_chain(run, direction, v, k0, units, chain);
-            add_bias(dvectors + v * run->H + begin, chain + begin, end - begin);
+            add_bias(dvectors + v * run->H + own->user, chain + own->at, own->size);
+        }
+    }
+}
+
+/* Adds an item's share of them. */
+static void vector_gradients(const struct run *run, int direction, int item, int size,
+                             elem *chain, struct xr_watch *watch)
+{
+    const ptrdiff_t begin = item * run->H / size, end = (item + 1) * run->H / size;
+    const struct units *units = pack_units_of(run->problem->packed_backward[direction]);
+    for (ptrdiff_t m = 0; m < run->modules; m++) {
+        const struct units own = item_share(units[m], begin, end);
+        if (own.size > 0) {
+            vector_gradients_of(run, direction, &own, chain, watch);
         }
     }
 }
@@ -504,7 +523,7 @@ static void input_rows(const struct run *run, const struct time_row *waiting,
         if (run->ticks) {
             memset(dx, 0, (size_t)(rows * Ip) * sizeof(elem));
         }
-        for (ptrdiff_t m = 0; m < run->modules; m++) {
+        for (ptrdiff_t m = 0; m < run->modules; m += run->heads) {
             input_module(run, d, m, waiting, rows, dx, gate_rows, watch);
             gate_rows += pack_units_of(pack)[m].size;
         }

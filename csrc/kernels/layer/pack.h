@@ -117,6 +117,9 @@ static struct units module_units(const struct packing *packing, ptrdiff_t module
     if (packing->units != NULL) {
         return packing->units[module];
     }
+    if (xr_heads(layer) > 1) {
+        return head_units(layer, module);
+    }
     return (struct units){.size =
                               layer->modules ? layer->module[module].size : layer->H,
                           .period = layer->modules ? layer->module[module].period : 1};
@@ -191,7 +194,7 @@ static struct matrix_part recurrence_part(const struct xr_layer *layer,
     const ptrdiff_t rows = recurrence->target == O_UNITS ? layer->O : layer->H;
     const elem *first = matrix[recurrence->matrix];
     first += (recurrence->block[g] * rows + to->user) * step;
-    return (struct matrix_part){first + recurrence->column + from->user, step, to->size,
+    return (struct matrix_part){first + matrix_column(recurrence, from), step, to->size,
                                 from->size};
 }
 
@@ -220,7 +223,7 @@ static struct units source_units(const struct xr_layer *layer,
                                  struct units module)
 {
     const ptrdiff_t width = source_width(layer, recurrence->source);
-    module.size = layer->modules ? module.size : width;
+    module.size = modules_of(layer) > 1 ? module.size : width;
     return module;
 }
 

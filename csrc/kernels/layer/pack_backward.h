@@ -9,17 +9,12 @@
 
 #include "kernels/layer/pack.h"
 
-/* Makes the gradients of `sums` that belong to some units the operand of a matrix. They
- * lie in a row of da. */
-static struct segment_list add_gates(struct packing *packing, const ptrdiff_t *sums,
-                                     ptrdiff_t count, const struct units *units)
+/* Adds the gradient of a sum that belongs to some units to the operand of a matrix. It
+ * lies in a row of da. */
+static void add_gate(struct packing *packing, struct segment_list *list, ptrdiff_t sum,
+                     const struct units *units)
 {
-    struct segment_list list = {0};
-    for (ptrdiff_t g = 0; g < count; g++) {
-        add_segment(packing, &list, sums[g] * packing->pack->Hp + units->at,
-                    units->size);
-    }
-    return list;
+    add_segment(packing, list, sum * packing->pack->Hp + units->at, units->size);
 }
 
 /* Packs the matrix that takes gradients of a recurrence's sums to one module of its
@@ -36,7 +31,9 @@ static void transpose_recurrence(struct packing *packing,
     struct matrix matrix = {.panels = {.unit = source.at,
                                        .vectors = ceil_div(source.size, VEC_LANES),
                                        .sums = 1}};
-    matrix.operand = add_gates(packing, recurrence->sum, recurrence->count, &own);
+    for (ptrdiff_t g = 0; g < recurrence->count; g++) {
+        add_gate(packing, &matrix.operand, recurrence->sum[g], &own);
+    }
     for (ptrdiff_t m = 0; m < packing->pack->modules; m++) {
         const struct units listener = module_units(packing, m);
         if (listens_to(&listener, &heard)) {
@@ -60,28 +57,46 @@ static void transpose_recurrence(struct packing *packing,
     }
 }
 
+/* Packs the gate rows of W that belong to a sum of some units, from row `k` of the
+ * panels on, and adds them to the operand. Returns the row after them. */
+static ptrdiff_t transpose_gate(struct packing *packing,
+                                const struct xr_weights *weights, ptrdiff_t sum,
+                                const struct units *units, struct matrix *matrix,
+                                ptrdiff_t k)
+{
+    add_gate(packing, &matrix->operand, sum, units);
+    if (weights != NULL) {
+        const struct matrix_part part = input_part(packing->layer, weights, sum, units);
+        pack_columns(elements_of(packing), &matrix->panels, k, &part, packing->watch);
+    }
+    return k + units->size;
+}
+
 /* Packs W transposed: one set of panels for all modules, and for each the operand that
- * its gate rows are. */
+ * its gate rows are. Heads, which all take part in every step, have one operand: sum by
+ * sum, as W is stored. */
 static void transpose_inputs(struct packing *packing, const struct xr_weights *weights)
 {
     const struct xr_layer *layer = packing->layer;
+    const ptrdiff_t modules = packing->pack->modules,
+                    number = packing->pack->recurrences;
     ptrdiff_t sums[XR_MAX_SUMS];
     const ptrdiff_t count = find_inputs(&layer->info, sums);
     struct matrix matrix = {.panels = {.K = count * layer->H,
                                        .vectors = ceil_div(layer->I, VEC_LANES),
                                        .sums = 1}};
     lay_panels(packing, &matrix.panels, BACKWARD_VECTORS);
+    const ptrdiff_t together = xr_heads(layer);
     ptrdiff_t k = 0;
-    for (ptrdiff_t m = 0; m < packing->pack->modules; m++) {
-        const struct units units = module_units(packing, m);
-        matrix.operand = add_gates(packing, sums, count, &units);
-        keep_matrix(packing, &matrix, packing->pack->recurrences, m);
-        for (ptrdiff_t g = 0; weights != NULL && g < count; g++) {
-            const struct matrix_part part = input_part(layer, weights, sums[g], &units);
-            pack_columns(elements_of(packing), &matrix.panels, k, &part,
-                         packing->watch);
-            k += units.size;
+    for (ptrdiff_t first = 0; first < modules; first += together) {
+        matrix.operand = (struct segment_list){0};
+        for (ptrdiff_t g = 0; g < count; g++) {
+            for (ptrdiff_t m = first; m < first + together; m++) {
+                const struct units units = module_units(packing, m);
+                k = transpose_gate(packing, weights, sums[g], &units, &matrix, k);
+            }
         }
+        keep_matrix(packing, &matrix, number, first);
     }
 }
 
@@ -116,7 +131,7 @@ static size_t pack_backward(const struct xr_layer *layer,
         if (r == 0 || !takes_h) {
             note_panels(&packing, H_UNITS, r);
         }
-        if (takes_h) {
+        if (r == 0 || takes_h) { /* where nothing takes h, O is H */
             note_panels(&packing, O_UNITS, r);
         }
     }

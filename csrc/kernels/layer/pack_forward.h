@@ -2,8 +2,6 @@
 #ifndef XR_PACK_FORWARD_H
 #define XR_PACK_FORWARD_H
 
-#include "base/program.h"
-
 #include "kernels/layer/pack.h"
 
 /* Returns how many unit vectors a panel may have. All matrices with results in the same
@@ -135,8 +133,12 @@ static void pack_vectors(const struct packing *packing,
 {
     const ptrdiff_t H = packing->layer->H, Hp = packing->pack->Hp;
     for (int v = 0; v < packing->layer->info.vectors; v++) {
-        memcpy(vectors + v * Hp, (const elem *)weights->vectors + v * H,
-               (size_t)H * sizeof(elem));
+        const elem *from = (const elem *)weights->vectors + v * H;
+        for (ptrdiff_t m = 0; m < packing->pack->modules; m++) {
+            const struct units units = packing->units[m];
+            memcpy(vectors + v * Hp + units.at, from + units.user,
+                   (size_t)units.size * sizeof(elem));
+        }
     }
 }
 
@@ -163,8 +165,9 @@ static size_t pack_forward(const struct xr_layer *layer,
 {
     const ptrdiff_t modules = modules_of(layer);
     struct pack header = {0};
-    struct packing packing = begin_packing(
-        layer, memory, &header, modules + MAX_RECURRENCES * modules * modules);
+    const ptrdiff_t heard = xr_heads(layer) > 1 ? 1 : modules;
+    struct packing packing = begin_packing(layer, memory, &header,
+                                           modules + MAX_RECURRENCES * modules * heard);
     struct pack *pack = packing.pack;
     packing.watch = watch;
     elem *bias = arena_take(&packing.arena, layer->info.sums * pack->Hp, sizeof(elem));

@@ -47,6 +47,7 @@ struct run {
     ptrdiff_t pieces; /* of a row of h that lie in it as in the caller's arrays: one, or
                        * each module where there is padding between them */
     int ticks;        /* the units have clocks, even if they are one module */
+    ptrdiff_t heads;  /* modules without clocks: 1 where there are none */
     int in_step;      /* all rows have the same clock */
     int directions, states, sums;
     int threads;            /* as many as the call is worth, of those it may have: as
@@ -276,7 +277,7 @@ static ptrdiff_t look_work(const struct xr_attention *attention)
 
 static ptrdiff_t work_of_call(const struct run *run)
 {
-    const ptrdiff_t seen = column_blocks(run->info) * run->O;
+    const ptrdiff_t seen = per_head(column_blocks(run->info) * run->O, run->heads);
     const ptrdiff_t looks = run->attention ? look_work(run->attention) : 0;
     const ptrdiff_t step = run->info->w_blocks * run->H * (seen + run->I) + looks;
     return run->directions * run->T * run->B * step;
@@ -292,7 +293,7 @@ static struct split split_team(const struct run *run, int team, ptrdiff_t panels
     struct split split = {.rows = run->B > 0 ? (int)min_of(team, run->B) : 1};
     split.directions = (int)min_of(team / split.rows, run->directions);
     const ptrdiff_t left = team / (split.rows * split.directions);
-    const ptrdiff_t seen = column_blocks(run->info) * run->O;
+    const ptrdiff_t seen = per_head(column_blocks(run->info) * run->O, run->heads);
     const ptrdiff_t step = run->info->r_blocks * run->H * seen;
     const ptrdiff_t shares = run->attention ? 1 : panels;
     split.units = threads_for(step, xr_thread_work.step, min_of(left, shares));
@@ -348,7 +349,8 @@ static void share_units(struct lane *lane)
     for (int kind = 0; kind < 2; kind++) {
         lane->units[kind] = module_share(lane, 0, kind);
     }
-    for (ptrdiff_t m = 0; lane->run->ticks && m < lane->run->modules; m++) {
+    const ptrdiff_t modules = lane->run->modules;
+    for (ptrdiff_t m = 0; (lane->run->ticks || modules > 1) && m < modules; m++) {
         const struct range units = module_share(lane, m, H_UNITS);
         struct range *all = &lane->units[H_UNITS];
         lane->modules[m].units = units;
@@ -463,7 +465,7 @@ static void state_to_row(const struct run *run, const void *const *states,
     const struct pack *pack = run->problem->packed[direction];
     for (ptrdiff_t m = 0; from != NULL && m < run->modules; m++) {
         const struct units units = pack_units_of(pack)[m];
-        const ptrdiff_t size = run->layer->modules ? units.size : place.units;
+        const ptrdiff_t size = run->modules > 1 ? units.size : place.units;
         memcpy(row + units.at, from + place.at + units.user,
                (size_t)size * sizeof(elem));
     }
@@ -478,7 +480,7 @@ static void row_to_state(const struct run *run, const elem *row, int direction, 
     const struct pack *pack = run->problem->packed[direction];
     for (ptrdiff_t m = 0; m < run->modules; m++) {
         const struct units units = pack_units_of(pack)[m];
-        const ptrdiff_t size = run->layer->modules ? units.size : place.units;
+        const ptrdiff_t size = run->modules > 1 ? units.size : place.units;
         memcpy(to + units.user, row + units.at, (size_t)size * sizeof(elem));
     }
 }
@@ -498,6 +500,10 @@ static int rows_in_step(const struct xr_problem *problem)
 /* Returns in how many pieces a row of h lies: see struct run. */
 static ptrdiff_t pieces_of(const struct xr_layer *layer)
 {
+    const ptrdiff_t heads = xr_heads(layer);
+    if (heads > 1 && layer->H / heads % XR_UNIT_PAD != 0) {
+        return heads;
+    }
     for (ptrdiff_t m = 0; m < layer->modules - 1; m++) {
         if (layer->module[m].size % XR_UNIT_PAD != 0) {
             return layer->modules;
@@ -526,6 +532,7 @@ static struct run make_run(const struct xr_problem *problem, const struct xr_cel
         .modules = modules_of(problem->layer),
         .pieces = pieces_of(problem->layer),
         .ticks = problem->layer->modules > 0,
+        .heads = xr_heads(problem->layer),
         .directions = problem->directions,
         .states = problem->layer->info.states,
         .sums = problem->layer->info.sums,

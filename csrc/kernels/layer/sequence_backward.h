@@ -256,19 +256,23 @@ static void cut_gradient(const struct lane *lane, const struct backward_step *st
     }
 }
 
-/* Takes the recurrent products of one stage of a layer without modules. */
+/* Takes the recurrent products of one stage of a layer without clocks. */
 static void backward_products(const struct lane *lane, const struct backward_step *step,
                               int stage)
 {
     const struct pack *pack = lane->pack;
-    const struct listeners whole = {.count = 1};
     for (ptrdiff_t r = 0; r < pack->recurrences; r++) {
         const struct recurrence *recurrence = &pack->recurrence[r];
-        if (recurrence->stage == stage && step->truncated &&
-            recurrence->source < SOURCE_MADE) {
+        if (recurrence->stage != stage) {
+            continue;
+        }
+        if (step->truncated && recurrence->source < SOURCE_MADE) {
             cut_gradient(lane, step, recurrence->source);
-        } else if (recurrence->stage == stage) {
-            backward_product(lane, step, r, &whole, 0);
+            continue;
+        }
+        for (ptrdiff_t head = 0; head < lane->run->heads; head++) {
+            const struct listeners itself = {.first = head, .count = 1};
+            backward_product(lane, step, r, &itself, head);
         }
     }
 }
@@ -279,9 +283,13 @@ static void backward_point(const struct lane *lane, int stage,
 {
     const struct run *run = lane->run;
     const int kind = stage > 0 && run->info->projects ? O_UNITS : H_UNITS;
-    step->begin = lane->units[kind].begin;
-    step->end = lane->units[kind].end;
-    run->cell->point_backward[stage](step);
+    for (ptrdiff_t m = 0; m < run->pieces; m++) {
+        const struct range units =
+            run->pieces == 1 ? lane->units[kind] : lane->modules[m].units;
+        step->begin = units.begin;
+        step->end = units.end;
+        run->cell->point_backward[stage](step);
+    }
 }
 
 /* Flushes the gradient of h where the chains of all modules end (contract N6). */

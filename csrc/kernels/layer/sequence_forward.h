@@ -81,7 +81,7 @@ static struct run make_forward_run(const struct xr_problem *problem,
         2 * ahead * B + (3 + 2 * info->states + info->operands) * B;
     struct run run = make_run(problem, cell, arena, pointers);
     run.ahead = ahead;
-    run.stages_per_thread = run.ticks ? run.modules : info->stages;
+    run.stages_per_thread = info->stages * run.modules;
     run.stages =
         arena_take(arena, run.threads * run.stages_per_thread, sizeof *run.stages);
     run.forward_lanes = arena_take(arena, run.threads, sizeof *run.forward_lanes);
@@ -224,9 +224,11 @@ static void begin_forward_lane(const struct run *run, int item, int direction,
     own->lane = make_lane(run, item, direction, run->problem->packed);
     own->frame = make_forward_frame(&own->lane);
     own->stages = run->stages + item * run->stages_per_thread;
-    for (ptrdiff_t k = 0; k < run->stages_per_thread; k++) {
-        make_stage(&own->lane, run->ticks ? 0 : (int)k, run->ticks ? k : 0, &own->frame,
-                   &own->stages[k]);
+    struct stage *stage = own->stages;
+    for (int k = 0; k < run->info->stages; k++) {
+        for (ptrdiff_t m = 0; m < run->modules; m++) {
+            make_stage(&own->lane, k, m, &own->frame, stage++);
+        }
     }
     own->alive = own->lane.rows;
     own->steps = own->alive > 0 ? length_of(run, row_of(&own->lane, 0)) : 0;
@@ -279,9 +281,10 @@ static void forward_stages(struct forward_lane *own, ptrdiff_t stages)
         if (run->ticks) {
             forward_modules(&own->lane, own->stages, own->s, own->s0, own->alive,
                             &own->frame);
-        } else {
-            forward_stage(&own->stages[own->stage], &own->frame.step, run->cell,
-                          (int)(own->s & 1));
+        }
+        for (ptrdiff_t head = 0; !run->ticks && head < run->heads; head++) {
+            forward_stage(&own->stages[own->stage * run->heads + head],
+                          &own->frame.step, run->cell, (int)(own->s & 1));
         }
         if (own->lane.watch->leaving) {
             return;

@@ -150,15 +150,15 @@ def check_flag(name: str, value: object) -> bool:
     return bool(value)
 
 
-def check_dropout(value: object) -> float:
+def check_dropout(value: object, name: str = "dropout") -> float:
     """Return the share of values to drop, 0 <= value < 1."""
     expected = "a number in [0, 1)"
     real = int | float | np.integer | np.floating
     if isinstance(value, bool) or not isinstance(value, real):
-        raise TypeError(f"dropout: expected {expected}, got {describe(value)}")
-    share = as_float("dropout", value, expected)
+        raise TypeError(f"{name}: expected {expected}, got {describe(value)}")
+    share = as_float(name, value, expected)
     if not 0.0 <= share < 1.0:
-        raise ValueError(f"dropout: expected {expected}, got {share}")
+        raise ValueError(f"{name}: expected {expected}, got {share}")
     return share
 
 
@@ -490,22 +490,26 @@ def check_booleans(
 
 
 def check_out(
-    out: object, dtype: FloatType, sizes: Mapping[str, int], inputs: Iterable[Array]
+    out: object,
+    dtype: FloatType,
+    sizes: Mapping[str, int],
+    inputs: Iterable[Array],
+    name: str = "out",
 ) -> Array:
     """Return `out` as a writable array of exactly this shape, apart from `inputs`."""
-    array = as_array("out", out, dtype)
+    array, expected = as_array(name, out, dtype), f"{name}: expected"
     if not array.dtype.isnative:
         raise TypeError(
-            f"out: expected {dtype} in native byte order, got {shorten(array.dtype)}"
+            f"{expected} {dtype} in native byte order, got {shorten(array.dtype)}"
         )
-    check_shape("out", array, **sizes)
+    check_shape(name, array, **sizes)
     if not array.flags.writeable:
-        raise ValueError("out: expected a writable array, got a read-only one")
+        raise ValueError(f"{expected} a writable array, got a read-only one")
     if _overlaps_itself(array):
-        raise ValueError("out: expected separate elements, got an array whose overlap")
+        raise ValueError(f"{expected} separate elements, got an array whose overlap")
     for other in inputs:
         if _overlap(array, other):
-            raise ValueError("out: expected memory of its own, got memory of an input")
+            raise ValueError(f"{expected} memory of its own, got memory of an input")
     return array
 
 
@@ -549,11 +553,11 @@ def allocate(shape: tuple[int, ...], dtype: FloatType) -> Array:
 # State of the caller's objects
 
 
-def check_owner(cache: object, owner: object) -> None:
-    """Raise unless `cache` was made by the `forward` of `owner`."""
+def check_owner(cache: object, owner: object, maker: str = "forward") -> None:
+    """Raise unless `cache` was made by the `forward`, or `maker`, of `owner`."""
     made_by = getattr(cache, "_owner", None)
     if made_by is None:
-        raise TypeError(f"cache: expected one made by forward, got {describe(cache)}")
+        raise TypeError(f"cache: expected one made by {maker}, got {describe(cache)}")
     if made_by is not owner:
         raise ValueError("cache: expected one made by this layer, got another layer's")
 

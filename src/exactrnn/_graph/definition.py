@@ -11,6 +11,9 @@ of earlier ones, so that there are no cycles:
     ("const", text)     a number, as `float.hex` writes it
     (function, ...)     of `FUNCTIONS`, on as many nodes
 
+With heads, groups of units that R does not mix, each row block of R has a square block
+of each on its diagonal.
+
 `Definition.data` is the same as plain lists, which files hold; what comes from there is
 checked here, node by node, and cannot make anything run for long.
 """
@@ -30,7 +33,10 @@ from exactrnn._checks.limits import quote
 Node: TypeAlias = tuple[Any, ...]
 
 VERSION = 1
+VERSION_OF_HEADS = 2
+"""That of a definition with heads, which versions before would run without."""
 MOST_NODES = 400
+MOST_HEADS = 64
 MOST_STATES = _core.program_limits()["states"]
 LARGEST = float.fromhex("0x1.fffffep+127")
 """Of constants: the largest number of float32."""
@@ -69,6 +75,8 @@ class Definition:
         The node that each state is after the step.
     lines : tuple of str
         Where the user has written each node, for messages; empty for what was read.
+    num_heads : int
+        The number of heads.
     """
 
     name: str
@@ -76,17 +84,21 @@ class Definition:
     nodes: tuple[Node, ...]
     outputs: tuple[int, ...]
     lines: tuple[str, ...] = field(default=(), compare=False)
+    num_heads: int = 1
 
     @property
     def data(self) -> Data:
         """The definition as plain values."""
-        return Data(
+        data = Data(
             version=VERSION,
             name=self.name,
             states=list(self.states),
             nodes=[list(node) for node in self.nodes],
             outputs=list(self.outputs),
         )
+        if self.num_heads > 1:
+            data.update(version=VERSION_OF_HEADS, num_heads=self.num_heads)
+        return data
 
     def line(self, node: int) -> str:
         """Return where a node was written, as the end of a message."""
@@ -111,8 +123,11 @@ def from_data(data: object) -> Definition:
     if not isinstance(data, Mapping):
         raise TypeError(f"cell: expected a Cell or its data, got {describe(data)}")
     version = data.get("version")
-    if version != VERSION:
-        raise ValueError(f"cell: expected version {VERSION}, got {quote(version)}")
+    if type(version) is not int or version not in (VERSION, VERSION_OF_HEADS):
+        raise ValueError(
+            f"cell: expected version {VERSION} or {VERSION_OF_HEADS}, "
+            f"got {quote(version)}"
+        )
     lists = {key: data.get(key) for key in ("states", "nodes", "outputs")}
     for key, value in lists.items():
         if not isinstance(value, list | tuple):
@@ -122,6 +137,7 @@ def from_data(data: object) -> Definition:
         tuple(lists["states"] or ()),
         tuple(_plain_nodes(lists["nodes"] or ())),
         tuple(lists["outputs"] or ()),
+        num_heads=data.get("num_heads", 1) if version == VERSION_OF_HEADS else 1,
     )
     check(definition)
     return definition
@@ -145,6 +161,12 @@ def check(definition: Definition) -> None:
     if not 1 <= len(states) <= MOST_STATES or len({*states}) < len(states):
         raise ValueError(
             f"cell: expected 1 to {MOST_STATES} different states, got {quote(states)}"
+        )
+    heads: object = definition.num_heads
+    if type(heads) is not int or not 1 <= heads <= MOST_HEADS:
+        raise ValueError(
+            f"num_heads: expected a whole number of 1 to {MOST_HEADS}, "
+            f"got {quote(heads)}"
         )
     if len(definition.nodes) > MOST_NODES:
         raise ValueError(f"cell: expected at most {MOST_NODES} nodes, got more")

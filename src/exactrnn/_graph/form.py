@@ -116,6 +116,11 @@ class Form:
         )
 
     @cached_property
+    def num_heads(self) -> int:
+        """The number of groups of units that R does not mix."""
+        return self.definition.num_heads
+
+    @cached_property
     def sees_output(self) -> bool:
         """Whether R sees the first state before the step."""
         return any(s.has_r and s.operand is None for s in self.sums)
@@ -164,6 +169,12 @@ class _Builder:
             self.values[number] = self.values[number]._replace(flush=True)
         if not any(s.has_w for s in self.sums.values()):
             raise ValueError("step: expected a product with x, s.W(...), got none")
+        heads = self.definition.num_heads
+        if heads > 1 and not any(s.has_r for s in self.sums.values()):
+            raise ValueError(
+                f"num_heads: expected products s.R(...), which {heads} heads share, "
+                "got none"
+            )
         form = Form(
             self.definition,
             tuple(self.values),

@@ -242,6 +242,7 @@ class _Compiler:
                 "w_blocks": len(form.w_names),
                 "r_blocks": len(form.r_names),
                 "operands": len(form.operands),
+                "heads": form.num_heads,
                 "keeps_sums": self.layout.keeps_sums,
                 "registers": self._registers(lists),
             },

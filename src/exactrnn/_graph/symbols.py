@@ -11,12 +11,20 @@ from __future__ import annotations
 
 import linecache
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, TypeAlias
 
 from exactrnn._checks import describe
 from exactrnn._checks.limits import shorten
-from exactrnn._graph.definition import LARGEST, MOST_NODES, NAME, Definition, Node
+from exactrnn._graph.definition import (
+    LARGEST,
+    MOST_NODES,
+    NAME,
+    Definition,
+    Node,
+    from_data,
+)
 from exactrnn._graph.definition import check as check_definition
 
 Value: TypeAlias = "Symbol | float"
@@ -318,6 +326,9 @@ class Cell:
     ----------
     states : tuple of str
         The names; attributes of `s` in `step`.
+    num_heads : int
+        Groups of units, equal in size and next to each other, that products with R do
+        not mix: R is block-diagonal, and each of its row blocks [H, H / num_heads].
 
     Raises
     ------
@@ -348,6 +359,7 @@ class Cell:
     """
 
     states: ClassVar[tuple[str, ...]] = ("h",)
+    num_heads: int = 1
 
     def step(self, s: Step) -> Any:
         """Return the new states, from what `s` gives: to be defined.
@@ -383,6 +395,7 @@ class Cell:
             tuple(step._nodes),
             outputs,
             tuple(step._lines),
+            self.num_heads,
         )
         check_definition(definition)
         return definition
@@ -401,3 +414,16 @@ class Cell:
                     f"got {shorten(name)}"
                 )
         return tuple(states)
+
+
+def definition_of(given: Cell | type[Cell] | Mapping[str, Any]) -> Definition:
+    """Return the definition of a cell, of its class, or of what is one as data.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there is none.
+    """
+    if isinstance(given, type) and issubclass(given, Cell):
+        given = given()
+    return given.definition if isinstance(given, Cell) else from_data(given)

@@ -91,7 +91,7 @@ def run_keeping(
     if call.episodes is not None:  # which gather what they read
         final, kept = episode_runs.run_keeping(runner, call, call.episodes, target)
     else:
-        final, kept = runner.run_keeping(_with_own_input(call), target)
+        final, kept = runner.run_keeping(with_own_input(call), target)
     return (y, final_state(spec, call, final)), kept, call.layout
 
 
@@ -122,7 +122,7 @@ def _run(runner: Runner, call: Call, y: Array) -> States:
     return episode_runs.run(runner, call, call.episodes, y)
 
 
-def _with_own_input(call: Call) -> Call:
+def with_own_input(call: Call) -> Call:
     """Return a call whose input is no one else's; `_replace` takes 0.7 µs more."""
     return Call(call.x.copy(), *call[1:])
 
@@ -236,7 +236,7 @@ def step_keeping(runner: Runner, x: object, state: object) -> Kept:
     if found is not None:
         return found
     call = begin_step(runner.spec, x, state)
-    call = _with_own_input(call)
+    call = with_own_input(call)
     final, kept = runner.run_keeping(call, new_step(runner.spec, call))
     return states.pack_state(final, None, call.layout), kept, call.layout
 

@@ -1,4 +1,4 @@
-"""The masks of dropout between layers, and the random numbers that they are drawn from.
+"""The masks of dropout, and the random numbers that they are drawn from.
 
 Several Python threads may draw at once. What a call has drawn is given back if it
 raises, so that it can be repeated with the same masks.
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -21,21 +22,37 @@ from exactrnn._system.locks import make_lock
 from exactrnn._system.mode import ieee_mode
 from exactrnn._weights import first
 
+M = TypeVar("M")
 
-class Masks:
-    """Where a layer draws its masks.
+_inference: ContextVar[bool] = ContextVar("inference", default=False)
+"""Whether this thread, or this task of it, is inside of `without_dropout`."""
+
+
+@contextmanager
+def without_dropout() -> Iterator[None]:
+    """Let `forward` draw and drop nothing in this block, of whatever layer."""
+    token = _inference.set(True)
+    try:
+        yield
+    finally:
+        _inference.reset(token)
+
+
+def is_dropping(share: float) -> bool:
+    """Tell whether a call is to drop this share of values."""
+    return share != 0.0 and not _inference.get()
+
+
+class MaskSource:
+    """Where masks are drawn, by one call after another.
 
     Parameters
     ----------
-    spec : SequenceSpec or None
-        What the layer is; `spec.dropout` is the share of values to drop. None for a
-        grid of N dimensions, which drops none.
     generator : numpy.random.PCG64
         Taken over.
     """
 
-    def __init__(self, spec: SequenceSpec | None, generator: np.random.PCG64) -> None:
-        self._spec = spec
+    def __init__(self, generator: np.random.PCG64) -> None:
         self._generator = generator
         self._lock = make_lock()
 
@@ -50,21 +67,17 @@ class Masks:
             self._generator.state = cast(Any, state)
 
     @contextmanager
-    def drawn(self, steps: int, rows: int) -> Iterator[list[Array]]:
-        """Give the masks [T, B, D*O] of one call, one between any two layers.
+    def drawing(self, draw: Callable[[np.random.PCG64], M]) -> Iterator[M]:
+        """Give what `draw` draws for one call.
 
         If the call raises, the numbers stand where they stood before; but not if
         another call has drawn since.
         """
-        spec = self._spec
-        if spec is None or spec.dropout == 0.0:
-            yield []
-            return
         with self._lock:
             before = self._generator.state
             try:
                 with ieee_mode():
-                    masks = self._draw(spec, steps, rows)
+                    masks = draw(self._generator)
             except BaseException:
                 self._generator.state = before
                 raise
@@ -77,12 +90,40 @@ class Masks:
                     self._generator.state = before
             raise
 
-    def _draw(self, spec: SequenceSpec, steps: int, rows: int) -> list[Array]:
+
+class Masks(MaskSource):
+    """Where a layer draws its masks.
+
+    Parameters
+    ----------
+    spec : SequenceSpec or None
+        What the layer is; `spec.dropout` is the share of values to drop. None for a
+        grid of N dimensions, which drops none.
+    generator : numpy.random.PCG64
+        Taken over.
+    """
+
+    def __init__(self, spec: SequenceSpec | None, generator: np.random.PCG64) -> None:
+        super().__init__(generator)
+        self._spec = spec
+
+    @contextmanager
+    def drawn(self, steps: int, rows: int) -> Iterator[list[Array]]:
+        """Give the masks [T, B, D*O] of one call, one between any two layers."""
+        spec = self._spec
+        if spec is None or not is_dropping(spec.dropout):
+            yield []
+            return
         shape = (steps, rows, spec.directions * spec.output_size)
-        return [
-            first.draw_mask(shape, spec.dropout, spec.dtype, self._generator)
-            for _ in range(spec.num_layers - 1)
-        ]
+
+        def draw(generator: np.random.PCG64) -> list[Array]:
+            return [
+                first.draw_mask(shape, spec.dropout, spec.dtype, generator)
+                for _ in range(spec.num_layers - 1)
+            ]
+
+        with self.drawing(draw) as masks:
+            yield masks
 
 
 def drop(values: Array, mask: Array) -> Array:

@@ -59,3 +59,9 @@ class Plans(Generic[P]):
         plan = self.current(backward=True)
         found: Any = plan.keep(x, state, engine.threads_for_calls())
         return None if found is None else (*found, plan.packs.version)
+
+    def keep_step(self: Plans[Any], x: object, state: object) -> Any:
+        """Return the same of one step of a layer in time."""
+        plan = self.current(backward=True)
+        found: Any = plan.keep_step(x, state, engine.threads_for_calls())
+        return None if found is None else (*found, plan.packs.version)

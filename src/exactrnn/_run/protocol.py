@@ -29,6 +29,8 @@ Gradients: TypeAlias = tuple[Array, States, dict[str, Array]]
 """Of the input [T, B, I], the initial states and the weights by name."""
 Back: TypeAlias = tuple[Array, Any, dict[str, Array]]
 """Gradients in the caller's layout: of the input, the initial state and the weights."""
+Totals: TypeAlias = Mapping[str, Array]
+"""Gradients of weights by name so far, contiguous: those of a run are added to them."""
 Reduced: TypeAlias = tuple[Callable[..., "Run"], Mapping[str, Any]]
 """What restores a run: a function of an equal runner and of these plain values."""
 
@@ -68,7 +70,7 @@ class Run(Protocol):
 
 
 class SequenceRun(Run, Protocol):
-    """A run in time."""
+    """A run in time; that of one step takes `totals` besides when it goes back."""
 
     @property
     def version(self) -> int:
@@ -130,8 +132,10 @@ class Runner(Owner, Protocol):
         What is plain is said in `_core_plain.pxi`; nothing has happened if it is not.
         """
 
-    def keep_plain(self, x: object, state: object) -> Kept | None:
-        """Do the same for a call that keeps."""
+    def keep_plain(
+        self, x: object, state: object, one_step: bool = False
+    ) -> Kept | None:
+        """Do the same for a call that keeps, of a sequence or of one step."""
 
     def run(self, call: Call, y: Array, packs: Packs | None = None) -> States:
         """Compute the output into `y` [T, B, D*O] and return the final states.

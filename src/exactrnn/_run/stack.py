@@ -19,7 +19,7 @@ from exactrnn._checks import Array, Lengths
 from exactrnn._run.dropout import Masks, drop
 from exactrnn._run.layout import Layout, layouts_of
 from exactrnn._run.plans import Plans
-from exactrnn._run.protocol import Back, Call, Gradients, Kept, Reduced, States
+from exactrnn._run.protocol import Back, Call, Gradients, Kept, Reduced, States, Totals
 from exactrnn._spec.recurrent import LEAK_ROLE, ROLES, Config
 from exactrnn._weights.packs import LayerStore
 from exactrnn._weights.store import STALE, Packs
@@ -61,16 +61,25 @@ class StackRun(NamedTuple):
         return steps, rows
 
     def back(
-        self, dy: Array | None, dstate: States | None, truncated: bool = False
+        self,
+        dy: Array | None,
+        dstate: States | None,
+        truncated: bool = False,
+        totals: Totals | None = None,
     ) -> Gradients:
         """Return all gradients, from those of output and final states."""
-        return self.stack.run_back(self, dy, dstate, truncated)
+        return self.stack.run_back(self, dy, dstate, truncated, totals=totals)
 
     def back_plain(
-        self, layout: Layout, dy: object, dstate: object, truncated: bool
+        self,
+        layout: Layout,
+        dy: object,
+        dstate: object,
+        truncated: bool,
+        totals: object = None,
     ) -> Back | None:
         """Return all gradients as the caller has them; None if his are not plain."""
-        return self.stack.back_plain(self, layout, dy, dstate, truncated)
+        return self.stack.back_plain(self, layout, dy, dstate, truncated, totals)
 
     def gates(self) -> dict[str, Array]:
         """Return the gates [T, B, H] by name and suffix."""
@@ -105,6 +114,17 @@ def restore_run(stack: Stack, described: Mapping[str, Any]) -> StackRun:
         tuple(_core.restore_cache(copies, content) for copies, content in pairs),
         described["cells"],
     )
+
+
+def _with_leaks(totals: Totals, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the totals; what has been computed apart from them is added.
+
+    That are leaks, of whose gradients the kernels know none.
+    """
+    for name, dw in weights.items():
+        if dw is not totals[name]:
+            totals[name] += dw
+    return dict(totals)
 
 
 def _new_plan(spec: Config, packs: Packs) -> _core.Plan:
@@ -152,24 +172,39 @@ class Stack:
         """Return what the caller of a plain call gets; None if it is not plain."""
         return self._plans.run(x, state)
 
-    def keep_plain(self, x: object, state: object) -> Kept | None:
+    def keep_plain(
+        self, x: object, state: object, one_step: bool = False
+    ) -> Kept | None:
         """Return that, what is kept and the layout; None if the call is not plain."""
-        found = None if self._drops else self._plans.keep(x, state)
+        if self._drops:
+            return None
+        if one_step:
+            found = self._plans.keep_step(x, state)
+        else:
+            found = self._plans.keep(x, state)
         if found is None:
             return None
         answer, layout, (inputs, kept, cells), version = found
         return answer, StackRun(self, version, None, inputs, (), kept, cells), layout
 
     def back_plain(
-        self, run: StackRun, layout: Layout, dy: object, dstate: object, truncated: bool
+        self,
+        run: StackRun,
+        layout: Layout,
+        dy: object,
+        dstate: object,
+        truncated: bool,
+        totals: object,
     ) -> Back | None:
         """Return the gradients as the caller has them; None if this is not plain."""
         if run.masks or not run.kept:
             return None
+        if totals is not None and self.spec.learn_leak:  # the user's are others
+            return None
         plan = self._plans.current(backward=True)
         if plan.packs.version != run.version:
             return None
-        found: Back | None = plan.back(run, layout, dy, dstate, truncated)
+        found: Back | None = plan.back(run, layout, dy, dstate, truncated, totals)
         if found is not None and self.spec.learn_leak:
             self._name_all(found[2])
         return found
@@ -262,11 +297,12 @@ class Stack:
         dstate: States | None,
         truncated: bool = False,
         wanted: Wanted = EVERYTHING,
+        totals: Totals | None = None,
     ) -> Gradients:
         """Return the gradients of input, initial states and weights.
 
         That of the input is empty where it is not `wanted`, and there are none of
-        weights.
+        weights. Those of weights are added to `totals`, if there are some.
         """
         spec = self.spec
         packs = self.store.packs(engine.isa(), backward=True)
@@ -274,8 +310,10 @@ class Stack:
         weights = {
             name: np.zeros(shape, spec.dtype)
             for name, shape in spec.weight_shapes.items()
-            if wanted.weights
+            if wanted.weights and totals is None
         }
+        if totals is not None:
+            weights.update(totals)
         call = Call(run.inputs[0], dstate, run.lengths)
         dstate_out = self._new_states(call)
         if not run.kept:
@@ -303,6 +341,8 @@ class Stack:
             if spec.learn_leak and wanted.weights:
                 self._name_gradients(layer, dweights, weights)
             dy, dcells = dx, dlower
+        if totals is not None:
+            weights = _with_leaks(totals, weights)
         return (np.zeros(0, spec.dtype) if dy is None else dy), dstate_out, weights
 
     def new_stepper(self, packs: Packs, batch_size: int) -> _core.Stepper:

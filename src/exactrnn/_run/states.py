@@ -66,14 +66,14 @@ def take_parts(
     parts = _checks.check_state(
         name, state, spec.state_parts, spec.dtype, lead, fill=fill
     )
-    if layout.add is ALL:
+    if layout.state_add is ALL:
         return parts
     return tuple([layout.state_inward(part) for part in parts])
 
 
 def pack_state(parts: Sequence[Array], clock: Lengths | None, layout: Layout) -> Any:
     """Return a state, or with no clock the gradient of one, as the caller has it."""
-    if layout.drop is not ALL:
+    if layout.state_drop is not ALL:
         parts = [layout.state_outward(part) for part in parts]
     if clock is not None:
         return parts[0], clock if layout.batched else clock.reshape(())

@@ -28,7 +28,7 @@ from exactrnn._run.grid import GridRun, GridStack
 from exactrnn._run.grid_call import GridCall, line_mask
 from exactrnn._run.layout import Layout, layouts_of
 from exactrnn._run.plans import Plans
-from exactrnn._run.protocol import Back, Call, Gradients, Kept, Reduced, States
+from exactrnn._run.protocol import Back, Call, Gradients, Kept, Reduced, States, Totals
 from exactrnn._spec.grid import Pair
 from exactrnn._spec.time_depth import DEPTH, TIME, TimeDepthConfig
 from exactrnn._weights.store import Packs
@@ -60,9 +60,10 @@ class TimeDepthRun(NamedTuple):
         dy: Array | None,
         dstate: States | None,
         truncated: bool = False,  # noqa: ARG002 (an LSTM's)
+        totals: Totals | None = None,
     ) -> Gradients:
         """Return all gradients, from those of output and final states."""
-        return self.stack.run_back(self, dy, dstate)
+        return self.stack.run_back(self, dy, dstate, totals)
 
     def back_plain(
         self,
@@ -70,9 +71,10 @@ class TimeDepthRun(NamedTuple):
         dy: object,
         dstate: object,
         truncated: bool,  # noqa: ARG002 (an LSTM's)
+        totals: object = None,
     ) -> Back | None:
         """Return all gradients as the caller has them; None if his are not plain."""
-        return self.stack.back_plain(self, layout, dy, dstate)
+        return self.stack.back_plain(self, layout, dy, dstate, totals)
 
     def gates(self) -> dict[str, Array]:
         """Return the gates [T, B, H] by name: letter, dimension, suffix."""
@@ -138,18 +140,25 @@ class TimeDepthStack:
         self.store = self.grid.store
         self.masks = self.grid.masks
         self._plans = Plans(self.store, partial(_new_plan, spec))
+        self._drops = spec.dropout != 0 and spec.num_layers > 1
 
     def run_plain(self, x: object, state: object) -> Any:
         """Return what the caller of a plain call gets; None if it is not plain."""
         return self._plans.run(x, state)
 
-    def keep_plain(self, x: object, state: object) -> Kept | None:
+    def keep_plain(
+        self, x: object, state: object, one_step: bool = False
+    ) -> Kept | None:
         """Return that, what is kept and the layout; None if the call is not plain."""
-        spec = self.spec
-        drops = spec.dropout != 0 and spec.num_layers > 1
-        found = None if drops else self._plans.keep(x, state)
+        if self._drops:
+            return None
+        if one_step:
+            found = self._plans.keep_step(x, state)
+        else:
+            found = self._plans.keep(x, state)
         if found is None:
             return None
+        spec = self.spec
         answer, layout, (copy, kept), version = found
         steps, rows, _ = copy.shape
         sizes, runs = (spec.num_layers, steps), []
@@ -160,7 +169,12 @@ class TimeDepthStack:
         return answer, run, layout
 
     def back_plain(
-        self, run: TimeDepthRun, layout: Layout, dy: object, dstate: object
+        self,
+        run: TimeDepthRun,
+        layout: Layout,
+        dy: object,
+        dstate: object,
+        totals: object,
     ) -> Back | None:
         """Return the gradients as the caller has them; None if this is not plain."""
         if run.masks or run.lengths is not None:
@@ -168,7 +182,7 @@ class TimeDepthStack:
         plan = self._plans.current(backward=True)
         if plan.packs.version != run.version:
             return None
-        found: Back | None = plan.back(run, layout, dy, dstate)
+        found: Back | None = plan.back(run, layout, dy, dstate, totals)
         return found
 
     def run(self, call: Call, y: Array, packs: Packs | None = None) -> States:
@@ -213,13 +227,20 @@ class TimeDepthStack:
         )
 
     def run_back(
-        self, run: TimeDepthRun, dy: Array | None, dstate: States | None
+        self,
+        run: TimeDepthRun,
+        dy: Array | None,
+        dstate: States | None,
+        totals: Totals | None,
     ) -> Gradients:
-        """Return the gradients of input, initial states and weights."""
+        """Return the gradients of input, initial states and weights.
+
+        Those of weights are added to `totals`, if there are some.
+        """
         H, D = self.spec.hidden_size, self.spec.directions
         call = Call(run.inputs[0], None, run.lengths)
         dstate_out, dinputs = self._new_states(call), []
-        weights = self.grid.new_gradients()
+        weights = self.grid.new_gradients() if totals is None else dict(totals)
         for direction, parts in enumerate(run.runs):
             own = None if dy is None else dy[:, :, direction * H : (direction + 1) * H]
             h = None if own is None else self._in_order(call, own, direction)

@@ -304,12 +304,12 @@ class Config:
         H = self.hidden_size
         w, r, v = form.w_names, form.r_names, form.vectors
         w_bias, r_bias = form.bias_names if self.bias else ((), ())
-        W, R, B, C = (len(names) * H for names in (w, r, w_bias, r_bias))
+        W, B, C = (len(names) * H for names in (w, w_bias, r_bias))
         w_rule = self._matrix_rule("input", W, w, inputs)
         vector = Rule("vector")
         return (
             Entry("weight_ih", (W, inputs), w, w_rule),
-            Entry("weight_hh", (R, H), r, self._hh_rule(R, r, H)) if r else None,
+            self._heads_entry(form) if r else None,
             Entry("bias_ih", (B,), w_bias, vector) if w_bias else None,
             Entry("bias_hh", (C,), r_bias, vector) if r_bias else None,
             None,
@@ -317,6 +317,14 @@ class Config:
             Entry("weight_unit", (len(v), H), v, vector) if v else None,
             None,
         )
+
+    def _heads_entry(self, form: Form) -> Entry:
+        """Return that of R, of which each head's blocks are drawn on their own."""
+        H, r, heads = self.hidden_size, form.r_names, form.num_heads
+        size = H // heads
+        blocks = tuple(f"{name}{k}" for name in r for k in range(heads))
+        rule = self._matrix_rule("recurrent", len(r) * H, blocks, size)
+        return Entry("weight_hh", (len(r) * H, size), r, rule)
 
     def _vectors(self, layer: int) -> Entry | None:
         """Return the entry of the weights of one per unit."""

@@ -1,4 +1,4 @@
-"""What can be measured: every public network, and the main options of two.
+"""What can be measured: every public network, the main options of two, definitions.
 
 A name here is the `cell` of a row. Options that depend on the number of units are
 functions of it.
@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from exactrnn.layers import GRU, LSTM, NETWORKS
+from exactrnn import cells
+from exactrnn.layers import GRU, LSTM, NETWORKS, Layer
 
 
 def half(H: int) -> int:
     """Return half of the units, for projections."""
     return max(1, H // 2)
+
+
+def slstm_with_heads(H: int) -> cells.SLSTM:
+    """Return an sLSTM of as few heads, four at least, as divide H."""
+    return cells.SLSTM(num_heads=next((n for n in range(4, 65) if H % n == 0), 1))
 
 
 OPTIONS: dict[str, tuple[type[Any], dict[str, Any]]] = {
@@ -41,7 +47,17 @@ OPTIONS: dict[str, tuple[type[Any], dict[str, Any]]] = {
 }
 """The options of LSTM and GRU, and the variants of Greff et al."""
 
+DEFINITIONS: dict[str, tuple[type[Any], dict[str, Any]]] = {
+    **{
+        name.lower(): (Layer, {"cell": getattr(cells, name)()})
+        for name in sorted(cells.__all__, key=str.lower)
+    },
+    "slstm_heads": (Layer, {"cell": slstm_with_heads}),
+}
+"""Cells from their equations."""
+
 CELLS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     **{name: (network.kind, dict(network.form)) for name, network in NETWORKS.items()},
     **OPTIONS,
+    **DEFINITIONS,
 }

@@ -155,8 +155,8 @@ def make_layer(row: Row) -> Any:
     """Return the layer of a row."""
     both = row.directions == 2
     return row.layer_class(
-        row.I,
-        row.H,
+        input_size=row.I,
+        hidden_size=row.H,
         num_layers=row.layers,
         bidirectional=both,
         dtype=row.dtype,
@@ -184,7 +184,7 @@ def count_elements(row: Row) -> dict[str, float]:
     matrices = {
         name: weight.shape
         for name, weight in layer.state_dict().items()
-        if weight.ndim == 2 and not name.startswith("weight_peephole")
+        if weight.ndim == 2 and not name.startswith(("weight_peephole", "weight_unit"))
     }
     if row.cell == "clockwork":
         return {name: count_ticking(row, layer, name) for name in matrices}

@@ -12,7 +12,10 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-from exactrnn.train import optimizers
+from exactrnn.train import Training, optimizers
+
+WHOLE = (Training.apply.__code__, Training.save.__code__)
+"""What is done whole before Ctrl-C ends a training."""
 
 
 class Interrupts:
@@ -49,9 +52,10 @@ class Interrupts:
 
 
 def is_changing(frame: FrameType | None) -> bool:
-    """Tell whether weights are being changed where a signal has come."""
+    """Tell whether what is done whole is being done where a signal has come."""
     while frame is not None:
-        if frame.f_globals.get("__name__") == optimizers.__name__:
+        is_optimizer = frame.f_globals.get("__name__") == optimizers.__name__
+        if is_optimizer or frame.f_code in WHOLE:
             return True
         frame = frame.f_back
     return False

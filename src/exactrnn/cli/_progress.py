@@ -16,6 +16,8 @@ from exactrnn.cli._output import complain, say
 if TYPE_CHECKING:
     from exactrnn.train import Progress
 
+SYMBOLS = {"characters": "char", "bytes": "byte", "words": "word"}
+"""What a symbol is called, by the unit of a model."""
 LOST = (OSError, ValueError)
 """What drawing on a terminal raises that has gone; training goes on."""
 SMOOTHING = 0.95
@@ -63,9 +65,10 @@ def describe(progress: Progress, bits: float) -> tuple[str, str, str]:
     rate = progress.characters / max(progress.seconds, 1e-9)
     left = progress.seconds * (1.0 / max(progress.fraction, LEAST) - 1.0)
     minutes, seconds = divmod(round(left), 60)
+    name = SYMBOLS[progress.unit]
     return (
-        f"{bits:.3f} bits/char",
-        f"{rate:,.0f} chars/s",
+        f"{bits:.3f} bits/{name}",
+        f"{rate:,.0f} {name}s/s",
         f"{minutes}:{seconds:02} left",
     )
 

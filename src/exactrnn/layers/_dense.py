@@ -78,11 +78,15 @@ class ModuleCache:
 
 
 def restore_cache(
-    kind: type[ModuleCache], owner: DenseModule, current: bool, values: NDArray[Any]
+    kind: type[ModuleCache],
+    owner: DenseModule,
+    current: bool,
+    values: NDArray[Any],
+    *more: Array,
 ) -> ModuleCache:
     """Make a cache for a copy or a pickle, of the copy of its owner."""
     version = owner._store.now()[0] if current else STALE
-    return kind(owner, version, values)
+    return kind(owner, version, values, *more)
 
 
 class DenseModule(Module):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
-from exactrnn.layers._recurrent import RecurrentLayer, go_back
+from exactrnn.layers._recurrent import RecurrentLayer, go_back, step_back
 from exactrnn.layers._results import Cache, Gradients
 
 MEANINGS = {
@@ -73,3 +73,45 @@ class LSTMLayer(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):
         """
         truncated = _checks.check_flag("truncated", truncated)
         return go_back(self, cache, dy, dstate, truncated)
+
+    def step_back(
+        self,
+        cache: Cache,
+        dy: ArrayLike | None,
+        dstate: tuple[Array, ...] | None = None,
+        weights: dict[str, Array] | None = None,
+        *,
+        truncated: bool = False,
+    ) -> Gradients[tuple[Array, ...]]:
+        """Go back one step; gradients of weights add up over the steps of a loop.
+
+        Parameters
+        ----------
+        cache, dy, dstate, weights
+            As in `RNN.step_back`.
+        truncated : bool
+            As in `backward`: nothing but the gradient of the cell state goes on to the
+            step before.
+
+        Returns
+        -------
+        Gradients
+            As in `RNN.step_back`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As in `RNN.step_back`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import exactrnn as xr
+        >>> layer = xr.LSTM(3, 4, seed=1)
+        >>> y, state, cache = layer.step(np.ones((2, 3), np.float32))
+        >>> dx, (dh, dc), dweights = layer.step_back(cache, np.ones_like(y))
+        >>> dx.shape, dc.shape
+        ((2, 3), (1, 2, 4))
+        """
+        truncated = _checks.check_flag("truncated", truncated)
+        return step_back(self, cache, (dy, dstate), weights, truncated)

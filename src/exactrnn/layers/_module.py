@@ -35,7 +35,7 @@ from exactrnn._weights import first
 from exactrnn._weights.store import ParameterStore, edit_together
 from exactrnn._weights.views import Leases, editing, marked
 from exactrnn.layers._facts import SequenceFacts
-from exactrnn.layers._notebook import describe_in_html
+from exactrnn.layers._notebook import describe_in_html, draw_stack
 
 OPTIONS = (
     *("cell", "activations", "input_size", "hidden_size", "output_size", "bias"),
@@ -45,7 +45,9 @@ OPTIONS = (
 """Options of every layer that can be read as its attributes."""
 NOT_ARGUMENTS = ("self", "__class__", "seed")
 """Local names of a constructor that are none of the arguments a layer remembers."""
-PARTS = frozenset({"_spec", "_store", "_stack", "_decoder", "_options", "_arguments"})
+PARTS = frozenset(
+    {"_spec", "_store", "_stack", "_decoder", "_masks", "_options", "_arguments"}
+)
 """Attributes that a copy makes anew."""
 
 S = TypeVar("S", bound=Array | tuple[NDArray[Any], ...])
@@ -490,6 +492,9 @@ class RecurrentModule(SequenceFacts, Module, Generic[S]):
     def __init__(self, arguments: Mapping[str, object]) -> None:
         super().__init__(arguments)
         warn_unused(self._stack.spec)
+
+    def _repr_html_(self) -> str:
+        return describe_in_html(self, draw_stack(self))
 
     def _assemble(
         self,

@@ -10,6 +10,7 @@ from typing import Any, Generic
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._run import call as _call
+from exactrnn._run import steps as _steps
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.options import shared_fields
 from exactrnn._spec.recurrent import Config
@@ -190,6 +191,110 @@ class RecurrentLayer(RecurrentModule[S], Generic[S, D]):
         """
         return go_back(self, cache, dy, dstate)
 
+    def step(
+        self, x: ArrayLike, state: S | None = None, *, gates: bool = False
+    ) -> tuple[Array, S, Cache]:
+        """Do one step for training, in a loop that feeds states as it likes.
+
+        The bits are those of the same step in a call of a whole sequence, but for
+        dropout, which draws anew at each step. For inference alone a stream is faster.
+
+        Parameters
+        ----------
+        x : array_like
+            Input [B, I] or [I], of the layer's dtype; any strides.
+        state : array_like or tuple of array_like, optional
+            As in a plain call: `h` [L, B, H], or the tuple; [L, H] for an input [I];
+            zeros by default.
+        gates : bool
+            Whether `cache.gates` is wanted: arrays [B, H] or [H].
+
+        Returns
+        -------
+        y : ndarray
+            Output [B, H] or [H], O wide from cells whose output is O wide.
+        state : ndarray or tuple of ndarrays
+            The next state, shaped as the one before.
+        cache : Cache
+            For `step_back`; owns a copy of `x`.
+
+        Raises
+        ------
+        ValueError
+            If a shape is wrong, or the layer reads rows from their ends.
+        TypeError
+            If something is not an array or not of the layer's dtype.
+
+        Examples
+        --------
+        A layer that reads its own output, there and back:
+
+        >>> import numpy as np
+        >>> import exactrnn as xr
+        >>> layer = xr.GRU(4, 4, seed=1)
+        >>> y, h, caches = np.ones((2, 4), np.float32), None, []
+        >>> for t in range(5):
+        ...     y, h, cache = layer.step(y, h)
+        ...     caches.append(cache)
+        >>> dy, dh, dweights = np.ones_like(y), None, None
+        >>> for cache in reversed(caches):
+        ...     dy, dh, dweights = layer.step_back(cache, dy, dh, dweights)
+        >>> dweights["weight_hh_l0"].shape
+        (12, 4)
+        """
+        if self.bidirectional or self.reverse:
+            _checks.check_one_way("step", self)
+        gates = _checks.check_flag("gates", gates)
+        (y, final), run, layout = _steps.keep(self._stack, x, state)
+        return y, final, Cache(self, run, layout, gates)
+
+    def step_back(
+        self,
+        cache: Cache,
+        dy: ArrayLike | None,
+        dstate: D | None = None,
+        weights: dict[str, Array] | None = None,
+    ) -> Gradients[D]:
+        """Go back one step; gradients of weights add up over the steps of a loop.
+
+        Parameters
+        ----------
+        cache : Cache
+            From this layer's `step`; the weights must be those of then.
+        dy : array_like or None
+            Gradient of `y`, in its shape; None for none, if `dstate` is given.
+        dstate : array_like or tuple of array_like, optional
+            Gradient of the next state, in its shape; one of several may be None, for
+            zeros.
+        weights : dict of str to ndarray, optional
+            The gradients of the weights so far: those of this step are added to these
+            arrays, in place. Zeros by default. If a signal handler ends the call
+            (Ctrl-C), what they hold is undefined.
+
+        Returns
+        -------
+        Gradients
+            `x`, `state` (the one given to `step`) and `weights` by name: the argument
+            itself, if it was given.
+
+        Raises
+        ------
+        ValueError
+            If a shape or a name is wrong, the cache is of `forward` or another layer's,
+            the weights have changed since `step`, or an array of `weights` is
+            read-only or shares memory with another argument.
+        TypeError
+            If something is not an array or not of the layer's dtype.
+
+        Notes
+        -----
+        A gradient of a weight is one long sum (N3) over all the calls that added to
+        it, in their order, which begins anew with each: over the rows of the batch in
+        each, 256 and what remains. In a call of the whole sequence it runs over steps
+        first, so its bits are others; those of all other gradients are the same.
+        """
+        return step_back(self, cache, (dy, dstate), weights)
+
     def stream(self, batch_size: int = 1) -> Stream[S]:
         """Make a stream: one time step at a time, with the state kept inside.
 
@@ -235,4 +340,19 @@ def go_back(
     run, layout = cache._run, cache._layout
     return Gradients(
         *_call.run_back(layer._stack.spec, run, layout, dy, dstate, truncated)
+    )
+
+
+def step_back(
+    layer: RecurrentLayer[S, D],
+    cache: Cache,
+    gradients: tuple[object, object],
+    weights: object,
+    truncated: bool = False,
+) -> Gradients[D]:
+    """Do what `layer.step_back` says; `truncated` as in `LSTM.backward`."""
+    _checks.check_owner(cache, layer, "step")
+    run, layout = cache._run, cache._layout
+    return Gradients(
+        *_steps.back(layer._spec, run, layout, gradients, weights, truncated)
     )

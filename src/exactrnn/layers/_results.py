@@ -105,8 +105,9 @@ class Cache(KeptCache[RecurrentModule[Any], SequenceRun]):
 
     It owns a copy of the input and of the states: changing the caller's arrays after
     `forward` cannot change a gradient. `backward` leaves it as it is and may be called
-    again. A deep copy or a pickle takes its layer along: it belongs to that copy of the
-    layer, which is the one to call `backward` of.
+    again. What `step` keeps for `step_back` is one too, without the axis of steps. A
+    deep copy or a pickle takes its layer along: it belongs to that copy of the layer,
+    which is the one to call `backward` of.
 
     Attributes
     ----------

@@ -45,7 +45,7 @@ def example_periods(H: int) -> tuple[int, ...]:
 
 
 class ClockworkRNN(RecurrentLayer[tuple[Array, Lengths], Array]):
-    """Clockwork RNN: modules of units that take part in every second, fourth, ... step.
+    """Clockwork RNN: modules of units, each of which takes part in every n-th step.
 
     The hidden units form modules, each with a period. At step t, counted from 0, a
     module i with units u is active if t is a multiple of its period T_i::

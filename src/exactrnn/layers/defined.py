@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from exactrnn._checks import DTypeLike
-from exactrnn._graph.definition import from_data
 from exactrnn._graph.program import Compiled, compile_definition
-from exactrnn._graph.symbols import Cell
+from exactrnn._graph.symbols import Cell, definition_of
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import InitLike
@@ -20,10 +19,7 @@ __all__ = ["Layer"]
 def _check_cell(_: str, value: object, __: Arguments) -> Compiled:
     if isinstance(value, Compiled):
         return value
-    if isinstance(value, type) and issubclass(value, Cell):
-        value = value()
-    definition = value.definition if isinstance(value, Cell) else from_data(value)
-    return compile_definition(definition)
+    return compile_definition(definition_of(cast("Cell", value)))
 
 
 class Layer(RecurrentLayer[Any, Any]):
@@ -74,7 +70,8 @@ class Layer(RecurrentLayer[Any, Any]):
     [G*H, H] for each `s.R`; `bias_ih_l0` with a block for each bias of a sum with a W,
     `bias_hh_l0` for each other one; `weight_unit_l0` [V, H] with a row for each `s.v`;
     each if there are any. Blocks are in the order in which the sums are written in
-    `step`.
+    `step`. With `num_heads` heads `weight_hh_l0` is [G*H, H / num_heads]: the row of a
+    unit sees the units of its head.
 
     Examples
     --------
@@ -118,6 +115,12 @@ class Layer(RecurrentLayer[Any, Any]):
     @classmethod
     def _own_fields(cls, given: Arguments) -> dict[str, Any]:
         compiled: Compiled = given["cell"]
+        heads, H = compiled.form.num_heads, given["hidden_size"]
+        if H % heads:
+            raise ValueError(
+                f"hidden_size: expected a multiple of the cell's num_heads = {heads}, "
+                f"got {H}"
+            )
         options = {"program": compiled.program, "compiled": compiled}
         return {"cell": compiled.form.definition.name, "options": options}
 

@@ -8,7 +8,16 @@ matplotlib is imported when a picture is drawn; `pip install 'exactrnn[plot]'` g
 """
 
 from exactrnn.plot._attention import attention
+from exactrnn.plot._cell import cell
 from exactrnn.plot._history import history
 from exactrnn.plot.pictures import gates, gradient_flow, gradient_norms, grid
 
-__all__ = ["attention", "gates", "gradient_flow", "gradient_norms", "grid", "history"]
+__all__ = [
+    "attention",
+    "cell",
+    "gates",
+    "gradient_flow",
+    "gradient_norms",
+    "grid",
+    "history",
+]

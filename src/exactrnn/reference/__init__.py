@@ -1,6 +1,7 @@
 """The executable definition of the layers, forward and back, in NumPy.
 
-`forward` and `backward` run a whole layer, `direction_forward` and `direction_backward`
+`forward` and `backward` run a whole layer, `step` and `step_back` one step of it,
+`direction_forward` and `direction_backward`
 one layer in one direction. The kernels must give these bits.
 """
 
@@ -15,6 +16,7 @@ from exactrnn.reference.grid_layers import GridCache, TimeDepthCache
 from exactrnn.reference.layers import Cache, EpisodesCache, Gradients, backward, forward
 from exactrnn.reference.sequence import DirectionCache, direction_forward
 from exactrnn.reference.sequence_backward import DirectionGradients, direction_backward
+from exactrnn.reference.steps import step, step_back
 
 __all__ = [
     "Attention",
@@ -34,4 +36,6 @@ __all__ = [
     "direction_backward",
     "direction_forward",
     "forward",
+    "step",
+    "step_back",
 ]

@@ -9,7 +9,7 @@ block by block:
     gradient    block           the long sum of         da[units] * operand[fields]
 
 So a gate is a block, a link from gate to gate is one, and in a clockwork layer there is
-one for each pair of modules that is connected.
+one for each pair of modules that is connected, and one for each head.
 
 Letters: H units, O the width of the output state, which is H but for cells that
 project; n gates that are linked.
@@ -151,8 +151,14 @@ class Direction:
         """O."""
         if self.weights.w_hh is None:
             return self.hidden_size
-        columns = int(self.weights.w_hh.shape[1])
+        columns = int(self.weights.w_hh.shape[1]) * self.num_heads
         return columns - len(self.cell.heard) * self.hidden_size
+
+    @property
+    def num_heads(self) -> int:
+        """The number of groups of units that products with R do not mix."""
+        compiled = self.options.get("compiled")
+        return 1 if compiled is None else int(compiled.form.num_heads)
 
     @property
     def output(self) -> str:
@@ -293,7 +299,7 @@ class Direction:
             Block(
                 matrix=f"w_{s.matrix}",
                 rows=moved(units, (s.r or 0) * self.hidden_size),
-                columns=moved(fields, column),
+                columns=moved(fields, column - self._head_of(fields)),
                 sum=s,
                 units=units,
                 module=module,
@@ -317,8 +323,13 @@ class Direction:
     def _connections(self, s: Sum, operand: str) -> list[tuple[int, slice, slice]]:
         """Return which fields of an operand each module of a sum sees.
 
-        Modules see themselves and those that tick as slowly or more slowly.
+        Heads see themselves, modules themselves and those that tick as slowly or more
+        slowly.
         """
+        if self.num_heads > 1:
+            size = self.hidden_size // self.num_heads
+            heads = [slice(k, k + size) for k in range(0, self.hidden_size, size)]
+            return [(0, units, units) for units in heads]
         if len(self.modules) == 1:
             is_output = operand == f"prev:{self.output}"
             fields = self.output_size if is_output else self.hidden_size
@@ -329,6 +340,10 @@ class Direction:
             for source in self.modules
             if source.period >= to.period
         ]
+
+    def _head_of(self, fields: slice) -> int:
+        """Return the first field of a head, whose columns begin anew; else 0."""
+        return int(fields.start) if self.num_heads > 1 else 0
 
     def _links(self) -> list[Block]:
         """Return the blocks of the matrix of links."""
@@ -358,13 +373,14 @@ class Direction:
         """Put blocks that see the same fields together, in the order of a sum's chain.
 
         The chain of a sum goes through the matrices in the order of `Weights`, and
-        through each by columns.
+        through each by columns; each head has the same ones.
         """
 
-        def place(block: Block) -> tuple[int, int, str]:
+        def place(block: Block) -> tuple[int, int, int, str]:
             return (
                 Weights._fields.index(block.matrix),
                 block.columns.start,
+                block.fields.start,
                 block.operand,
             )
 

@@ -244,9 +244,14 @@ class TimeDepthTwin:
         dy: Array | None,
         dstates: States | None,
         truncated: bool,  # noqa: ARG002 (an LSTM's)
+        totals: Arrays | None = None,
     ) -> Gradients:
-        """Return all gradients, from those of output and final states."""
+        """Return all gradients, from those of output and final states.
+
+        Those of weights begin at the totals.
+        """
         spec, ends, dweights = self.spec, cache.lengths, new_gradients(self.spec)
+        dweights.update(totals or {})
         dinputs, dinitial = [], []
         for d in range(spec.directions):
             back = spec.runs_back(d)

@@ -36,7 +36,7 @@ from exactrnn._run.protocol import Call, States
 from exactrnn._run.protocol import Gradients as Triple
 from exactrnn._run.states import pack_state, take_gradient
 from exactrnn._spec.grid import GridConfig
-from exactrnn._spec.recurrent import Config
+from exactrnn._spec.recurrent import LEAK_ROLE, Config
 from exactrnn._spec.sequence import SequenceSpec
 from exactrnn._spec.time_depth import TimeDepthConfig
 from exactrnn._system.mode import ieee_mode
@@ -363,9 +363,17 @@ class Twin(Protocol):
         """Return the output [T, B, D*O], the final states and what `back` needs."""
 
     def back(
-        self, cache: Any, dy: Array | None, dstates: States | None, truncated: bool
+        self,
+        cache: Any,
+        dy: Array | None,
+        dstates: States | None,
+        truncated: bool,
+        totals: Arrays | None = None,
     ) -> Triple:
-        """Return all gradients, from those of output and final states."""
+        """Return all gradients, from those of output and final states.
+
+        Those of weights begin at the totals.
+        """
 
 
 def twin_of(layer: Any) -> Twin:
@@ -413,9 +421,17 @@ class StackTwin:
         return y, stacked(last), Cache(tuple(caches), tuple(masks), call.layout)
 
     def back(
-        self, cache: Cache, dy: Array | None, dstates: States | None, truncated: bool
+        self,
+        cache: Cache,
+        dy: Array | None,
+        dstates: States | None,
+        truncated: bool,
+        totals: Arrays | None = None,
     ) -> Triple:
-        """Return all gradients, from those of output and final states."""
+        """Return all gradients, from those of output and final states.
+
+        Those of weights begin at the totals.
+        """
         spec, D, O = self.spec, self.spec.directions, self.spec.output_size
         dout, dinitial, dweights = dy, list[States](), Arrays()
         dcells: list[Array | None] = [None] * D
@@ -428,10 +444,12 @@ class StackTwin:
                     cache.directions[depth][d],
                     dy_d,
                     final,
+                    self.begun(totals, depth, d),
                     dcells=dcells[d],
                     truncated=truncated,
                 )
-                dweights |= spec.user_gradients(self.weights, run.weights, depth, d)
+                found = spec.user_gradients(self.weights, run.weights, depth, d)
+                dweights |= self.with_leak(totals, found, depth, d)
                 runs.append(run)
             dx = runs[0].x if D == 1 else runs[0].x + runs[1].x
             if depth > 0 and cache.dropout_masks:
@@ -440,6 +458,25 @@ class StackTwin:
             dcells = [run.lower for run in runs]
             dout = dx
         return dx, stacked(dinitial), dweights
+
+    def begun(self, totals: Arrays | None, depth: int, d: int) -> Weights | None:
+        """Return where the gradients of one layer and direction begin, by role."""
+        if totals is None:
+            return None
+        names = self.spec.weight_groups[depth][d]
+        parts = [None if name is None else totals[name] for name in names]
+        if self.spec.leak is not None:
+            parts[LEAK_ROLE] = np.zeros((1, self.spec.hidden_size), self.spec.dtype)
+        return Weights.of(parts)
+
+    def with_leak(
+        self, totals: Arrays | None, found: Arrays, depth: int, d: int
+    ) -> Arrays:
+        """Return what is found, with a learned leak's gradient added to its total."""
+        name = self.spec.weight_groups[depth][d][LEAK_ROLE]
+        if totals is None or self.spec.leak is None or name is None:
+            return found
+        return found | {name: totals[name] + found[name]}
 
     def direction(self, depth: int, d: int) -> Direction:
         """Return layer number `depth` in direction `d`: 0 forward, 1 reverse."""

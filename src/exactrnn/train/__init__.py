@@ -3,22 +3,26 @@
 Everything here is inside the numerics contract (N9): a training run has defined bits.
 """
 
+from exactrnn.layers._composite import Composite
 from exactrnn.layers._dense import ModuleCache, ModuleGradients
 from exactrnn.layers._embedding import Embedding
 from exactrnn.layers._linear import Linear
+from exactrnn.layers._sequential import Sequential
+from exactrnn.layers._sequential_stream import SequentialStream
+from exactrnn.layers._weightless import Dropout, Last
 from exactrnn.train.averages import Accumulator, WeightAverage
 from exactrnn.train.batches import Batch, Batches, batches, windows
 from exactrnn.train.bptt import Chunk, StreamChunk, stream_batches, truncated_bptt
 from exactrnn.train.clipping import clip_global_norm, global_norm
-from exactrnn.train.composite import Composite
 from exactrnn.train.ctc import ctc_loss
 from exactrnn.train.ctc_decoding import (
     CTCLabels,
     ctc_beam_decode,
     ctc_greedy_decode,
 )
+from exactrnn.train.decoding import Decoded, beam_search
 from exactrnn.train.fitting import Fitting, History, fit
-from exactrnn.train.language_model import LanguageModel, Progress
+from exactrnn.train.language_model import LanguageModel, Progress, Training
 from exactrnn.train.losses import mean_squared_error, softmax_cross_entropy
 from exactrnn.train.metrics import (
     accuracy,
@@ -28,6 +32,7 @@ from exactrnn.train.metrics import (
     rmse,
 )
 from exactrnn.train.optimizers import Optimizer
+from exactrnn.train.ragged import RaggedBatches, pad, ragged_batches
 from exactrnn.train.regression import (
     binary_cross_entropy,
     gaussian_likelihood,
@@ -44,7 +49,6 @@ from exactrnn.train.schedules import (
     StepDecay,
     WarmUp,
 )
-from exactrnn.train.sequential import Last, Sequential
 
 __all__ = [
     "SGD",
@@ -58,6 +62,8 @@ __all__ = [
     "Composite",
     "Constant",
     "Cosine",
+    "Decoded",
+    "Dropout",
     "Embedding",
     "Fitting",
     "History",
@@ -70,14 +76,18 @@ __all__ = [
     "Plateau",
     "Progress",
     "RMSprop",
+    "RaggedBatches",
     "Schedule",
     "Sequential",
+    "SequentialStream",
     "StepDecay",
     "StreamChunk",
+    "Training",
     "WarmUp",
     "WeightAverage",
     "accuracy",
     "batches",
+    "beam_search",
     "binary_cross_entropy",
     "bits_per_symbol",
     "clip_global_norm",
@@ -92,7 +102,9 @@ __all__ = [
     "mase",
     "mean_absolute_error",
     "mean_squared_error",
+    "pad",
     "quantile_loss",
+    "ragged_batches",
     "rmse",
     "softmax_cross_entropy",
     "stream_batches",

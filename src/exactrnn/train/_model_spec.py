@@ -8,28 +8,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from exactrnn._checks import (
-    Array,
-    FloatType,
-    check_choice,
-    describe,
-)
-from exactrnn._checks.limits import check_weights, quote
+from exactrnn import cells
+from exactrnn._checks import Array, FloatType, check_choice
+from exactrnn._checks.limits import check_weights
+from exactrnn._graph.symbols import Cell
 from exactrnn._spec.arguments import Arguments, as_size
 from exactrnn._spec.record import Record
 from exactrnn._system.locks import cached_property
-from exactrnn.layers import GRU, LSTM, RNN
+from exactrnn.layers import NETWORKS, Layer
 from exactrnn.layers._embedding import Embedding
 from exactrnn.layers._linear import Linear
-from exactrnn.layers._module import Module, Spec
+from exactrnn.layers._module import Module
+from exactrnn.train._units import UNITS, Alphabet, Codec, check_alphabet
 
-CELLS: Mapping[str, type[Module]] = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 SIZES = ("cell", "num_layers", "hidden_size", "embedding_size")
+DEFINITIONS: Mapping[str, type[Cell]] = {
+    name.lower(): getattr(cells, name) for name in cells.__all__
+}
+CELLS = (*NETWORKS, *DEFINITIONS)
+"""Every cell that runs over sequences, by the names that networks have and those of
+definitions in small letters."""
+
+
+def kind_of_cell(cell: str, hidden_size: int) -> tuple[type[Module], dict[str, object]]:
+    """Return the class of a cell's layers, and the arguments that choose it."""
+    if cell in DEFINITIONS:
+        return Layer, {"cell": DEFINITIONS[cell]()}
+    network = NETWORKS[cell]
+    return network.kind, network.options(hidden_size)
 
 
 class Part(NamedTuple):
@@ -37,7 +45,7 @@ class Part(NamedTuple):
 
     kind: type[Module]
     arguments: Arguments
-    spec: Spec
+    spec: Any
 
 
 def make_part(kind: type[Module], **own: object) -> Part:
@@ -50,7 +58,8 @@ def make_part(kind: type[Module], **own: object) -> Part:
 class ModelSpec:
     """Alphabet, cell, numbers and dtype, each checked by itself."""
 
-    alphabet: str
+    alphabet: Alphabet
+    unit: str
     cell: str
     num_layers: int
     hidden_size: int
@@ -59,28 +68,40 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         """Raise if such a model is absurdly large, listing nothing."""
-        sizes = {"alphabet": f"{len(self.alphabet)} characters", **self.sizes}
+        sizes = {"alphabet": f"{len(self.alphabet)} symbols", **self.sizes}
         spelled = ", ".join(f"{name}={size}" for name, size in sizes.items())
         count, itemsize = self.num_parameters, self.dtype.itemsize
         check_weights(spelled, self.num_arrays, count, itemsize)
 
     @property
     def sizes(self) -> dict[str, str | int]:
-        """The constructor's arguments but for the alphabet, as plain values."""
-        return {**{n: getattr(self, n) for n in SIZES}, "dtype": self.dtype.name}
+        """The constructor's arguments but for the alphabet, as plain values.
+
+        A unit of characters is left out, which all models had once: their files keep
+        their bytes.
+        """
+        unit = {} if self.unit == "characters" else {"unit": self.unit}
+        sizes = {name: getattr(self, name) for name in SIZES}
+        return {**sizes, "dtype": self.dtype.name, **unit}
 
     @cached_property
     def parts(self) -> Mapping[str, Part]:
         """What the attributes of a model are that have weights, by name."""
         V, H, E = len(self.alphabet), self.hidden_size, self.embedding_size
-        recurrent = {"input_size": E, "hidden_size": H, "num_layers": self.num_layers}
-        own: Mapping[str, tuple[type[Module], dict[str, int]]] = {
-            "embedding": (Embedding, {"num_embeddings": V, "embedding_dim": E}),
-            "recurrent": (CELLS[self.cell], recurrent),
-            "readout": (Linear, {"in_features": H, "out_features": V}),
-        }
+        kind, chosen = kind_of_cell(self.cell, H)
+        sizes = {"input_size": E, "hidden_size": H, "num_layers": self.num_layers}
         dtype = self.dtype.name
-        return {n: make_part(k, **sizes, dtype=dtype) for n, (k, sizes) in own.items()}
+        recurrent = make_part(kind, **sizes, **chosen, dtype=dtype)
+        width = recurrent.spec.output_size
+        return {
+            "embedding": make_part(
+                Embedding, num_embeddings=V, embedding_dim=E, dtype=dtype
+            ),
+            "recurrent": recurrent,
+            "readout": make_part(
+                Linear, in_features=width, out_features=V, dtype=dtype
+            ),
+        }
 
     @property
     def num_arrays(self) -> int:
@@ -105,58 +126,36 @@ class ModelSpec:
         """Return `value` as an array of its own for the weight of this name."""
         part, _, own = name.partition(".")
         try:
-            return self.parts[part].spec.take_weight(own, value)
+            array: Array = self.parts[part].spec.take_weight(own, value)
         except (TypeError, ValueError) as error:  # which begins with the name
             raise type(error)(f"{part}.{error}") from error
-
-    # The alphabet
-
-    @cached_property
-    def ranks(self) -> NDArray[np.intp]:
-        """The places of the characters in the alphabet, by code point."""
-        return np.argsort(codes_of(self.alphabet), kind="stable")
+        return array
 
     @cached_property
-    def codes(self) -> NDArray[np.uint32]:
-        """The code points of the alphabet in ascending order."""
-        return codes_of(self.alphabet)[self.ranks]
-
-    def encode(self, text: str) -> NDArray[np.int64]:
-        """Return the places of the characters of `text` in the alphabet."""
-        codes = codes_of(text)
-        place = np.minimum(np.searchsorted(self.codes, codes), len(self.codes) - 1)
-        unknown = np.flatnonzero(self.codes[place] != codes)
-        if unknown.size:
-            letters = "".join(sorted({text[i] for i in unknown.tolist()}))
-            raise ValueError(f"text: characters unknown to the model: {quote(letters)}")
-        return np.asarray(self.ranks[place], np.int64)
+    def codec(self) -> Codec:
+        """Texts to symbols and back."""
+        return Codec(self.alphabet, self.unit)
 
 
-def codes_of(text: str) -> NDArray[np.uint32]:
-    """Return the code points of a text."""
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+def _alphabet(_: str, value: object, given: Arguments) -> Alphabet:
+    return check_alphabet(value, given["unit"])
 
 
-def check_alphabet(alphabet: object) -> str:
-    """Return the characters of a model, each once."""
-    expected = "alphabet: expected a str of at least one character, each once"
-    if not isinstance(alphabet, str):
-        raise TypeError(f"{expected}, got {describe(alphabet)}")
-    if not alphabet or len(set(alphabet)) != len(alphabet):
-        raise ValueError(f"{expected}, got {quote(alphabet)}")
-    return alphabet
-
-
-def _alphabet(_: str, value: object, __: Arguments) -> str:
-    return check_alphabet(value)
+def _unit(name: str, value: object, _: Arguments) -> str:
+    return check_choice(name, value, UNITS)
 
 
 def _cell(name: str, value: object, _: Arguments) -> str:
-    return check_choice(name, value, tuple(CELLS))
+    return check_choice(name, value, CELLS)
 
 
 RECORD = Record(
     name="language_model",
-    checks={"alphabet": _alphabet, "cell": _cell, "embedding_size": as_size},
+    checks={
+        "alphabet": _alphabet,
+        "unit": _unit,
+        "cell": _cell,
+        "embedding_size": as_size,
+    },
 )
 """How the arguments of a model are checked, for its class."""

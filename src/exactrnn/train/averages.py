@@ -12,8 +12,8 @@ from exactrnn._checks import Array
 from exactrnn._checks.naming import check_names
 from exactrnn._checks.numbers import check_real
 from exactrnn._system.mode import ieee_mode
-from exactrnn.train._gradients import GradientsLike, as_gradient, weights_of
-from exactrnn.train.composite import check_model
+from exactrnn.layers._gradients import GradientsLike, as_gradient, weights_of
+from exactrnn.train._models import check_model
 
 __all__ = ["Accumulator", "WeightAverage"]
 

@@ -20,6 +20,7 @@ from exactrnn._checks import (
     check_lengths,
     check_seed,
     check_size,
+    describe,
 )
 from exactrnn._checks.arrays import check_floats, make_plain
 from exactrnn._checks.numbers import check_count
@@ -33,18 +34,40 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    x, y : ndarray
-        Inputs and targets.
+    x : ndarray, or tuple of ndarray
+        Inputs: a tuple if there are several.
+    y : ndarray
+        Targets.
     lengths : ndarray of int or None
         Steps of each row.
     weights : ndarray or None
         How much each row counts.
     """
 
-    x: NDArray[Any]
+    x: Any
     y: NDArray[Any]
     lengths: NDArray[np.int64] | None = None
     weights: Array | None = None
+
+
+class _Examples(NamedTuple):
+    """What is cut: inputs and targets, each with the axis of the examples."""
+
+    inputs: list[tuple[NDArray[Any], int]]
+    targets: tuple[NDArray[Any], int]
+    lengths: NDArray[np.int64] | None
+    weights: Array | None
+    is_one: bool
+
+    def rows(self, chosen: NDArray[np.intp]) -> Batch:
+        """Return some of them as a batch, in this order."""
+        x = tuple(_take(array, chosen, axis) for array, axis in self.inputs)
+        return Batch(
+            x[0] if self.is_one else x,
+            _take(self.targets[0], chosen, self.targets[1]),
+            None if self.lengths is None else self.lengths[chosen],
+            None if self.weights is None else self.weights[chosen],
+        )
 
 
 class Batches:
@@ -53,15 +76,8 @@ class Batches:
     A loop over it is an epoch. ``len`` is the number of batches.
     """
 
-    def __init__(
-        self,
-        examples: tuple[Any, Any, Any, Any],
-        axes: tuple[int, int],
-        size: int,
-        seed: int | None,
-    ) -> None:
+    def __init__(self, examples: _Examples, size: int, seed: int | None) -> None:
         self._examples = examples
-        self._axes = axes
         self._size = size
         self._seed = seed
         self._epoch = 0
@@ -77,8 +93,8 @@ class Batches:
     @property
     def num_examples(self) -> int:
         """Number of examples."""
-        number: int = self._examples[0].shape[self._axes[0]]
-        return number
+        array, axis = self._examples.targets
+        return int(array.shape[axis])
 
     def __iter__(self) -> Iterator[Batch]:
         """Go through the examples once, in the order of the next epoch."""
@@ -97,15 +113,8 @@ class Batches:
         return self._walk(order)
 
     def _walk(self, order: NDArray[np.intp]) -> Iterator[Batch]:
-        x, y, lengths, weights = self._examples
         for begin in range(0, len(order), self._size):
-            rows = order[begin : begin + self._size]
-            yield Batch(
-                make_plain(np.take(x, rows, self._axes[0])),
-                make_plain(np.take(y, rows, self._axes[1])),
-                None if lengths is None else lengths[rows],
-                None if weights is None else weights[rows],
-            )
+            yield self._examples.rows(order[begin : begin + self._size])
 
     def _order(self, epoch: int) -> NDArray[np.intp]:
         count = self.num_examples
@@ -116,12 +125,12 @@ class Batches:
 
 
 def batches(
-    x: ArrayLike,
+    x: Any,
     y: ArrayLike,
     size: int = 32,
     seed: int | None = None,
     *,
-    axes: tuple[int, int] = (1, 1),
+    axes: tuple[int | tuple[int, ...], int] = (1, 1),
     lengths: ArrayLike | None = None,
     weights: ArrayLike | None = None,
 ) -> Batches:
@@ -138,16 +147,19 @@ def batches(
     axes : tuple of two ints
         Where the examples lie in `x` and in `y`: ``(1, 1)`` for a sequence of answers
         to each ``[T, N, ...]``, ``(1, 0)`` for one answer to a sequence, ``(0, 0)`` for
-        layers that have ``batch_first``.
+        layers that have ``batch_first``. With several ints in the place of the first,
+        `x` is as many arrays: ``((1, 0, 1), 1)`` for sources ``[S, N]``, their lengths
+        ``[N]``, and what a decoder reads ``[T, N]``.
     lengths : array_like of int, ``[N]``, optional
-        Steps of each sequence.
+        Steps of each sequence: of `x`, or where that is several arrays, of `y`.
     weights : array_like, ``[N]``, optional
         How much each example counts, for losses that have one number for a row.
 
     Returns
     -------
     Batches
-        Gives a `Batch` of ``x``, ``y``, ``lengths`` and ``weights`` at a time.
+        Gives a `Batch` of ``x``, ``y``, ``lengths`` and ``weights`` at a time; ``x`` is
+        a tuple if it is several arrays.
 
     Raises
     ------
@@ -163,39 +175,71 @@ def batches(
     >>> len(data), [batch.y.tolist() for batch in data]
     (3, [[2, 4], [0, 1], [3]])
     """
-    inputs, targets = as_any_array("x", x), as_any_array("y", y)
-    places = _check_axes(axes, inputs, targets)
-    count, other = inputs.shape[places[0]], targets.shape[places[1]]
-    if count != other or count == 0:
-        raise ValueError(
-            f"y: expected as many examples as x has, at least one, got {count} in "
-            f"axis {axes[0]} of x {inputs.shape} and {other} in axis {axes[1]} of y "
-            f"{targets.shape}"
-        )
-    sizes = lengths
+    own, other = _check_pair(axes)
+    inputs = _take_inputs(x, own)
+    targets = _placed("y", as_any_array("y", y), "axes[1]", other)
+    count = targets[0].shape[targets[1]]
+    for array, place in inputs:
+        if array.shape[place] != count or count == 0:
+            raise ValueError(
+                "y: expected as many examples as x has, at least one, got "
+                f"{array.shape[place]} in axis {place} of x {array.shape} and {count} "
+                f"in axis {targets[1]} of y {targets[0].shape}"
+            )
+    is_one = not isinstance(own, tuple | list)
+    sizes, amounts = None, None
     if lengths is not None:
-        steps = inputs.shape[0 if places[0] else 1]
+        steps = _steps_of("x", *inputs[0]) if is_one else _steps_of("y", *targets)
         sizes = check_lengths(lengths, steps, count, batched=True)
-    amounts = weights
     if weights is not None:
         amounts = check_floats("weights", weights, shape=(count,))
-    examples = (inputs, targets, sizes, amounts)
-    return Batches(examples, places, check_size("size", size), check_seed(seed))
+    examples = _Examples(inputs, targets, sizes, amounts, is_one)
+    return Batches(examples, check_size("size", size), check_seed(seed))
 
 
-def _check_axes(axes: object, x: NDArray[Any], y: NDArray[Any]) -> tuple[int, int]:
-    """Return the axes of the examples, counted from the front."""
+def _check_pair(axes: object) -> tuple[object, object]:
     if not isinstance(axes, tuple | list) or len(axes) != 2:
         raise TypeError(f"axes: expected two integers, got {axes!r}")
-    found = []
-    for k, (axis, array) in enumerate(zip(axes, (x, y), strict=True)):
-        number = check_integer(f"axes[{k}]", axis)
-        if not -array.ndim <= number < array.ndim:
-            raise ValueError(
-                f"axes[{k}]: expected an axis of {'xy'[k]} {array.shape}, got {number}"
-            )
-        found.append(number % array.ndim)
-    return found[0], found[1]
+    return axes[0], axes[1]
+
+
+def _take_inputs(x: Any, axes: object) -> list[tuple[NDArray[Any], int]]:
+    """Return the arrays of inputs, each with the axis of the examples."""
+    if not isinstance(axes, tuple | list):
+        return [_placed("x", as_any_array("x", x), "axes[0]", axes)]
+    if not isinstance(x, tuple | list) or len(x) != len(axes) or not axes:
+        got = len(x) if isinstance(x, tuple | list) else describe(x)
+        wanted = len(axes) or "at least one"
+        raise ValueError(f"x: expected {wanted} arrays, as axes[0] has, got {got}")
+    return [
+        _placed(f"x[{k}]", as_any_array(f"x[{k}]", array), f"axes[0][{k}]", axis)
+        for k, (array, axis) in enumerate(zip(x, axes, strict=True))
+    ]
+
+
+def _placed(
+    name: str, array: NDArray[Any], label: str, axis: object
+) -> tuple[NDArray[Any], int]:
+    """Return an array with an axis of it, counted from the front."""
+    number = check_integer(label, axis)
+    if not -array.ndim <= number < array.ndim:
+        raise ValueError(
+            f"{label}: expected an axis of {name} {array.shape}, got {number}"
+        )
+    return array, number % array.ndim
+
+
+def _steps_of(name: str, array: NDArray[Any], place: int) -> int:
+    """Return the steps of sequences."""
+    if array.ndim < 2:
+        raise ValueError(
+            f"lengths: expected None where {name} has no steps, {array.shape}"
+        )
+    return int(array.shape[0 if place else 1])
+
+
+def _take(array: NDArray[Any], rows: NDArray[np.intp], axis: int) -> NDArray[Any]:
+    return make_plain(np.take(array, rows, axis))
 
 
 def windows(

@@ -16,7 +16,7 @@ from exactrnn._checks import Array
 from exactrnn._checks.numbers import check_real
 from exactrnn._system.mode import ieee_mode
 from exactrnn.engine import isa
-from exactrnn.train._gradients import GradientsLike, as_gradient, weights_of
+from exactrnn.layers._gradients import GradientsLike, as_gradient, weights_of
 
 __all__ = ["clip_global_norm", "global_norm"]
 

@@ -179,9 +179,7 @@ def log_softmax(logits: Array) -> Array:
     """``[T, K]`` log-probabilities, by the operations of `ctc_loss`."""
     m = logits.max(axis=1, keepdims=True)
     e = elementary("exp", logits - m)
-    s = np.zeros_like(m)
-    for k in range(logits.shape[1]):
-        s = s + e[:, k : k + 1]
+    s = np.add.accumulate(e, axis=1)[:, -1:]  # in ascending order
     return np.asarray(logits - (elementary("log", s) + m))
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack
@@ -21,21 +21,17 @@ from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from exactrnn._checks import Array, check_size, describe
+from exactrnn._checks import Array, check_flag, check_size, describe
 from exactrnn._checks.naming import check_names
 from exactrnn._checks.numbers import check_real
 from exactrnn._system.mode import ieee_mode
 from exactrnn.io import bad_content
+from exactrnn.layers._composite import first_output
 from exactrnn.train import _bar, _checkpoint
+from exactrnn.train._models import check_model, generator_states, set_generator_states
 from exactrnn.train.averages import Accumulator, WeightAverage
 from exactrnn.train.batches import Batch
 from exactrnn.train.clipping import clip_global_norm, global_norm
-from exactrnn.train.composite import (
-    check_model,
-    first_output,
-    generator_states,
-    set_generator_states,
-)
 from exactrnn.train.optimizers import Optimizer
 from exactrnn.train.schedules import Schedule, check_schedule
 
@@ -87,6 +83,7 @@ class Fitting(TypedDict, total=False):
     metrics: Mapping[str, Callable[..., float]]
     schedule: Schedule | None
     clip: float | None
+    carry: bool
     accumulate: int
     average: WeightAverage | None
     patience: int | None
@@ -104,15 +101,17 @@ def fit(
 ) -> History:
     """Train a model for some epochs.
 
-    Each batch begins from a state of zeros; for state that is carried from piece to
-    piece of one long sequence there is `truncated_bptt`. A step whose gradients are not
+    Each batch begins from a state of zeros, unless `carry` is True: then from the state
+    that the batch before left, and gradients end where the batch begins (truncated
+    BPTT, with ``list(stream_batches(...))`` as batches). A step whose gradients are not
     finite is left out and counted.
 
     Parameters
     ----------
     model : layer, Sequential, or Composite with forward and backward
         ``forward(x)`` gives the output first and what ``backward(cache, dy)`` needs
-        last. Where a batch has lengths, ``forward(x, lengths=...)`` is called.
+        last. Where a batch has lengths, ``forward(x, lengths=...)`` is called. ``x`` is
+        what the batch has there: a tuple, if the model has several inputs.
     batches : Batches, or what can be gone through again and again
         Of ``(x, y)``, ``(x, y, lengths)`` or ``(x, y, lengths, weights)``.
     loss : callable
@@ -127,6 +126,9 @@ def fit(
         validation and averaged over batches by their targets; lengths go with them.
         ``schedule``: sets the learning rate before each step.
         ``clip``: largest global norm of the gradients.
+        ``carry`` (False): whether states go on from batch to batch, in training and in
+        validation, each from zeros at its beginning. The model's `forward` then takes
+        ``state=`` and gives it back in the second place, as layers and `Sequential` do.
         ``accumulate`` (1): batches whose mean gradient makes a step; what is left at
         the end of an epoch makes one too.
         ``average``: a `WeightAverage` that takes in the weights after each step, and
@@ -222,6 +224,7 @@ class Run:
         self.clip = options.get("clip")
         if self.clip is not None:
             check_real("clip", self.clip, 0.0, open_below=True)
+        self.carry = check_flag("carry", options.get("carry", False))
         self.accumulate = check_size("accumulate", options.get("accumulate", 1))
         average = options.get("average")
         self.average: WeightAverage | None = average
@@ -292,9 +295,10 @@ class Run:
     def _pass(self, show: _bar.Show) -> dict[str, float]:
         """Train on each batch once."""
         total, norms, skipped, targets, steps = 0.0, 0.0, 0, 0, 0
-        gradients = self.gathered = Accumulator()
+        gradients, state = Accumulator(), None
+        self.gathered = gradients
         for batch, is_last in _with_last(self._in_order()):
-            value, own = self._backward(batch)
+            value, own, state = self._backward(batch, state)
             gradients.add(own)
             rows = _rows_of(batch)
             with ieee_mode():
@@ -328,12 +332,29 @@ class Run:
         given = iter(self.batches) if in_order is None else in_order(self.epoch)
         return map(as_batch, given)
 
-    def _backward(self, batch: Batch) -> tuple[float, dict[str, Any]]:
-        """Return the loss of a batch and the gradients of the weights."""
-        given = {} if batch.lengths is None else {"lengths": batch.lengths}
-        output, *_, cache = self.model.forward(batch.x, **given)
+    def _backward(self, batch: Batch, state: Any) -> tuple[float, Any, Any]:
+        """Return the loss of a batch, the gradients of the weights, and a state."""
+        given = self._given(batch, state)
+        output, *rest, cache = self.model.forward(batch.x, **given)
         value, dy = self.loss(output, batch.y, **_extras(batch))
-        return value, self.model.backward(cache, dy).weights
+        gradients = self.model.backward(cache, dy).weights
+        return value, gradients, self._carried(rest)
+
+    def _given(self, batch: Batch, state: Any) -> dict[str, Any]:
+        """Return what the model is told beside the input."""
+        given = {} if batch.lengths is None else {"lengths": batch.lengths}
+        return given if state is None else {**given, "state": state}
+
+    def _carried(self, rest: Sequence[Any]) -> Any:
+        """Return the state with which the next batch begins; None for zeros."""
+        if not self.carry:
+            return None
+        if not rest or rest[0] is None:
+            raise ValueError(
+                "carry: expected a model that gives back its state behind the output, "
+                f"got {describe(self.model)}, which gives none"
+            )
+        return rest[0]
 
     def _step(self, gradients: dict[str, Any]) -> float:
         """Do one step unless the gradients are not finite; return their norm."""
@@ -352,20 +373,21 @@ class Run:
 
     def _validate(self) -> tuple[float, dict[str, float]]:
         """Return loss and metrics of the validation data, means by targets."""
-        total, targets = 0.0, 0
+        total, targets, state = 0.0, 0, None
         sums = dict.fromkeys(self.metrics, 0.0)
         with ExitStack() as held:
             if self.average is not None:
                 held.enter_context(self.average.applied())
             for batch in map(as_batch, self.validation or ()):
-                given = {} if batch.lengths is None else {"lengths": batch.lengths}
-                output = first_output(self.model(batch.x, **given))
+                found = self.model(batch.x, **self._given(batch, state))
+                output = first_output(found)
+                state = self._carried(found[1:] if isinstance(found, tuple) else ())
                 value, _ = self.loss(output, batch.y, **_extras(batch))
                 rows = _rows_of(batch)
                 with ieee_mode():
                     total, targets = total + value * rows, targets + rows
                 for name, metric in self.metrics.items():
-                    own = metric(output, batch.y, **given)
+                    own = metric(output, batch.y, **self._given(batch, None))
                     with ieee_mode():
                         sums[name] += own * rows
         if not targets:

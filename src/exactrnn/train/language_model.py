@@ -1,6 +1,6 @@
-"""A character language model: embedding, recurrent layers, linear readout.
+"""A language model of characters, bytes or words.
 
-    characters [T, B] -> embedding [T, B, E] -> recurrent layers [T, B, H]
+    symbols [T, B] -> embedding [T, B, E] -> recurrent layers [T, B, H]
         -> logits [T, B, V]
 
 Everything in it is inside the numerics contract (N9), so that training with equal text,
@@ -11,11 +11,8 @@ Over 400 lines because half of it is the documentation of one class.
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Iterator, Mapping
 from copy import copy
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -24,6 +21,7 @@ from numpy.typing import ArrayLike
 from exactrnn._checks import (
     Array,
     DTypeLike,
+    check_choice,
     check_one_way,
     check_seed,
     check_size,
@@ -42,66 +40,40 @@ from exactrnn.io import Source, Target, bad_content, read_file, write_file
 from exactrnn.layers._embedding import Embedding
 from exactrnn.layers._linear import Linear
 from exactrnn.layers._module import Module
+from exactrnn.train._lm_training import LN2, Plan, Progress, Training
 from exactrnn.train._model_spec import RECORD, SIZES, ModelSpec
-from exactrnn.train.bptt import StreamChunk, stream_batches
-from exactrnn.train.clipping import clip_global_norm
+from exactrnn.train._units import UNITS, Alphabet, find_alphabet
+from exactrnn.train.bptt import stream_batches
 from exactrnn.train.losses import (
     counted_targets,
     mean_of_rows,
     row_losses,
     softmax_cross_entropy,
 )
-from exactrnn.train.rules import Adam
 from exactrnn.train.sampling import pick
 
-__all__ = ["LanguageModel", "Progress"]
+__all__ = ["LanguageModel", "Progress", "Training"]
 
 PARTS = ("embedding", "recurrent", "readout")
-LN2 = 0.6931471805599453
 EVALUATION_STREAMS = 8
 EVALUATION_LENGTH = 256
 
 
-@dataclass(frozen=True)
-class Progress:
-    """One step of training.
-
-    Attributes
-    ----------
-    step : int
-        Steps done.
-    fraction : float
-        Share of the training that is done, 0 to 1.
-    bits : float
-        Loss of this step in bits per character.
-    norm : float
-        Global norm of the gradients before clipping.
-    skipped : int
-        Steps left out so far because the norm was infinite or NaN.
-    characters : int
-        Characters trained on so far.
-    seconds : float
-        Time since training began.
-    """
-
-    step: int
-    fraction: float
-    bits: float
-    norm: float
-    skipped: int
-    characters: int
-    seconds: float
-
-
 class LanguageModel(Module):
-    """Predicts the next character of a text.
+    """Predicts the next character of a text, or the next byte or word.
 
     Parameters
     ----------
-    alphabet : str
-        The characters it knows, each once.
+    alphabet : str, or sequence of str
+        The symbols that it knows, each once, as `find_alphabet` gives them: characters;
+        of bytes, those of their numbers; or words.
+    unit : {"characters", "bytes", "words"}
+        What a symbol is. Words have the space before them; those that the alphabet does
+        not have, and all else, are read and written a character at a time.
     cell : str
-        ``"lstm"``, ``"gru"`` or ``"rnn"``.
+        A cell that runs over sequences: a name in `exactrnn.layers.NETWORKS`, such as
+        ``"lstm"``, or in small letters of a definition in `exactrnn.cells`, such as
+        ``"mingru"``.
     num_layers, hidden_size, embedding_size : int
         Sizes.
     dtype : str or dtype
@@ -112,7 +84,7 @@ class LanguageModel(Module):
     Attributes
     ----------
     embedding : Embedding
-    recurrent : LSTM, GRU or RNN
+    recurrent : LSTM, GRU, ... or Layer
     readout : Linear
 
     Raises
@@ -141,7 +113,8 @@ class LanguageModel(Module):
 
     record = RECORD
 
-    alphabet: str
+    alphabet: Alphabet
+    unit: str
     cell: str
     num_layers: int
     hidden_size: int
@@ -154,8 +127,9 @@ class LanguageModel(Module):
 
     def __init__(
         self,
-        alphabet: str,
+        alphabet: Alphabet,
         *,
+        unit: str = "characters",
         cell: str = "lstm",
         num_layers: int = 1,
         hidden_size: int = 256,
@@ -212,13 +186,49 @@ class LanguageModel(Module):
         twin.__dict__.update({part: copy(getattr(self, part)) for part in PARTS})
         return twin
 
+    @staticmethod
+    def find_alphabet(
+        text: str, unit: str = "characters", most_words: int = 5000
+    ) -> Alphabet:
+        """Return the symbols that a model of a text needs.
+
+        Parameters
+        ----------
+        text : str
+            The text.
+        unit : {"characters", "bytes", "words"}
+            What a symbol is.
+        most_words : int
+            How many words there are at most: the most frequent ones, that occur twice.
+
+        Returns
+        -------
+        str or tuple of str
+            Characters sorted; all bytes; or characters, then words.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not as described.
+
+        Examples
+        --------
+        >>> import exactrnn as xr
+        >>> xr.train.LanguageModel.find_alphabet("to be or not to be", "words")
+        (' ', 'b', 'e', 'n', 'o', 'r', 't', ' be')
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"text: expected a str, got {describe(text)}")
+        check_choice("unit", unit, UNITS)
+        return find_alphabet(text, unit, check_size("most_words", most_words))
+
     @property
     def config(self) -> dict[str, str | int]:
         """The arguments that make a model of the same shape, but for `alphabet`."""
         return self._spec.sizes
 
     def encode(self, text: str) -> Index:
-        """Return the places of the characters of `text` in the alphabet, ``[N]``.
+        """Return the places of the symbols of `text` in the alphabet, ``[N]``.
 
         Raises
         ------
@@ -227,7 +237,7 @@ class LanguageModel(Module):
         """
         if not isinstance(text, str):
             raise TypeError(f"text: expected a str, got {describe(text)}")
-        return self._spec.encode(text)
+        return self._spec.codec.encode(text)
 
     def decode(self, index: ArrayLike) -> str:
         """Return the text of places in the alphabet.
@@ -238,7 +248,7 @@ class LanguageModel(Module):
             If a place is no integer or outside the alphabet.
         """
         checked = check_index("index", index, 0, len(self.alphabet))
-        return "".join(self.alphabet[i] for i in checked.ravel().tolist())
+        return self._spec.codec.decode(checked.ravel().tolist())
 
     def loss_and_gradients(
         self, inputs: ArrayLike, targets: ArrayLike, state: Any = None
@@ -287,7 +297,7 @@ class LanguageModel(Module):
         length: int = 64,
         lr: float = 3e-3,
         clip: float = 1.0,
-    ) -> Iterator[Progress]:
+    ) -> Training:
         """Train step by step; stop iterating to stop training.
 
         The text is cut into `batch_size` streams that are walked in chunks of `length`
@@ -310,10 +320,11 @@ class LanguageModel(Module):
         clip : float
             Largest norm of the gradients.
 
-        Yields
-        ------
-        Progress
-            After each step.
+        Returns
+        -------
+        Training
+            An iterator that gives a `Progress` after each step; `save` and `load` keep
+            it between two steps, and let another process go on.
 
         Raises
         ------
@@ -329,40 +340,10 @@ class LanguageModel(Module):
             check_real("seconds", seconds, 0.0, open_below=True)
         sequence = self.encode(text)
         stream_batches(sequence, batch_size, length)
-        optimizer = Adam(self, check_real("lr", lr, 0.0))
+        check_real("lr", lr, 0.0)
         check_real("clip", clip, 0.0, open_below=True)
-        chunks = _endless_chunks(sequence, batch_size, length)
-        return self._train(optimizer, chunks, steps, seconds, clip)
-
-    def _train(
-        self,
-        optimizer: Adam,
-        chunks: Iterator[tuple[StreamChunk, bool]],
-        steps: int | None,
-        seconds: float | None,
-        clip: float,
-    ) -> Iterator[Progress]:
-        lr, begin, state = optimizer.lr, time.perf_counter(), None
-        fraction, step, skipped, characters = 0.0, 0, 0, 0
-        while fraction < 1.0:
-            chunk, restart = next(chunks)
-            loss, gradients, state = self.loss_and_gradients(
-                chunk.inputs, chunk.targets, None if restart else state
-            )
-            norm = clip_global_norm(gradients, clip)
-            if math.isfinite(norm):
-                with ieee_mode():
-                    optimizer.lr = lr * (1.0 - fraction)
-                optimizer.step(gradients)
-            else:
-                skipped += 1
-            step += 1
-            characters += chunk.inputs.size
-            elapsed = time.perf_counter() - begin
-            with ieee_mode():
-                done = step / steps if steps else elapsed / (seconds or 1.0)
-                fraction, bits = min(1.0, done), loss / LN2
-            yield Progress(step, fraction, bits, norm, skipped, characters, elapsed)
+        plan = Plan(steps, seconds, batch_size, length, lr, clip)
+        return Training(self, sequence, plan)
 
     def fit(self, text: str, **options: Any) -> list[float]:
         """Train to the end; the options are those of `training`.
@@ -370,13 +351,13 @@ class LanguageModel(Module):
         Returns
         -------
         list of float
-            The loss of each step in bits per character.
+            The loss of each step in bits per symbol.
         """
         return [progress.bits for progress in self.training(text, **options)]
 
     @ieee_mode()
     def evaluate(self, text: str) -> float:
-        """Mean cross-entropy of `text` in bits per character.
+        """Mean cross-entropy of `text` in bits per symbol: per character, by default.
 
         The text is read as up to 8 streams, each from a state of zeros.
 
@@ -408,15 +389,15 @@ class LanguageModel(Module):
         temperature: float = 0.5,
         seed: int = 0,
     ) -> Iterator[str]:
-        """Write on from `prompt`, one character at a time.
+        """Write on from `prompt`, one symbol at a time.
 
         Parameters
         ----------
         prompt : str
-            What comes before; if empty, the alphabet's first character is read, which
-            in a sorted alphabet of a text with lines is the line break.
+            What comes before; if empty, the alphabet's first symbol is read, which in a
+            sorted alphabet of a text with lines is the line break; of bytes, that.
         length : int
-            How many characters.
+            How many symbols.
         temperature : float
             Divides the logits: 0 always takes the likeliest character, 1 follows the
             model's own probabilities.
@@ -426,7 +407,7 @@ class LanguageModel(Module):
         Yields
         ------
         str
-            The next character.
+            The next symbol; of bytes, what has become whole characters with it.
 
         Raises
         ------
@@ -435,15 +416,18 @@ class LanguageModel(Module):
         """
         check_size("length", length)
         check_real("temperature", temperature, 0.0)
-        read = self.encode(prompt or self.alphabet[0])
-        return self._write(read, length, temperature, check_seed(seed))
+        read = self.encode(
+            prompt or ("\n" if self.unit == "bytes" else self.alphabet[0])
+        )
+        places = self._write(read, length, temperature, check_seed(seed))
+        return self._spec.codec.pieces(places)
 
     def _write(
         self, read: Index, length: int, temperature: float, seed: int | None
-    ) -> Iterator[str]:
+    ) -> Iterator[int]:
         generator = np.random.PCG64(np.random.SeedSequence(seed))
         stream = self.recurrent.stream(batch_size=1)
-        hidden: Array = np.empty((1, self.hidden_size), self.dtype)
+        hidden: Array = np.empty((1, self.recurrent.output_size), self.dtype)
         for index in read[:-1]:
             stream.step(self.embedding(index[None]), out=hidden)
         index = int(read[-1])
@@ -451,7 +435,7 @@ class LanguageModel(Module):
             stream.step(self.embedding([index]), out=hidden)
             raw = int(generator.random_raw())
             index = pick(self.readout(hidden)[0], temperature, raw)
-            yield self.alphabet[index]
+            yield index
 
     def save(self, path: Target) -> None:
         """Write the model as safetensors, with its alphabet and sizes as metadata.
@@ -495,7 +479,8 @@ class LanguageModel(Module):
                 held = quote(description["class"])
                 raise ValueError(f"it holds a {held}, which exactrnn.load reads")
             arguments = dict(description["arguments"])
-            check_names("arguments", arguments, [*SIZES, "dtype"])
+            unit = {"unit"} & {*arguments}  # which older files do not have
+            check_names("arguments", arguments, [*SIZES, "dtype", *unit])
             arguments["alphabet"] = description["alphabet"]
             return cls.restore(arguments, arrays, make_generator(0).state)
 
@@ -508,14 +493,3 @@ def _restore_hollow(
     model = kind.__new__(kind)
     model._become(kind._configure(given), dict(given), dict(given))
     return model
-
-
-def _endless_chunks(
-    sequence: Index, batch_size: int, length: int
-) -> Iterator[tuple[StreamChunk, bool]]:
-    """Walk the streams again and again; True where they start over."""
-    while True:
-        restart = True
-        for chunk in stream_batches(sequence, batch_size, length):
-            yield chunk, restart
-            restart = False

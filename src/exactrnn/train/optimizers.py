@@ -34,7 +34,7 @@ from exactrnn._system.mode import ieee_mode
 from exactrnn._weights.store import edit_together, store_of, stores_in
 from exactrnn._weights.views import is_copy, opened, root_of
 from exactrnn.engine import isa
-from exactrnn.train._gradients import GradientsLike, as_gradient, weights_of
+from exactrnn.layers._gradients import GradientsLike, as_gradient, weights_of
 from exactrnn.train._sources import (
     ParameterSource,
     arrays_of,

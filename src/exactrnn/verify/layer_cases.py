@@ -13,7 +13,7 @@ from typing import Any
 
 from exactrnn import _core
 from exactrnn._spec.record import Network
-from exactrnn.cells import MGU, SLSTM
+from exactrnn.cells import JANET, MGU, SLSTM, SRU, UGRNN, IndRNN, MinGRU, MinLSTM
 from exactrnn.layers import (
     GRU,
     LSTM,
@@ -176,6 +176,15 @@ LAYER_CASES: dict[str, LayerCase] = {
         partial(Layer, MGU()), BOTH_WAYS, H=17, lengths=RAGGED
     ),
     "slstm defined ragged": LayerCase(partial(Layer, SLSTM()), {}, lengths=RAGGED),
+    "slstm defined heads ragged": LayerCase(
+        partial(Layer, SLSTM("exp", num_heads=3)), BOTH_WAYS, H=18, lengths=RAGGED
+    ),
+    "ind_rnn defined": LayerCase(partial(Layer, IndRNN()), {}),
+    "janet defined": LayerCase(partial(Layer, JANET()), {}),
+    "min_gru defined": LayerCase(partial(Layer, MinGRU(positive=True)), {}),
+    "min_lstm defined": LayerCase(partial(Layer, MinLSTM()), {}),
+    "sru defined": LayerCase(partial(Layer, SRU()), BOTH_WAYS),
+    "ugrnn defined": LayerCase(partial(Layer, UGRNN()), {}),
 }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from exactrnn.bench.rivals._torch_definition import Defined
 from exactrnn.bench.rivals._torch_steps import (
     CLASSES,
     LSTM,
@@ -130,6 +131,8 @@ def make_cell(
     layer, direction = place
     suffix = f"_l{layer}{'_reverse' * direction}"
     own = {k.removesuffix(suffix): w for k, w in weights.items() if k.endswith(suffix)}
+    if name == "Layer":
+        return Defined(own, options)
     if name == "DepthGatedLSTM" and layer == 0:
         return LSTM(own, {"peepholes": "ifo"})
     if name == "GRU" and not options.get("reset_after", True):

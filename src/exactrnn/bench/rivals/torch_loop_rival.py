@@ -1,9 +1,9 @@
 """A loop in PyTorch: what one writes where torch has no layer for a cell.
 
-The steps are those of `_torch_steps.py` and `_torch_grid.py`. The loop is given what it
-can be given for nothing: the input product is taken out of it, weights are split before
-it, inference runs in inference mode. It is measured where it is asked for (`run.py
---all-cells`), not beside the other rivals.
+The steps are those of `_torch_steps.py`, `_torch_definition.py` and `_torch_grid.py`.
+The loop is given what it can be given for nothing: the input product is taken out of
+it, weights are split before it, inference runs in inference mode. It is measured where
+it is asked for (`run.py --all-cells`), not beside the other rivals.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def has_loop(layer_class: type[Any]) -> bool:
     """Tell whether a layer of this class is written as a loop, asking torch nothing."""
     text = files("exactrnn.bench.rivals").joinpath("_torch_steps.py").read_text("utf-8")
     name = layer_class.__name__
-    return name == "TimeDepthGridLSTM" or f'    "{name}": ' in text
+    return name in ("TimeDepthGridLSTM", "Layer") or f'    "{name}": ' in text
 
 
 def prepare(problem: Problem) -> Prepared | None:

@@ -1,4 +1,4 @@
-"""Composites: modules made of modules, with one set of names.
+"""Composites: modules of modules under one set of names, for `exactrnn.train`.
 
 A composite keeps no weights of its own: `parameters`, `state_dict` and optimisers see
 those of its parts, each name behind that of the part and a dot, as in torch. Nothing is
@@ -15,18 +15,20 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from exactrnn._checks import Array, ArrayLike, check_seed, describe
-from exactrnn._checks.limits import list_names
+from exactrnn._checks import Array, ArrayLike, check_seed
 from exactrnn._checks.naming import check_weight_names, take_named
 from exactrnn._numeric.random import Seed, kind_of
+from exactrnn._run.dropout import without_dropout
 from exactrnn._system.mode import ieee_mode
 from exactrnn._weights.store import ParameterStore, edit_together
 from exactrnn._weights.views import Leases, editing, marked
 from exactrnn.layers._module import IncompatibleKeys, Module
+from exactrnn.layers._weightless import Weightless
 
 __all__ = ["Composite"]
 
-Part: TypeAlias = "Module | Composite"
+Leaf: TypeAlias = Module | Weightless
+Part: TypeAlias = "Leaf | Composite"
 
 
 class Composite:
@@ -40,7 +42,8 @@ class Composite:
     how one leads to the next. `forward` returns the output first and what `backward`
     needs last, `backward` takes that and the gradient of the output, and returns what
     has ``weights``: the gradients of each part by its name, or of each weight. Then
-    `fit`, optimisers and clipping take the model as they take a layer.
+    `fit`, optimisers and clipping take the model as they take a layer. A call of the
+    model is `forward` without dropout, unless its author writes another.
 
     Attributes
     ----------
@@ -61,10 +64,10 @@ class Composite:
     ['embedding.weight', 'layers.0.bias_hh_l0', 'layers.0.bias_ih_l0']
     >>> model
     Tagger(
-      embedding=Embedding(10, 4),
-      layers.0=GRU(4, 8),
-      layers.1=GRU(8, 8),
-    )
+      embedding=Embedding(10, 4),  # 40
+      layers.0=GRU(4, 8),  # 336
+      layers.1=GRU(8, 8),  # 432
+    )  # 808 parameters
     >>> optimizer = xr.train.Adam(model, frozen=["embedding"])
     """
 
@@ -81,15 +84,24 @@ class Composite:
 
     def _modules(self) -> dict[str, Module]:
         """Return the modules of all depths that own weights, each once."""
+        return {n: own for n, own in self._leaves().items() if isinstance(own, Module)}
+
+    def _weightless(self) -> dict[str, Weightless]:
+        """Return the parts of all depths that have no weights, each once."""
+        leaves = self._leaves().items()
+        return {n: own for n, own in leaves if isinstance(own, Weightless)}
+
+    def _leaves(self) -> dict[str, Module | Weightless]:
+        """Return the parts of all depths that are no composites, each once."""
         return dict(self._walk("", set()))
 
-    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Module]]:
-        """Yield modules that were not seen, also where parts refer to each other."""
+    def _walk(self, prefix: str, seen: set[int]) -> Iterator[tuple[str, Leaf]]:
+        """Yield parts that were not seen, also where parts refer to each other."""
         seen.add(id(self))
         for name, part in self.parts.items():
             if isinstance(part, Composite) and id(part) not in seen:
                 yield from part._walk(f"{prefix}{name}.", seen)
-            elif isinstance(part, Module) and id(part) not in seen:
+            elif isinstance(part, Module | Weightless) and id(part) not in seen:
                 seen.add(id(part))
                 yield prefix + name, part
 
@@ -101,13 +113,30 @@ class Composite:
             for prefix, store in module._stores().items()
         }
 
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        """Run `forward` without dropout: for inference.
+
+        Parameters
+        ----------
+        *inputs, **options
+            Those of `forward`.
+
+        Returns
+        -------
+        ndarray, or tuple
+            What `forward` returns, but for what `backward` needs: the output alone, or
+            the output and what stands behind it, as a state.
+        """
+        forward = getattr(self, "forward", None)
+        if forward is None:
+            raise TypeError(f"{type(self).__name__}: expected a method forward")
+        with without_dropout():
+            *found, _ = forward(*inputs, **options)
+        return found[0] if len(found) == 1 else tuple(found)
+
     def __repr__(self) -> str:
-        lines = []
-        for name, part in self.parts.items():
-            shown = repr(part).replace("\n", "\n  ")
-            lines.append(f"  {name}={shown},\n")
-        body = "\n" + "".join(lines) if lines else ""
-        return f"{type(self).__name__}({body})"
+        text = "\n".join(_lines_of(self, frozenset()))
+        return f"{text}  # {self.num_parameters:,} parameters" if self.parts else text
 
     @property
     def num_parameters(self) -> int:
@@ -232,27 +261,45 @@ class Composite:
         TypeError, ValueError
             If it is none.
         """
-        modules = self._modules()
-        seeds = Seed(check_seed(seed), kind_of(type(self))).of_parts(len(modules))
+        leaves: dict[str, Leaf] = {**self._modules(), **self._weightless()}
+        seeds = Seed(check_seed(seed), kind_of(type(self))).of_parts(len(leaves))
         with ieee_mode():
             drawn: dict[str, Array] = {}
-            for own, (name, module) in zip(seeds, modules.items(), strict=True):
-                part = Seed(own, kind_of(type(module)))
-                weights = module._draw_weights(module._spec, part)
-                drawn |= {f"{name}.{n}": array for n, array in weights.items()}
-                module._set_generator_state(dict(part.stream("dropout").state))
+            for own, (name, leaf) in zip(seeds, leaves.items(), strict=True):
+                part = Seed(own, kind_of(type(leaf)))
+                if isinstance(leaf, Module):
+                    weights = leaf._draw_weights(leaf._spec, part)
+                    drawn |= {f"{name}.{n}": array for n, array in weights.items()}
+                leaf._set_generator_state(dict(part.stream("dropout").state))
         self._assign(drawn)
 
     def _generator_states(self) -> dict[str, dict[str, Any]]:
         """Return where the random numbers of each part stand that draws any."""
-        states = {n: m._generator_state() for n, m in self._modules().items()}
+        states = {n: own._generator_state() for n, own in self._leaves().items()}
         return {name: state for name, state in states.items() if state is not None}
 
     def _set_generator_states(self, states: Mapping[str, Mapping[str, Any]]) -> None:
         """Let the random numbers of each part go on from there."""
-        modules = self._modules()
+        leaves = self._leaves()
         for name, state in states.items():
-            modules[name]._set_generator_state(state)
+            leaves[name]._set_generator_state(state)
+
+
+def _lines_of(part: Any, around: frozenset[int]) -> list[str]:
+    """Return how a part is shown, inside of those composites that are around it."""
+    if not isinstance(part, Composite):
+        return repr(part).split("\n")
+    kind = type(part).__name__
+    if id(part) in around:
+        return [f"{kind}(...)"]
+    lines = []
+    for name, inner in part.parts.items():
+        first, *rest = _lines_of(inner, around | {id(part)})
+        count = getattr(inner, "num_parameters", 0)
+        own = [f"{name}={first}", *rest]
+        own[-1] += f",  # {count:,}" if count else ","
+        lines += [f"  {line}" for line in own]
+    return [f"{kind}(", *lines, ")"] if lines else [f"{kind}()"]
 
 
 def _parts_in(values: object, prefix: str) -> Iterator[tuple[str, Part]]:
@@ -264,41 +311,10 @@ def _parts_in(values: object, prefix: str) -> Iterator[tuple[str, Part]]:
         items = enumerate(values)  # type: ignore[arg-type]
     for key, value in items:
         name = f"{prefix}{key}"
-        if isinstance(value, Module | Composite):
+        if isinstance(value, Module | Weightless | Composite):
             yield name, value
         elif type(value) in (list, tuple, dict):
             yield from _parts_in(value, f"{name}.")
-
-
-def check_model(name: str, model: object) -> Any:
-    """Return a model that has what training needs, or raise."""
-    missing = [
-        method
-        for method in ("forward", "backward", "parameters", "state_dict")
-        if not callable(getattr(model, method, None))
-    ]
-    if missing:
-        raise TypeError(
-            f"{name}: expected a layer or a model with forward, backward, parameters "
-            f"and state_dict, got {describe(model)} without {list_names(missing)}"
-        )
-    return model
-
-
-def generator_states(model: Any) -> dict[str, Any]:
-    """Return where the random numbers of a model stand: of a layer's under ''."""
-    if isinstance(model, Composite):
-        return model._generator_states()
-    state = model._generator_state() if isinstance(model, Module) else None
-    return {} if state is None else {"": state}
-
-
-def set_generator_states(model: Any, states: Mapping[str, Any]) -> None:
-    """Let the random numbers of a model go on from what `generator_states` gave."""
-    if isinstance(model, Composite):
-        model._set_generator_states(states)
-    elif isinstance(model, Module) and "" in states:
-        model._set_generator_state(states[""])
 
 
 def first_output(given: object) -> Array:

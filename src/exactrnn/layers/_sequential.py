@@ -13,91 +13,19 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from exactrnn._checks import Array, ArrayLike, FloatType, check_lengths, describe
-from exactrnn._checks.arrays import check_floats
-from exactrnn.layers._dense import ModuleGradients
-from exactrnn.layers._module import Module
+from exactrnn._checks import Array, ArrayLike, FloatType, describe
+from exactrnn.layers._composite import Composite
+from exactrnn.layers._dense import DenseModule
+from exactrnn.layers._gradients import weights_of
 from exactrnn.layers._results import Gradients
-from exactrnn.train._gradients import weights_of
-from exactrnn.train.composite import Composite
+from exactrnn.layers._sequential_stream import Chain, Pass, SequentialStream
+from exactrnn.layers._weightless import Dropout, Last
 
-__all__ = ["Last", "Sequential"]
+__all__ = ["Sequential"]
 
 HANDED_ON = ("lengths", "mask", "resets")
 """Options of a call that go to every part that knows them."""
-
-
-class Last:
-    """The last step of each row: one answer for a sequence, as a part of `Sequential`.
-
-    Parameters
-    ----------
-    batch_first : bool
-        Whether sequences are [B, T, ...], as of the layer before.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import exactrnn as xr
-    >>> y = np.arange(6.0).reshape(3, 2, 1)  # [T, B, H]
-    >>> xr.train.Last()(y, lengths=[3, 1]).tolist()
-    [[4.0], [1.0]]
-    """
-
-    def __init__(self, *, batch_first: bool = False) -> None:
-        self.batch_first = bool(batch_first)
-
-    def __repr__(self) -> str:
-        return f"Last({'batch_first=True' if self.batch_first else ''})"
-
-    def __call__(self, x: ArrayLike, *, lengths: object = None) -> Array:
-        """Return `x` at each row's last step, `[B, ...]`; zeros for a row without one.
-
-        Parameters
-        ----------
-        x : array_like, ``[T, B, ...]``
-            Of float32 or float64.
-        lengths : array_like of int, ``[B]``, optional
-            Steps of each row; all T by default.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If `x` has fewer than two axes, or a length does not fit.
-        """
-        return self.forward(x, lengths=lengths)[0]
-
-    def forward(self, x: ArrayLike, *, lengths: object = None) -> tuple[Array, Any]:
-        """Return the last steps, and what `backward` needs."""
-        values = check_floats("x", x)
-        if values.ndim < 2:
-            raise ValueError(f"x: expected [T, B, ...], got {values.shape}")
-        steps, rows = values.shape[:2][:: -1 if self.batch_first else 1]
-        counts = (
-            np.full(rows, steps)
-            if lengths is None
-            else check_lengths(lengths, steps, rows, batched=True)
-        )
-        y = np.zeros((rows, *values.shape[2:]), values.dtype)
-        there = np.flatnonzero(counts)
-        y[there] = values[self._places(counts, there)]
-        return y, (values.shape, values.dtype, counts)
-
-    def _places(self, counts: NDArray[np.int64], rows: NDArray[np.intp]) -> Any:
-        """Return the index of the last step of these rows."""
-        index = (counts[rows] - 1, rows)
-        return index[::-1] if self.batch_first else index
-
-    def backward(self, cache: Any, dy: ArrayLike) -> ModuleGradients:
-        """Return the gradient of `x`: that of `y` at the last steps, zero elsewhere."""
-        shape, dtype, counts = cache
-        checked = check_floats("dy", dy, dtype, (len(counts), *shape[2:]))
-        dx: Array = np.zeros(shape, dtype)
-        there = np.flatnonzero(counts)
-        dx[self._places(counts, there)] = checked[there]
-        return ModuleGradients(dx, {})
 
 
 class _Link(NamedTuple):
@@ -186,7 +114,6 @@ class Sequential(Composite):
     @property
     def dtype(self) -> FloatType:
         """Of the weights."""
-        module: Module
         for module in self._modules().values():
             return module.dtype
         raise AttributeError("dtype: no part has weights")
@@ -316,6 +243,56 @@ class Sequential(Composite):
         }
         return Gradients(gradient, self._joined(found[::-1]), named)
 
+    def stream(self, batch_size: int = 1) -> SequentialStream:
+        """Make a stream: one time step at a time, with the states kept inside.
+
+        Parameters
+        ----------
+        batch_size : int
+            Number of rows that go on side by side.
+
+        Returns
+        -------
+        SequentialStream
+            With states of zeros; it follows later changes of the weights.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If no part has a state, one reads rows from their ends, or `batch_size` is
+            not an integer of at least 1.
+        """
+        passes = self._passes(batch_size, has_time=True)
+        if not any(own.stream is not None for own in passes):
+            raise TypeError("stream: expected a part with a state, got none")
+        return SequentialStream(self, passes)
+
+    def _passes(self, batch_size: int, has_time: bool) -> list[Pass]:
+        """Return what a step does with each part; `has_time`: it reads sequences."""
+        passes = []
+        for link in self._links:
+            passes.append(self._pass_of(link, batch_size, has_time))
+            has_time = has_time and not _is_last(link.part)
+        return passes
+
+    def _pass_of(self, link: _Link, batch_size: int, has_time: bool) -> Pass:
+        part = link.part
+        if link.has_state:
+            if not hasattr(part, "stream"):
+                raise TypeError(
+                    f"parts[{link.name}]: expected a part with a method stream, got "
+                    f"{describe(part)}"
+                )
+            return Pass(part.stream(batch_size), None)
+        if isinstance(part, Sequential):
+            inner = [own.call for own in part._passes(batch_size, has_time)]
+            return Pass(None, Chain([call for call in inner if call is not None]))
+        if isinstance(part, Last):  # which every step is, so far
+            return Pass(None, None)
+        if isinstance(part, DenseModule | Dropout) or not has_time:
+            return Pass(None, part)
+        return Pass(None, _InTime(part, 1 if self.batch_first else 0))
+
     def _options_of(self, link: _Link, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return those options that a part knows; each must be known by some part."""
         known = frozenset[str]().union(*(link.options for link in self._links))
@@ -339,6 +316,23 @@ class Sequential(Composite):
 
     def _joined(self, states: list[Any]) -> Any:
         return tuple(states) if len(states) > 1 else (*states, None)[0]
+
+
+class _InTime:
+    """A part that is called with sequences, for one step of one."""
+
+    def __init__(self, part: Any, axis: int) -> None:
+        self.part, self.axis = part, axis
+
+    def __call__(self, x: Any) -> Array:
+        found: Array = self.part(np.expand_dims(x, self.axis)).take(0, self.axis)
+        return found
+
+
+def _is_last(part: Any) -> bool:
+    """Tell whether sequences end in a part."""
+    inner = part._links if isinstance(part, Sequential) else ()
+    return isinstance(part, Last) or any(_is_last(link.part) for link in inner)
 
 
 def _link(name: str, part: Any) -> _Link:

@@ -1,0 +1,24 @@
+/* What systems do each in a way of their own: system_linux.c, and system_posix.c for
+ * others that have POSIX threads, among them macOS. doze.h is the rest of it.
+ */
+#ifndef XR_SYSTEM_H
+#define XR_SYSTEM_H
+
+#include <time.h>
+
+/* How often the system has taken the calling thread off its core; 0 where it does not
+ * tell threads apart. Takes about 0.3 µs. */
+long xr_preemptions(void);
+
+/* CPUs that the calling thread may run on; INT_MAX where the system does not say. */
+int xr_affinity_cpus(void);
+
+/* A clock that goes in steps of some milliseconds, and is cheap to read. */
+struct timespec xr_coarse_clock(void);
+
+/* The system's number of the calling thread, 0 if it has none, and whether a thread of
+ * this process with that number is still there. */
+long xr_thread_number(void);
+int xr_is_thread(long number);
+
+#endif

@@ -1,0 +1,163 @@
+"""The least task with attention: read letters, and write them again.
+
+A bidirectional GRU reads; a GRU that looks back at what was read writes, letter by
+letter, until it writes the end. Rows have 3 to 20 letters of 8. It learns where to look
+by itself: the picture of its attention shows the diagonal.
+
+    python examples/copy_task.py                            # seconds, one thread
+    python examples/copy_task.py --out copy.safetensors --picture attention.png
+
+The last line is the SHA-256 of the whole run's checkpoint: one on every machine,
+instruction set and number of threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+import exactrnn as xr
+from exactrnn import train
+
+LETTERS = "abcdefgh"
+END, BEGIN = len(LETTERS), len(LETTERS) + 1
+SYMBOLS = BEGIN + 1
+
+
+class Copier(train.Composite):
+    """Reads symbols, and writes symbols while it looks at what it has read."""
+
+    def __init__(self, units, seed):
+        self.embedding = train.Embedding(SYMBOLS, 16)
+        self.encoder = xr.GRU(16, units, bidirectional=True)
+        self.decoder = xr.AttentionDecoder("gru", 16, units, 2 * units)
+        self.readout = train.Linear(units, SYMBOLS)
+        self.seed_parts(seed)
+
+    def forward(self, x, lengths=None):
+        """Return scores [T, B, V] of `x`: what is read, and what was written before."""
+        (source, before), first = self.embedding.forward(np.stack(x))
+        memory, _, second = self.encoder.forward(source, lengths=lengths)
+        ends = {"memory_lengths": lengths, "lengths": lengths}
+        y, _, third = self.decoder.forward(before, memory, **ends)
+        scores, fourth = self.readout.forward(y)
+        return scores, (first, second, third, fourth)
+
+    def backward(self, cache, dy):
+        """Return the gradients of the weights, by part."""
+        readout = self.readout.backward(cache[3], dy)
+        decoder = self.decoder.backward(cache[2], readout.x)
+        encoder = self.encoder.backward(cache[1], decoder.memory)
+        dx = np.stack([encoder.x, decoder.x])
+        embedding = self.embedding.backward(cache[0], dx)
+        found = (embedding, encoder, decoder, readout)
+        return train.ModuleGradients(None, dict(zip(self.parts, found, strict=True)))
+
+    def write(self, source, lengths):
+        """Return what it writes [T, B] to what it reads, and where it looked."""
+        memory, _ = self.encoder(self.embedding(source), lengths=lengths)
+        stream = self.decoder.stream(memory, lengths)
+        symbols, written, looks = np.full(source.shape[1], BEGIN), [], []
+        for _ in source:
+            y = stream.step(self.embedding(symbols))
+            symbols = self.readout(y).argmax(1)
+            written.append(symbols)
+            looks.append(stream.attention)
+        return np.stack(written), np.stack(looks)
+
+
+def draw(count, longest, seed):
+    """Return sequences that end with END [T, N], the same one step later, lengths."""
+    generator = np.random.PCG64(seed)
+    raw = generator.random_raw(count * (longest + 1)).reshape(count, longest + 1)
+    lengths = 3 + (raw[:, 0] % (longest - 2)).astype(np.int64)
+    letters = np.zeros((longest + 1, count), np.int64)
+    letters[:longest] = (raw[:, 1:] % len(LETTERS)).T
+    steps = np.arange(longest + 1)[:, None]
+    letters[steps >= lengths] = END
+    before = np.concatenate([np.full((1, count), BEGIN), letters[:-1]])
+    return letters, before, lengths + 1
+
+
+def make_batches(count, longest, size, seed):
+    """Return batches of pairs: what is read and was written before, what is written."""
+    letters, before, lengths = draw(count, longest, seed)
+    pairs = (letters, before)
+    return train.batches(pairs, letters, size, 0, axes=((1, 1), 1), lengths=lengths)
+
+
+def learn(seed=0, *, count=4000, longest=20, units=32, epochs=8, checkpoint=None):
+    """Return a model that has learned to copy, and how that went."""
+    model = Copier(units, seed)
+    history = train.fit(
+        model,
+        make_batches(count, longest, 32, seed + 1),
+        train.softmax_cross_entropy,
+        train.Adam(model, lr=0.01),
+        epochs=epochs,
+        schedule=train.Cosine(0.01, steps=epochs * ((count + 31) // 32)),
+        clip=1.0,
+        checkpoint=checkpoint,
+    )
+    return model, history
+
+
+def share_copied(model, count, longest, seed):
+    """Return the share of new sequences that are written without a fault."""
+    letters, _, lengths = draw(count, longest, seed)
+    written, _ = model.write(letters, lengths)
+    past = np.arange(len(letters))[:, None] >= lengths
+    return float(((written == letters) | past).all(axis=0).mean())
+
+
+def spell(symbols):
+    """Return symbols as text, to the end."""
+    text = "".join((LETTERS + ".")[k] for k in symbols)
+    return text.partition(".")[0] + "."
+
+
+def show(model, text, path):
+    """Write one text, and draw where the model looked."""
+    symbols = np.array([[*map(LETTERS.index, text), END]]).T
+    written, looks = model.write(symbols, [len(symbols)])
+    print(f"read      {text}\nwritten   {spell(written[:, 0])}")
+    print(f"looked at {' '.join(str(k) for k in looks[:, 0].argmax(1))}")
+    if path is not None:
+        before = np.concatenate([[[BEGIN]], symbols[:-1]])
+        read = model.encoder(model.embedding(symbols))[0]
+        cache = model.decoder.forward(model.embedding(before), read)[2]
+        figure = xr.plot.attention(cache, source=text + ".", target=text + ".")
+        figure.savefig(path)
+        print(f"picture   {path}")
+
+
+def main():
+    """Learn, measure, show."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="short rows, a second")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="where the checkpoint stays")
+    parser.add_argument("--picture", type=Path, help="where the attention is drawn")
+    parsed = parser.parse_args()
+    xr.set_num_threads(parsed.threads)
+    sizes = {"count": 1500, "longest": 8, "epochs": 5} if parsed.quick else {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = parsed.out or Path(folder) / "copy.safetensors"
+        model, history = learn(parsed.seed, **sizes, checkpoint=path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    longest = sizes.get("longest", 20)
+    share = share_copied(model, 500, longest, parsed.seed + 2)
+    print(f"model     {model}")
+    print(f"loss      {history.loss[0]:.4f} -> {history.loss[-1]:.4f}")
+    print(f"copied    {share:.1%} of 500 new sequences without a fault")
+    show(model, "headache"[:longest], parsed.picture)
+    print(f"SHA-256   {digest}")
+
+
+if __name__ == "__main__":
+    main()

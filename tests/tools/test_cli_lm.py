@@ -1,0 +1,153 @@
+"""`exactrnn lm` over cells and units, and what it goes on from after a break."""
+
+import os
+import signal
+
+import pytest
+from test_cli import SMALL, TEXT
+
+from exactrnn.cli import _run_file, lm, main
+from exactrnn.cli._progress import PlainReporter
+from exactrnn.train import LanguageModel, Training
+from exactrnn.train._model_spec import CELLS
+
+pytest.importorskip("safetensors")
+pytestmark = pytest.mark.usefixtures("settings_are_put_back")
+
+
+class Interrupting(PlainReporter):
+    def __init__(self, step):
+        super().__init__()
+        self.step = step
+
+    def show(self, progress):
+        if progress.step == self.step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.fixture
+def train(tmp_path):
+    """Return a function that trains a small model and gives status and file."""
+    text = tmp_path / "text.txt"
+    text.write_text(TEXT, encoding="utf-8")
+
+    def run(*options, out="model"):
+        path = tmp_path / out
+        arguments = ["lm", "--text", str(text), "--out", str(path), *SMALL, *options]
+        return main(arguments), path
+
+    return run
+
+
+@pytest.fixture
+def interrupt_at(monkeypatch):
+    """Return a function that has the next trainings interrupted at a step, or none."""
+
+    def put(step):
+        make = PlainReporter if step is None else lambda: Interrupting(step)
+        monkeypatch.setattr(lm, "make_reporter", make)
+
+    return put
+
+
+def error_of(capsys):
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--unit", "words"), "symbols (words)"),
+        (("--unit", "bytes", "--cell", "mingru"), "256 symbols (bytes)"),
+        (("--cell", "jordan", "--unit", "words", "--words", "3"), "32 symbols (words)"),
+    ],
+)
+def test_units_are_said_learned_and_written(train, capsys, options, said):
+    status, out = train(*options, "--steps", "10")
+    printed = capsys.readouterr().out
+    assert status == 0
+    assert said in printed
+    name = options[options.index("--unit") + 1]
+    assert f"bits per {name[:-1]}, " in printed
+    assert f"bits/{name[:-1]}" in printed
+    assert LanguageModel.load(out).unit == name
+    assert main(["lm", "sample", str(out), "--prompt", "the", "--length", "9"]) == 0
+    assert capsys.readouterr().out.startswith("the")
+
+
+def test_an_interrupted_run_goes_on_and_ends_with_the_bytes_of_a_whole_one(
+    train, interrupt_at, capsys
+):
+    interrupt_at(None)
+    options = ("--steps", "60", "--cell", "gru")
+    _, whole = train(*options, out="whole")
+    run = whole.with_name("model.run")
+    for step in (7, 23):
+        interrupt_at(step)
+        status, out = train(*options, "--resume")
+        assert status == 130
+        assert run.is_file()
+        assert "--resume goes on" in capsys.readouterr().out
+    interrupt_at(None)
+    status, out = train(*options, "--resume")
+    assert status == 0
+    assert "resumed   at step 23" in capsys.readouterr().out
+    assert out.read_bytes() == whole.read_bytes()
+    assert not run.exists()
+    assert not whole.with_name("whole.run").exists()
+
+
+def test_a_run_is_kept_while_it_goes(train, monkeypatch):
+    kept, save = [], Training.save
+
+    def noting(training, path):
+        kept.append(training.step)
+        save(training, path)
+
+    monkeypatch.setattr(Training, "save", noting)
+    monkeypatch.setattr(_run_file, "KEPT_EVERY", 0.0)
+    status, out = train("--steps", "4")
+    assert (status, kept) == (0, [1, 2, 3, 4])
+    assert [path.name for path in out.parent.iterdir() if "run" in path.name] == []
+
+
+def test_a_run_that_cannot_be_kept_goes_on_and_says_so(train, monkeypatch, capsys):
+    monkeypatch.setattr(_run_file, "KEPT_EVERY", 0.0)
+    monkeypatch.setattr(Training, "save", refuse)
+    status, out = train("--steps", "2")
+    assert status == 0
+    assert out.exists()
+    assert "warning: " in (said := error_of(capsys))
+    assert "model.run" in said
+
+
+def refuse(*_):
+    raise OSError("disk full")
+
+
+def test_what_cannot_go_on_is_refused(train, interrupt_at, capsys):
+    interrupt_at(3)
+    train("--steps", "60")
+    interrupt_at(None)
+    capsys.readouterr()
+    assert train("--steps", "50", "--resume")[0] == 2
+    assert "--resume: not a run file of this training" in (said := error_of(capsys))
+    assert "steps: expected 50, got 60" in said
+    assert train("--seconds", "5", "--resume")[0] == 2
+    assert "--resume: expected --steps" in error_of(capsys)
+    _, out = train("--steps", "5", out="other")
+    out.with_name("other.run").write_bytes(b"nothing")
+    assert train("--steps", "5", "--resume", out="other")[0] == 2
+    assert "--resume: not a model file" in error_of(capsys)
+
+
+def test_help_has_every_cell_and_what_it_costs(capsys):
+    assert sorted(cell for own in lm.COSTS.values() for cell in own) == sorted(CELLS)
+    with pytest.raises(SystemExit):
+        main(["lm", "--help"])
+    printed = capsys.readouterr().out
+    assert "takes about 60 ms with an LSTM" in " ".join(printed.split())
+    assert "0.75 gru, gru_before, mut1" in printed
+    words = " ".join(printed.split())
+    assert f"one of {', '.join(CELLS)}" in words
+    assert "--unit {characters,bytes,words}" in words
