@@ -389,3 +389,15 @@ def test_what_runs_a_layer_is_known_to_layers_alone(path):
 def test_readers_of_runners_are_found():
     source = "from exactrnn._run import call\nlayer._stack.store\nf(x)._run\nself._run"
     assert sorted(runners_read(source)) == [2, 3]
+
+
+def test_names_of_test_files_are_unique():
+    """Tests are not packages: two files of one name are one module to pytest."""
+    names = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name in set(names) if names.count(name) > 1] == []
+
+
+def test_names_of_tests_are_the_same_in_every_process(request):
+    """An address in one is another in each worker of xdist, which then runs nothing."""
+    named = [item.nodeid for item in request.session.items]
+    assert [name for name in named if re.search(r" at 0x[0-9a-f]+", name)] == []

@@ -258,7 +258,6 @@ def test_no_rows_are_no_results():
         ({"readout": lambda h: h * np.nan}, ValueError, "readout: expected .* got NaN"),
         ({"readout": lambda _: [[1] * K] * 4}, TypeError, "readout: expected float32"),
     ],
-    ids=str,
 )
 def test_mistakes_are_named(change, error, message):
     writer = Writer("gru", 4)
