@@ -13,6 +13,7 @@ import exactrnn as xr
 from exactrnn import distributed, train
 from exactrnn.distributed import shards as n10
 from exactrnn.train import Batch
+from exactrnn.train._models import generator_states
 
 # Cutting
 
@@ -235,7 +236,7 @@ def test_one_shard_is_what_fit_does():
 
 def test_dropout_is_another_for_each_shard_batch_and_epoch_and_leaves_no_trace():
     layer = xr.LSTM(6, 8, 2, dropout=0.5, seed=0)
-    generators = train.composite.generator_states(layer)
+    generators = generator_states(layer)
     x = draw(4, 3, 6)
     found = []
     for place in ((0, 0), (0, 1), (1, 0)):
@@ -245,5 +246,5 @@ def test_dropout_is_another_for_each_shard_batch_and_epoch_and_leaves_no_trace()
                 layer, train.mean_squared_error, shard, n10.Place(*place), generators
             )
             found.append(vector.tobytes())
-            assert train.composite.generator_states(layer) == generators
+            assert generator_states(layer) == generators
     assert len(set(found)) == 6

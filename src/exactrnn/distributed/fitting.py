@@ -35,6 +35,7 @@ from exactrnn.distributed.local import LocalEngine
 from exactrnn.distributed.mpi import MPIEngine
 from exactrnn.distributed.ray import RayEngine
 from exactrnn.distributed.shards import (
+    Axes,
     Count,
     Layout,
     Place,
@@ -45,8 +46,8 @@ from exactrnn.distributed.shards import (
     shard_gradients,
 )
 from exactrnn.distributed.training import BehindError, Found, Known, Trainer
+from exactrnn.train._models import generator_states
 from exactrnn.train.batches import Batch
-from exactrnn.train.composite import generator_states
 from exactrnn.train.fitting import Fitting, History, Loss, Run
 from exactrnn.train.optimizers import Optimizer
 
@@ -93,7 +94,7 @@ class Spreading(Fitting, total=False):
     workers: int
     engine: str | Engine | None
     threads: int
-    axes: tuple[int, int] | None
+    axes: Axes | None
     count: Count | None
     watch: Callable[[Exchange], object] | None
 
@@ -205,7 +206,7 @@ class ShardedRun(Run):
     """A training whose batches are cut into shards, in this process alone."""
 
     shards: int
-    axes: tuple[int, int]
+    axes: Axes
     count: Count | None
     watch: Callable[[Exchange], object] | None
 
@@ -221,6 +222,8 @@ class ShardedRun(Run):
         self.shards = check_size("shards", shards)
         self.threads = check_size("threads", threads)
         self.axes = _check_axes(axes, self.batches)
+        if self.carry:
+            raise ValueError("carry: expected False, since shards begin at zeros")
         for name, given in (("count", count), ("watch", watch)):
             if given is not None and not callable(given):
                 raise TypeError(f"{name}: expected a function, got {describe(given)}")
@@ -235,7 +238,7 @@ class ShardedRun(Run):
         self.place = Place(self.epoch, number)
         return cut(batch, self.shards, self.axes, self.count)
 
-    def _backward(self, batch: Batch) -> tuple[float, dict[str, Any]]:
+    def _backward(self, batch: Batch, state: Any) -> tuple[float, Any, Any]:
         shards = self._next_shards(batch)
         begin = time.perf_counter()
         values, layout, tree = shard_gradients(
@@ -245,7 +248,7 @@ class ShardedRun(Run):
         if self.watch is not None:
             seconds = time.perf_counter() - begin
             self.watch(Exchange(*self.place, (seconds,), (0,), 0))
-        return _whole(values, layout, vector)
+        return *_whole(values, layout, vector), state
 
 
 class SpreadRun(ShardedRun):
@@ -298,14 +301,14 @@ class SpreadRun(ShardedRun):
             self.engine.fetch(one)
         self.are_taught = True
 
-    def _backward(self, batch: Batch) -> tuple[float, dict[str, Any]]:
+    def _backward(self, batch: Batch, state: Any) -> tuple[float, Any, Any]:
         shards = self._next_shards(batch)
         for lost in range(MOST_LOSSES):
             try:
                 if not self.are_taught:
                     self._look_for_errors()
                     self._teach()
-                return self._exchange(shards, lost)
+                return *self._exchange(shards, lost), state
             except (WorkerLost, BehindError) as error:
                 last, self.are_taught = error, False
         raise EngineError(
@@ -411,12 +414,19 @@ def _as_engine(engine: Any) -> Engine:
     return given
 
 
-def _check_axes(axes: Any, batches: Any) -> tuple[int, int]:
+def _check_axes(axes: Any, batches: Any) -> Axes:
     given = getattr(batches, "axes", (1, 1)) if axes is None else axes
     if not isinstance(given, tuple | list) or len(given) != 2:
         raise TypeError(f"axes: expected two integers, got {given!r}")
-    found = tuple(check_integer(f"axes[{k}]", axis) for k, axis in enumerate(given))
-    for k, axis in enumerate(found):
-        if axis < 0:
-            raise ValueError(f"axes[{k}]: expected at least 0, got {axis}")
-    return found[0], found[1]
+    own, other = given
+    if not isinstance(own, tuple | list):
+        return _check_axis("axes[0]", own), _check_axis("axes[1]", other)
+    places = (_check_axis(f"axes[0][{k}]", axis) for k, axis in enumerate(own))
+    return tuple(places), _check_axis("axes[1]", other)
+
+
+def _check_axis(name: str, axis: object) -> int:
+    number = check_integer(name, axis)
+    if number < 0:
+        raise ValueError(f"{name}: expected at least 0, got {number}")
+    return number

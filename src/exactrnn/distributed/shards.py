@@ -27,14 +27,14 @@ from numpy.typing import NDArray
 from exactrnn._checks import Array, describe
 from exactrnn._numeric.random import make_generator
 from exactrnn._system.mode import ieee_mode
-from exactrnn.train._gradients import GradientsLike, as_gradient, weights_of
+from exactrnn.layers._gradients import GradientsLike, as_gradient, weights_of
+from exactrnn.train._models import set_generator_states
 from exactrnn.train.batches import Batch
-from exactrnn.train.composite import set_generator_states
 from exactrnn.train.losses import IGNORED
 
 __all__ = ["count_targets", "cut"]
 
-Axes: TypeAlias = tuple[int, int]
+Axes: TypeAlias = tuple[int | tuple[int, ...], int]
 Count: TypeAlias = Callable[..., float]
 
 
@@ -86,7 +86,8 @@ def cut(
     shards : int
         How many.
     axes : tuple of two ints
-        Where rows lie in `x` and in `y`, as for `batches`.
+        Where rows lie in `x` and in `y`, as for `batches`; the first may be a tuple,
+        of one for each array of `x`.
     count : callable, optional
         What a loss divides by, as `count_targets`.
 
@@ -107,9 +108,11 @@ def cut(
     ]
 
 
-def _rows_in(x: Any, axis: int) -> int:
+def _rows_in(x: Any, axis: int | tuple[int, ...]) -> int:
     if isinstance(x, tuple | list) and x:
-        return _rows_in(x[0], axis)
+        return _rows_in(x[0], axis if isinstance(axis, int) else axis[0])
+    if not isinstance(axis, int):
+        raise ValueError(f"axes[0]: expected an integer for one array, got {axis}")
     shape = np.shape(x)
     if not -len(shape) <= axis < len(shape):
         raise ValueError(f"axes[0]: expected an axis of x {shape}, got {axis}")
@@ -131,10 +134,18 @@ def _rows_of(batch: Batch, axes: Axes, begin: int, end: int) -> Batch:
     )
 
 
-def _slice(value: Any, axis: int, begin: int, end: int) -> Any:
+def _slice(value: Any, axis: int | tuple[int, ...], begin: int, end: int) -> Any:
     """Return rows of an array, or of each array in a tuple or list."""
     if isinstance(value, tuple | list):
-        return tuple(_slice(one, axis, begin, end) for one in value)
+        places = (axis,) * len(value) if isinstance(axis, int) else axis
+        if len(places) != len(value):
+            raise ValueError(
+                f"axes[0]: expected one for each of {len(value)} arrays, got {axis}"
+            )
+        pairs = zip(value, places, strict=True)
+        return tuple(_slice(one, place, begin, end) for one, place in pairs)
+    if not isinstance(axis, int):
+        raise ValueError(f"axes[0]: expected an integer for one array, got {axis}")
     array = np.asarray(value)
     index: list[Any] = [slice(None)] * array.ndim
     index[axis] = slice(begin, end)
@@ -187,10 +198,15 @@ def count_targets(batch: Batch, axes: Axes = (1, 1)) -> float:
 
 
 def _has_steps(batch: Batch, axes: Axes) -> bool:
-    """Tell whether `y` has an answer for each step of `x`."""
-    x, y = np.shape(batch.x), np.shape(batch.y)
-    is_plain = axes in ((0, 0), (1, 1)) and len(x) >= 2 and len(y) >= 2
-    return is_plain and x[1 - axes[0]] == y[1 - axes[1]]
+    """Tell whether `y` has an answer for each step; lengths of several x are of y."""
+    own, other = axes
+    y = np.shape(batch.y)
+    if other not in (0, 1) or len(y) < 2:
+        return False
+    if isinstance(batch.x, tuple | list):
+        return True
+    x = np.shape(batch.x)
+    return own == other and len(x) >= 2 and x[1 - other] == y[1 - other]
 
 
 # One shard

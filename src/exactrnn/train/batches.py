@@ -86,9 +86,11 @@ class Batches:
         return (self.num_examples + self._size - 1) // self._size
 
     @property
-    def axes(self) -> tuple[int, int]:
-        """Where the examples lie in x and in y."""
-        return self._axes
+    def axes(self) -> tuple[int | tuple[int, ...], int]:
+        """Where the examples lie in x, or in each array of it, and in y."""
+        places = tuple(place for _, place in self._examples.inputs)
+        own = places[0] if self._examples.is_one else places
+        return own, self._examples.targets[1]
 
     @property
     def num_examples(self) -> int:
