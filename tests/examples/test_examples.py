@@ -50,14 +50,7 @@ PACKAGES = {
 ASKED = {"spelling": "hello\n12\nit's\n", "translation": "six\n\nfour hundred\n"}
 """What is typed to a saved model with `--say`: two things that it knows, and none."""
 
-ELSEWHERE = {
-    "copy_task": "tests/train/test_copy_task.py",
-    "search": "tests/tools/test_search.py",
-}
-"""Programs that are no system of the literature on real data, and what tests them."""
-
-PAGES = sorted((ROOT / "examples").glob("*.py"))
-PROGRAMS = [path for path in PAGES if path.stem not in ELSEWHERE]
+PROGRAMS = sorted((ROOT / "examples").glob("*.py"))
 
 
 def name_of(path):
@@ -120,13 +113,7 @@ def test_every_program_has_a_short_form():
     assert [*SHORT] == [*PACKAGES] == [path.stem for path in PROGRAMS]
 
 
-@pytest.mark.parametrize("name", ELSEWHERE)
-def test_program_that_has_tests_of_its_own_is_named_by_them(name):
-    assert ROOT / "examples" / f"{name}.py" in PAGES
-    assert f"{name}.py" in (ROOT / ELSEWHERE[name]).read_text(encoding="utf-8")
-
-
-@pytest.mark.parametrize("path", PAGES, ids=name_of)
+@pytest.mark.parametrize("path", PROGRAMS, ids=name_of)
 def test_program_is_one_page_that_says_how_it_is_called(path):
     text = path.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= MAX_LINES
