@@ -39,7 +39,7 @@ NEEDED = (
     "licenses/LICENSE",
     "hashes.json",
     "sboms/exactrnn.cdx.json",
-    "exactrnn/include/exactrnn.h",
+    "include/exactrnn.h",
 )
 
 

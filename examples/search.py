@@ -192,7 +192,7 @@ def main():
     parsed.out.mkdir(parents=True, exist_ok=True)
     model, _ = learn(best, "tags", parsed.steps, parsed.seed[-1])
     xr.save(model.parts, parsed.out / "search.safetensors")
-    xr.plot.cell(Tree(best)).savefig(parsed.out / "search.png", dpi=120)
+    xr.plot.cell(Tree(best)).savefig(parsed.out / "search.png", dpi=160)
     return not parsed.quick and any(w < 1 for worths in ours for w in worths.values())
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calculators import Calculator, refuse
+from calculators import Calculator, die_at_first, refuse
 from engines import HELPERS, make_ray_engine, needs_ray
 
 from exactrnn.distributed import (
@@ -187,7 +187,19 @@ def test_large_values_are_there_once_and_go_with_their_refs(local):
     gc.collect()
     assert files_of(local) == before
     assert value.sum() == 0
-    local.replace(worker)
+    local.dismiss([worker])
+
+
+def test_a_worker_may_be_killed_as_it_begins(local, tmp_path):
+    make = functools.partial(die_at_first, tmp_path / "deaths", 1)
+    [worker] = local.place(make, 1)
+    (tmp_path / "deaths").unlink()
+    with pytest.raises(WorkerLost, match="was killed as it began"):
+        local.replace(worker)
+    assert not local.alive(worker)
+    worker = local.replace(worker)
+    assert local.fetch(local.call(worker, "add", 1)) == 1
+    local.dismiss([worker])
 
 
 def test_lambdas_are_refused_by_their_name(local):

@@ -1,8 +1,6 @@
 """The search of examples/search.py: its tasks are right, its children run."""
 
 import importlib.util
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -66,17 +64,3 @@ def test_part_of_a_tree_is_replaced_where_its_path_leads(search):
             if path:
                 changed = search.replace(trees, path, "new")
                 assert dict(search.places(changed))[path] == "new"
-
-
-def test_program_prints_draws_and_saves(tmp_path):
-    for package in ("matplotlib", "safetensors"):
-        pytest.importorskip(package, reason="the search draws and saves")
-    command = [sys.executable, str(PROGRAM), "--quick", "--candidates", "4"]
-    command += ["--out", str(tmp_path)]
-    done = subprocess.run(
-        command, check=True, timeout=300, capture_output=True, encoding="utf-8"
-    )
-    assert "4 tried, best 1." in done.stdout
-    assert done.stdout.count("4 candidates, ") == 2
-    assert (tmp_path / "search.png").stat().st_size > 1000
-    assert xr.load(tmp_path / "search.safetensors")

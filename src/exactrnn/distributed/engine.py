@@ -60,7 +60,8 @@ class Engine(Protocol):
         Raises
         ------
         EngineError
-            If there is no room for so many, or one has another version of exactrnn.
+            If there is no room for so many, or one has another version of exactrnn;
+            a `WorkerLost` if one was killed as it began.
         """
 
     def put(self, value: object) -> Ref:

@@ -149,15 +149,20 @@ class LocalEngine:
 
     def place(self, make: Callable[[], Any], count: int) -> list[Any]:
         """Begin processes that make a worker each, and wait for them."""
-        first = len(self._workers)
-        made = [self._begin(first + k, make) for k in range(count)]
-        self._workers += made
+        first, made = len(self._workers), list[_Process]()
         try:
-            for worker in made:
-                self._greet(worker)
+            for k in range(count):
+                made.append(self._begin(first + k, make))
+            for k, worker in enumerate(made):
+                try:
+                    self._greet(worker)
+                except WorkerLost:  # even one that was killed as it began
+                    made[k] = self._begin(worker.number, make)
+                    self._greet(made[k])
         except BaseException:
             self.dismiss(made)
             raise
+        self._workers += made
         return [*made]
 
     def _begin(self, number: int, make: Callable[[], Any]) -> _Process:
@@ -171,8 +176,13 @@ class LocalEngine:
             name=f"exactrnn-worker-{number}",
             daemon=True,
         )
-        process.start()
-        theirs.close()
+        try:
+            process.start()
+        except BrokenPipeError:
+            ours.close()
+            raise WorkerLost(f"worker {number} was killed as it began") from None
+        finally:
+            theirs.close()
         return _Process(number, process, ours, make)
 
     def _greet(self, worker: _Process) -> None:
@@ -182,6 +192,9 @@ class LocalEngine:
             answer: Answer = worker.pipe.recv()
         except (EOFError, OSError):
             worker.lose()
+            if (worker.process.exitcode or 0) < 0:
+                words = f"worker {worker.number} was killed as it began"
+                raise WorkerLost(words) from None
             raise EngineError(
                 f"workers: expected worker {worker.number} to begin, but its process "
                 f"ended with code {worker.process.exitcode}; {GUARD}"
@@ -297,8 +310,8 @@ class LocalEngine:
         worker.process.kill()
         worker.end()
         other = self._begin(worker.number, worker.make)
-        self._workers[self._workers.index(worker)] = other
         self._greet(other)
+        self._workers[self._workers.index(worker)] = other
         return other
 
     def dismiss(self, workers: Sequence[Any]) -> None:
