@@ -351,11 +351,11 @@ def test_workers_may_be_killed_at_any_moment_for_minutes(path):
 @pytest.mark.deep
 def test_ray_gives_the_same_bytes_when_an_actor_is_killed(path):
     expected, _ = run("attention", path)
-    for workers in (1, 2, 3):
-        with make_ray_engine() as engine:
+    with make_ray_engine() as engine:
+        for workers in (1, 2, 3):
             seen = []
 
-            def watch(exchange, engine=engine, seen=seen):
+            def watch(exchange, seen=seen):
                 seen.append(exchange)
                 if len(seen) == 3:
                     engine._ray.kill(engine._actors[0].handle)
