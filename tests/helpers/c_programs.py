@@ -72,8 +72,10 @@ def compile_file(build, source, folder, *flags):
 
 def compile_library(build, folder):
     """Compile everything for a processor, as CMake does; return the object files."""
-    base = {*(CSRC / "base").glob("*.c")} - {*(CSRC / "base").glob("region_*.c")}
-    base |= {CSRC / "base" / f"region_{build.region}.c"}
+    base = {*(CSRC / "base").glob("*.c")} - {*(CSRC / "base").glob("[rs]*_*.c")}
+    base |= {
+        CSRC / "base" / f"{n}.c" for n in (f"region_{build.region}", "system_linux")
+    }
     jobs = [(source, folder) for source in sorted(base)]
     kernels = [s for s in (CSRC / "kernels").glob("*/*.c") if s.parent.name != "cells"]
     cells = [CSRC / "kernels" / "cells" / f"{cell}.c" for cell in CELLS]

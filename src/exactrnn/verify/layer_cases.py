@@ -177,7 +177,7 @@ LAYER_CASES: dict[str, LayerCase] = {
     ),
     "slstm defined ragged": LayerCase(partial(Layer, SLSTM()), {}, lengths=RAGGED),
     "slstm defined heads ragged": LayerCase(
-        partial(Layer, SLSTM("exp", num_heads=3)), BOTH_WAYS, H=18, lengths=RAGGED
+        partial(Layer, SLSTM(num_heads=3)), {}, H=18, lengths=RAGGED
     ),
     "ind_rnn defined": LayerCase(partial(Layer, IndRNN()), {}),
     "janet defined": LayerCase(partial(Layer, JANET()), {}),
