@@ -300,11 +300,15 @@ def test_memory_stays_flat_over_many_definitions():
             xr.Layer(cells.MGU, 3, 4, seed=1)
         gc.collect()
 
+    def growth():
+        before = tracemalloc.get_traced_memory()[0]
+        make(40)
+        return tracemalloc.get_traced_memory()[0] - before
+
     tracemalloc.start()
     try:
         make(20)
-        before = tracemalloc.get_traced_memory()[0]
-        make(40)
-        assert tracemalloc.get_traced_memory()[0] - before < 20_000
+        # The least of three: other threads of the process may take memory meanwhile.
+        assert min(growth() for _ in range(3)) < 20_000
     finally:
         tracemalloc.stop()

@@ -69,7 +69,7 @@ folder and the exit status is 2.
 COSTS = {
     "0.25": ("clockwork", "indrnn", "mingru", "minlstm"),
     "0.4": ("jordan", "leaky", "rnn", "sru"),
-    "0.5": ("mgu", "ugrnn"),
+    "0.5": ("janet", "mgu", "ugrnn"),
     "0.75": ("gru", "gru_before", "mut1"),
     "0.9": ("lstm_1997", "mut2", "mut3"),
     "1": ("lstm", "slstm"),
