@@ -73,8 +73,8 @@ PLAIN = {
     "reverse": False,
 }
 """Arguments that torch's classes have not, as they must be."""
-PLAIN_STEP = {"proj_size": 0}
-"""Likewise of single steps."""
+PLAIN_STEP, PLAIN_TABLE = {"proj_size": 0}, {"dropout": 0.0}
+"""Likewise of single steps, and of embeddings."""
 FIXED = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh")}
 """Activations of torch's classes that leave no choice."""
 NONLINEARITIES = ("tanh", "relu")
@@ -192,8 +192,10 @@ def _own_arguments(model: Module) -> dict[str, Any]:
 def _stock_arguments(name: str, model: Module) -> dict[str, Any]:
     """Return the arguments of torch's class, or raise for what it lacks."""
     kind = type(model).__name__
-    taken = TAKEN - PLAIN_STEP.keys() if kind.endswith("Cell") else TAKEN
-    plain, found = PLAIN | PLAIN_STEP, dict[str, Any]()
+    own: dict[str, Any] = PLAIN_STEP if kind.endswith("Cell") else {}
+    own = PLAIN_TABLE if kind == "Embedding" else own
+    taken, found = TAKEN - own.keys(), dict[str, Any]()
+    plain = PLAIN | own
     for option, value in model._arguments.items():
         if option in taken:
             found[option] = value
