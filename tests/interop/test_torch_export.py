@@ -207,5 +207,5 @@ def test_torchs_random_numbers_stay_where_they_are():
 
 
 def test_embeddings_that_drop_symbols_are_not_torchs():
-    with pytest.raises(ValueError, match="dropout 0.0, since torch.nn.Embedding"):
+    with pytest.raises(ValueError, match=r"dropout 0\.0, since torch\.nn\.Embedding"):
         xr.to_torch(xr.train.Embedding(3, 4, dropout=0.5))
