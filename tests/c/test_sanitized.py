@@ -39,6 +39,8 @@ KERNELS = {
     "address": (*FLOAT32.values(), (PLAIN, "f64")),
     "thread": tuple(FLOAT32.values()),
 }
+SYSTEMS = {"address": "posix", "thread": "linux"}
+"""Each of csrc/base/system_*.c runs here, the one of other systems too."""
 THREADS = {"address": (1, 2), "thread": (2, 3)}
 RUNS = [(tool, *kernel[:2]) for tool in SANITIZERS for kernel in KERNELS[tool]]
 every_run = pytest.mark.parametrize(
@@ -145,6 +147,7 @@ def programs_of(tmp_path_factory):
             link=("-pthread", *SANITIZERS[tool]),
             runner=environment,
             region="threads",  # gcc's libgomp waits where the tools do not see it
+            system=SYSTEMS[tool],
         )
         return Programs(build, folder)
 

@@ -50,6 +50,8 @@ class Build:
     byte_order: str = "<"
     region: str = "openmp"
     """Where threads come from, as in the names of csrc/base/region_*.c."""
+    system: str = "linux"
+    """What is a system's own, as in the names of csrc/base/system_*.c."""
 
 
 def isa_flags(isa):
@@ -72,10 +74,12 @@ def compile_file(build, source, folder, *flags):
 
 def compile_library(build, folder):
     """Compile everything for a processor, as CMake does; return the object files."""
-    base = {*(CSRC / "base").glob("*.c")} - {*(CSRC / "base").glob("[rs]*_*.c")}
-    base |= {
-        CSRC / "base" / f"{n}.c" for n in (f"region_{build.region}", "system_linux")
-    }
+    chosen = {f"region_{build.region}", f"system_{build.system}"}
+    base = [
+        source
+        for source in (CSRC / "base").glob("*.c")
+        if source.stem in chosen or not source.stem.startswith(("region_", "system_"))
+    ]
     jobs = [(source, folder) for source in sorted(base)]
     kernels = [s for s in (CSRC / "kernels").glob("*/*.c") if s.parent.name != "cells"]
     cells = [CSRC / "kernels" / "cells" / f"{cell}.c" for cell in CELLS]

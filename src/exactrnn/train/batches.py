@@ -23,8 +23,7 @@ from exactrnn._checks import (
     describe,
 )
 from exactrnn._checks.arrays import check_floats, make_plain
-from exactrnn._checks.numbers import check_count
-from exactrnn._numeric.random import make_generator
+from exactrnn.train._epochs import Epochs
 
 __all__ = ["Batch", "Batches", "batches", "windows"]
 
@@ -70,20 +69,15 @@ class _Examples(NamedTuple):
         )
 
 
-class Batches:
+class Batches(Epochs[Batch]):
     """Examples in batches, in another order in every epoch; made by `batches`.
 
     A loop over it is an epoch. ``len`` is the number of batches.
     """
 
     def __init__(self, examples: _Examples, size: int, seed: int | None) -> None:
+        super().__init__(size, seed)
         self._examples = examples
-        self._size = size
-        self._seed = seed
-        self._epoch = 0
-
-    def __len__(self) -> int:
-        return (self.num_examples + self._size - 1) // self._size
 
     @property
     def axes(self) -> tuple[int | tuple[int, ...], int]:
@@ -98,32 +92,10 @@ class Batches:
         array, axis = self._examples.targets
         return int(array.shape[axis])
 
-    def __iter__(self) -> Iterator[Batch]:
-        """Go through the examples once, in the order of the next epoch."""
-        self._epoch += 1
-        return self.epoch(self._epoch - 1)
-
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """Go through the examples once, in the order of this epoch.
-
-        Parameters
-        ----------
-        number : int
-            0 for the first.
-        """
-        order = self._order(check_count("number", number))
-        return self._walk(order)
-
-    def _walk(self, order: NDArray[np.intp]) -> Iterator[Batch]:
+    def _walk(self, epoch: str) -> Iterator[Batch]:
+        order = self._shuffled(self.num_examples, "batches", epoch)
         for begin in range(0, len(order), self._size):
             yield self._examples.rows(order[begin : begin + self._size])
-
-    def _order(self, epoch: int) -> NDArray[np.intp]:
-        count = self.num_examples
-        if self._seed is None:
-            return np.arange(count)
-        raw = make_generator(self._seed, "batches", str(epoch)).random_raw(count)
-        return np.argsort(np.asarray(raw), kind="stable")
 
 
 def batches(

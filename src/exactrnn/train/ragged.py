@@ -15,8 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from exactrnn._checks import as_any_array, check_seed, check_size, describe
 from exactrnn._checks.limits import shorten
-from exactrnn._checks.numbers import check_count
-from exactrnn._numeric.random import make_generator
+from exactrnn.train._epochs import Epochs
 
 __all__ = ["RaggedBatches", "pad", "ragged_batches"]
 
@@ -68,7 +67,7 @@ def pad(sequences: Sequence[ArrayLike]) -> tuple[NDArray[Any], NDArray[np.int64]
     return padded, lengths
 
 
-class RaggedBatches:
+class RaggedBatches(Epochs[Any]):
     """Examples in batches of like length; made by `ragged_batches`.
 
     A loop over it is an epoch. ``len`` is the number of batches.
@@ -82,53 +81,23 @@ class RaggedBatches:
         size: int,
         seed: int | None,
     ) -> None:
+        super().__init__(size, seed)
         self._examples = examples
         self._make = make
         self._lengths = lengths
-        self._size = size
-        self._seed = seed
-        self._epoch = 0
-
-    def __len__(self) -> int:
-        return (self.num_examples + self._size - 1) // self._size
 
     @property
     def num_examples(self) -> int:
         """Number of examples."""
         return len(self._examples)
 
-    def __iter__(self) -> Iterator[Any]:
-        """Go through the examples once, in the order of the next epoch."""
-        self._epoch += 1
-        return self.epoch(self._epoch - 1)
-
-    def epoch(self, number: int) -> Iterator[Any]:
-        """Go through the examples once, in the order of this epoch.
-
-        Parameters
-        ----------
-        number : int
-            0 for the first.
-        """
-        epoch = str(check_count("number", number))
-        order = self._shuffled(self.num_examples, "examples", epoch)
+    def _walk(self, epoch: str) -> Iterator[Any]:
+        order = self._shuffled(self.num_examples, "ragged", "examples", epoch)
         if self._lengths is not None:
             order = order[np.argsort(self._lengths[order], kind="stable")]
-        batches = self._shuffled(len(self), "batches", epoch)
-        return self._walk(order, batches)
-
-    def _walk(
-        self, order: NDArray[np.intp], batches: NDArray[np.intp]
-    ) -> Iterator[Any]:
-        for k in batches.tolist():
+        for k in self._shuffled(len(self), "ragged", "batches", epoch).tolist():
             rows = order[k * self._size : (k + 1) * self._size].tolist()
             yield self._make([self._examples[n] for n in rows])
-
-    def _shuffled(self, count: int, *names: str) -> NDArray[np.intp]:
-        if self._seed is None:
-            return np.arange(count)
-        raw = make_generator(self._seed, "ragged", *names).random_raw(count)
-        return np.argsort(np.asarray(raw), kind="stable")
 
 
 def ragged_batches(
