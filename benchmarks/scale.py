@@ -279,7 +279,7 @@ def measure_parts(sizes, training):
     with xr.threads(1):
         once = lambda: shard_gradient(model, loss, shard, Place(0, 0), {})  # noqa: E731
         one = timed(once)
-        _, layout, vector = once()
+        _, layout, vector, _ = once()
         optimizer = xr.train.SGD(model, lr=0.1)
         step = timed(lambda: optimizer.step(layout.as_gradients(vector)))
 
