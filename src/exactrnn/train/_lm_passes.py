@@ -213,5 +213,5 @@ def _sums_of_rows(losses: Array, counts: NDArray[np.int64]) -> Array:
     found: Array = np.zeros(len(counts), losses.dtype)
     for b, count in enumerate(counts.tolist()):
         own = np.ascontiguousarray(losses[: max(count - 1, 0), b])
-        found[b] = -_core.long_sum(own, engine.isa())
+        found[b] = 0.0 - _core.long_sum(own, engine.isa())
     return found
