@@ -1,4 +1,4 @@
-"""Layer normalisation and scalars: the kernels give the bits of the twin.
+"""Layer normalisation and scalars (N3): the kernels give the bits of the twin.
 
 In any equations, as options of LSTM and GRU, with threads that share units, in pieces,
 step by step; and a row has the bits that it has alone.

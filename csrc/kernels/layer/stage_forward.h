@@ -323,8 +323,8 @@ static void forward_tile(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
 /* So many bytes of sums stay in the L1 until all of them are there. */
 enum { WAITING_BYTES = 16 * 1024 };
 
-/* Returns whether the point function of a step waits for all panels. Sums that stay near
- * then have a place for each unit, so there are no more rows than these have. */
+/* Returns whether the point function of a step waits for all panels. Sums that stay
+ * near then have a place for each unit, so there are no more rows than these have. */
 static int point_waits(const struct run *run, ptrdiff_t rows)
 {
     const ptrdiff_t bytes = rows * run->sums * run->Hp * (ptrdiff_t)sizeof(elem);
