@@ -490,7 +490,7 @@ def _rows_of(batch: Batch) -> int:
     """Return how much a batch counts: its steps that count, or else its targets."""
     if batch.lengths is not None:
         return sum(np.asarray(batch.lengths).tolist())
-    return int(np.asarray(batch.y).size)
+    return int(np.size(batch.y))
 
 
 def _extras(batch: Batch) -> dict[str, Any]:
