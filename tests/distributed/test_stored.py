@@ -7,6 +7,8 @@ import time
 import numpy as np
 import pytest
 from arrays import draw, same_bits
+from engines import make_ray_engine, needs_ray
+from mapped_models import alone_by_gru, flat_of, gru, three
 from spread import Unlucky
 
 import exactrnn as xr
@@ -188,3 +190,90 @@ def test_arrays_of_dask_are_examples():
     dask = pytest.importorskip("dask.array", reason="needs dask")
     x, y = (dask.from_array(array, chunks=4) for array in (X, Y))
     assert same_bits(trained(x, y, workers=2, engine="inline"), TRUTH)
+
+
+# Maps
+
+
+def mapped(source):
+    return [flat_of(one) for one in distributed.map_sequences(gru(), source)]
+
+
+def test_maps_read_arrays_a_chunk_at_a_time():
+    class Rows(Chunked):
+        def __len__(self):
+            return len(self._array)
+
+        def __getitem__(self, index):
+            self.read.append(index)
+            return self._array[index]
+
+    source = Rows(draw(5, 6, 3))
+    assert same_bits(mapped(source), alone_by_gru(draw(5, 6, 3)))
+    assert source.read == [slice(0, 2), slice(2, 4), slice(4, 6)]
+
+
+def test_maps_read_collections_of_dask_in_parts():
+    dask = pytest.importorskip("dask", reason="needs dask")
+    array = pytest.importorskip("dask.array", reason="needs dask")
+    bag = pytest.importorskip("dask.bag", reason="needs dask")
+    chunked = array.from_array(draw(6, 5, 3), chunks=(4, 2, 3))
+    assert same_bits(mapped(chunked), alone_by_gru(draw(6, 5, 3)))
+    with dask.config.set(scheduler="sync"):
+        found = mapped(bag.from_sequence(three()[:5], npartitions=2))
+    assert same_bits(found, alone_by_gru(three()[:5]))
+
+
+# Ray
+
+
+class Dataset:
+    """As a dataset of Ray, but for what is in it."""
+
+    def iter_batches(self):
+        """Do nothing."""
+
+    def __iter__(self):
+        raise TypeError("no loops")
+
+
+def test_a_dataset_of_ray_says_what_to_do():
+    model = xr.GRU(3, 4)
+    parts = train.mean_squared_error, train.SGD(model, lr=0.1)
+    for fit in (train.fit, distributed.fit):
+        with pytest.raises(TypeError, match=r"^batches: .*RayColumn\(dataset, name\)"):
+            fit(model, Dataset(), *parts)
+    with pytest.raises(TypeError, match=r"^dataset: expected one of ray.data, got "):
+        distributed.RayColumn([X], "x")
+
+
+@pytest.mark.deep
+@needs_ray
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Ray's own
+def test_columns_of_ray_are_examples():
+    pytest.importorskip("pyarrow", reason="needs ray[data]")
+    import ray.data
+
+    items = [{"x": X[:, k], "y": Y[k], "n": k} for k in range(N)]
+    with make_ray_engine() as engine:
+        dataset = ray.data.from_items(items, override_num_blocks=4)
+        x, y, n = (distributed.RayColumn(dataset, name) for name in "xyn")
+        assert (x.shape, x.dtype, len(y)) == ((N, T, I), X.dtype, N)
+        assert sum(x.chunks[0]) == N
+        assert n[np.array([22, 0, 7])].tolist() == [22, 0, 7]
+        found = []
+        for given in ((np.array(X.swapaxes(0, 1)), Y), (x, y)):
+            model = xr.LSTM(I, 4, batch_first=True, seed=0)
+            data = train.batches(*given, 7, seed=2, axes=(0, 0))
+            parts = model, data, train.mean_squared_error, train.SGD(model, lr=0.2)
+            options = {"epochs": 1, "shards": 4, "workers": 2, "engine": engine}
+            distributed.fit(*parts, **options)
+            found.append(model.state_dict())
+        assert same_bits(*found)
+        with pytest.raises(ValueError, match=r"^name: expected one of 'x', 'y', 'n'"):
+            distributed.RayColumn(dataset, "z")
+        ragged = [{"x": np.zeros(k)} for k in range(1, 4)]
+        with pytest.raises(ValueError, match=r"^name: expected entries of 'x' of one"):
+            distributed.RayColumn(ray.data.from_items(ragged), "x")
+        with pytest.raises(ValueError, match=r"^axes: expected 0 for a column of Ray"):
+            next(iter(train.batches(x, x, 7, axes=(1, 1))))
