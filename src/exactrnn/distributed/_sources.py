@@ -136,6 +136,8 @@ class Taker:
         SequenceError
             If it is none that the model can read.
         """
+        if type(item) is np.ndarray and self._is_plain(item):
+            return np.array(item) if self._copies else item.view()
         if isinstance(item, Mapping):
             item = self._entry(index, item)
         try:
@@ -148,6 +150,13 @@ class Taker:
         if wrong is not None:
             raise SequenceError(index, f"expected {self._words}, got {wrong}")
         return np.array(array) if self._copies else array
+
+    def _is_plain(self, array: NDArray[Any]) -> bool:
+        """Tell at once that an array is right; of some that are right it does not."""
+        if self._expected is None or self._expected[1] is None or not len(array):
+            return False
+        dtype, width = self._expected
+        return array.ndim == 2 and array.shape[1] == width and array.dtype == dtype
 
     def _entry(self, index: int, item: Mapping[Any, Any]) -> object:
         if self._column is None and len(item) == 1:
