@@ -148,9 +148,6 @@ class Team:
                 return self._exchange(shards, place, lost)
             except (WorkerLost, BehindError) as error:
                 last, self._are_taught = error, False
-            except BaseException:  # as Ctrl-C: nobody knows how far it came
-                self._are_taught = False
-                raise
         raise EngineError(
             f"workers: batch {place.batch} of epoch {place.epoch} lost one "
             f"{MOST_LOSSES} times, at last: {last}"
