@@ -16,6 +16,7 @@ from exactrnn._spec.arguments import Arguments, Check, as_activations, as_flag
 SHARED = (
     *("clip", "bias", "bidirectional", "reverse", "dtype", "init", "forget_bias"),
     *("input_size", "hidden_size", "num_layers", "batch_first", "dropout"),
+    *("recurrent_dropout", "zoneout"),
 )
 LSTM_OPTIONS = ("proj_size", "peepholes", "coupled", "omit", "full_gate_recurrence")
 LSTM_USES = ("gates", "candidate", "output")
