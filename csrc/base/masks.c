@@ -51,11 +51,8 @@ void xr_draw_mask(const struct xr_mask *mask, enum xr_dtype dtype, ptrdiff_t wid
 {
     for (ptrdiff_t b = 0; b < mask->rows; b++) {
         const uint64_t row = xr_hash(mask->key, (uint64_t)b);
-        if (mask->steps == 0) {
-            draw_row(mask, row, b * width, dtype, out);
-        }
         for (ptrdiff_t t = 0; t < mask->steps; t++) {
-            const uint64_t step = xr_hash(row, (uint64_t)t);
+            const uint64_t step = mask->timeless ? row : xr_hash(row, (uint64_t)t);
             draw_row(mask, step, (t * mask->rows + b) * width, dtype, out);
         }
     }

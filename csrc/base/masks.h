@@ -51,15 +51,16 @@ static inline int xr_zone_of(const struct xr_layer *layer, int k)
 ptrdiff_t xr_lay_masks(const struct xr_problem *problem, ptrdiff_t Hp, ptrdiff_t at,
                        struct xr_mask_layout *layout);
 
-/* A mask of `rows` rows, for each of `steps` steps or, without steps (0), one for all:
- * `below` where the bits of a unit, 53, are less than `threshold`, else `above`. */
+/* A mask of `rows` rows, for each of `steps` steps; of one step that stands for all if
+ * the mask is `timeless`: `below` where the bits of a unit, 53, are less than `threshold`, else `above`. */
 struct xr_mask {
     uint64_t key, threshold;
     double below, above;
     ptrdiff_t steps, rows, units, heads;
+    int timeless;
 };
 
-/* Writes [steps or 1, rows, width], `width` as the engine pads rows; what is not of a
+/* Writes [steps, rows, width], `width` as the engine pads rows; what is not of a
  * unit is left as it is. */
 void xr_draw_mask(const struct xr_mask *mask, enum xr_dtype dtype, ptrdiff_t width,
                   void *out);

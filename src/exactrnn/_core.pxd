@@ -197,6 +197,7 @@ cdef extern from "base/masks.h" nogil:
         uint64_t key, threshold
         double below, above
         ptrdiff_t steps, rows, units, heads
+        int timeless
 
     void xr_draw_mask(const xr_mask *mask, xr_dtype dtype, ptrdiff_t width, void *out)
 

@@ -191,7 +191,7 @@ def draw_mask(
     key: int,
     threshold: int,
     values: tuple[float, float],
-    steps: bool,
+    timeless: bool,
     heads: tuple[int, int],
 ) -> None: ...
 def backward(

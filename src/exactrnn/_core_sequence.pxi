@@ -288,8 +288,9 @@ cdef int _fill(_Memory memory, bytes content) except -1:
     return 0
 
 
-def draw_mask(out, uint64_t key, uint64_t threshold, tuple values, bint steps, heads):
-    """Fill the units of a mask [T, B, Hp] or, without `steps`, [1, B, Hp].
+def draw_mask(out, uint64_t key, uint64_t threshold, tuple values, bint timeless,
+              heads):
+    """Fill the units of a mask [T, B, Hp], or [1, B, Hp] for all steps: `timeless`.
 
     `values` are what a unit gets whose 53 bits are below `threshold`, and any other;
     `heads` are the number of units of a row, and of heads among which they are.
@@ -299,8 +300,8 @@ def draw_mask(out, uint64_t key, uint64_t threshold, tuple values, bint steps, h
     cdef xr_dtype dtype = _dtype_of(out.dtype.name)
     mask.key, mask.threshold = key, threshold
     mask.below, mask.above = values
-    mask.steps = view.buffer.shape[0] if steps else 0
-    mask.rows = view.buffer.shape[1]
+    mask.timeless = timeless
+    mask.steps, mask.rows = view.buffer.shape[0], view.buffer.shape[1]
     mask.units, mask.heads = heads
     with nogil:
         xr_draw_mask(&mask, dtype, view.buffer.shape[2], view.buffer.buf)

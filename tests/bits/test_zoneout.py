@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from bits import (
     SPLITS,
+    as_tuple,
     assert_same_bits,
     assert_same_results,
+    collect,
     every_thread_used,
     random_problem,
     run_layer,
@@ -65,38 +67,42 @@ def run_twin(layer, masks, **problem):
     truncated = problem.pop("truncated", False)
     y, final, cache = reference.forward(layer, **problem, state_masks=masks)
     back = reference.backward(layer, cache, dy, dstate, truncated=truncated)
-    final = final if isinstance(final, tuple) else (final,)
-    dfinal = back.state if isinstance(back.state, tuple) else (back.state,)
-    found = {"y": y, "dx": back.x}
-    found |= {f"state{k}": part for k, part in enumerate(final)}
-    found |= {f"dstate{k}": part for k, part in enumerate(dfinal)}
-    return found | {f"d{name}": dw for name, dw in back.weights.items()}
+    return collect(y, final, back, {})
 
 
 def run_kernels(layer, **problem):
     """Return the same by the kernels; the next call draws the same masks again."""
     before = layer._generator_state()
-    found = run_layer(layer, **problem)
+    dy, dstate = problem.pop("dy"), problem.pop("dstate")
+    back = {name: problem.pop(name) for name in ("truncated",) if name in problem}
+    y, final, cache = layer.forward(**problem)
     layer._set_generator_state(before)
-    return {name: a for name, a in found.items() if not name.startswith("gate ")}
+    return collect(y, final, layer.backward(cache, dy, dstate, **back), {})
 
 
 @functools.cache
-def problem_and_expected(name, dtype):
-    zoneout = shares(name, 0.3, 0.4)
+def problem_and_expected(name):
+    """Return a layer of either dtype in turn, a problem, and what comes of it."""
+    dtype = ("float32", "float64")[NAMES.index(name) % 2]
     layer = make(
-        name, 3, 18, dtype=dtype, seed=1, zoneout=zoneout, recurrent_dropout=0.25,
+        name,
+        2,
+        18 if name in DEFINED else 5,
+        dtype=dtype,
+        seed=1,
+        zoneout=shares(name, 0.3, 0.4),
+        recurrent_dropout=0.25,
         **BOTH_WAYS,
-    )  # fmt: skip
-    problem = random_problem(layer, 5, 6, [5, 0, 3, 4, 1, 5], seed=2)
-    masks = draw_next_masks(layer, 5, 6)
+    )
+    problem = random_problem(layer, 3, 4, [3, 0, 2, 3], seed=2)
+    masks = draw_next_masks(layer, 3, 4)
     dropped = run_twin(layer, masks, **problem)
     return layer, problem, dropped, run_twin(layer, None, **problem)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_kernel_equals_twin(name, isa, dtype):
-    layer, problem, dropped, mean = problem_and_expected(name, dtype)
+def test_kernel_equals_twin(name, isa):
+    layer, problem, dropped, mean = problem_and_expected(name)
     assert_same_results(run_kernels(layer, **problem), dropped)
     with without_dropout():
         assert_same_results(run_kernels(layer, **problem), mean)
@@ -107,7 +113,7 @@ def test_kernel_equals_twin(name, isa, dtype):
 @pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("name", ["lstm-everything", "gru_before", "jordan", "mut1"])
 def test_threads_change_nothing(name, split, isa):
-    layer, problem, dropped, mean = problem_and_expected(name, "float32")
+    layer, problem, dropped, mean = problem_and_expected(name)
     with every_thread_used(split), xr.threads(3):
         assert_same_results(run_kernels(layer, **problem), dropped)
         with without_dropout():
@@ -142,7 +148,7 @@ def anything(draw):
     return layer, problem, draw(st.integers(1, 3)), draw(st.sampled_from([*SPLITS]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(anything())
 def test_anything_equals_twin(drawn):
     layer, problem, threads, split = drawn
@@ -159,17 +165,16 @@ def test_anything_equals_twin(drawn):
     "name", ["lstm-fgr-cifg-clip", "lstm-proj", "gru", "slstm heads"]
 )
 def test_masks_are_those_of_the_twin(name, dtype):
-    layer = make(
-        name, 3, 18, dtype=dtype, seed=5, zoneout=shares(name, 0.3, 0.1),
-        recurrent_dropout=0.5, **BOTH_WAYS,
-    )  # fmt: skip
-    expected = draw_next_masks(layer, 7, 4)
-    found = layer.forward(np.zeros((7, 4, 3), dtype))[2].state_masks
+    zoneout = shares(name, 0.3, 0.1)
+    options = {"zoneout": zoneout, "recurrent_dropout": 0.5, **BOTH_WAYS}
+    layer = make(name, 3, 18, dtype=dtype, seed=5, **options)
+    expected = draw_next_masks(layer, 7, 16)
+    found = layer.forward(np.zeros((7, 16, 3), dtype))[2].state_masks
     assert_same_results(found, expected)
+    wanted = {"r": 0.5, "h": 0.3, "c": 0.1}
     for name, mask in found.items():
         share = np.mean(mask == 0 if mask.ndim == 2 else mask)
-        wanted = {"r": 0.5, "h": 0.3}.get(name[0], 0.1)
-        assert abs(share - wanted) < 0.13, name
+        assert abs(share - wanted.get(name[0], 0.1)) < 0.1, name
 
 
 def test_masks_of_a_row_depend_on_nothing_but_its_place():
@@ -232,7 +237,7 @@ def test_streams_and_pieces_have_the_bits_of_one_call(name, isa):
     first, state = layer(x[:2])
     second, last = layer(x[2:], state)
     assert_same_bits("pieces", np.concatenate([first, second]), whole)
-    for one, other in zip(np.atleast_1d(final), np.atleast_1d(last), strict=True):
+    for one, other in zip(as_tuple(final), as_tuple(last), strict=True):
         assert_same_bits("state", one, other)
 
 
@@ -296,9 +301,8 @@ def test_gradients_are_central_differences(name, drops):
     masks = draw_next_masks(layer, 4, 2) if drops else None
 
     def loss(x):
-        return float(
-            (reference.forward(layer, x, state, state_masks=masks)[0] * dy).sum()
-        )
+        y, _, _ = reference.forward(layer, x, state, state_masks=masks)
+        return float((y * dy).sum())
 
     _, _, cache = reference.forward(layer, problem["x"], state, state_masks=masks)
     back = reference.backward(layer, cache, dy)
@@ -346,7 +350,7 @@ def test_single_steps_draw_anew_and_go_back():
     layer = xr.LSTM(3, 9, seed=4, zoneout=0.5, recurrent_dropout=0.25)
     x = random_problem(layer, 2, 3, seed=3)["x"]
     masks = draw_next_masks(layer, 1, 3)
-    y, state, cache = layer.step(x[0])
+    y, _, cache = layer.step(x[0])
     expected, _, twin = reference.forward(layer, x[:1], state_masks=masks)
     assert_same_bits("y", y, expected[0])
     back = layer.step_back(cache, np.ones_like(y))

@@ -88,7 +88,7 @@ def _draw(
             own,
             math.ceil(share * 2.0**53),
             (below, above),
-            use != RECURRENT,
+            use == RECURRENT,
             (units, heads),
         )
     return mask[:, 0] if use == RECURRENT else mask
