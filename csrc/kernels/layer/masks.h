@@ -3,7 +3,8 @@
  *
  *     proposals   what a point function makes of a step's states. With zoneout units of
  *                 the old states take their place, or in the mean a part of them:
- *                 the states after the step. Backward needs both.
+ *                 the states after the step. They lie apart, for backward and for
+ *                 lanes that still read whole rows of them.
  *     masked      what R multiplies, h before the step or an operand, times the row's
  *                 mask, the same in all steps. Point functions see it as it was.
  *
@@ -47,8 +48,12 @@ static const elem *recurrent_mask_row(const struct run *run, int direction, ptrd
 static elem *proposals_of(const struct run *run, int direction, int k)
 {
     const ptrdiff_t at = run->mask_at.proposed[k];
-    if (at == 0 || run->problem->cache == NULL) {
+    if (at == 0) {
         return states_of(run, direction, k);
+    }
+    if (run->problem->cache == NULL) {
+        return run->proposals_buffer +
+               (direction * run->states + k) * 2 * run->B * run->Hp;
     }
     return cache_of(run, direction) + at;
 }

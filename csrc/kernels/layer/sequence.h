@@ -72,9 +72,10 @@ struct run {
     elem *ahead_sums; /* [D, ahead or 1, B, S, Hp] unless they go elsewhere */
     elem *near_sums;  /* [threads, near_size]: of a few rows of one panel */
     ptrdiff_t near_size;
-    elem *states_buffer;   /* [D, states, 2, B, Hp] without a cache */
-    elem *operands_buffer; /* [D, operands, B, Hp] likewise */
-    struct stage *stages;  /* [threads, stages_per_thread]: of a layer, or of modules */
+    elem *states_buffer;    /* [D, states, 2, B, Hp] without a cache */
+    elem *operands_buffer;  /* [D, operands, B, Hp] likewise */
+    elem *proposals_buffer; /* [D, states, 2, B, Hp] likewise, with zoneout */
+    struct stage *stages; /* [threads, stages_per_thread]: of a layer, or of modules */
     ptrdiff_t stages_per_thread;
     struct forward_lane *forward_lanes; /* [threads] */
     /* Of the backward pass alone. */

@@ -105,6 +105,10 @@ static struct run make_forward_run(const struct xr_problem *problem,
         run.operands_buffer =
             arena_take(arena, D * info->operands * B * run.Hp, sizeof(elem));
     }
+    if (problem->cache == NULL && run.zones) {
+        run.proposals_buffer =
+            arena_take(arena, D * run.states * 2 * B * run.Hp, sizeof(elem));
+    }
     return run;
 }
 
