@@ -77,8 +77,8 @@ class RNN(RecurrentLayer[Array, Array]):
     Recurrent dropout is that of Y. Gal and Z. Ghahramani (arXiv 1512.05287): what
     `weight_hh` multiplies is multiplied with a mask of 0 and 1/(1-p) first. Zoneout is
     that of D. Krueger et al. (arXiv 1606.01305): a unit that stays has the state of the
-    step before; the mean, for inference, is p * old + (1 - p) * new. Masks do not change
-    with resets; `step` draws anew at each step.
+    step before; the mean, for inference, is p * old + (1 - p) * new. Masks do not
+    change with resets; `step` draws anew at each step.
 
     Source: J. L. Elman, "Finding Structure in Time", Cognitive Science 14(2), 1990.
 

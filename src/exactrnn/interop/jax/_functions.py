@@ -210,8 +210,8 @@ def run(
     ValueError, TypeError
         As of `lstm`.
     NotImplementedError
-        If the layer has zoneout, a clock, a learned leak, `layer_norm` or a cell from its
-        equations.
+        If the layer has zoneout, a clock, a learned leak, `layer_norm` or a cell from
+        its equations.
 
     Examples
     --------
