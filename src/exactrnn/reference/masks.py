@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -49,8 +49,9 @@ class DirectionMasks(NamedTuple):
 
     def heard(self, block: Block, values: Array) -> Array:
         """Return what a block multiplies, [..., B, n]."""
-        is_masked = self.recurrent is not None and block.matrix == "w_hh"
-        return values * self.recurrent if is_masked else values
+        if self.recurrent is None or block.matrix != "w_hh":
+            return values
+        return values * self.recurrent
 
 
 NO_MASKS = DirectionMasks()
@@ -88,7 +89,8 @@ def masks_of(named: Mapping[str, Array], suffix: str) -> DirectionMasks:
         for name, mask in named.items()
         if name.endswith(suffix)
     }
-    return DirectionMasks(own.pop("recurrent", None), own)
+    recurrent = own.pop("recurrent", None)
+    return DirectionMasks(recurrent, cast(Mapping[str, Bools], own))
 
 
 def shares(direction: Direction) -> dict[str, Any]:
@@ -182,7 +184,9 @@ def draw_state_masks(spec: Config, key: int, T: int, B: int) -> Arrays:
                 steps = _numbers(rows[:, None], T).T
                 bits = _numbers(steps[:, :, None], width)
                 if spec.zone_shares[zone] != 0.0:
-                    found[name + suffix] = _below(bits, spec.zone_shares[zone])
+                    found[name + suffix] = cast(
+                        Array, _below(bits, spec.zone_shares[zone])
+                    )
     return found
 
 
@@ -200,6 +204,6 @@ def _numbers(keys: Array, count: int) -> Array:
     return np.asarray(z ^ (z >> np.uint64(31)))
 
 
-def _below(bits: Array, share: float) -> Bools:
+def _below(bits: Any, share: float) -> Bools:
     """Tell where the first 53 of 64 bits are, as a fraction, below a share."""
     return np.asarray(bits >> np.uint64(11) < np.uint64(math.ceil(share * 2.0**53)))

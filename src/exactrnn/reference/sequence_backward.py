@@ -95,9 +95,9 @@ def direction_backward(
             step.dstate["c"] = carry["c"] + dcells[t]
         kept = part_all(direction, cache.masks, t, step.dstate)
         step_backward(direction, step, cache.ticks[t], cache.masks)
-        for name, dstate in kept.items():
+        for name, past in kept.items():
             if not (truncated and name == direction.output):
-                step.dprev[name] = flush(step.dprev[name] + dstate)
+                step.dprev[name] = flush(step.dprev[name] + past)
 
         rows, takes_part = cache.active[t], direction.units_of(cache.ticks[t])
         for s in cell.sums:
