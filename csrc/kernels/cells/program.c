@@ -291,6 +291,7 @@ static void run_stage(const struct xr_program *program,
         }
         run_list(operations, program->registers, rows, part);
     }
+    rows->numbers = NULL;
 }
 
 static void forward_stage(const struct forward_step *step, int stage)
