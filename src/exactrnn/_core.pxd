@@ -78,6 +78,7 @@ cdef extern from "base/calls.h" nogil:
         const xr_module *module
         const xr_program_of *program
         xr_cell_info info
+        double zoneout[2]
 
     struct xr_weights:
         const void *w_ih
@@ -108,6 +109,10 @@ cdef extern from "base/calls.h" nogil:
         void *context
         int stopped
 
+    struct xr_masks:
+        const void *recurrent
+        const void *zoneout[2]
+
     struct xr_problem:
         const xr_layer *layer
         const xr_layer *second
@@ -132,6 +137,7 @@ cdef extern from "base/calls.h" nogil:
         const void *attention
         void *scratch
         xr_stop *stop
+        const xr_masks *masks
 
     struct xr_cache_layout_of "xr_cache_layout":
         ptrdiff_t Hp, sums
@@ -185,6 +191,16 @@ cdef extern from "base/calls.h" nogil:
         ptrdiff_t work
         int64_t nanoseconds
     xr_stop_pace_of xr_stop_pace
+
+
+cdef extern from "base/masks.h" nogil:
+    struct xr_mask:
+        uint64_t key, threshold
+        double below, above
+        ptrdiff_t steps, rows, units, heads
+        int timeless
+
+    void xr_draw_mask(const xr_mask *mask, xr_dtype dtype, ptrdiff_t width, void *out)
 
 
 cdef extern from "base/program.h" nogil:

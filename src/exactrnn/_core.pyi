@@ -144,6 +144,8 @@ class GradientsOut:
 
 @final
 class LayerCache:
+    @property
+    def masks(self) -> tuple[Array | None, ...] | None: ...
     def gates(self, direction: int) -> dict[str, Array]: ...
     def states(self, direction: int) -> States: ...
     def content(self) -> dict[str, Any]: ...
@@ -185,7 +187,16 @@ def forward(
     state_out: States,
     lower: Array | None = None,
     upper: Array | None = None,
+    masks: tuple[Array | None, ...] | None = None,
 ) -> LayerCache | None: ...
+def draw_mask(
+    out: Array,
+    key: int,
+    threshold: int,
+    values: tuple[float, float],
+    timeless: bool,
+    heads: tuple[int, int],
+) -> None: ...
 def backward(
     packs: tuple[Packed, ...],
     cache: LayerCache,

@@ -225,6 +225,7 @@ cdef _Memory _describe(xr_layer *layer, str cell, options):
     layer.options.full_gate_recurrence = wanted.get("full_gate_recurrence", False)
     layer.options.projects = wanted.get("output_size") is not None
     layer.options.cells = wanted.get("cells", 0)
+    layer.zoneout[0], layer.zoneout[1] = wanted.get("zoneout", (0.0, 0.0))
     cdef tuple modules = tuple(wanted.get("modules", ()))
     cdef _Memory memory = _Memory(len(modules) * sizeof(xr_module), False)
     cdef xr_module *module = <xr_module *> memory.data

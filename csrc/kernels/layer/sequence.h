@@ -14,6 +14,7 @@
 #ifndef XR_SEQUENCE_H
 #define XR_SEQUENCE_H
 
+#include "base/masks.h"
 #include "base/parallel.h"
 #include "kernels/cells/cell.h"
 #include "kernels/layer/attention_pack.h"
@@ -58,7 +59,10 @@ struct run {
     struct split split;
     const void **pointers; /* [threads, pointers_per_thread] */
     ptrdiff_t pointers_per_thread;
-    struct lane_module *lane_modules;     /* [threads, modules] */
+    struct lane_module *lane_modules; /* [threads, modules] */
+    int zones; /* zoneout: old states stay, in part or here and there */
+    const elem *recurrent_masks;          /* [D, B, Hp] or NULL */
+    struct xr_mask_layout mask_at;        /* in the cache */
     const struct xr_attention *attention; /* NULL: none */
     elem *look_spaces;                    /* [threads, look_space_size] */
     ptrdiff_t look_space_size;
@@ -68,9 +72,10 @@ struct run {
     elem *ahead_sums; /* [D, ahead or 1, B, S, Hp] unless they go elsewhere */
     elem *near_sums;  /* [threads, near_size]: of a few rows of one panel */
     ptrdiff_t near_size;
-    elem *states_buffer;   /* [D, states, 2, B, Hp] without a cache */
-    elem *operands_buffer; /* [D, operands, B, Hp] likewise */
-    struct stage *stages;  /* [threads, stages_per_thread]: of a layer, or of modules */
+    elem *states_buffer;    /* [D, states, 2, B, Hp] without a cache */
+    elem *operands_buffer;  /* [D, operands, B, Hp] likewise */
+    elem *proposals_buffer; /* [D, states, 2, B, Hp] likewise, with zoneout */
+    struct stage *stages; /* [threads, stages_per_thread]: of a layer, or of modules */
     ptrdiff_t stages_per_thread;
     struct forward_lane *forward_lanes; /* [threads] */
     /* Of the backward pass alone. */
@@ -78,6 +83,8 @@ struct run {
     elem *da;             /* [D, T, B, S, Hp] */
     elem *dstates;        /* [D, states, B, Hp] */
     elem *doperands;      /* [D, operands, B, Hp] */
+    elem *dkept;          /* [D, states, B, Hp] with zoneout: masks.h */
+    elem *aside;          /* [D, B, Hp] with recurrent masks */
     elem *zeros;          /* a row that is zero wherever it may be read */
     elem *thread_buffers; /* [threads, thread_buffer_size] */
     ptrdiff_t thread_buffer_size;
@@ -539,6 +546,12 @@ static struct run make_run(const struct xr_problem *problem, const struct xr_cel
         .pointers_per_thread = pointers_per_thread,
         .attention = problem->attention,
     };
+    run.zones = xr_has_zones(problem->layer);
+    if (run.zones || problem->masks != NULL) {
+        const ptrdiff_t size = xr_lay_masks(problem, run.Hp, 0, &run.mask_at);
+        xr_lay_masks(problem, run.Hp, run.cache_at.direction - size, &run.mask_at);
+        run.recurrent_masks = problem->masks ? problem->masks->recurrent : NULL;
+    }
     run.work = work_of_call(&run);
     run.threads = threads_for(run.work, xr_thread_work.call, problem->threads);
     ptrdiff_t *order = arena_take(arena, run.B, sizeof *order);

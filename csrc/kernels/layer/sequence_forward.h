@@ -76,9 +76,11 @@ static struct run make_forward_run(const struct xr_problem *problem,
     const ptrdiff_t row = info->sums * xr_padded_units(problem->layer);
     const ptrdiff_t ahead = steps_ahead(problem, row);
     /* Each row taken ahead has pointers to x and sums; each row of a step to x, sums,
-     * to the states before and after, to operands and to the layer below. */
+     * to the states before and after, to operands, also masked, and to the layer
+     * below. */
+    const ptrdiff_t masked = problem->masks ? 1 + info->operands : 0;
     const ptrdiff_t pointers =
-        2 * ahead * B + (3 + 2 * info->states + info->operands) * B;
+        2 * ahead * B + (3 + 2 * info->states + info->operands + masked) * B;
     struct run run = make_run(problem, cell, arena, pointers);
     run.ahead = ahead;
     run.stages_per_thread = info->stages * run.modules;
@@ -102,6 +104,10 @@ static struct run make_forward_run(const struct xr_problem *problem,
             arena_take(arena, D * run.states * 2 * B * run.Hp, sizeof(elem));
         run.operands_buffer =
             arena_take(arena, D * info->operands * B * run.Hp, sizeof(elem));
+    }
+    if (problem->cache == NULL && run.zones) {
+        run.proposals_buffer =
+            arena_take(arena, D * run.states * 2 * B * run.Hp, sizeof(elem));
     }
     return run;
 }
@@ -260,6 +266,12 @@ static void begin_forward_step(struct forward_lane *own)
 static void end_forward_step(const struct forward_lane *own)
 {
     const struct run *run = own->lane.run;
+    if (run->zones) {
+        mix_states(&own->lane, own->s, own->alive);
+    }
+    if (run->recurrent_masks != NULL) {
+        mask_states(&own->lane, own->s + 1, own->alive);
+    }
     for (int k = 0; k < run->info->cells; k++) {
         copy_output(&own->lane, k, own->s, own->alive);
     }
@@ -307,6 +319,9 @@ static void forward_stages(struct forward_lane *own, ptrdiff_t stages)
         }
         if (own->lane.watch->leaving) {
             return;
+        }
+        if (run->recurrent_masks != NULL) {
+            mask_operands(&own->lane, own->stage + 1, own->s, own->alive);
         }
         if (++own->stage == run->info->stages) {
             end_forward_step(own);
@@ -373,6 +388,7 @@ static void run_forward(const struct xr_problem *problem, const struct xr_cell *
             }
         }
     }
+    mask_first_states(&run);
     split_run(&run, problem->packed);
     const struct xr_work work = {
         .body = forward_item,

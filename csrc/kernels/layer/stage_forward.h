@@ -19,7 +19,7 @@
 #ifndef XR_STAGE_FORWARD_H
 #define XR_STAGE_FORWARD_H
 
-#include "kernels/layer/sequence.h"
+#include "kernels/layer/masks.h"
 
 /* So many rows, whole tiles, go through product and point function together. */
 enum { ROWS_AT_ONCE = 24 };
@@ -105,6 +105,7 @@ struct forward_frame {
     elem **next[XR_MAX_STATES];
     elem **operand[XR_MAX_OPERANDS];
     const elem **lower;
+    const elem **masked[1 + XR_MAX_OPERANDS]; /* h, operands; NULL without masks */
 };
 
 static struct forward_frame make_forward_frame(const struct lane *lane)
@@ -136,6 +137,11 @@ static struct forward_frame make_forward_frame(const struct lane *lane)
     if (run->info->takes_lower) {
         frame.lower = (const elem **)next_free;
         frame.step.lower = frame.lower;
+        next_free += lane->rows;
+    }
+    for (int j = 0; run->recurrent_masks != NULL && j <= run->info->operands; j++) {
+        frame.masked[j] = (const elem **)next_free;
+        next_free += lane->rows;
     }
     return frame;
 }
@@ -166,10 +172,14 @@ static void place_forward_rows(const struct lane *lane, const struct units *modu
         for (int k = 0; k < run->states; k++) {
             elem *states = states_of(run, d, k);
             frame->prev[k][rows] = states + before;
-            frame->next[k][rows] = states + after;
+            frame->next[k][rows] =
+                (run->zones ? proposals_of(run, d, k) : states) + after;
         }
         for (int j = 0; j < run->info->operands; j++) {
             frame->operand[j][rows] = operand_row(run, d, j, b, s);
+        }
+        for (int j = 0; run->recurrent_masks != NULL && j <= run->info->operands; j++) {
+            frame->masked[j][rows] = masked_row(run, d, j, b, s);
         }
         if (frame->lower != NULL) {
             frame->lower[rows] = padded_row(run, run->problem->lower, d, b, s);
@@ -207,8 +217,12 @@ static void add_product(struct stage *stage, const elem *const *left,
 
 /* Returns the rows that a recurrence multiplies. */
 static const elem *const *source_rows(const struct forward_frame *frame,
-                                      ptrdiff_t source)
+                                      const struct recurrence *recurrence)
 {
+    const ptrdiff_t source = recurrence->source;
+    if (frame->masked[0] != NULL && hears_masked(recurrence)) {
+        return frame->masked[masked_index(source)];
+    }
     return source < SOURCE_MADE
                ? frame->prev[source]
                : (const elem *const *)frame->operand[source - SOURCE_MADE];
@@ -255,7 +269,7 @@ static void make_stage(const struct lane *lane, int number, ptrdiff_t module,
             const struct matrix *matrix = pack_matrix(pack, r, module);
             stage->panels = &matrix->panels;
             stage->share = lane_panels(lane, matrix, recurrence->target);
-            add_product(stage, source_rows(frame, recurrence->source),
+            add_product(stage, source_rows(frame, recurrence),
                         (struct product){
                             .panels = &matrix->panels,
                             .pack = (const elem *)pack,

@@ -47,7 +47,9 @@ Named: TypeAlias = Sequence[tuple[str, Description]]
 LONGEST_NAME = 300
 WEIGHTLESS: Mapping[str, type[Weightless]] = {"Dropout": Dropout, "Last": Last}
 """Every class without weights that may be a part of a model in a file."""
-TRAINING_ONLY = {"dropout", "init", "forget_bias", "p", "variational"}
+TRAINING_ONLY = {
+    *("dropout", "recurrent_dropout", "init", "forget_bias", "p", "variational")
+}
 """Arguments in which a model may differ from what is copied into it."""
 
 

@@ -21,6 +21,7 @@ import torch
 
 from exactrnn._checks import Array
 from exactrnn._run import foreign
+from exactrnn._run.dropout import Drawn
 from exactrnn._run.protocol import Call
 from exactrnn._run.stack import Wanted
 from exactrnn.interop.torch._frames import (
@@ -72,7 +73,7 @@ def forward(
     y = frame.new(steps, rows, width, plan.spec.dtype)
     kept: list[Any] = []
     if keep:
-        final, run = stack.keep(call, y, take_masks(ragged, masks))
+        final, run = stack.keep(call, y, Drawn(tuple(take_masks(ragged, masks))))
         kept = foreign.hand_out(run)
         if ragged is not None:
             kept = [sequence, ragged.places, ragged.lengths, *kept]
