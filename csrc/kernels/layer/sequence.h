@@ -72,9 +72,10 @@ struct run {
     elem *ahead_sums; /* [D, ahead or 1, B, S, Hp] unless they go elsewhere */
     elem *near_sums;  /* [threads, near_size]: of a few rows of one panel */
     ptrdiff_t near_size;
-    elem *states_buffer;    /* [D, states, 2, B, Hp] without a cache */
-    elem *operands_buffer;  /* [D, operands, B, Hp] likewise */
-    elem *proposals_buffer; /* [D, states, 2, B, Hp] likewise, with zoneout */
+    elem *states_buffer;     /* [D, states, 2, B, Hp] without a cache */
+    elem *operands_buffer;   /* [D, operands, B, Hp] likewise */
+    elem *proposals_buffer;  /* [D, states, 2, B, Hp] likewise, with zoneout */
+    struct repeats *repeats; /* [threads]; NULL: none are looked for */
     struct stage *stages; /* [threads, stages_per_thread]: of a layer, or of modules */
     ptrdiff_t stages_per_thread;
     struct forward_lane *forward_lanes; /* [threads] */
@@ -113,8 +114,9 @@ struct lane {
     struct lane_module *modules;
     struct xr_watch *watch; /* of the thread that has it now */
     const void **pointers;
-    elem *near_sums;  /* [near_size] or NULL */
-    elem *look_space; /* [look_space_size] or NULL */
+    elem *near_sums;               /* [near_size] or NULL */
+    const struct repeats *repeats; /* forward, rows of x that repeat; or NULL */
+    elem *look_space;              /* [look_space_size] or NULL */
 };
 
 /* Returns the layer of the lane's direction, whose activations may be its own. */

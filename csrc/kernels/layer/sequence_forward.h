@@ -87,6 +87,7 @@ static struct run make_forward_run(const struct xr_problem *problem,
     run.stages =
         arena_take(arena, run.threads * run.stages_per_thread, sizeof *run.stages);
     run.forward_lanes = arena_take(arena, run.threads, sizeof *run.forward_lanes);
+    make_repeats(&run, arena);
     if (sums_stay_near(problem, ahead)) {
         run.near_size = run.Hp + ROWS_AT_ONCE * near_stride(&run);
         run.near_sums = arena_take(arena, run.threads * run.near_size, sizeof(elem));
@@ -131,7 +132,7 @@ static void forward_input(const struct lane *lane, ptrdiff_t module, ptrdiff_t s
         for (ptrdiff_t i = 0; i < alive; i++) {
             const ptrdiff_t b = row_of(lane, i);
             const ptrdiff_t t = time_of(run, lane->direction, b, s);
-            x[rows] = sequence_row(&run->problem->x, t, b);
+            x[rows] = input_row(lane, t, b);
             sums[rows] = sums_row(run, lane->direction, b, s, s0);
             rows += run->in_step || takes_part(run, units, b, s);
         }
@@ -140,8 +141,10 @@ static void forward_input(const struct lane *lane, ptrdiff_t module, ptrdiff_t s
     const struct product product = input_product(pack, matrix);
     const struct range share = lane_panels(lane, matrix, H_UNITS);
     for (ptrdiff_t p = share.begin; rows > 0 && p < share.end; p++) {
-        if (watched_panel(&product, p, min_of(p + 1, share.end - 1), rows, x, sums,
-                          lane->watch)) {
+        if (lane->repeats != NULL) {
+            start_at_known(&matrix->panels, p, rows, x, sums);
+        } else if (watched_panel(&product, p, min_of(p + 1, share.end - 1), rows, x,
+                                 sums, lane->watch)) {
             return;
         }
     }
@@ -226,9 +229,11 @@ static void forward_modules(const struct lane *lane, const struct stage *stages,
 }
 
 static void begin_forward_lane(const struct run *run, int item, int direction,
-                               struct forward_lane *own)
+                               struct xr_watch *watch, struct forward_lane *own)
 {
     own->lane = make_lane(run, item, direction, run->problem->packed);
+    own->lane.watch = watch;
+    own->lane.repeats = find_repeats(&own->lane, item);
     own->frame = make_forward_frame(&own->lane);
     own->stages = run->stages + item * run->stages_per_thread;
     struct stage *stage = own->stages;
@@ -368,8 +373,7 @@ static void forward_item(void *context, ptrdiff_t phase, int item,
     }
     const int turn = item / (run->split.rows * run->split.units);
     for (int d = turn; d < run->directions; d += run->split.directions) {
-        begin_forward_lane(run, item, d, own);
-        own->lane.watch = watch;
+        begin_forward_lane(run, item, d, watch, own);
         forward_padding(&own->lane);
         begin_looks(&own->lane);
         forward_stages(own, run->split.units > 1 ? 1 : PTRDIFF_MAX);

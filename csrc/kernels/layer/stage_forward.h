@@ -20,6 +20,7 @@
 #define XR_STAGE_FORWARD_H
 
 #include "kernels/layer/masks.h"
+#include "kernels/layer/repeats.h"
 
 /* So many rows, whole tiles, go through product and point function together. */
 enum { ROWS_AT_ONCE = 24 };
@@ -31,6 +32,7 @@ enum { ROW_WORK = 256 };
 struct stage {
     int number;
     int takes_input; /* has the input product, and starts sums without one */
+    int knows_input; /* its input product is known: rows of x repeat */
     const struct panels *panels; /* of its units, the same in all products */
     ptrdiff_t count;
     struct product product[1 + MAX_RECURRENCES];
@@ -83,17 +85,6 @@ static void start_at_bias(const struct lane *lane, ptrdiff_t kind, struct range 
             memcpy(sums[i] + at, bias + at, bytes);
         }
     }
-}
-
-static struct product input_product(const struct pack *pack,
-                                    const struct matrix *matrix)
-{
-    return (struct product){
-        .panels = &matrix->panels,
-        .pack = (const elem *)pack,
-        .operand = pack_operand_of(pack, matrix->operand),
-        .start = (const elem *)pack + pack->bias,
-    };
 }
 
 /* What the cell sees of a step, and the lists of rows in it, which each step fills. */
@@ -164,7 +155,7 @@ static void place_forward_rows(const struct lane *lane, const struct units *modu
         const ptrdiff_t after = state_index(run, d, b, s + 1) * run->Hp;
         if (run->ahead == 0) {
             const ptrdiff_t t = time_of(run, d, b, s);
-            frame->x[rows] = sequence_row(&run->problem->x, t, b);
+            frame->x[rows] = input_row(lane, t, b);
         }
         if (run->near_sums == NULL) {
             frame->sums[rows] = sums_row(run, d, b, s, s0);
@@ -253,6 +244,7 @@ static void make_stage(const struct lane *lane, int number, ptrdiff_t module,
     const struct pack *pack = lane->pack;
     stage->number = number;
     stage->takes_input = lane->run->ahead == 0;
+    stage->knows_input = lane->repeats != NULL && number == 0;
     stage->count = 0;
     stage->work = ROW_WORK;
     stage->lane = lane;
@@ -304,13 +296,21 @@ take_products_and_input(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
     for (ptrdiff_t r = 0; r < stage->count; r++) {
         const struct product *product = &stage->product[r];
         const elem *const *a = stage->left[r] + first;
-        if (!stage->is_pair[r] || part->rows < PAIR_ROWS) {
-            product_panel(product, p, next, part->rows, a, part->sums);
-            continue;
+        struct product_rows rows = {
+            part->rows, {a}, (const elem *const *)part->sums, part->sums};
+        const int is_known = r == 0 && stage->knows_input;
+        if (is_known && stage->is_pair[r]) {
+            rows.from = a;
+            rows.a[0] = stage->left[++r] + first;
+            product_from(product + 1, p, next, &rows);
+        } else if (is_known) {
+            start_at_known(product->panels, p, part->rows, a, part->sums);
+        } else if (stage->is_pair[r] && part->rows >= PAIR_ROWS) {
+            rows.a[1] = stage->left[++r] + first;
+            product_pair(product, p, next, &rows);
+        } else {
+            product_from(product, p, next, &rows);
         }
-        const struct product_rows rows = {
-            part->rows, {a, stage->left[++r] + first}, part->sums};
-        product_pair(product, p, next, &rows);
     }
 }
 
