@@ -104,7 +104,7 @@ cdef class _Call:
         return _data(None if array is None else self.hold(array, writable))
 
     cdef take_scratch(self, bint backward):
-        self.scratch = _Memory(xr_scratch_bytes(&self.problem, backward), False)
+        self.scratch = _Memory(xr_scratch_bytes(&self.problem, backward), False, True)
         self.problem.scratch = self.scratch.data
 
     def __reduce__(self):
