@@ -221,7 +221,8 @@ static void forward_modules(const struct lane *lane, const struct stage *stages,
             place_forward_rows(lane, &units[m], s, s0, alive, frame);
         }
         if (frame->step.rows > 0) {
-            forward_stage(&stages[m], &frame->step, run->cell, (int)(s & 1));
+            forward_stage(&stages[m], &frame->step, run->cell->point_forward[0],
+                          (int)(s & 1));
         }
     }
     xr_leaves(lane->watch, alive * ROW_WORK); /* for steps without any module */
@@ -280,17 +281,33 @@ static int walks_back(const struct run *run, ptrdiff_t s)
     return (int)(s & 1) ^ from_end;
 }
 
+/* Takes a stage of a layer without clocks: head by head, if there are several. A stage
+ * without products has its point function alone, which sees all units at once. */
+static void forward_heads(struct forward_lane *own)
+{
+    const struct lane *lane = &own->lane;
+    const struct run *run = lane->run;
+    const struct stage *stages = &own->stages[own->stage * run->heads];
+    const int is_alone = own->stage > 0 && stages[0].count == 0;
+    const int waits = is_alone || point_waits(run, own->frame.step.rows);
+    void (*const point)(const struct forward_step *) =
+        waits ? NULL : run->cell->point_forward[own->stage];
+    for (ptrdiff_t head = 0; !is_alone && head < run->heads; head++) {
+        forward_stage(&stages[head], &own->frame.step, point, walks_back(run, own->s));
+    }
+    if (waits && !lane->watch->leaving) {
+        forward_whole(lane, own->stage, &own->frame.step);
+    }
+}
+
 /* Takes a lane through one stage of the cell. */
 static void forward_cell(struct forward_lane *own)
 {
-    const struct run *run = own->lane.run;
-    if (run->ticks) {
+    if (own->lane.run->ticks) {
         forward_modules(&own->lane, own->stages, own->s, own->s0, own->alive,
                         &own->frame);
-    }
-    for (ptrdiff_t head = 0; !run->ticks && head < run->heads; head++) {
-        forward_stage(&own->stages[own->stage * run->heads + head], &own->frame.step,
-                      run->cell, walks_back(run, own->s));
+    } else {
+        forward_heads(own);
     }
 }
 
