@@ -324,7 +324,7 @@ cdef extern from "base/attention.h" nogil:
         xr_sequence memory
         const int64_t *memory_lengths
         void *keys
-        int has_keys
+        int has_keys, from_end
         xr_sequence context
         void *alpha
         void *queries

@@ -303,6 +303,20 @@ class EchoStepper(AnyStepper):
         team: Callable[[], int] | None = None,
     ) -> None: ...
 
+@final
+class LookStepper(AnyStepper):
+    @property
+    def alpha(self) -> Array: ...
+    def __init__(
+        self,
+        packs: tuple[Packed, ...],
+        packed: PackedAttention,
+        memory: Array,
+        memory_lengths: NDArray[np.int64] | None,
+        joined: bool,
+        team: Callable[[], int] | None = None,
+    ) -> None: ...
+
 def elementary(name: str, x: Array, out: Array, isa: str) -> None: ...
 def fma(a: Array, b: Array, c: Array, out: Array, isa: str) -> None: ...
 def linear_forward(

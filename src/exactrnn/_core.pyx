@@ -24,6 +24,8 @@ import numpy as np
 
 cdef extern from "base/kept.h" nogil:
     void *xr_take_memory(size_t bytes)
+    void *xr_take_scratch(size_t *bytes)
+    void xr_give_scratch(void *piece, size_t bytes)
 
 # Below this many multiplications a step keeps the GIL: giving it up costs more.
 cdef enum: KEEP_GIL_WORK = 300000
@@ -32,16 +34,22 @@ cdef enum: KEEP_GIL_BYTES = 65536
 
 
 cdef class _Memory:
-    """Aligned memory that can be viewed by NumPy."""
+    """Aligned memory that can be viewed by NumPy; `is_scratch` of one call alone."""
 
     cdef void *data
     cdef Py_ssize_t size
+    cdef bint is_scratch
 
-    def __cinit__(self, size_t size, bint zeroed):
+    def __cinit__(self, size_t size, bint zeroed, bint is_scratch=False):
         cdef size_t rounded = (size + XR_ALIGNMENT - 1) // XR_ALIGNMENT * XR_ALIGNMENT
         if rounded < size:
             raise MemoryError
-        self.data = xr_take_memory(rounded if rounded else XR_ALIGNMENT)
+        self.is_scratch = is_scratch
+        if is_scratch:
+            rounded = max(rounded, <size_t> XR_ALIGNMENT)
+            self.data = xr_take_scratch(&rounded)
+        else:
+            self.data = xr_take_memory(rounded if rounded else XR_ALIGNMENT)
         if self.data == NULL:
             raise MemoryError(f"could not allocate {size} bytes")
         self.size = <Py_ssize_t> rounded
@@ -49,7 +57,10 @@ cdef class _Memory:
             memset(self.data, 0, rounded)
 
     def __dealloc__(self):
-        free(self.data)
+        if self.is_scratch:
+            xr_give_scratch(self.data, <size_t> self.size)
+        else:
+            free(self.data)
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         PyBuffer_FillInfo(buffer, self, self.data, self.size, 0, flags)
@@ -414,6 +425,7 @@ include "_core_plain.pxi"
 include "_core_plain_layers.pxi"
 include "_core_dense.pxi"
 include "_core_readout.pxi"
+include "_core_looking.pxi"
 include "_core_update.pxi"
 include "_core_grid.pxi"
 include "_core_plain_grid.pxi"

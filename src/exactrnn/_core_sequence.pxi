@@ -115,7 +115,7 @@ cdef class _Call:
         self.problem.masks = &self.masks
 
     cdef take_scratch(self, bint backward):
-        self.scratch = _Memory(xr_scratch_bytes(&self.problem, backward), False)
+        self.scratch = _Memory(xr_scratch_bytes(&self.problem, backward), False, True)
         self.problem.scratch = self.scratch.data
 
     def __reduce__(self):

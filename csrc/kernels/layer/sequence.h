@@ -127,6 +127,17 @@ static const struct xr_layer *own_layer(const struct lane *lane)
     return is_second ? problem->second : problem->layer;
 }
 
+/* Returns whether the layer's input is x with the context behind it. */
+static int looks_before(const struct run *run)
+{
+    return run->attention != NULL && run->attention->form.query == XR_PREVIOUS;
+}
+
+static int looks_after(const struct run *run)
+{
+    return run->attention != NULL && run->attention->form.query == XR_NEW;
+}
+
 static ptrdiff_t length_of(const struct run *run, ptrdiff_t b)
 {
     const int64_t *lengths = run->problem->lengths;
@@ -292,20 +303,26 @@ static ptrdiff_t work_of_call(const struct run *run)
     return run->directions * run->T * run->B * step;
 }
 
+/* Multiplications of a row in a step that lanes of units share: with a context among
+ * the inputs, these are not taken ahead. */
+static ptrdiff_t shared_work(const struct run *run)
+{
+    const ptrdiff_t seen = per_head(column_blocks(run->info) * run->O, run->heads);
+    const ptrdiff_t inputs = looks_before(run) ? run->info->w_blocks * run->I : 0;
+    return run->H * (run->info->r_blocks * seen + inputs);
+}
+
 /* Splits a team by rows, then by directions, neither of which ever wait. What is left
- * of it shares units, as far as a step pays for its waiting; a layer that looks at a
- * memory does not. Giving units out
- * before single rows, so that no thread reads all weights for few rows, was tried: at
- * T, B, H = 100, 8, 128 two threads took 1597 µs, by rows 930. */
-static struct split split_team(const struct run *run, int team, ptrdiff_t panels)
+ * of it shares units, in up to `shares`, as far as a step pays for its waiting. Giving
+ * units out before single rows, so that no thread reads all weights for few rows, was
+ * tried: at T, B, H = 100, 8, 128 two threads took 1597 µs, by rows 930. */
+static struct split split_team(const struct run *run, int team, ptrdiff_t shares)
 {
     struct split split = {.rows = run->B > 0 ? (int)min_of(team, run->B) : 1};
     split.directions = (int)min_of(team / split.rows, run->directions);
     const ptrdiff_t left = team / (split.rows * split.directions);
-    const ptrdiff_t seen = per_head(column_blocks(run->info) * run->O, run->heads);
-    const ptrdiff_t step = run->info->r_blocks * run->H * seen;
-    const ptrdiff_t shares = run->attention ? 1 : panels;
-    split.units = threads_for(step, xr_thread_work.step, min_of(left, shares));
+    split.units =
+        threads_for(shared_work(run), xr_thread_work.step, min_of(left, shares));
     return split;
 }
 
@@ -377,19 +394,25 @@ static struct range piece_units(const struct lane *lane, ptrdiff_t m)
     return lane->run->pieces == 1 ? lane->units[O_UNITS] : lane->modules[m].units;
 }
 
-/* Finds out who shares a call whose lanes read these packs. */
-static void split_run(struct run *run, const void *const *packs)
+/* Finds out who shares a call, whose units go to `shares` lanes at most. */
+static void split_run(struct run *run, ptrdiff_t shares)
 {
-    const struct pack *pack = packs[0];
     run->team = xr_team_now(run->threads, run->work);
-    run->split = split_team(run, run->team, pack->panels[H_UNITS]);
+    run->split = split_team(run, run->team, shares);
 }
 
-/* Returns after how many stages of steps the lanes of units have met for the last
- * time. */
+/* Returns in how many shares the units of a call can be that reads these packs. */
+static ptrdiff_t unit_shares(const void *const *packs)
+{
+    return ((const struct pack *)packs[0])->panels[H_UNITS];
+}
+
+/* Returns after how many stages of steps, a look being one, the lanes of units have met
+ * for the last time. */
 static ptrdiff_t stages_to_meet(const struct run *run)
 {
-    return run->B > 0 ? length_of(run, run->order[0]) * run->info->stages : 0;
+    const ptrdiff_t stages = run->info->stages + (run->attention != NULL);
+    return run->B > 0 ? length_of(run, run->order[0]) * stages : 0;
 }
 
 /* Returns how many items a phase of the time loop has. */

@@ -532,7 +532,8 @@ static void run_backward(const struct xr_problem *problem, const struct xr_cell 
             }
         }
     }
-    split_run(&run, problem->packed_backward);
+    /* A look back ends in products of whole rows, so units stay together. */
+    split_run(&run, run.attention ? 1 : unit_shares(problem->packed_backward));
     run.loop_phases = run.split.units > 1 ? stages_to_meet(&run) + 1 : 1;
     const struct xr_work work = {
         .body = backward_item,

@@ -22,7 +22,9 @@ enum { AHEAD_BYTES = 256 * 1024 };
 enum { ROWS_TOGETHER = 12 };
 
 /* A lane and where it stands: before this stage of step s, of which rows are alive. The
- * input products of its steps are taken from step s0 on. */
+ * input products of its steps are taken from step s0 on. A look at a memory is a stage
+ * too, before the cell's, which are numbered from 0, or after them: lanes that share
+ * units meet before what it leaves is read, and before it reads what they leave. */
 struct forward_lane {
     struct lane lane;
     struct forward_frame frame;
@@ -30,6 +32,13 @@ struct forward_lane {
     ptrdiff_t s, s0, steps, alive;
     int stage;
 };
+
+static int first_stage(const struct run *run) { return looks_before(run) ? -1 : 0; }
+
+static int stages_end(const struct run *run)
+{
+    return run->info->stages + looks_after(run);
+}
 
 /* Returns whether all sums that see x see h too, at the same time. */
 static int sees_alike(const struct xr_cell_info *info)
@@ -245,7 +254,7 @@ static void begin_forward_lane(const struct run *run, int item, int direction,
     own->alive = own->lane.rows;
     own->steps = own->alive > 0 ? length_of(run, row_of(&own->lane, 0)) : 0;
     own->s = own->s0 = 0;
-    own->stage = 0;
+    own->stage = first_stage(run);
 }
 
 static void begin_forward_step(struct forward_lane *own)
@@ -260,9 +269,6 @@ static void begin_forward_step(struct forward_lane *own)
         }
     }
     own->alive = rows_alive(lane, own->alive, own->s);
-    if (looks_before(run)) {
-        take_looks(lane, own->s, own->alive);
-    }
     if (!run->ticks) {
         place_forward_rows(lane, NULL, own->s, own->s0, own->alive, &own->frame);
     }
@@ -283,9 +289,13 @@ static void end_forward_step(const struct forward_lane *own)
     if (run->problem->upper != NULL) {
         copy_upper(&own->lane, own->s, own->alive);
     }
-    if (looks_after(run)) {
-        take_looks(&own->lane, own->s, own->alive);
-    }
+}
+
+/* Returns whether a step walks its panels from the last one on. */
+static int walks_back(const struct run *run, ptrdiff_t s)
+{
+    const int from_end = run->attention != NULL && run->attention->from_end;
+    return (int)(s & 1) ^ from_end;
 }
 
 /* Takes a stage of a layer without clocks: head by head, if there are several. A stage
@@ -300,29 +310,39 @@ static void forward_heads(struct forward_lane *own)
     void (*const point)(const struct forward_step *) =
         waits ? NULL : run->cell->point_forward[own->stage];
     for (ptrdiff_t head = 0; !is_alone && head < run->heads; head++) {
-        forward_stage(&stages[head], &own->frame.step, point, (int)(own->s & 1));
+        forward_stage(&stages[head], &own->frame.step, point, walks_back(run, own->s));
     }
     if (waits && !lane->watch->leaving) {
         forward_whole(lane, own->stage, &own->frame.step);
     }
 }
 
+/* Takes a lane through one stage of the cell. */
+static void forward_cell(struct forward_lane *own)
+{
+    if (own->lane.run->ticks) {
+        forward_modules(&own->lane, own->stages, own->s, own->s0, own->alive,
+                        &own->frame);
+    } else {
+        forward_heads(own);
+    }
+}
+
 /* Takes a lane through so many stages, or to its end. */
 static void forward_stages(struct forward_lane *own, ptrdiff_t stages)
 {
-    const struct run *run = own->lane.run;
+    const struct lane *lane = &own->lane;
+    const struct run *run = lane->run;
     for (; stages > 0 && own->s < own->steps; stages--) {
         if (own->stage == 0) {
             begin_forward_step(own);
         }
-        if (run->ticks) {
-            forward_modules(&own->lane, own->stages, own->s, own->s0, own->alive,
-                            &own->frame);
+        if (own->stage >= 0 && own->stage < run->info->stages) {
+            forward_cell(own);
+        } else if (has_looks(lane)) {
+            take_looks(lane, own->s, rows_alive(lane, own->alive, own->s));
         }
-        if (!run->ticks) {
-            forward_heads(own);
-        }
-        if (own->lane.watch->leaving) {
+        if (lane->watch->leaving) {
             return;
         }
         if (run->recurrent_masks != NULL) {
@@ -330,7 +350,9 @@ static void forward_stages(struct forward_lane *own, ptrdiff_t stages)
         }
         if (++own->stage == run->info->stages) {
             end_forward_step(own);
-            own->stage = 0;
+        }
+        if (own->stage == stages_end(run)) {
+            own->stage = first_stage(run);
             own->s++;
         }
     }
@@ -393,7 +415,7 @@ static void run_forward(const struct xr_problem *problem, const struct xr_cell *
         }
     }
     mask_first_states(&run);
-    split_run(&run, problem->packed);
+    split_run(&run, unit_shares(problem->packed));
     const struct xr_work work = {
         .body = forward_item,
         .context = &run,
