@@ -40,7 +40,9 @@ def make_model(keras, name):
     """Return a model of Keras with random weights."""
     kind, B, T, H = MODELS[name]
     step = name.startswith("step-")
-    recurrent = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[kind[-4:].strip("-")]
+    recurrent = {"lstm": keras.layers.LSTM, "gru": keras.layers.GRU}[
+        kind[-4:].strip("-")
+    ]
     options = {"return_sequences": step, "stateful": step}
     if kind.startswith("bidirectional"):
         first = keras.layers.Bidirectional(recurrent(H, return_sequences=True))
