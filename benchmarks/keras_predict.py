@@ -1,4 +1,4 @@
-"""Keras models: `predict` of Keras beside what `exactrnn.keras.from_keras` makes of them.
+"""Keras models: `predict` of Keras beside `exactrnn.keras.from_keras`.
 
 Each model is an ordinary one: recurrent layers and a Dense layer with softmax over
 features [B, T, 40]; a name ends with rows, steps and the units of a layer. Keras runs

@@ -77,6 +77,33 @@ class Packed:
 
 def same_bytes(one: Array, other: Array) -> bool: ...
 def same_at(arrays: tuple[Array, ...], addresses: tuple[int, ...]) -> bool: ...
+
+DIRECT_ROWS: int
+
+@final
+class DirectStep:
+    @property
+    def possible(self) -> bool: ...
+    def __init__(
+        self,
+        isa: str,
+        dtype: str,
+        cell: str,
+        sizes: tuple[int, int],
+        activations: tuple[tuple[str, float, float], ...],
+        clip: float | None,
+        options: Mapping[str, Any] | None,
+    ) -> None: ...
+    def run(
+        self,
+        rows: int,
+        threads: int,
+        x: int,
+        weights: tuple[int, ...],
+        state: tuple[int, ...],
+        state_out: tuple[int, ...],
+    ) -> None: ...
+
 def pack(
     isa: str,
     dtype: str,

@@ -4,23 +4,30 @@ Gradients are compared with the bits of `backward`, and with what JAX derives fr
 `lax.scan` in float64, which is not ours.
 """
 
+import os
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from arrays import as_tuple, draw, same_bits
 from layer_kinds import KINDS, draw_state, make_kind
+from processes import run_python
 
 jax = pytest.importorskip("jax", reason="needs jax: extra jax")
 
 import jax.numpy as jnp  # noqa: E402 (jax first)
+from jax.sharding import Mesh, PartitionSpec  # noqa: E402
 
 import exactrnn as xr  # noqa: E402
 import exactrnn.jax as xrj  # noqa: E402
+from exactrnn import _core  # noqa: E402
 from exactrnn.interop.jax import _calls, _operators, _plans  # noqa: E402
 
 T, B, I, H = 5, 3, 4, 6
+ROWS = _core.DIRECT_ROWS
 FUNCTIONS = {"LSTM": xrj.lstm, "GRU": xrj.gru, "RNN": xrj.rnn}
 RUN_KINDS = [k for k in KINDS if not re.match("clockwork|leaky-", k)]
 LAYERS = {
@@ -313,6 +320,89 @@ def test_threads_of_the_caller_share_a_compiled_function():
         found = list(pool.map(call, inputs))
     for x, mine in zip(inputs, found, strict=True):
         assert same_bits(arrays(mine), [*layer(x)])
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_single_step_has_the_bits_of_the_layer(name, dtype):
+    """Of few rows it reads the weights themselves, of more a packed copy."""
+    layer = LAYERS[name](dtype=dtype)
+    function, weights = FUNCTIONS[type(layer).__name__], layer.state_dict()
+    own = OWN.get(name, {})
+    for rows in (1, 2, ROWS, ROWS + 1):
+        x = draw(1, rows, I, dtype=dtype, seed=rows)
+        for state in (None, draw_state(layer, rows, seed=3)):
+            y, final = jax.jit(lambda *given: function(*given, **own))(
+                x, weights, state
+            )
+            expected, ends = layer(x, state)
+            assert same_bits([*arrays(y), *arrays(final)], [expected, *as_tuple(ends)])
+
+
+def test_changed_weights_count_in_the_next_step():
+    step, x = jax.jit(xrj.gru), draw(1, 2, I)
+    for seed in range(3):
+        layer = xr.GRU(I, H, 3, bidirectional=True, seed=seed)
+        y, h = step(x, layer.state_dict())
+        assert same_bits([*arrays(y), *arrays(h)], [*layer(x)])
+
+
+# Devices
+
+
+def across(mesh, function):
+    """Return a function of (x, weights, state, lengths), its rows shared by devices."""
+    rows, same = PartitionSpec(None, "rows"), PartitionSpec()
+    places = (rows, same, rows, PartitionSpec("rows"))
+    return jax.shard_map(function, mesh=mesh, in_specs=places, out_specs=rows)
+
+
+def check_devices(count):
+    """Compare outputs and gradients of rows on some devices with those of one call."""
+    mesh = Mesh(np.array(jax.devices()[:count]), ("rows",))
+    layer, rows = LAYERS["lstm-peepholes"](), 2 * count
+    own, weights = OWN["lstm-peepholes"], jax.tree.map(jnp.asarray, layer.state_dict())
+    x, lengths = draw(T, rows, I), np.arange(rows) % T
+    state = tuple(map(jnp.asarray, draw_state(layer, rows, seed=3)))
+
+    def call(x, weights, state, lengths):
+        return xrj.lstm(x, weights, state, lengths=lengths, **own)[0]
+
+    shared = across(mesh, call)
+    given = (jnp.asarray(x), weights, state, jnp.asarray(lengths))
+    expected, _ = layer(x, tuple(map(np.asarray, state)), lengths=lengths)
+    assert same_bits(arrays(jax.jit(shared)(*given)), [expected])
+
+    def gradients(function):
+        loss = lambda *given: (function(*given) ** 2).sum()  # noqa: E731
+        return jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(*given)
+
+    pairs = zip(arrays(gradients(shared)), arrays(gradients(call)), strict=True)
+    for ours, alone in pairs:
+        assert np.abs(ours - alone).max() < 1e-6
+    inside = jax.shard_map(
+        lambda x, w: jax.grad(
+            lambda w: jax.lax.psum(call(x, w, None, None).sum(), "rows")
+        )(w),
+        mesh=mesh,
+        in_specs=(PartitionSpec(None, "rows"), PartitionSpec()),
+        out_specs=PartitionSpec(),
+    )
+    alone = jax.grad(lambda w: call(given[0], w, None, None).sum())(weights)
+    for ours, own_gradient in zip(
+        arrays(inside(given[0], weights)), arrays(alone), strict=True
+    ):
+        assert np.abs(ours - own_gradient).max() < 1e-5
+
+
+def test_a_device_of_shard_map_has_its_rows():
+    check_devices(1)
+
+
+def test_devices_of_shard_map_share_rows_and_add_up_gradients():
+    code = "import test_jax_calls as t; t.check_devices(2)"
+    path = os.pathsep.join([*sys.path, str(Path(__file__).parent)])
+    flags = "--xla_force_host_platform_device_count=2"
+    run_python(code, PYTHONPATH=path, XLA_FLAGS=flags, JAX_PLATFORMS="cpu")
 
 
 def test_what_has_no_steps_or_rows_gives_the_state_back():

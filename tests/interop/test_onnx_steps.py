@@ -215,7 +215,7 @@ def with_doubles(nodes, stored):
         nodes.insert(0, helper.make_node("Cast", [name], [f"{name}64"], to=11))
     for op in nodes[3:]:
         op.input[:] = [f"{n}64" if n in ("x", "h", "c") else n for n in op.input]
-    for k, name in enumerate(("h1", "c1")):
+    for name in ("h1", "c1"):
         [op] = [op for op in nodes if name in op.output]
         op.output[0] = f"{name}64"
         for reader in nodes:

@@ -240,7 +240,7 @@ def compare_sessions(model, inputs):
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("kind", CELLS)
 def test_single_step_is_one_node_of_a_session(kind, bias, opset):
-    cell, model = step_of(kind, opset=opset, bias=bias)
+    _, model = step_of(kind, opset=opset, bias=bias)
     _, (x, *state) = draw(kind)
     difference, found = compare_sessions(model, (x[0], *state))
     assert [*found.accelerated.values()] == [f"exactrnn.{kind}"]
@@ -259,12 +259,12 @@ def test_step_whose_inner_values_are_read_is_left(kind):
         if op.op_type != "Constant" and op.output[0] not in results
     }
     assert len(inner) > 8
-    for name in inner:
+    for name, made_by in inner.items():
         changed = onnx.ModelProto()
         changed.CopyFrom(model)
         changed.graph.output.append(helper.make_tensor_value_info(name, 1, None))
         difference, found = compare_sessions(changed, (x[0], *state))
-        assert found.accelerated == {}, inner[name]
+        assert found.accelerated == {}, made_by
         assert difference == 0
 
 
