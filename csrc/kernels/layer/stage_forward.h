@@ -344,10 +344,28 @@ static void forward_panel(const struct stage *stage, ptrdiff_t p, ptrdiff_t next
     }
 }
 
+/* Takes a stage without products through the point function, all units at once: so a
+ * cell finds what it needs of whole rows once for each row. */
+static void forward_whole(const struct stage *stage, struct forward_step *step,
+                          const struct xr_cell *cell)
+{
+    const struct panels *panels = stage->panels;
+    step->begin = panels->unit + panel_first(panels, stage->share.begin) * VEC_LANES;
+    step->end = panels->unit + panel_first(panels, stage->share.end) * VEC_LANES;
+    if (step->begin < step->end &&
+        !xr_leaves(stage->lane->watch, step->rows * (step->end - step->begin))) {
+        cell->point_forward[stage->number](step);
+    }
+}
+
 /* Takes a stage panel by panel, on every other step backwards. */
 static void forward_stage(const struct stage *stage, struct forward_step *step,
                           const struct xr_cell *cell, int backwards)
 {
+    if (stage->count == 0 && stage->number > 0) {
+        forward_whole(stage, step, cell);
+        return;
+    }
     const struct panels *panels = stage->panels;
     const ptrdiff_t begin = stage->share.begin, last = stage->share.end - 1;
     for (ptrdiff_t q = begin; q <= last; q++) {

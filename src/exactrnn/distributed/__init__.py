@@ -9,6 +9,7 @@ computed does not depend on it (contract N10).
 from exactrnn.distributed.engine import Engine, EngineError, WorkerLost
 from exactrnn.distributed.fitting import Exchange, Spreading, fit
 from exactrnn.distributed.inline import InlineEngine
+from exactrnn.distributed.language import shared_training as shared_training
 from exactrnn.distributed.local import LocalEngine
 from exactrnn.distributed.mapping import (
     Mapped,

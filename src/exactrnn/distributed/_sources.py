@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,8 @@ class Taker:
         Which entry of what is a mapping.
     copies : bool
         Whether to copy, because the next item may come in the same memory.
+    encode : callable or None
+        Makes symbols of a text, where texts are read.
     """
 
     def __init__(
@@ -97,9 +99,13 @@ class Taker:
         column: str | None,
         *,
         copies: bool,
+        encode: Callable[[str], NDArray[np.int64]] | None = None,
     ) -> None:
         self._expected, self._column, self._copies = expected, column, copies
+        self._encode = encode
         self._words = _words_of(expected)
+        if encode is not None:
+            self._words = f"a text, or {self._words}"
 
     def take(self, index: int, item: object) -> NDArray[Any]:
         """Return an item as an array ``[T, ...]``.
@@ -112,6 +118,8 @@ class Taker:
         if isinstance(item, Mapping):
             item = self._entry(index, item)
         try:
+            if isinstance(item, str) and self._encode is not None:
+                item = self._encode(item)
             array = as_any_array("x", item, self._words)
         except Exception as error:  # whatever a stranger's array does
             raise SequenceError(index, _without_name(error)) from None
@@ -161,4 +169,5 @@ def _shown(array: NDArray[Any]) -> str:
 
 def _without_name(error: Exception) -> str:
     """Return what an error says without the argument that it names first."""
-    return shorten(str(error).removeprefix("x: ") or type(error).__name__)
+    words = str(error).removeprefix("x: ").removeprefix("text: ")
+    return shorten(words or type(error).__name__)

@@ -100,9 +100,9 @@ def plan_of(line: str) -> Plan:
     spec = kind._configure(given)
     if not isinstance(spec, Config) or not spec.suffixed:
         raise TypeError(f"layer: expected a recurrent layer, got {kind.__name__}")
-    if spec.counts_steps or spec.learn_leak:
+    if spec.counts_steps or spec.gradients_differ:
         raise NotImplementedError(
-            f"layer: expected one without a clock and without a learned leak, got "
+            f"layer: expected one without a clock, a learned leak and scalars, got "
             f"{kind.__name__}"
         )
     return Plan(spec)
