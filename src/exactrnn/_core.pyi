@@ -104,6 +104,20 @@ class DirectStep:
         state_out: tuple[int, ...],
     ) -> None: ...
 
+@final
+class DirectCall:
+    def __init__(
+        self,
+        step: DirectStep,
+        places: tuple[int | None, ...],
+        kinds: tuple[type[Any], type[Any]],
+        dtype: object,
+        shapes: tuple[tuple[int, ...], ...],
+    ) -> None: ...
+    def __call__(
+        self, x: Any, state: tuple[Any, ...], weights: list[Any], threads: int
+    ) -> list[Any] | None: ...
+
 def pack(
     isa: str,
     dtype: str,

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -328,14 +329,13 @@ def test_a_single_step_has_the_bits_of_the_layer(name, dtype):
     layer = LAYERS[name](dtype=dtype)
     function, weights = FUNCTIONS[type(layer).__name__], layer.state_dict()
     own = OWN.get(name, {})
-    for rows in (1, 2, ROWS, ROWS + 1):
+    call = jax.jit(lambda x, weights, state: function(x, weights, state, **own))
+    for rows, begins in ((2, False), (2, True), (ROWS, True), (ROWS + 1, True)):
         x = draw(1, rows, I, dtype=dtype, seed=rows)
-        for state in (None, draw_state(layer, rows, seed=3)):
-            y, final = jax.jit(lambda *given: function(*given, **own))(
-                x, weights, state
-            )
-            expected, ends = layer(x, state)
-            assert same_bits([*arrays(y), *arrays(final)], [expected, *as_tuple(ends)])
+        state = draw_state(layer, rows, seed=3) if begins else None
+        y, final = call(x, weights, state)
+        expected, ends = layer(x, state)
+        assert same_bits([*arrays(y), *arrays(final)], [expected, *as_tuple(ends)])
 
 
 def test_changed_weights_count_in_the_next_step():
@@ -349,53 +349,44 @@ def test_changed_weights_count_in_the_next_step():
 # Devices
 
 
-def across(mesh, function):
-    """Return a function of (x, weights, state, lengths), its rows shared by devices."""
-    rows, same = PartitionSpec(None, "rows"), PartitionSpec()
-    places = (rows, same, rows, PartitionSpec("rows"))
-    return jax.shard_map(function, mesh=mesh, in_specs=places, out_specs=rows)
+def assert_close(found, expected):
+    for one, other in zip(arrays(found), arrays(expected), strict=True):
+        assert np.abs(one - other).max() < 1e-5
 
 
 def check_devices(count):
     """Compare outputs and gradients of rows on some devices with those of one call."""
-    mesh = Mesh(np.array(jax.devices()[:count]), ("rows",))
     layer, rows = LAYERS["lstm-peepholes"](), 2 * count
     own, weights = OWN["lstm-peepholes"], jax.tree.map(jnp.asarray, layer.state_dict())
-    x, lengths = draw(T, rows, I), np.arange(rows) % T
+    x, lengths = jnp.asarray(draw(T, rows, I)), jnp.arange(rows) % T
     state = tuple(map(jnp.asarray, draw_state(layer, rows, seed=3)))
+    shared, all_alike = PartitionSpec(None, "rows"), PartitionSpec()
+    share = partial(
+        jax.shard_map,
+        mesh=Mesh(np.array(jax.devices()[:count]), ("rows",)),
+        in_specs=(shared, all_alike, shared, PartitionSpec("rows")),
+    )
 
     def call(x, weights, state, lengths):
         return xrj.lstm(x, weights, state, lengths=lengths, **own)[0]
 
-    shared = across(mesh, call)
-    given = (jnp.asarray(x), weights, state, jnp.asarray(lengths))
-    expected, _ = layer(x, tuple(map(np.asarray, state)), lengths=lengths)
-    assert same_bits(arrays(jax.jit(shared)(*given)), [expected])
+    def loss(*given):
+        return (call(*given) ** 2).sum()
 
-    def gradients(function):
-        loss = lambda *given: (function(*given) ** 2).sum()  # noqa: E731
-        return jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(*given)
+    def loss_of_all(*given):
+        return (share(call, out_specs=shared)(*given) ** 2).sum()
 
-    pairs = zip(arrays(gradients(shared)), arrays(gradients(call)), strict=True)
-    for ours, alone in pairs:
-        assert np.abs(ours - alone).max() < 1e-6
-    inside = jax.shard_map(
-        lambda x, w: jax.grad(
-            lambda w: jax.lax.psum(call(x, w, None, None).sum(), "rows")
-        )(w),
-        mesh=mesh,
-        in_specs=(PartitionSpec(None, "rows"), PartitionSpec()),
-        out_specs=PartitionSpec(),
-    )
-    alone = jax.grad(lambda w: call(given[0], w, None, None).sum())(weights)
-    for ours, own_gradient in zip(
-        arrays(inside(given[0], weights)), arrays(alone), strict=True
-    ):
-        assert np.abs(ours - own_gradient).max() < 1e-5
+    def own_gradient(*given):  # of the loss of all devices, which each has a part of
+        return jax.grad(lambda w: jax.lax.psum(loss(given[0], w, *given[2:]), "rows"))(
+            given[1]
+        )
 
-
-def test_a_device_of_shard_map_has_its_rows():
-    check_devices(1)
+    given = (x, weights, state, lengths)
+    found = jax.jit(share(call, out_specs=shared))(*given)
+    assert same_bits(arrays(found), arrays(call(*given)))
+    gradients = [jax.grad(f, argnums=(0, 1, 2))(*given) for f in (loss_of_all, loss)]
+    assert_close(*gradients)
+    assert_close(share(own_gradient, out_specs=all_alike)(*given), gradients[1][1])
 
 
 def test_devices_of_shard_map_share_rows_and_add_up_gradients():

@@ -84,11 +84,11 @@ class Cell(Network):
             return None
         parts = len(self._widths)
         if hx is None:
-            state: Sequence[Any] = ()
+            state: tuple[Any, ...] = ()
         elif parts == 1:
             state = (hx,)
         elif type(hx) in (tuple, list) and len(hx) == parts:
-            state = hx
+            state = tuple(hx)
         else:
             return None
         ends = step_at_once(self._line, x, state, self._weights())

@@ -91,57 +91,38 @@ def take_step(
         if not lead:
             return final[0]
         count = len(directions)
-        y = torch.cat([*final[0][layer * count : (layer + 1) * count]], 1)
-    return y
+        y = final[0][layer * count]
+        if count > 1:
+            y = torch.cat((y, final[0][layer * count + 1]), 1)
+    return y.clone() if len(directions) == 1 else y
+
+
+@lru_cache(maxsize=256)
+def call_of(line: str, dtype: torch.dtype, isa: str) -> _core.DirectCall | None:
+    """Return what does plain calls of a single step; None if there is no such."""
+    layers = direct_of(line, dtype, isa) if dtype in DTYPES else ()
+    if not layers:
+        return None
+    [[(step, places)]] = layers
+    return _core.DirectCall(step, places, PLAIN, dtype, plan_of(line, dtype).shapes)
 
 
 def step_at_once(
     line: str,
     x: torch.Tensor,
-    state: Sequence[torch.Tensor],
-    weights: Sequence[torch.Tensor],
+    state: tuple[torch.Tensor, ...],
+    weights: list[torch.Tensor],
 ) -> list[torch.Tensor] | None:
     """Return the state [B, H] after a step of a single step; None if it is not plain.
 
     Plain is what needs no thought: all shapes are right, and there is no gradient, no
     other memory, and nobody who looks on.
     """
-    dtype = weights[0].dtype
-    if dtype not in DTYPES or not all_ready(dtype, x, state, weights):
+    call = call_of(line, weights[0].dtype, engine.isa())
+    if call is None or is_trusted(line, weights):
         return None
-    layers, plan = direct_of(line, dtype, engine.isa()), plan_of(line, dtype)
-    if not layers or x.dim() != 2 or not 0 < x.shape[0] <= _core.DIRECT_ROWS:
-        return None
-    rows, size = x.shape
-    shape = (rows, plan.spec.hidden_size)
-    if size != plan.spec.input_size or any(part.shape != shape for part in state):
-        return None
-    if any(w.shape != s for w, s in zip(weights, plan.shapes, strict=True)):
-        return None
-    if is_trusted(line, weights):
-        return None
-    final = [x.new_empty(shape) for _ in plan.spec.state_sizes]
-    take_step(layers, x, state, final, weights)
-    return final
-
-
-def all_ready(
-    dtype: torch.dtype,
-    x: torch.Tensor,
-    state: Sequence[torch.Tensor],
-    weights: Sequence[torch.Tensor],
-) -> bool:
-    """Tell whether all are of this dtype and in plain memory without gaps."""
-    for tensor in (x, *state, *weights):
-        if not (
-            type(tensor) in PLAIN
-            and tensor.dtype is dtype
-            and tensor.is_cpu
-            and tensor.is_contiguous()
-            and not tensor.is_neg()
-        ):
-            return False
-    return True
+    threads = min(engine.threads_for_calls(), torch.get_num_threads())
+    return call(x, state, weights, threads)
 
 
 PLAIN = (torch.Tensor, torch.nn.Parameter)

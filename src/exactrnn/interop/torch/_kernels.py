@@ -31,6 +31,7 @@ from exactrnn.interop.torch._frames import (
     Ragged,
     array_of,
     compact,
+    gapless,
     ragged_of,
 )
 from exactrnn.interop.torch._plans import Plan, is_trusted, packed_of, plan_of
@@ -110,8 +111,7 @@ def step_direct(
         return None
     lead = (spec.num_layers * spec.directions, rows) if spec.suffixed else (rows,)
     final = [x.new_empty((*lead, width)) for width in spec.state_sizes]
-    before = [torch.from_numpy(compact(part)) for part in state]
-    top = take_step(layers, torch.from_numpy(compact(x)), before, final, weights)
+    top = take_step(layers, gapless(x), [*map(gapless, state)], final, weights)
     if not spec.suffixed:
         return final
     return [top.reshape(*x.shape[:-1], -1), *final]
@@ -172,7 +172,7 @@ def ready(weights: Tensors, plan: Plan) -> Tensors:
         plain = plain and weight.is_contiguous() and not weight.is_neg()
     if plain:
         return weights
-    return [weight.detach().resolve_neg().contiguous() for weight in weights]
+    return [gapless(weight) for weight in weights]
 
 
 def take_state(
