@@ -384,8 +384,7 @@ static struct xr_step direct_step(const struct call *call,
                            .threads = problem->threads,
                            .x = problem->x.data,
                            .scratch = problem->scratch};
-    const size_t bytes =
-        (size_t)problem->B * (size_t)step.layer->H * call->itemsize;
+    const size_t bytes = (size_t)problem->B * (size_t)step.layer->H * call->itemsize;
     for (int k = 0; k < xr_state_arrays(step.layer); k++) {
         const char *from = problem->state[k];
         step.state[k] = from ? from + (size_t)direction * bytes : NULL;

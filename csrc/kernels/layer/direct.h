@@ -113,9 +113,8 @@ static void find_direct_matrices(struct direct *d)
     const struct xr_layer *layer = d->step->layer;
     const struct xr_cell_info *info = &layer->info;
     struct direct_matrix *w = &d->matrix[0], *r = &d->matrix[1];
-    *w = (struct direct_matrix){.first = d->step->weights->w_ih,
-                                .K = layer->I,
-                                .left = d->x};
+    *w = (struct direct_matrix){
+        .first = d->step->weights->w_ih, .K = layer->I, .left = d->x};
     w->count = find_inputs(info, w->slot);
     for (ptrdiff_t j = 0; j < w->count; j++) {
         w->block[j] = info->sum[w->slot[j]].w;
