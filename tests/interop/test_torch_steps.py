@@ -185,7 +185,7 @@ def test_within_constant_a_packed_copy_is_read(monkeypatch):
     assert not _plans._trusting
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.trace:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::Warning")  # of the tracer
 def test_a_step_of_jit_and_of_a_compiler_is_the_same():
     cell, x = xrt.GRUCell(4, 6), torch.randn(2, 4)
     with torch.no_grad():
