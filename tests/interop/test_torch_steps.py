@@ -85,6 +85,11 @@ def test_layers_of_one_step_have_them_too(kind, bidirectional, batch_first):
         x = torch.randn((rows, 1, 5) if batch_first else (1, rows, 5))
         for state in (state_like(module, rows), None):
             assert same_bits(*both_ways(module, x, state))
+        with torch.no_grad():
+            y, *ends = flat(module(x))
+            kept = [end.clone() for end in ends]
+            y.zero_()  # which is memory of its own
+        assert same_bits(numbers(ends), numbers(kept))
 
 
 @pytest.mark.parametrize(
