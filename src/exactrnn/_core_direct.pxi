@@ -21,7 +21,8 @@ cdef class DirectStep:
     def __init__(self, str isa, str dtype, str cell, tuple sizes, tuple activations,
                  clip, options):
         cdef const xr_engine *engine = _engine_of(isa, _dtype_of(dtype))
-        self.modules = _make_layer(&self.layer, engine, cell, activations, clip, options)
+        self.modules = _make_layer(&self.layer, engine, cell, activations, clip,
+                                   options)
         self.program = (options or {}).get("program")
         self.layer.I, self.layer.H = sizes
         if self.layer.O == 0:
