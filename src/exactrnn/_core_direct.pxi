@@ -15,7 +15,7 @@ cdef class DirectStep:
     cdef xr_layer layer
     cdef _Memory modules
     cdef Program program
-    cdef readonly int states
+    cdef int states
     cdef readonly bint possible
 
     def __init__(self, str isa, str dtype, str cell, tuple sizes, tuple activations,
