@@ -99,9 +99,7 @@ def test_texts_that_cannot_be_read_are_bad():
 
 
 def test_other_models_have_no_log_probability():
-    with pytest.raises(
-        TypeError, match=r"^returns: .* a LanguageModel alone, got "
-    ):
+    with pytest.raises(TypeError, match=r"^returns: .* a LanguageModel alone, got "):
         map_sequences(xr.GRU(3, 4), [], returns="log_probability")
 
 

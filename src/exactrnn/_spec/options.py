@@ -23,8 +23,13 @@ SHARED = (
 )
 LSTM_OPTIONS = ("proj_size", "peepholes", "coupled", "omit", "full_gate_recurrence")
 LSTM_PLAIN: Mapping[str, object] = {
-    **{"proj_size": 0, "peepholes": "", "coupled": None, "omit": ""},
-    **{"full_gate_recurrence": False, "clip": None, "bias": True},
+    "proj_size": 0,
+    "peepholes": "",
+    "coupled": None,
+    "omit": "",
+    "full_gate_recurrence": False,
+    "clip": None,
+    "bias": True,
 }
 GRU_PLAIN: Mapping[str, object] = {"reset_after": True, "clip": None, "bias": True}
 """What `layer_norm` goes with."""

@@ -16,8 +16,9 @@ of memory blocks the user's H units are the cells, the kernels' are the blocks.
 
 Two weights are not the kernels' own. Scalars of a cell from its equations, `scalar`
 [K], stand in role 5, which such a cell has not; the kernels see a row of equal weights
-of units for each, behind the others in role 6 (`_numeric/scalars.py`). Of a leaky layer that learns its leak they see the
-leak itself in role 6, the user has `leak_logit` (`_numeric/leak.py`).
+of units for each, behind the others in role 6 (`_numeric/scalars.py`). Of a leaky layer
+that learns its leak they see the leak itself in role 6, the user has `leak_logit`
+(`_numeric/leak.py`).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ processes of this machine, `RayEngine` (extra ``distributed``) those of a cluste
 computed does not depend on it (contract N10).
 """
 
+from exactrnn.distributed.columns import RayColumn
 from exactrnn.distributed.engine import Engine, EngineError, WorkerLost
 from exactrnn.distributed.fitting import Exchange, Spreading, fit
 from exactrnn.distributed.inline import InlineEngine
@@ -31,6 +32,7 @@ __all__ = [
     "Mapped",
     "MappedSequence",
     "MappedSequences",
+    "RayColumn",
     "RayEngine",
     "SequenceError",
     "Spreading",

@@ -218,16 +218,26 @@ def leaves(state: Any) -> list[NDArray[Any]]:
     return [np.asarray(state)]
 
 
+def with_leaves(state: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a state whose arrays are what `change` makes of them."""
+    if type(state) in (tuple, list):
+        return tuple([with_leaves(part, change) for part in state])
+    if isinstance(state, Mapping):
+        return {name: with_leaves(part, change) for name, part in state.items()}
+    return change(state)
+
+
 def row_of_state(state: Any, row: int) -> Any:
     """Return a row of a state as that of the row alone, in memory of its own."""
+    if isinstance(state, np.ndarray):  # first, being what is asked thousands of times
+        return np.array(state[row] if state.ndim == 1 else state[:, row])
     if state is None:
         return None
     if isinstance(state, tuple | list):
         return tuple([row_of_state(part, row) for part in state])
     if isinstance(state, Mapping):
         return {name: row_of_state(part, row) for name, part in state.items()}
-    array = np.asarray(state)
-    return np.array(array[row] if array.ndim == 1 else array[:, row])
+    return row_of_state(np.asarray(state), row)
 
 
 def row_of_output(y: NDArray[Any], form: Form, row: int, steps: int) -> NDArray[Any]:

@@ -120,7 +120,7 @@ class Team:
         self._engine, self._teach_from = engine, teach
         self._owned = owners(shards, count)
         self._slices = min(count, FAN)
-        self._point, self._are_taught = 0, False
+        self._point, self._are_taught, self._have_files = 0, False, False
         self._unanswered: list[Ref] = []
         self._workers: list[Worker] = engine.place(make, count)
 
@@ -148,9 +148,6 @@ class Team:
                 return self._exchange(shards, place, lost)
             except (WorkerLost, BehindError) as error:
                 last, self._are_taught = error, False
-            except BaseException:  # as Ctrl-C: nobody knows how far it came
-                self._are_taught = False
-                raise
         raise EngineError(
             f"workers: batch {place.batch} of epoch {place.epoch} lost one "
             f"{MOST_LOSSES} times, at last: {last}"
@@ -182,8 +179,8 @@ class Team:
                 self._workers[k] = self._engine.replace(worker)
         ref = self._engine.put(pickle.dumps(known, 5))
         taught = [self._engine.call(w, "load", ref) for w in self._workers]
-        for one in taught:
-            self._engine.fetch(one)
+        have = [self._engine.fetch(one) for one in taught]
+        self._have_files = all(have)
         self._are_taught = True
 
     def _exchange(self, shards: list[Shard], place: Place, lost: int) -> Done:
@@ -222,6 +219,8 @@ class Team:
         self, shards: list[Shard], place: Place
     ) -> tuple[list[Ref], list[Ref], list[_Part]]:
         """Have each worker compute its shards; return what it says, states and sums."""
+        if not self._have_files:  # as on another machine: they get the rows
+            shards = [shard.read() for shard in shards]
         found, states, parts = [], [], []
         returns = 2 + self._slices
         for k, worker in enumerate(self._workers):

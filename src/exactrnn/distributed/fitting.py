@@ -40,7 +40,7 @@ from exactrnn.distributed.shards import (
 from exactrnn.distributed.training import Known, Trainer
 from exactrnn.train._models import generator_states
 from exactrnn.train._sharing import SHARING
-from exactrnn.train.batches import Batch
+from exactrnn.train.batches import Batch, Batches
 from exactrnn.train.fitting import Fitting, History, Loss, Run
 from exactrnn.train.optimizers import Optimizer
 
@@ -264,7 +264,14 @@ class SpreadRun(ShardedRun):
             self.clip,
             self.generators,
             self.states,
+            self.batches._files() if isinstance(self.batches, Batches) else (),
         )
+
+    def _in_order(self) -> Iterator[Batch]:
+        """Yield the batches of this epoch; what lies in files the workers read."""
+        if isinstance(self.batches, Batches):
+            return self.batches._unread(self.epoch)
+        return super()._in_order()
 
     def _backward(self, batch: Batch, state: Any) -> tuple[float, Any, Any]:
         done = self.team.gradient(self._begin_batch(batch, state), self.place)

@@ -158,7 +158,7 @@ def map_sequences(
         Sequences ``[T, I]``, or integers ``[T]`` for a model that begins with an
         `Embedding`, for a `LanguageModel` texts too: a list, an array or memory-mapped
         file ``[N, T, I]``, a generator, anything with ``len`` and indices, a dataset of
-        Ray.
+        Ray, an array or a bag of dask.
     workers : int
         Processes; 0 computes in this one. Processes of this machine read the program's
         main module, so a script needs ``if __name__ == "__main__":``.

@@ -29,6 +29,7 @@ from exactrnn._numeric.random import make_generator
 from exactrnn._system.mode import ieee_mode
 from exactrnn.layers._gradients import GradientsLike, as_gradient, weights_of
 from exactrnn.train._models import check_carried, set_generator_states
+from exactrnn.train._stored import FileRows, read
 from exactrnn.train.batches import Batch
 from exactrnn.train.losses import IGNORED
 
@@ -56,6 +57,11 @@ class Shard(NamedTuple):
     number: int
     rows: Batch
     share: float
+
+    def read(self) -> Shard:
+        """Return it with all that lies in files read."""
+        x, y, lengths, weights = self.rows
+        return self._replace(rows=Batch(read(x), read(y), lengths, weights))
 
 
 # Cutting
@@ -139,6 +145,8 @@ def _rows_of(batch: Batch, axes: Axes, begin: int, end: int) -> Batch:
 
 def _slice(value: Any, axis: int | tuple[int, ...], begin: int, end: int) -> Any:
     """Return rows of an array, or of each array in a tuple or list."""
+    if isinstance(value, FileRows) and axis == value.axis:
+        return value.part(begin, end)
     if isinstance(value, tuple | list):
         places = (axis,) * len(value) if isinstance(axis, int) else axis
         if len(places) != len(value):
@@ -159,7 +167,7 @@ def _count(part: Batch, axes: Axes, count: Count | None) -> float:
     if count is None:
         return count_targets(part, axes)
     given = {"lengths": part.lengths, "weights": part.weights}
-    own = count(part.y, **{n: v for n, v in given.items() if v is not None})
+    own = count(read(part.y), **{n: v for n, v in given.items() if v is not None})
     number = float(own)
     if not 0 <= number < math.inf:
         raise ValueError(f"count: expected finite numbers of at least 0, got {own!r}")
@@ -179,7 +187,11 @@ def count_targets(batch: Batch, axes: Axes = (1, 1)) -> float:
     axes : tuple of two ints
         Where rows lie in `x` and in `y`.
     """
-    y = np.asarray(batch.y)
+    is_plain = batch.lengths is None and batch.weights is None
+    given: Any = batch.y
+    if is_plain and isinstance(given, FileRows) and given.dtype.kind not in "iu":
+        return float(given.size)
+    y = np.asarray(given)
     counts = np.ones(y.shape, bool)
     if y.dtype.kind in "iu":
         counts &= y != IGNORED

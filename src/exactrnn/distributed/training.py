@@ -30,6 +30,7 @@ from exactrnn.distributed.shards import (
     merged,
     shard_gradients,
 )
+from exactrnn.train._stored import FileArray, all_here
 from exactrnn.train.averages import Accumulator
 from exactrnn.train.clipping import clip_global_norm, global_norm
 from exactrnn.train.optimizers import Optimizer
@@ -42,7 +43,8 @@ class BehindError(EngineError):
 class Known(NamedTuple):
     """What a run knows between two orders; `point` counts what has changed it.
 
-    `states` are those with which the shards go on: None if none are carried.
+    `states` are those with which the shards go on: None if none are carried. `files`
+    are what shards are read from.
     """
 
     point: int
@@ -52,6 +54,7 @@ class Known(NamedTuple):
     clip: float | None
     generators: Mapping[str, Any]
     states: States
+    files: tuple[FileArray, ...] = ()
 
 
 class Found(NamedTuple):
@@ -79,11 +82,15 @@ class Trainer:
         self._states: States = None
         self._after: States = None
 
-    def load(self, pickled: bytes) -> None:
-        """Learn where the run stands: from bytes, for the arrays are to be changed."""
+    def load(self, pickled: bytes) -> bool:
+        """Learn where the run stands: from bytes, for the arrays are to be changed.
+
+        Returns whether all files are here that shards are read from.
+        """
         known: Known = pickle.loads(pickled)
         self._known, self._point = known, known.point
         self._states = known.states
+        return all_here(known.files)
 
     def _at(self, point: int) -> Known:
         """Return what is known at this point, or raise."""
@@ -101,6 +108,7 @@ class Trainer:
         """
         begin = time.perf_counter()
         known = self._at(point)
+        shards = [shard.read() for shard in shards]
         before = None
         if known.states is not None:
             before = self._states if place.batch else {}

@@ -490,7 +490,7 @@ def _rows_of(batch: Batch) -> int:
     """Return how much a batch counts: its steps that count, or else its targets."""
     if batch.lengths is not None:
         return sum(np.asarray(batch.lengths).tolist())
-    return int(np.asarray(batch.y).size)
+    return int(np.size(batch.y))
 
 
 def _extras(batch: Batch) -> dict[str, Any]:
@@ -510,6 +510,12 @@ def _with_last(items: Iterator[Batch]) -> Iterator[tuple[Batch, bool]]:
 
 
 def _check_batches(name: str, batches: Any) -> Any:
+    if hasattr(batches, "iter_batches"):
+        raise TypeError(
+            f"{name}: expected xr.train.batches(...) of the columns of a dataset of "
+            "Ray, each an xr.distributed.RayColumn(dataset, name), got "
+            f"{describe(batches)}, which has no index"
+        )
     if not hasattr(batches, "__iter__") or hasattr(batches, "__next__"):
         raise TypeError(
             f"{name}: expected batches that can be gone through in every epoch, such "
