@@ -163,6 +163,21 @@ cdef extern from "base/calls.h" nogil:
     size_t xr_scratch_bytes(const xr_problem *problem, int backward)
     void xr_forward(const xr_problem *problem)
     void xr_backward(const xr_problem *problem)
+    struct xr_step_of "xr_step":
+        const xr_layer *layer
+        const xr_weights *weights
+        ptrdiff_t B
+        int threads
+        const void *x
+        const void *state[10]
+        void *state_out[10]
+        void *scratch
+        xr_stop *stop
+
+    enum: XR_DIRECT_ROWS
+    bint xr_is_direct(const xr_layer *layer)
+    size_t xr_direct_bytes(const xr_step_of *step)
+    void xr_step_direct(const xr_step_of *step)
     void xr_elementary(const xr_engine *engine, xr_function function,
                        const void *const *arrays, void *out, ptrdiff_t n,
                        xr_stop *stop)

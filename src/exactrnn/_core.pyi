@@ -80,6 +80,47 @@ class Packed:
 
 def same_bytes(one: Array, other: Array) -> bool: ...
 def same_at(arrays: tuple[Array, ...], addresses: tuple[int, ...]) -> bool: ...
+
+DIRECT_ROWS: int
+
+@final
+class DirectStep:
+    @property
+    def possible(self) -> bool: ...
+    def __init__(
+        self,
+        isa: str,
+        dtype: str,
+        cell: str,
+        sizes: tuple[int, int],
+        activations: tuple[tuple[str, float, float], ...],
+        clip: float | None,
+        options: Mapping[str, Any] | None,
+    ) -> None: ...
+    def run(
+        self,
+        rows: int,
+        threads: int,
+        x: int,
+        weights: tuple[int, ...],
+        state: tuple[int, ...],
+        state_out: tuple[int, ...],
+    ) -> None: ...
+
+@final
+class DirectCall:
+    def __init__(
+        self,
+        step: DirectStep,
+        places: tuple[int | None, ...],
+        kinds: tuple[type[Any], type[Any]],
+        dtype: object,
+        shapes: tuple[tuple[int, ...], ...],
+    ) -> None: ...
+    def __call__(
+        self, x: Any, state: tuple[Any, ...], weights: list[Any], threads: int
+    ) -> list[Any] | None: ...
+
 def pack(
     isa: str,
     dtype: str,

@@ -352,6 +352,16 @@ def same_at(tuple arrays, tuple addresses):
     return same
 
 
+cdef _Memory _make_layer(xr_layer *layer, const xr_engine *engine, str cell,
+                         tuple activations, clip, options):
+    """Fill in all of a zeroed layer but sizes; returns the memory of its modules."""
+    layer.engine = engine
+    layer.clip = 0.0 if clip is None else clip
+    for index, activation in enumerate(activations):
+        layer.activation[index] = _nonlinearity(activation)
+    return _describe(layer, cell, options)
+
+
 def pack(str isa, str dtype, str cell, tuple weights, tuple activations, clip,
          options, bint backward):
     """Pack weights (w_ih, w_hh, b_ih, b_hh, w_hr, b_hr, vectors, w_gates) or None.
@@ -361,10 +371,9 @@ def pack(str isa, str dtype, str cell, tuple weights, tuple activations, clip,
     cdef Packed packed = Packed.__new__(Packed)
     packed.isa, packed.dtype, packed.cell = isa, dtype, cell
     packed.kind = _dtype_of(dtype)
-    packed.layer.engine = _engine_of(isa, packed.kind)
-    packed.layer.clip = 0.0 if clip is None else clip
-    for index, activation in enumerate(activations):
-        packed.layer.activation[index] = _nonlinearity(activation)
+    packed.modules = _make_layer(&packed.layer, _engine_of(isa, packed.kind), cell,
+                                 activations, clip, options)
+    packed.program = (options or {}).get("program")
     cdef Py_ssize_t itemsize = _itemsize(packed.kind)
     views = [None if a is None else _View(a, itemsize, False) for a in weights]
     cdef _View w_ih = views[0]
@@ -372,8 +381,6 @@ def pack(str isa, str dtype, str cell, tuple weights, tuple activations, clip,
         _data(views[0]), _data(views[1]), _data(views[2]), _data(views[3]),
         _data(views[4]), _data(views[5]), _data(views[6]), _data(views[7]),
     )
-    packed.modules = _describe(&packed.layer, cell, options)
-    packed.program = (options or {}).get("program")
     packed.layer.I = w_ih.buffer.shape[1]
     packed.layer.H = w_ih.buffer.shape[0] // packed.layer.info.w_blocks
     if packed.layer.O == 0:
@@ -418,6 +425,7 @@ cdef _apply(xr_function function, tuple arrays, out, str isa):
 
 
 include "_core_sequence.pxi"
+include "_core_direct.pxi"
 include "_core_attention.pxi"
 include "_core_threads.pxi"
 include "_core_stream.pxi"

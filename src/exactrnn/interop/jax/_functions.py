@@ -13,7 +13,7 @@ from exactrnn._checks import check_lengths, check_parts, describe, shape_error
 from exactrnn._checks.limits import shorten
 from exactrnn._checks.naming import Problems, check_names, take_named
 from exactrnn.interop.checkpoints import sizes_of
-from exactrnn.interop.jax import _plans
+from exactrnn.interop.jax import _calls, _plans
 from exactrnn.interop.jax._calls import Tracer
 from exactrnn.interop.jax._operators import operator_of
 from exactrnn.interop.jax._plans import Plan
@@ -278,7 +278,8 @@ def _apply(
     if 0 in sequence.shape[:2]:
         y, final = _nothing(plan, sequence, parts)
     else:
-        y, final = operator_of(plan)(sequence, counts, parts, own)
+        arguments = _calls.spread((sequence, counts, parts, own))
+        y, final = operator_of(plan)(*arguments)
     if not batched:
         y, final = jnp.squeeze(y, axis), tuple(part[:, 0] for part in final)
     return y, (final if len(final) > 1 else final[0])
