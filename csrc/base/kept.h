@@ -8,8 +8,9 @@
 
 #include "exactrnn.h"
 
-/* Returns memory on a cache line, with anything in it, or NULL; it is the C library's
- * to free. `bytes` are a multiple of XR_ALIGNMENT. */
+/* Returns memory on a cache line, with anything in it, or NULL; xr_give_memory
+ * frees it. `bytes` are a multiple of XR_ALIGNMENT. */
 void *xr_take_memory(size_t bytes);
+void xr_give_memory(void *memory);
 
 #endif
