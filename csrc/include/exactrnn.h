@@ -48,10 +48,11 @@ enum {
     XR_MAX_CELLS = 4,
     XR_MAX_HEARD = 2,
     XR_MAX_STATES = 2 * XR_MAX_CELLS + XR_MAX_HEARD,
-    XR_MAX_SUMS = 12,
-    XR_MAX_STAGES = 3,
+    XR_MAX_SUMS = 32,     /* of them in a step, with places for other values */
+    XR_MAX_PRODUCTS = 12, /* row blocks of W, or of R */
+    XR_MAX_STAGES = 6,
     XR_MAX_OPERANDS = 4,
-    XR_MAX_VECTORS = 8,
+    XR_MAX_VECTORS = 20,
     XR_MAX_LINKS = 3,
     XR_MAX_DIRECTIONS = 2
 };

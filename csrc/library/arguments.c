@@ -193,6 +193,19 @@ static enum xr_status read_letters(const char *name, const struct json_value *va
                : xr_refuse_value(name, "different letters of ifo", value);
 }
 
+static enum xr_status read_layer_norm(struct network *n, const struct json *json,
+                                      const struct json_value *value)
+{
+    (void)n;
+    (void)json;
+    int is_chosen = 0;
+    const enum xr_status status = read_flag("layer_norm", value, &is_chosen);
+    return status == XR_OK && is_chosen
+               ? xr_refuse(XR_UNSUPPORTED,
+                           "a layer with layer_norm is a model that Python alone reads")
+               : status;
+}
+
 static enum xr_status read_peepholes(struct network *n, const struct json *json,
                                      const struct json_value *value)
 {
@@ -446,6 +459,7 @@ static const struct argument ARGUMENTS[] = {
     {"omit", OF_LSTM, read_omit},
     {"full_gate_recurrence", OF_LSTM, read_gate_recurrence},
     {"reset_after", OF_GRU, read_reset_after},
+    {"layer_norm", OF_LSTM | OF_GRU, read_layer_norm},
     {"leak", OF_LEAKY, read_leak},
     {"learn_leak", OF_LEAKY, read_learn_leak},
     {"periods", OF_CLOCK, read_periods},

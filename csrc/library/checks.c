@@ -274,7 +274,7 @@ static enum xr_status check_widths(const struct xr_layer *layer)
     }
     if (status == XR_OK) {
         const double columns = (double)layer->I + XR_MAX_CELLS * (O + H);
-        status = xr_check_volume("layer.I, H, O", XR_MAX_SUMS * (H + O) * columns);
+        status = xr_check_volume("layer.I, H, O", XR_MAX_PRODUCTS * (H + O) * columns);
     }
     return status;
 }

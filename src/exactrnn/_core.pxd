@@ -10,6 +10,7 @@ cdef extern from "base/calls.h" nogil:
     enum: XR_MAX_CELLS
     enum: XR_MAX_STATES
     enum: XR_MAX_SUMS
+    enum: XR_MAX_PRODUCTS
     enum: XR_MAX_STAGES
     enum: XR_MAX_OPERANDS
     enum: XR_MAX_VECTORS
@@ -188,6 +189,9 @@ cdef extern from "base/calls.h" nogil:
 
 cdef extern from "base/program.h" nogil:
     enum: XR_MAX_REGISTERS
+    enum: XR_MAX_GROUP
+    enum: XR_MAX_MOMENTS
+    double XR_NORM_EPS
 
     struct xr_place:
         unsigned char space, index
@@ -201,12 +205,24 @@ cdef extern from "base/program.h" nogil:
         int count
         const xr_operation *list
 
+    struct xr_moments:
+        int of, group, count
+        xr_place *x
+        xr_place *gain
+        xr_place *g
+
+    struct xr_moments_list:
+        int count
+        const xr_moments *list
+
     struct xr_program_of "xr_program":
         xr_cell_info info
         int heads, registers, constants
         const double *constant
         xr_operations_of *forward
         xr_operations_of *backward
+        xr_moments_list *forward_rows
+        xr_moments_list *backward_rows
 
 
 cdef extern from "base/tables.h" nogil:

@@ -135,8 +135,12 @@ cdef class LayerCache:
         units = self._units(self.packed.layer.H)
         rows = self._array(direction, self.at.sums, shape)[..., units]
         parts = {}
+        own = self.packed.layer.program != NULL
         for s in range(info.sums):
-            if info.sum[s].matrix == XR_HH and max(info.sum[s].w, info.sum[s].r) >= 0:
+            if info.sum[s].name[0] == b"%":
+                continue
+            has_product = max(info.sum[s].w, info.sum[s].r) >= 0
+            if info.sum[s].matrix == XR_HH and (own or has_product):
                 parts.setdefault(info.sum[s].name.decode(), []).append(rows[:, :, s])
         return {name: _side_by_side(cells) for name, cells in parts.items()}
 

@@ -397,8 +397,12 @@ def test_what_is_wrong_is_said_while_it_is_traced(given, options, error, says):
 def test_layers_that_cannot_be_run_are_named():
     x = draw(T, B, I)
     clockwork = xr.ClockworkRNN(I, H, periods=(1, 2), seed=1)
-    for layer in (clockwork, xr.LeakyRNN(I, H, leak=0.5, learn_leak=True, seed=1)):
-        with pytest.raises(NotImplementedError, match="without a clock and without a"):
+    others = xr.GRU(I, H, layer_norm=True, seed=1), xr.Layer(xr.cells.MGU(), I, H)
+    leaky = xr.LeakyRNN(I, H, leak=0.5, learn_leak=True, seed=1)
+    for layer in (clockwork, leaky, *others):
+        with pytest.raises(
+            NotImplementedError, match="without a clock, a learned leak"
+        ):
             xrj.run(layer, x)
     for layer in (xr.LSTMCell(I, H), xr.EchoState(I, H), None, xr.LSTM):
         with pytest.raises(TypeError, match="layer: expected a recurrent layer, got"):

@@ -40,9 +40,9 @@ struct weight_job {
     ptrdiff_t column, columns; /* of the operand, in its rows */
     ptrdiff_t step;            /* from row to row of the matrix */
     int count;
-    ptrdiff_t sum[XR_MAX_SUMS];
-    elem *dw[XR_MAX_SUMS];    /* [units, columns], rows `step` apart */
-    elem *db[XR_MAX_SUMS][2]; /* [units], or NULL */
+    ptrdiff_t sum[XR_MAX_PRODUCTS];
+    elem *dw[XR_MAX_PRODUCTS];    /* [units, columns], rows `step` apart */
+    elem *db[XR_MAX_PRODUCTS][2]; /* [units], or NULL */
 };
 
 static elem *dstate_row(const struct run *run, int direction, int k, ptrdiff_t b)

@@ -212,7 +212,8 @@ static void forward_modules(const struct lane *lane, const struct stage *stages,
             place_forward_rows(lane, &units[m], s, s0, alive, frame);
         }
         if (frame->step.rows > 0) {
-            forward_stage(&stages[m], &frame->step, run->cell, (int)(s & 1));
+            forward_stage(&stages[m], &frame->step, run->cell->point_forward[0],
+                          (int)(s & 1));
         }
     }
     xr_leaves(lane->watch, alive * ROW_WORK); /* for steps without any module */
@@ -270,6 +271,25 @@ static void end_forward_step(const struct forward_lane *own)
     }
 }
 
+/* Takes a stage of a layer without clocks: head by head, if there are several. A stage
+ * without products has its point function alone, which sees all units at once. */
+static void forward_heads(struct forward_lane *own)
+{
+    const struct lane *lane = &own->lane;
+    const struct run *run = lane->run;
+    const struct stage *stages = &own->stages[own->stage * run->heads];
+    const int is_alone = own->stage > 0 && stages[0].count == 0;
+    const int waits = is_alone || point_waits(run, own->frame.step.rows);
+    void (*const point)(const struct forward_step *) =
+        waits ? NULL : run->cell->point_forward[own->stage];
+    for (ptrdiff_t head = 0; !is_alone && head < run->heads; head++) {
+        forward_stage(&stages[head], &own->frame.step, point, (int)(own->s & 1));
+    }
+    if (waits && !lane->watch->leaving) {
+        forward_whole(lane, own->stage, &own->frame.step);
+    }
+}
+
 /* Takes a lane through so many stages, or to its end. */
 static void forward_stages(struct forward_lane *own, ptrdiff_t stages)
 {
@@ -282,9 +302,8 @@ static void forward_stages(struct forward_lane *own, ptrdiff_t stages)
             forward_modules(&own->lane, own->stages, own->s, own->s0, own->alive,
                             &own->frame);
         }
-        for (ptrdiff_t head = 0; !run->ticks && head < run->heads; head++) {
-            forward_stage(&own->stages[own->stage * run->heads + head],
-                          &own->frame.step, run->cell, (int)(own->s & 1));
+        if (!run->ticks) {
+            forward_heads(own);
         }
         if (own->lane.watch->leaving) {
             return;

@@ -9,6 +9,10 @@
  * Where x and h add to the same sums, as in the LSTM, these stay in registers from x
  * to h.
  *
+ * A program looks up what to do once for each operation and call: where a step's sums
+ * are few enough to stay in the L1 altogether, it waits for all of them, and is called
+ * once.
+ *
  * Panels are walked back and forth, so that the last ones of a step, still in the L1 or
  * L2, are the first ones of the next.
  */
@@ -298,8 +302,8 @@ XR_NOINLINE static void take_products_and_input(const struct stage *stage, ptrdi
 }
 
 /* Takes a few rows of one panel of a stage, from row `first` of the step on, through
- * the products and then through the point function; through neither, if the call is to
- * end. */
+ * the products and then through the point function, if it does not wait; through
+ * neither, if the call is to end. */
 static void forward_tile(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
                          const struct forward_step *part, ptrdiff_t first,
                          void (*point)(const struct forward_step *step))
@@ -312,7 +316,21 @@ static void forward_tile(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
     } else {
         take_products(stage, p, next, part, first);
     }
-    point(part);
+    if (point != NULL) {
+        point(part);
+    }
+}
+
+/* So many bytes of sums stay in the L1 until all of them are there. */
+enum { WAITING_BYTES = 16 * 1024 };
+
+/* Returns whether the point function of a step waits for all panels. Sums that stay
+ * near then have a place for each unit, so there are no more rows than these have. */
+static int point_waits(const struct run *run, ptrdiff_t rows)
+{
+    const ptrdiff_t bytes = rows * run->sums * run->Hp * (ptrdiff_t)sizeof(elem);
+    return run->layer->program != NULL && rows <= ROWS_AT_ONCE &&
+           bytes <= WAITING_BYTES;
 }
 
 /* Lays the sums of a panel that begins with unit `begin` into the lane's few rows, one
@@ -332,7 +350,7 @@ static void forward_panel(const struct stage *stage, ptrdiff_t p, ptrdiff_t next
                           void (*point)(const struct forward_step *step))
 {
     if (stage->near_rows != NULL) {
-        place_near_sums(stage, step->rows, step->begin);
+        place_near_sums(stage, step->rows, point == NULL ? 0 : step->begin);
     }
     if (step->rows <= ROWS_AT_ONCE) {
         forward_tile(stage, p, next, step, 0, point);
@@ -345,9 +363,26 @@ static void forward_panel(const struct stage *stage, ptrdiff_t p, ptrdiff_t next
     }
 }
 
-/* Takes a stage panel by panel, on every other step backwards. */
+/* Takes the point function of a stage for all units of the lane at once. */
+static void forward_whole(const struct lane *lane, int stage, struct forward_step *step)
+{
+    const struct run *run = lane->run;
+    for (ptrdiff_t m = 0; m < run->pieces; m++) {
+        const struct range units =
+            run->pieces == 1 ? lane->units[H_UNITS] : lane->modules[m].units;
+        step->begin = units.begin;
+        step->end = units.end;
+        if (units.begin < units.end &&
+            !xr_leaves(lane->watch, step->rows * (units.end - units.begin))) {
+            run->cell->point_forward[stage](step);
+        }
+    }
+}
+
+/* Takes a stage panel by panel, on every other step backwards. Without `point` it takes
+ * the products alone. */
 static void forward_stage(const struct stage *stage, struct forward_step *step,
-                          const struct xr_cell *cell, int backwards)
+                          void (*point)(const struct forward_step *step), int backwards)
 {
     const struct panels *panels = stage->panels;
     const ptrdiff_t begin = stage->share.begin, last = stage->share.end - 1;
@@ -357,7 +392,7 @@ static void forward_stage(const struct stage *stage, struct forward_step *step,
         const ptrdiff_t next = backwards ? begin + last - after : after;
         step->begin = panels->unit + panel_first(panels, p) * VEC_LANES;
         step->end = panels->unit + panel_first(panels, p + 1) * VEC_LANES;
-        forward_panel(stage, p, next, step, cell->point_forward[stage->number]);
+        forward_panel(stage, p, next, step, point);
     }
 }
 

@@ -46,7 +46,7 @@ static void pack_operand(const struct chunk *chunk, ptrdiff_t columns, elem *pac
  * after the other's, from at[sum] on in a row of da. */
 struct gates {
     ptrdiff_t count, units;
-    ptrdiff_t at[XR_MAX_SUMS];
+    ptrdiff_t at[XR_MAX_PRODUCTS];
 };
 
 static ptrdiff_t gate_tiles(ptrdiff_t gates) { return ceil_div(gates, TILE_GATES); }

@@ -33,7 +33,7 @@ struct panels {
     ptrdiff_t count;   /* panels */
     ptrdiff_t narrow, wider;
     ptrdiff_t sums;
-    ptrdiff_t slot[XR_MAX_SUMS]; /* where each sum lies in a row of results */
+    ptrdiff_t slot[XR_MAX_PRODUCTS]; /* where each sum lies in a row of results */
     ptrdiff_t at[PANEL_VECTORS]; /* where each vector of a panel lies there, from its
                                   * first unit on */
     ptrdiff_t data;              /* elements from the start of the pack */

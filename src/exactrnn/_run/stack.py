@@ -116,14 +116,18 @@ def restore_run(stack: Stack, described: Mapping[str, Any]) -> StackRun:
     )
 
 
-def _with_leaks(totals: Totals, weights: Mapping[str, Array]) -> dict[str, Array]:
+def _with_others(
+    totals: Totals, weights: Mapping[str, Array], spec: Config
+) -> dict[str, Array]:
     """Return the totals; what has been computed apart from them is added.
 
-    That are leaks, of whose gradients the kernels know none.
+    That are leaks and scalars, of whose gradients the kernels know none. Those of
+    weights of units beside scalars have begun at their totals.
     """
     for name, dw in weights.items():
         if dw is not totals[name]:
-            totals[name] += dw
+            begun = spec.has_scalars and spec.weights_by_name[name].kind != "scalar"
+            totals[name][...] = dw if begun else totals[name] + dw
     return dict(totals)
 
 
@@ -199,8 +203,8 @@ class Stack:
         """Return the gradients as the caller has them; None if this is not plain."""
         if run.masks or not run.kept:
             return None
-        if totals is not None and self.spec.learn_leak:  # the user's are others
-            return None
+        if self.spec.has_scalars or (totals is not None and self.spec.learn_leak):
+            return None  # the user's gradients are others
         plan = self._plans.current(backward=True)
         if plan.packs.version != run.version:
             return None
@@ -338,11 +342,11 @@ class Stack:
                 _core.GradientsOut(dx, self._at(layer, dstate_out), dlower, dweights),
                 truncated,
             )
-            if spec.learn_leak and wanted.weights:
+            if spec.gradients_differ and wanted.weights:
                 self._name_gradients(layer, dweights, weights)
             dy, dcells = dx, dlower
         if totals is not None:
-            weights = _with_leaks(totals, weights)
+            weights = _with_others(totals, weights, spec)
         return (np.zeros(0, spec.dtype) if dy is None else dy), dstate_out, weights
 
     def new_stepper(self, packs: Packs, batch_size: int) -> _core.Stepper:
@@ -358,15 +362,10 @@ class Stack:
         They are the arrays of `weights`, but for the leak, of which the user has
         another gradient. Without `weights` there is no such place.
         """
-        spec, found = self.spec, []
+        directions = range(self.spec.directions)
         if not weights:
-            return (NO_WEIGHTS,) * spec.directions
-        for names in spec.weight_groups[layer]:
-            arrays = [None if name is None else weights[name] for name in names]
-            if spec.learn_leak:
-                arrays[LEAK_ROLE] = np.zeros((1, spec.hidden_size), spec.dtype)
-            found.append(tuple(arrays))
-        return tuple(found)
+            return (NO_WEIGHTS,) * len(directions)
+        return tuple(self.spec.engine_totals(weights, layer, d) for d in directions)
 
     def _name_gradients(
         self,

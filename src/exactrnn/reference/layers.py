@@ -36,7 +36,7 @@ from exactrnn._run.protocol import Call, States
 from exactrnn._run.protocol import Gradients as Triple
 from exactrnn._run.states import pack_state, take_gradient
 from exactrnn._spec.grid import GridConfig
-from exactrnn._spec.recurrent import LEAK_ROLE, Config
+from exactrnn._spec.recurrent import LEAK_ROLE, SCALAR_ROLE, Config
 from exactrnn._spec.sequence import SequenceSpec
 from exactrnn._spec.time_depth import TimeDepthConfig
 from exactrnn._system.mode import ieee_mode
@@ -449,7 +449,7 @@ class StackTwin:
                     truncated=truncated,
                 )
                 found = spec.user_gradients(self.weights, run.weights, depth, d)
-                dweights |= self.with_leak(totals, found, depth, d)
+                dweights |= self.with_others(totals, found, depth, d)
                 runs.append(run)
             dx = runs[0].x if D == 1 else runs[0].x + runs[1].x
             if depth > 0 and cache.dropout_masks:
@@ -463,18 +463,23 @@ class StackTwin:
         """Return where the gradients of one layer and direction begin, by role."""
         if totals is None:
             return None
-        names = self.spec.weight_groups[depth][d]
-        parts = [None if name is None else totals[name] for name in names]
+        parts = list(self.spec.engine_totals(totals, depth, d))
         if self.spec.leak is not None:
             parts[LEAK_ROLE] = np.zeros((1, self.spec.hidden_size), self.spec.dtype)
         return Weights.of(parts)
 
-    def with_leak(
+    def with_others(
         self, totals: Arrays | None, found: Arrays, depth: int, d: int
     ) -> Arrays:
-        """Return what is found, with a learned leak's gradient added to its total."""
-        name = self.spec.weight_groups[depth][d][LEAK_ROLE]
-        if totals is None or self.spec.leak is None or name is None:
+        """Return what is found, with what began at zero added to its total.
+
+        That are the gradients of a learned leak and of scalars.
+        """
+        names, spec = self.spec.weight_groups[depth][d], self.spec
+        role = SCALAR_ROLE if spec.has_scalars else LEAK_ROLE
+        name = names[role]
+        apart = spec.has_scalars or spec.leak is not None
+        if totals is None or not apart or name is None:
             return found
         return found | {name: totals[name] + found[name]}
 

@@ -33,8 +33,8 @@ from exactrnn.train import (
     softmax_cross_entropy,
     stream_batches,
 )
+from exactrnn.train._lm_passes import PARTS
 from exactrnn.train.clipping import clip_factor
-from exactrnn.train.language_model import PARTS
 from exactrnn.verify import attention_cases, grid_cases
 from exactrnn.verify.grid_cases import GRID_CASES, GridCase
 from exactrnn.verify.layer_cases import LAYER_CASES, LayerCase

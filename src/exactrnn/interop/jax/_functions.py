@@ -191,7 +191,8 @@ def run(
     ----------
     layer : LSTM, GRU, RNN, MUT1, MUT2, MUT3, JordanRNN, LeakyRNN, LSTM1997, ...
         Says what is computed: its class and options but for dropout, which there is
-        none of here. Not one with a clock or a learned leak.
+        none of here. Not one with a clock, a learned leak, `layer_norm`
+        or a cell from its equations.
     x, lengths
         As of `lstm`, in the layout of the layer.
     weights : mapping of str to array, optional
@@ -209,7 +210,8 @@ def run(
     ValueError, TypeError
         As of `lstm`.
     NotImplementedError
-        If the layer has a clock or a learned leak.
+        If the layer has a clock, a learned leak, `layer_norm` or a cell from its
+        equations.
 
     Examples
     --------

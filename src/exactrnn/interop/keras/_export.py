@@ -24,6 +24,7 @@ PLAIN = {
     "omit": "",
     "proj_size": 0,
     "full_gate_recurrence": False,
+    "layer_norm": False,
 }
 """Options of our layers that Keras's have not, as they must be."""
 

@@ -68,6 +68,7 @@ PLAIN = {
     "coupled": None,
     "omit": "",
     "full_gate_recurrence": False,
+    "layer_norm": False,
     "clip": None,
     "reset_after": True,
     "reverse": False,
