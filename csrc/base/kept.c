@@ -25,6 +25,26 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#if defined(_WIN32) /* what is aligned is freed by a function of its own */
+#include <malloc.h>
+static void *take_aligned(size_t bytes) { return _aligned_malloc(bytes, XR_ALIGNMENT); }
+static void free_aligned(void *memory) { _aligned_free(memory); }
+static void *take_large(size_t bytes) { return take_aligned(bytes); }
+#else
+static void *take_aligned(size_t bytes) { return aligned_alloc(XR_ALIGNMENT, bytes); }
+static void free_aligned(void *memory) { free(memory); }
+
+static void *take_large(size_t bytes)
+{
+    void *again = malloc(bytes);
+    if (again != NULL && (uintptr_t)again % XR_ALIGNMENT == 0) {
+        return again;
+    }
+    free(again);
+    return take_aligned(bytes);
+}
+#endif
+
 static const size_t LARGE = (size_t)1 << 17, LARGEST = ((size_t)1 << 25) - 65536;
 
 void *xr_take_memory(size_t bytes)
@@ -34,13 +54,10 @@ void *xr_take_memory(size_t bytes)
         void *volatile piece = malloc(LARGEST); /* or the compiler leaves both out */
         free(piece);
     }
-    void *again = bytes >= LARGE ? malloc(bytes) : NULL;
-    if (again != NULL && (uintptr_t)again % XR_ALIGNMENT == 0) {
-        return again;
-    }
-    free(again);
-    return aligned_alloc(XR_ALIGNMENT, bytes);
+    return bytes >= LARGE ? take_large(bytes) : take_aligned(bytes);
 }
+
+void xr_give_memory(void *memory) { free_aligned(memory); }
 
 /* The beginning of the piece that waits, which holds nothing else. */
 struct waiting_piece {
@@ -57,7 +74,7 @@ void *xr_take_scratch(size_t *bytes)
         *bytes = piece->bytes;
         return piece;
     }
-    free(piece);
+    free_aligned(piece);
     return xr_take_memory(*bytes);
 }
 
@@ -74,6 +91,6 @@ void xr_give_scratch(void *piece, size_t bytes)
         }
         given = atomic_exchange(&waiting, given); /* another thread's, if any */
     }
-    free(given);
-    free(other);
+    free_aligned(given);
+    free_aligned(other);
 }

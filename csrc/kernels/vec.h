@@ -41,7 +41,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#define XR_INLINE static inline __attribute__((always_inline))
+#include "base/compiler.h"
 
 #define XR_PASTE2_(stem, a) stem##_##a
 #define XR_PASTE2(stem, a) XR_PASTE2_(stem, a)

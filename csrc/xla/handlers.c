@@ -10,6 +10,7 @@
  */
 #include "xla/handlers.h"
 #include "xla/ffi.h"
+#include "base/kept.h"
 #include "base/calls.h"
 
 #include <stdio.h>
@@ -51,7 +52,7 @@ static int has(const struct call *call, enum xr_xla_part part)
 static void *own(struct call *call, size_t bytes)
 {
     const size_t rounded = (bytes / XR_ALIGNMENT + 1) * XR_ALIGNMENT;
-    void *memory = is_wrong(call) ? NULL : aligned_alloc(XR_ALIGNMENT, rounded);
+    void *memory = is_wrong(call) ? NULL : xr_take_memory(rounded);
     if (memory == NULL) {
         complain(call, XLA_RESOURCE_EXHAUSTED, "out of memory");
         return NULL;
@@ -506,7 +507,7 @@ static struct xla_error *handle(struct xla_frame *frame, void (*run)(struct call
     read_attributes(&call);
     if (!is_wrong(&call)) run(&call);
     while (call.owns > 0) {
-        free(call.owned[--call.owns]);
+        xr_give_memory(call.owned[--call.owns]);
     }
     if (!is_wrong(&call)) return NULL;
     struct xla_complaint complaint = {

@@ -26,6 +26,7 @@ cdef extern from "base/kept.h" nogil:
     void *xr_take_memory(size_t bytes)
     void *xr_take_scratch(size_t *bytes)
     void xr_give_scratch(void *piece, size_t bytes)
+    void xr_give_memory(void *memory)
 
 # Below this many multiplications a step keeps the GIL: giving it up costs more.
 cdef enum: KEEP_GIL_WORK = 300000
@@ -60,7 +61,7 @@ cdef class _Memory:
         if self.is_scratch:
             xr_give_scratch(self.data, <size_t> self.size)
         else:
-            free(self.data)
+            xr_give_memory(self.data)
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         PyBuffer_FillInfo(buffer, self, self.data, self.size, 0, flags)
@@ -116,7 +117,7 @@ cdef _Memory _hold(_View view):
     cdef bint aligned = <size_t> view.buffer.buf % XR_ALIGNMENT == 0
     cdef _Held held = _Held(0 if aligned else view.buffer.len, False)
     if aligned:
-        free(held.data)
+        xr_give_memory(held.data)
         held.data, held.view, held.borrowed = view.buffer.buf, view, True
     else:
         memcpy(held.data, view.buffer.buf, view.buffer.len)

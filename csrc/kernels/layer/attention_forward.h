@@ -146,7 +146,7 @@ static void additive_scores(elem *scores, struct factored_rows keys, const elem 
  * follow up to `width`. */
 static void softmax_places(elem *scores, ptrdiff_t length, ptrdiff_t width)
 {
-    elem most = -(elem)__builtin_inf(), total = 0;
+    elem most = -(elem)XR_INFINITY, total = 0;
     for (ptrdiff_t s = 0; s < length; s++) {
         most = scores[s] > most ? scores[s] : most;
     }

@@ -286,9 +286,10 @@ static void take_products(const struct stage *stage, ptrdiff_t p, ptrdiff_t next
 }
 
 /* Does so where they take their inputs along. */
-static __attribute__((noinline)) void
-take_products_and_input(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
-                        const struct forward_step *part, ptrdiff_t first)
+XR_NOINLINE static void take_products_and_input(const struct stage *stage, ptrdiff_t p,
+                                                ptrdiff_t next,
+                                                const struct forward_step *part,
+                                                ptrdiff_t first)
 {
     const struct range units = {part->begin, part->end};
     start_at_bias(stage->lane, stage->number == 0 ? H_UNITS : O_UNITS, units,

@@ -179,8 +179,8 @@ XR_INLINE void weight_tile_of(const elem *da, const elem *operand, ptrdiff_t row
     vec s[TILE_GATES][OPERAND_VECTORS];
     for (ptrdiff_t i = 0; i < min_of(gates, most);
          i++) { /* dw is read when the chains are done */
-        __builtin_prefetch(dw[i], 1, 3);
-        __builtin_prefetch(dw[i] + inside - 1, 1, 3);
+        XR_FETCH_TO_WRITE(dw[i]);
+        XR_FETCH_TO_WRITE(dw[i] + inside - 1);
     }
 #pragma GCC unroll 12
     for (int i = 0; i < most; i++) {

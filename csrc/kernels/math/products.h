@@ -102,7 +102,7 @@ XR_INLINE void tile_run(const struct tile *t, const int m, const int n, const in
             for (ptrdiff_t k = 0; k < segment.length; k++) {
                 vec row[PANEL_VECTORS];
                 if (m > 1) { /* a single row leaves no time for more loads */
-                    __builtin_prefetch(ahead, 0, 2);
+                    XR_FETCH(ahead);
                     ahead += t->ahead_step;
                 }
 #pragma GCC unroll 12
