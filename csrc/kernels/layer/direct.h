@@ -26,7 +26,7 @@ enum { DIRECT_BYTES = 24 * 1024, DIRECT_VECTORS = 6 };
 struct direct_matrix {
     const elem *first;
     ptrdiff_t K, count;
-    ptrdiff_t slot[XR_MAX_SUMS], block[XR_MAX_SUMS];
+    ptrdiff_t slot[XR_MAX_PRODUCTS], block[XR_MAX_PRODUCTS];
     const elem *const *left; /* [B] rows that it multiplies */
 };
 
