@@ -14,16 +14,16 @@
 /* Which states have a share of their own: h, and all others but gates. */
 enum { XR_ZONE_H, XR_ZONE_CELLS, XR_ZONES };
 
-/* Rows of units as the engine has them. NULL: no recurrent dropout; the mean of zoneout,
- * as in inference. */
+/* Rows of units as the engine has them. NULL: no recurrent dropout; of zoneout the
+ * mean, as in inference. */
 struct xr_masks {
     const void *recurrent; /* [D, B, Hp]: factors of what R multiplies */
     const void
         *zoneout[XR_ZONES]; /* [D, T, B, Hp]: not 0 where a unit stays as it was */
 };
 
-/* Where a direction's cache keeps what point functions have made, before old states were
- * put in its place, and what R has multiplied, h first and then the operands. */
+/* Where a direction's cache keeps what point functions have made, before old states
+ * were put in its place, and what R has multiplied, h first and then the operands. */
 struct xr_mask_layout {
     ptrdiff_t proposed[XR_MAX_STATES];     /* [T, B, Hp]; 0 without zoneout */
     ptrdiff_t masked[1 + XR_MAX_OPERANDS]; /* [T, B, Hp], of h [T + 1, B, Hp] */
@@ -52,7 +52,8 @@ ptrdiff_t xr_lay_masks(const struct xr_problem *problem, ptrdiff_t Hp, ptrdiff_t
                        struct xr_mask_layout *layout);
 
 /* A mask of `rows` rows, for each of `steps` steps; of one step that stands for all if
- * the mask is `timeless`: `below` where the bits of a unit, 53, are less than `threshold`, else `above`. */
+ * the mask is `timeless`: `below` where the bits of a unit, 53, are less than
+ * `threshold`, else `above`. */
 struct xr_mask {
     uint64_t key, threshold;
     double below, above;

@@ -226,8 +226,7 @@ def forward(
     y: Array,
     state: States | None,
     state_out: States,
-    lower: Array | None = None,
-    upper: Array | None = None,
+    cells: tuple[Array | None, Array | None] = (None, None),
     masks: tuple[Array | None, ...] | None = None,
 ) -> LayerCache | None: ...
 def draw_mask(

@@ -312,12 +312,11 @@ def draw_mask(out, uint64_t key, uint64_t threshold, tuple values, bint timeless
 
 
 def forward(tuple packs, Sweep sweep not None, x, y, tuple state, tuple state_out,
-            lower=None, upper=None, tuple masks=None):
+            tuple cells=(None, None), tuple masks=None):
     """One layer over a whole sequence; returns a LayerCache to keep, or None.
 
-    `state` are the states before, None for zeros, `state_out` those after; `lower` are
-    the cell states of the layer below, `upper` is where to put this layer's for the one
-    above. `masks` are those of what R multiplies [D, B, Hp] and of zoneout, of h and of
+    `state` are the states before, None for zeros, `state_out` those after; `cells` are
+    the cell states of the layer below, and where to put this layer's for the one above. `masks` are those of what R multiplies [D, B, Hp] and of zoneout, of h and of
     cell states [D, T, B, Hp], contiguous, each or all None; they need a cache.
     """
     cdef _View xs = _View(x, _itemsize((<Packed> packs[0]).kind), False)
@@ -326,8 +325,8 @@ def forward(tuple packs, Sweep sweep not None, x, y, tuple state, tuple state_ou
     cdef xr_problem *problem = &call.problem
     problem.x = _sequence(xs)
     problem.y = _sequence(call.hold(y, True))
-    problem.lower = call.data(lower, False)
-    problem.upper = call.data(upper, True)
+    problem.lower = call.data(cells[0], False)
+    problem.upper = call.data(cells[1], True)
     for k in range(len(state_out)):
         problem.state[k] = call.data(None if state is None else state[k], False)
         problem.state_out[k] = call.data(state_out[k], True)

@@ -53,8 +53,8 @@ static void part_gradients(const struct lane *lane, ptrdiff_t s, ptrdiff_t alive
     }
 }
 
-/* Adds to the gradients of the states before a step what was kept of those after it; not
- * to that of h if errors go back along the cell state alone. */
+/* Adds to the gradients of the states before a step what was kept of those after it;
+ * not to that of h if errors go back along the cell state alone. */
 static void join_gradients(const struct lane *lane, ptrdiff_t alive)
 {
     const struct run *run = lane->run;
@@ -82,8 +82,8 @@ static elem *aside_row(const struct lane *lane, ptrdiff_t i)
     return run->aside + (lane->direction * run->B + row_of(lane, i)) * run->Hp;
 }
 
-/* Puts aside what the cell has left in the gradient of h, before what comes through R is
- * put there. */
+/* Puts aside what the cell has left in the gradient of h, before what comes through R
+ * is put there. */
 static void begin_masked_gradient(const struct lane *lane, ptrdiff_t source,
                                   const struct backward_step *step)
 {

@@ -248,7 +248,7 @@ class Stack:
             target = y if layer == top else self.new_output(call)
             cells = self._new_cells(layer, call)
             before, after = self._states_of(layer, call, state_out)
-            _core.forward(copies, sweep, x, target, before, after, lower, cells)
+            _core.forward(copies, sweep, x, target, before, after, (lower, cells))
             x, lower = target, cells
         return state_out
 
@@ -286,8 +286,7 @@ class Stack:
                     target,
                     before,
                     after,
-                    cells[layer - 1] if layer else None,
-                    cells[layer],
+                    (cells[layer - 1] if layer else None, cells[layer]),
                     tuple(masks.states[layer]) if masks.states else None,
                 )
                 kept.append(cast(_core.LayerCache, cache))

@@ -16,7 +16,8 @@ from exactrnn import _core
 from exactrnn._checks import Array
 from exactrnn._numeric.random import hashed
 from exactrnn._run.episodes import Group
-from exactrnn._spec.recurrent import ZONES, Config
+from exactrnn._spec.dropping import ZONES
+from exactrnn._spec.recurrent import Config
 
 RECURRENT = 0
 """The use of recurrent dropout; those of zoneout follow, in the order of `ZONES`."""

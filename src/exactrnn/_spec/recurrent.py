@@ -40,6 +40,7 @@ from exactrnn._graph.program import Compiled
 from exactrnn._numeric import leak as _leak
 from exactrnn._numeric import scalars as _scalars
 from exactrnn._spec.activations import Activation
+from exactrnn._spec.dropping import Dropping
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import Init, Rule, forget_bias_of, set_biases
 from exactrnn._system.locks import cached_property
@@ -47,9 +48,6 @@ from exactrnn._system.locks import cached_property
 Options: TypeAlias = Mapping[str, Any]
 """What the kernels are asked for beyond the plain cell; empty for most layers."""
 Names: TypeAlias = tuple[str | None, ...]
-
-ZONES = ("h", "cells")
-"""Of which zoneout has a share each: the output, and the other states but gates."""
 
 ROLES = 8
 LEAK_ROLE = VECTOR_ROLE = 6
@@ -104,7 +102,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Dropping):
     """Sizes and options, all checked; `suffixed` tells a layer from a single step.
 
     `cell` is the form of the network, `record` what its class says. `options` is what
@@ -274,25 +272,9 @@ class Config:
 
     @cached_property
     def zones(self) -> Mapping[str, int]:
-        """Which share of `ZONES` each state has that may stay as it was: no gate."""
+        """Which of `zone_shares` each state has that may stay as it was: no gate."""
         names = [name for name in self.state_names if name not in self._linked_gates()]
         return {name: min(k, 1) for k, name in enumerate(names)}
-
-    @cached_property
-    def zone_shares(self) -> tuple[float, float]:
-        """The shares of `ZONES` that stay as they were."""
-        zoneout = self.zoneout
-        return zoneout if isinstance(zoneout, tuple) else (zoneout, zoneout)
-
-    @cached_property
-    def has_zones(self) -> bool:
-        """Whether there is zoneout."""
-        return self.zone_shares != (0.0, 0.0)
-
-    @cached_property
-    def drops_in_time(self) -> bool:
-        """Whether training draws masks for the steps of each layer."""
-        return self.has_zones or self.recurrent_dropout != 0.0
 
     @cached_property
     def counts_steps(self) -> bool:

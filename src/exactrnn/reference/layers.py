@@ -174,8 +174,7 @@ def forward(
     lengths: object = None,
     mask: object = None,
     resets: object = None,
-    dropout_masks: Sequence[Array] | None = None,
-    state_masks: Mapping[str, Array] | None = None,
+    dropout_masks: Sequence[Array] | Mapping[str, Any] | None = None,
 ) -> tuple[Array, State, Cache | EpisodesCache]: ...
 
 
@@ -188,8 +187,7 @@ def forward(
     lengths: object = None,
     mask: object = None,
     resets: object = None,
-    dropout_masks: Sequence[Array] | None = None,
-    state_masks: Mapping[str, Array] | None = None,
+    dropout_masks: Sequence[Array] | Mapping[str, Any] | None = None,
     sizes: object = None,
 ) -> Any:
     """Compute what ``layer.forward`` does, from the definition, to the same bits.
@@ -213,10 +211,9 @@ def forward(
     dropout_masks : sequence of Array, optional
         For each boundary between two layers the factors 0 or 1 / (1 - p),
         [T, B, D * O], time first also in a ``batch_first`` layer.  Without them there
-        is no dropout.
-    state_masks : mapping of str to Array, optional
-        Masks of recurrent dropout and zoneout, as ``cache.state_masks`` of the layer's
-        ``forward`` has them.  Without them the mean of zoneout is computed.
+        is no dropout.  Or a mapping: the masks of recurrent dropout and zoneout, as
+        ``cache.state_masks`` of the layer's ``forward`` has them, and under
+        ``"between"`` those factors.  Without them the mean of zoneout is computed.
     sizes : sequence of int or None, optional
         As a `GridLSTM` takes them; for no other layer.
 
@@ -262,12 +259,11 @@ def forward(
     for name, value in (("mask", mask), ("resets", resets)):
         refuse(name, value, in_time)
     refuse("dropout_masks", dropout_masks, in_time)
-    refuse("state_masks", state_masks, isinstance(spec, Config))
     if not in_time:
         return forward_grid(layer, x, state, sizes, lengths)
     call = begin(spec, x, state, lengths, mask, resets)
     twin = twin_of(layer)
-    masks = Masks(tuple(dropout_masks or ()), state_masks or {})
+    masks = Masks.of(dropout_masks or ())
     if call.episodes is not None:
         y, final, cache = run_episodes(twin, call, call.episodes, masks)
     else:

@@ -20,7 +20,7 @@ Twin: ``csrc/kernels/layer/masks.h``, ``masks_backward.h`` and ``csrc/base/masks
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -70,6 +70,14 @@ class Masks(NamedTuple):
 
     between: tuple[Array, ...] = ()
     states: Mapping[str, Array] = {}
+
+    @classmethod
+    def of(cls, given: Sequence[Array] | Mapping[str, Any]) -> Masks:
+        """Return masks as `reference.forward` is given them."""
+        if not isinstance(given, Mapping):
+            return cls(tuple(given))
+        states = {name: mask for name, mask in given.items() if name != "between"}
+        return cls(tuple(given.get("between", ())), states)
 
     def gather(self, group: Group) -> Masks:
         """Return those of the episodes of a group, which are rows then."""

@@ -160,7 +160,7 @@ class ReferenceSide:
         lengths = _lengths(case)
         masks = draw_next_masks(layer, *x.shape[:2])
         y, last, cache = reference.forward(
-            layer, x, state, lengths=lengths, state_masks=masks
+            layer, x, state, lengths=lengths, dropout_masks=masks
         )
         plain = y
         if masks:
