@@ -12,4 +12,10 @@
  * to free. `bytes` are a multiple of XR_ALIGNMENT. */
 void *xr_take_memory(size_t bytes);
 
+/* Scratch of one call: the same, of `*bytes` or more, which becomes what there is. It
+ * is given back with that number, and may then wait for the next call, of any thread:
+ * one piece of up to 32 MiB does. `piece` may be NULL. */
+void *xr_take_scratch(size_t *bytes);
+void xr_give_scratch(void *piece, size_t bytes);
+
 #endif

@@ -16,8 +16,8 @@
 enum {
     XR_BLOCK_ELEMENTS = 2048,
     XR_MAX_REGISTERS = 64,
-    XR_MAX_GROUP = 8,  /* values that are normalised together */
-    XR_MAX_MOMENTS = 8 /* of a row in a stage */
+    XR_MAX_GROUP = 8,   /* values that are normalised together */
+    XR_MAX_MOMENTS = 24 /* of a row in a stage, with slopes */
 };
 
 /* What an operation makes of its inputs a, b, c. A truth is 1 or 0. */

@@ -16,11 +16,13 @@ def add_normed(rng, listed, used):
     free = [
         n for n, node in enumerate(listed) if n not in used and node[0] not in kinds
     ]
-    chosen = [int(n) for n in rng.choice(free, min(len(free), rng.integers(1, 4)), False)]
+    chosen = [
+        int(n) for n in rng.choice(free, min(len(free), rng.integers(1, 4)), False)
+    ]
     moments = len(listed)
     listed.append(("moments", *chosen))
     for value in chosen[: rng.integers(1, len(chosen) + 1)]:
-        listed.append(("v", f"gain{len(listed)}", 1.0.hex()))
+        listed.append(("v", f"gain{len(listed)}", (1.0).hex()))
         listed.append(("norm", value, moments, len(listed) - 1))
     return {moments}
 
@@ -47,7 +49,7 @@ def random_cell(rng, nodes=24, rows=False):
     if rng.random() < 0.5:
         listed += [("sigmoid", first + 5), ("R", "l", len(listed))]
     if rows:
-        listed.append(("scalar", "k", 0.5.hex()))
+        listed.append(("scalar", "k", (0.5).hex()))
     while len(listed) < nodes:
         if rows and rng.random() < 0.2 and len(listed) < nodes - 5:
             used |= add_normed(rng, listed, used)
@@ -65,5 +67,10 @@ def random_cell(rng, nodes=24, rows=False):
         if listed[-1][1] in used:
             listed[-1] = ("tanh", len(listed) - 2)
         outputs.append(len(listed) - 1)
-    data = {"version": 3 if rows else 1, "name": "Random", "states": states, "nodes": listed}
+    data = {
+        "version": 3 if rows else 1,
+        "name": "Random",
+        "states": states,
+        "nodes": listed,
+    }
     return from_data(data | {"outputs": outputs}).data

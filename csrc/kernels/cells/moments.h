@@ -22,7 +22,8 @@
 
 enum { SUM_PARTS = XR_UNIT_PAD, SUM_VECTORS = SUM_PARTS / VEC_LANES };
 
-/* What is known of a row: of moments mean and scale, of slopes mean_d, mean_dn, scale. */
+/* What is known of a row: of moments mean and scale, of slopes mean_d, mean_dn and
+ * scale. */
 enum { ROW_NUMBERS = 3 };
 
 /* The chains of a sum. */

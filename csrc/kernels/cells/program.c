@@ -27,8 +27,8 @@ struct rows {
     elem *const *const *prev, *const *const *next, *const *const *operand;
     elem *const *const *dstate, *const *const *doperand;
     const elem *vectors;
-    const elem *numbers; /* [rows, XR_MAX_MOMENTS, ROW_NUMBERS] from row `numbered` on */
-    ptrdiff_t numbered;
+    const elem *numbers; /* [rows, XR_MAX_MOMENTS, ROW_NUMBERS] from `numbered` on */
+    ptrdiff_t numbered;  /* a row */
 };
 
 enum { NUMBERS_OF_ROW = XR_MAX_MOMENTS * ROW_NUMBERS, ROWS_NUMBERED = 16 };
@@ -291,6 +291,7 @@ static void run_stage(const struct xr_program *program,
         }
         run_list(operations, program->registers, rows, part);
     }
+    rows->numbers = NULL;
 }
 
 static void forward_stage(const struct forward_step *step, int stage)

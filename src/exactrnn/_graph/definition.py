@@ -58,8 +58,15 @@ FUNCTIONS: Mapping[str, int] = {
 """How many nodes each function takes."""
 NAMED = ("W", "R", "b", "v", "scalar")
 OTHERS: Mapping[str, tuple[int, ...]] = {
-    **{"W": (1,), "R": (2,), "b": (1,), "v": (1, 2), "prev": (1,), "const": (1,)},
-    **{"scalar": (2,), "norm": (3,), "moments": tuple(range(1, MOST_GROUP + 1))},
+    "W": (1,),
+    "R": (2,),
+    "b": (1,),
+    "v": (1, 2),
+    "prev": (1,),
+    "const": (1,),
+    "scalar": (2,),
+    "norm": (3,),
+    "moments": tuple(range(1, MOST_GROUP + 1)),
 }
 """How many arguments all other nodes have."""
 GAIN, BIAS = "gain_", "bias_"
@@ -116,6 +123,11 @@ class Definition:
         if any(n[0] in ROW_KINDS or (n[0] == "v" and n[2:]) for n in self.nodes):
             data.update(version=VERSION_OF_ROWS)
         return data
+
+    @property
+    def result_line(self) -> str:
+        """Where the output is made, for what no other node is to blame for."""
+        return self.line(self.outputs[0])
 
     def line(self, node: int) -> str:
         """Return where a node was written, as the end of a message."""

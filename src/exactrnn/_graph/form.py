@@ -165,6 +165,9 @@ class _Builder:
         self.uses = self._count_uses()
         self.values: list[Value] = []
         self.sums: dict[str, SumForm] = {}
+        self.nodes: dict[str, list[int]] = {
+            kind: [] for kind in ("products", "operands", "vectors", "moments")
+        }
         self.vectors: dict[str, int] = {}
         self.scalars: dict[str, int] = {}
         self.firsts: dict[str, float] = {}
@@ -186,16 +189,22 @@ class _Builder:
                 self._add_sum(number, terms[number])
             elif self.uses[number] and number not in self._absorbed:
                 self.value_of[number] = self._add(self._value(node))
+                counted = {"v": "vectors", "scalar": "vectors", "moments": "moments"}
+                if node[0] in counted:
+                    self.nodes[counted[node[0]]].append(number)
         outputs = self._outputs()
         for number in {*outputs, *self.operands.values()}:
             self.values[number] = self.values[number]._replace(flush=True)
         if not any(s.has_w for s in self.sums.values()):
-            raise ValueError("step: expected a product with x, s.W(...), got none")
+            raise ValueError(
+                "step: expected a product with x, s.W(...), got none"
+                f"{self.definition.result_line}"
+            )
         heads = self.definition.num_heads
         if heads > 1 and not any(s.has_r for s in self.sums.values()):
             raise ValueError(
                 f"num_heads: expected products s.R(...), which {heads} heads share, "
-                "got none"
+                f"got none{self.definition.result_line}"
             )
         self._place_scalars()
         form = Form(
@@ -213,7 +222,7 @@ class _Builder:
                 f"step: expected no layer_norm in a cell of {heads} heads, got "
                 f"one{self._line_of('moments')}"
             )
-        self._check_limits(form)
+        self._check_limits()
         return form
 
     def _place_scalars(self) -> None:
@@ -228,7 +237,9 @@ class _Builder:
 
     def _line_of(self, kind: str) -> str:
         nodes = self.definition.nodes
-        return self.definition.line(next(n for n, x in enumerate(nodes) if x[0] == kind))
+        return self.definition.line(
+            next(n for n, x in enumerate(nodes) if x[0] == kind)
+        )
 
     # Sums
 
@@ -269,6 +280,7 @@ class _Builder:
             raise ValueError(f"step: expected one sum {name!r}, got a second{line}")
         operand, stage = self._operand_of(term, line)
         self.sums[name] = SumForm(name, "W" in term, "R" in term, "b" in term, operand)
+        self.nodes["products"].append(number)
         value = Value("sum", place=len(self.sums) - 1, stage=stage)
         self.value_of[number] = self._add(value)
 
@@ -282,6 +294,7 @@ class _Builder:
             return None, 0
         if node not in self.operands:
             self.operands[node] = self._own_value(self.value_of[node])
+            self.nodes["operands"].append(node)
         operand = self.operands[node]
         return operand, self._next_stage(self.values[operand].stage, line)
 
@@ -339,22 +352,17 @@ class _Builder:
             found.append(number)
         return tuple(found)
 
-    def _check_limits(self, form: Form) -> None:
-        counts = {
-            "products": len(form.sums),
-            "operands": len(form.operands),
-            "vectors": len(form.vectors),
-            "moments": len(form.moments) * 2,
-        }
+    def _check_limits(self) -> None:
         meanings = {
             "products": "sums of products",
             "operands": "values that R is multiplied with",
             "vectors": "weights of units and scalars",
-            "moments": "normalisations, counted twice",
+            "moments": "normalisations",
         }
-        for kind, count in counts.items():
-            if count > LIMITS[kind]:
+        for kind, nodes in self.nodes.items():
+            most = LIMITS[kind] // (2 if kind == "moments" else 1)  # forward and back
+            if len(nodes) > most:
                 raise ValueError(
-                    f"step: expected at most {LIMITS[kind]} {meanings[kind]}, "
-                    f"got {count}"
+                    f"step: expected at most {most} {meanings[kind]}, got {len(nodes)}"
+                    f"{self.definition.line(nodes[most])}"
                 )

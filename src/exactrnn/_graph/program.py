@@ -5,10 +5,10 @@ rows of their own, everything else in registers. In the place of a sum lies its 
 or, where a chain of operations has this value as its only way on, what the chain comes
 to: the value that the way back needs, as a gate after its activation.
 
-The place of a weight of a unit that the way back does not read, as of a bias, holds what
-*its* chain comes to, where there are moments of rows: a gate, as its sums have to stay as
-they were. What is normalised and has no place yet gets one of its own, a note, and so do
-gradients that slopes are made of, unless a weight of a unit has the same.
+Where there are moments of rows, the place of a weight of a unit that the way back does
+not read, as of a bias, holds what *its* chain comes to: a gate, as its sums have to
+stay as they were. What is normalised and has no place yet gets one of its own, a note,
+and so do gradients that slopes are made of, unless a weight of a unit has the same.
 
 No stage hands anything on but that: what a later stage needs besides, forward or back,
 it computes again from sums, states and operands, which gives the same bits. So does
@@ -151,24 +151,22 @@ class _Stage:
 
     def _want(self, code: str, inputs: tuple[Ref, ...]) -> Place:
         """Have moments or slopes found before the stage; return where they are."""
-        if code == "moments":
-            of, x, gain, g = -1, inputs, (), ()
-            group = len(inputs)
-        else:
+        of, group, x = -1, len(inputs), inputs
+        gain: tuple[Ref, ...] = ()
+        g: tuple[Ref, ...] = ()
+        if code == "slopes":
             of = self.need(inputs[0])[1]
             group = len(self._form.values[inputs[0][1]].inputs)
             g, gain, normed = (inputs[k::3] for k in (1, 2, 3))
-            x = tuple(
-                ("value", self._form.values[n].inputs[0]) for _, n in normed
-            )
-        places = [tuple(map(self._held, refs)) for refs in (x, gain, g)]
-        self.wanted.append((of, group, *places))
+            x = tuple(("value", self._form.values[n].inputs[0]) for _, n in normed)
+        self.wanted.append((of, group, self._held(x), self._held(gain), self._held(g)))
         return "row", len(self.wanted) - 1
 
-    def _held(self, ref: Ref) -> Place:
-        place = self._place(ref)
-        assert place is not None, ref
-        return place
+    def _held(self, refs: tuple[Ref, ...]) -> tuple[Place, ...]:
+        """Return the places, for all units, of what has one."""
+        found = [place for ref in refs if (place := self._place(ref)) is not None]
+        assert len(found) == len(refs), refs
+        return tuple(found)
 
     def _find(self, ref: Ref) -> Place | None:
         if ref not in self._at:
@@ -327,10 +325,12 @@ class _Compiler:
                 own.put(ref, ("da", s))
         noted = self._note(own, stage)
         for v, ref in enumerate(adjoint.vectors):
-            place = ("da", len(form.sums) + v)
-            if self.stage_of_vector(v) == stage and noted.get(ref) != place:
-                own.put(ref, place)
-        here = [k for k in range(len(adjoint.states)) if self.stage_of_state(k) == stage]
+            home = ("da", len(form.sums) + v)
+            if self.stage_of_vector(v) == stage and noted.get(ref) != home:
+                own.put(ref, home)
+        here = [
+            k for k in range(len(adjoint.states)) if self.stage_of_state(k) == stage
+        ]
         for k in here:
             own.need(adjoint.states[k])
         for k, ref in _settled(adjoint.states):
@@ -394,9 +394,9 @@ class _Compiler:
     def _places(self) -> Iterable[EngineSum]:
         """Give the sums as the kernels list them, and notes behind them."""
         shown = gates_of(self.form, self.layout)
-        for s, (name, *rest) in enumerate(engine_sums(self.form)):
-            hidden = name not in shown or shown[name] != self.layout.kept[s]
-            yield (HIDDEN + name if hidden else name, *rest)
+        for s, own in enumerate(engine_sums(self.form)):
+            hidden = own[0] not in shown or shown[own[0]] != self.layout.kept[s]
+            yield (HIDDEN * hidden + own[0], *own[1:])
         places = max(self.notes, len(self.layout.kept))
         for k in range(len(self.form.sums) + len(self.form.vectors), places):
             yield f"{HIDDEN}{k}", None, None, 0, 0, ("none", 0)
@@ -412,6 +412,7 @@ class _Compiler:
             if count > limit:
                 raise ValueError(
                     f"step: expected at most {limit} {what}, got {count}"
+                    f"{self.form.definition.result_line}"
                 )
 
     def _registers(self, lists: Any) -> int:
@@ -427,7 +428,7 @@ class _Compiler:
         if most > LIMITS["registers"]:
             raise ValueError(
                 f"step: expected at most {LIMITS['registers']} values that wait for "
-                f"each other, got {most}"
+                f"each other, got {most}{self.form.definition.result_line}"
             )
         return most
 
@@ -463,7 +464,7 @@ def gates_of(form: Form, layout: Layout) -> dict[str, int]:
     """Return the values in the cache that have a user's name.
 
     Those of sums, but for what is normalised as it is; and of weights of units that
-    hold what their chain comes to, but for biases of normalised values, which have none.
+    hold what their chain comes to, but for biases of normalised values.
     """
     grouped = {a for m in form.moments for a in form.values[m].inputs}
     names = [s.name for s in form.sums] + list(form.vectors)
@@ -543,6 +544,4 @@ def compile_definition(definition: Definition) -> Compiled:
     compiler = _Compiler(form_of(definition))
     program = compiler.program()
     gates = gates_of(compiler.form, compiler.layout)
-    return Compiled(
-        compiler.form, compiler.adjoint, compiler.layout, gates, program
-    )
+    return Compiled(compiler.form, compiler.adjoint, compiler.layout, gates, program)

@@ -58,8 +58,6 @@ class Symbol:
     """
 
     __slots__ = ("_number", "_step")
-    __array_ufunc__ = None
-    """A NumPy array must not take it for an element."""
     __hash__ = None  # type: ignore[assignment] # nor may a dict or set
 
     def __init__(self, step: Step, number: int) -> None:
@@ -127,6 +125,22 @@ class Symbol:
 
     def __matmul__(self, _: object) -> Any:
         _refuse("values of a step are multiplied unit by unit; s.R is the matrix")
+
+    def __array_ufunc__(self, ufunc: Any, *_: object, **__: object) -> Any:
+        """Refuse: a NumPy array must not take a symbol for an element either."""
+        _refuse(
+            f"expected a number or a function of the step, as s.tanh, got NumPy's "
+            f"{ufunc.__name__}: a symbol has no value yet"
+        )
+
+    def __float__(self) -> float:
+        _refuse("a symbol has no value yet: use functions of the step, as s.tanh(a)")
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"step: a symbol has no {shorten(name)}: it is added, multiplied and given "
+            f"to functions of the step, unit by unit ({users_line()})"
+        )
 
     def __pow__(self, _: object) -> Any:
         _refuse("there is no power: write a * a, or s.exp(b * s.log(a))")
@@ -265,7 +279,9 @@ class Step:
         numbers = []
         for value in own:
             if not isinstance(value, Symbol):  # as a number is not
-                _refuse(f"layer_norm: expected values of the step, got {describe(value)}")
+                _refuse(
+                    f"layer_norm: expected values of the step, got {describe(value)}"
+                )
             numbers.append(self._number(value))
         if not 1 <= len(numbers) <= MOST_GROUP or len({*numbers}) < len(numbers):
             _refuse(
@@ -493,8 +509,14 @@ class Cell:
         if len(results) != len(states):
             raise ValueError(
                 f"step: expected a new value of each of the states "
-                f"{', '.join(states)}, got {len(results)}"
+                f"{', '.join(states)}, got {len(results)} ({self._line_of_step()})"
             )
+        for result in results:
+            if not isinstance(result, Symbol | int | float):
+                raise TypeError(
+                    f"step: expected to return values of the step, got "
+                    f"{describe(result)} ({self._line_of_step()})"
+                )
         outputs = tuple(map(step._number, results))
         definition = Definition(
             type(self).__name__,
@@ -506,6 +528,14 @@ class Cell:
         )
         check_definition(definition)
         return definition
+
+    def _line_of_step(self) -> str:
+        code = getattr(self.step, "__code__", None)
+        if code is None:
+            return type(self).__name__
+        line = linecache.getline(code.co_filename, code.co_firstlineno).strip()
+        where = f"{Path(code.co_filename).name}, line {code.co_firstlineno}"
+        return f"{where}: {shorten(line)}" if line else where
 
     def _states(self) -> tuple[str, ...]:
         states: object = self.states

@@ -20,11 +20,17 @@ from exactrnn._spec.rules import forget_bias_of
 SHARED = (
     *("clip", "bias", "bidirectional", "reverse", "dtype", "init", "forget_bias"),
     *("input_size", "hidden_size", "num_layers", "batch_first", "dropout"),
+    *("recurrent_dropout", "zoneout"),
 )
 LSTM_OPTIONS = ("proj_size", "peepholes", "coupled", "omit", "full_gate_recurrence")
 LSTM_PLAIN: Mapping[str, object] = {
-    **{"proj_size": 0, "peepholes": "", "coupled": None, "omit": ""},
-    **{"full_gate_recurrence": False, "clip": None, "bias": True},
+    "proj_size": 0,
+    "peepholes": "",
+    "coupled": None,
+    "omit": "",
+    "full_gate_recurrence": False,
+    "clip": None,
+    "bias": True,
 }
 GRU_PLAIN: Mapping[str, object] = {"reset_after": True, "clip": None, "bias": True}
 """What `layer_norm` goes with."""

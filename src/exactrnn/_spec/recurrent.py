@@ -16,8 +16,9 @@ of memory blocks the user's H units are the cells, the kernels' are the blocks.
 
 Two weights are not the kernels' own. Scalars of a cell from its equations, `scalar`
 [K], stand in role 5, which such a cell has not; the kernels see a row of equal weights
-of units for each, behind the others in role 6 (`_numeric/scalars.py`). Of a leaky layer that learns its leak they see the
-leak itself in role 6, the user has `leak_logit` (`_numeric/leak.py`).
+of units for each, behind the others in role 6 (`_numeric/scalars.py`). Of a leaky layer
+that learns its leak they see the leak itself in role 6, the user has `leak_logit`
+(`_numeric/leak.py`).
 """
 
 from __future__ import annotations
@@ -46,6 +47,9 @@ from exactrnn._system.locks import cached_property
 Options: TypeAlias = Mapping[str, Any]
 """What the kernels are asked for beyond the plain cell; empty for most layers."""
 Names: TypeAlias = tuple[str | None, ...]
+
+ZONES = ("h", "cells")
+"""Of which zoneout has a share each: the output, and the other states but gates."""
 
 ROLES = 8
 LEAK_ROLE = VECTOR_ROLE = 6
@@ -123,6 +127,8 @@ class Config:
     reverse: bool = False
     batch_first: bool = False
     dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    zoneout: float | tuple[float, float] = 0.0
     init: Init = "uniform"
     forget_bias: float | None = None
     suffixed: bool = True
@@ -141,6 +147,11 @@ class Config:
         spelled = ", ".join(f"{name}={size}" for name, size in sizes.items())
         itemsize = self.dtype.itemsize
         check_weights(spelled, self.num_arrays, self.num_elements, itemsize)
+        if isinstance(self.zoneout, tuple) and len(self.zones) < 2:
+            raise ValueError(
+                "zoneout: expected one number, as there is no state but "
+                f"{self.state_names[0]}, got {self.zoneout}"
+            )
 
     # Sizes
 
@@ -168,6 +179,11 @@ class Config:
         """What the definition of the cell comes to, where it has one."""
         found: Compiled | None = self.options.get("compiled")
         return found
+
+    @cached_property
+    def num_heads(self) -> int:
+        """The number of groups of units that R does not mix."""
+        return 1 if self.compiled is None else self.compiled.form.num_heads
 
     @cached_property
     def has_blocks(self) -> bool:
@@ -205,7 +221,8 @@ class Config:
     def options_of(self, layer: int) -> Options:
         """Return what that cell is asked for."""
         bottom = self.record.bottom
-        return self.options if layer or bottom is None else bottom[1]
+        own = self.options if layer or bottom is None else bottom[1]
+        return {**own, "zoneout": self.zone_shares} if self.has_zones else own
 
     def info_of(self, layer: int) -> _core.CellInfo:
         """Return what the kernels say about the cell of a layer."""
@@ -254,6 +271,28 @@ class Config:
     def state_sizes(self) -> tuple[int, ...]:
         """Width of each state but for the clock."""
         return tuple(width for _, _, width in self.state_parts)
+
+    @cached_property
+    def zones(self) -> Mapping[str, int]:
+        """Which share of `ZONES` each state has that may stay as it was: no gate."""
+        names = [name for name in self.state_names if name not in self._linked_gates()]
+        return {name: min(k, 1) for k, name in enumerate(names)}
+
+    @cached_property
+    def zone_shares(self) -> tuple[float, float]:
+        """The shares of `ZONES` that stay as they were."""
+        zoneout = self.zoneout
+        return zoneout if isinstance(zoneout, tuple) else (zoneout, zoneout)
+
+    @cached_property
+    def has_zones(self) -> bool:
+        """Whether there is zoneout."""
+        return self.zone_shares != (0.0, 0.0)
+
+    @cached_property
+    def drops_in_time(self) -> bool:
+        """Whether training draws masks for the steps of each layer."""
+        return self.has_zones or self.recurrent_dropout != 0.0
 
     @cached_property
     def counts_steps(self) -> bool:

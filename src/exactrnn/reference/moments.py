@@ -1,6 +1,6 @@
 """Sums over the units of a row, and what layer normalisation makes of them.
 
-A row is one or more values [B, H]; arrays of results are [B, n], the same for all units.
+A row is one or more values [B, H]; results are [B, n], the same for all units.
 A sum over units has 16 parts, each a chain (contract N3): part p takes the units p,
 p + 16, ... of the first value, then those of the next; the units of each value are
 filled up with +0.0 to a multiple of 16. In the end halves are added: part p to part
