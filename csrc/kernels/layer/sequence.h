@@ -82,6 +82,7 @@ struct run {
     elem *thread_buffers; /* [threads, thread_buffer_size] */
     ptrdiff_t thread_buffer_size;
     ptrdiff_t loop_phases; /* of the time loop; the one of the gradients follows */
+    struct gradient_place *places;        /* [threads] */
     struct backward_lane *backward_lanes; /* [threads] */
 };
 

@@ -270,7 +270,7 @@ static void end_forward_step(const struct forward_lane *own)
     }
 }
 
-/* Takes a lane through so many stages, or to its end. */
+/* Takes a lane through so many stages, or to its end, or until it is handed on. */
 static void forward_stages(struct forward_lane *own, ptrdiff_t stages)
 {
     const struct run *run = own->lane.run;
@@ -292,7 +292,9 @@ static void forward_stages(struct forward_lane *own, ptrdiff_t stages)
         if (++own->stage == run->info->stages) {
             end_forward_step(own);
             own->stage = 0;
-            own->s++;
+            if (++own->s < own->steps && xr_hands_on(own->lane.watch)) {
+                return;
+            }
         }
     }
 }
@@ -320,25 +322,35 @@ static void forward_padding(const struct lane *lane)
     }
 }
 
+/* Begins a lane, all but its first step. */
+static void enter_forward_lane(const struct run *run, int item, int direction,
+                               struct forward_lane *own, struct xr_watch *watch)
+{
+    begin_forward_lane(run, item, direction, own);
+    own->lane.watch = watch;
+    forward_padding(&own->lane);
+    begin_looks(&own->lane);
+}
+
 /* Takes the lanes of an item through their part of a phase: all of it, where units are
- * not split and there is one. */
+ * not split and there is one, unless the item is handed on between two steps. */
 static void forward_item(void *context, ptrdiff_t phase, int item,
                          struct xr_watch *watch)
 {
     const struct run *run = context;
     struct forward_lane *own = &run->forward_lanes[item];
-    if (run->split.units > 1 && phase > 0) {
-        own->lane.watch = watch;
-        forward_stages(own, 1);
-        return;
-    }
+    const int goes_on = watch->goes_on || phase > 0;
     const int turn = item / (run->split.rows * run->split.units);
-    for (int d = turn; d < run->directions; d += run->split.directions) {
-        begin_forward_lane(run, item, d, own);
+    const ptrdiff_t stages = run->split.units > 1 ? 1 : PTRDIFF_MAX;
+    int d = turn;
+    if (goes_on) {
         own->lane.watch = watch;
-        forward_padding(&own->lane);
-        begin_looks(&own->lane);
-        forward_stages(own, run->split.units > 1 ? 1 : PTRDIFF_MAX);
+        forward_stages(own, stages);
+        d = own->lane.direction + run->split.directions;
+    }
+    for (; d < run->directions && !watch->hands_on; d += run->split.directions) {
+        enter_forward_lane(run, item, d, own, watch);
+        forward_stages(own, stages);
     }
 }
 
@@ -361,6 +373,7 @@ static void run_forward(const struct xr_problem *problem, const struct xr_cell *
         .phases = run.split.units > 1 ? max_of(1, stages_to_meet(&run)) : 1,
         .items = lane_items(&run),
         .multiplications = run.work,
+        .handing = run.split.units == 1,
     };
     if (xr_run(&work, run.team, problem->stop)) {
         return;
