@@ -120,9 +120,8 @@ def test_what_a_slow_worker_has_not_begun_is_done_by_others(every_split, delays)
         assert time.monotonic() - begin < 1.9
 
 
-# What is begun is handed on: T, B, whether with gradients. A worker that keeps what it
-# has begun takes 10 ms for each of 100 steps, in both directions at once, or for each of
-# 79 chunks of the gradients' sums.
+# T, B, whether with gradients. A worker that keeps what it has begun takes 10 ms for
+# each of 100 steps, or for each of 79 chunks of the gradients' sums.
 HANDED_ON = {
     "rows": (100, 2, False),
     "directions": (100, 1, False),

@@ -26,6 +26,9 @@ struct split {
 
 enum { TANH_WORK = 16 }; /* multiplications that take as long as a tanh */
 
+/* A share of units is long if its half is worth so many threads. */
+enum { LONG_SHARES = 2 };
+
 /* What the looks at a memory leave for each other on the way back
  * (attention_backward.h): keys [B, S, Kp], the memory transposed [B, M, Sp], sums of
  * gradients of both in two parts, and of the query's products [T, B, Qp] and of v
@@ -50,15 +53,16 @@ struct run {
     ptrdiff_t heads;  /* modules without clocks: 1 where there are none */
     int in_step;      /* all rows have the same clock */
     int directions, states, sums;
-    int threads;            /* as many as the call is worth, of those it may have: as
-                             * many items have memory of their own below */
+    int threads;            /* as many as the call is worth, of those it may have */
     int team;               /* as many as share it */
+    int lanes;              /* the most items of the time loop: as many have memory of
+                             * their own below, those of the gradients `threads` */
     ptrdiff_t work;         /* multiplications of the products forward */
     const ptrdiff_t *order; /* [B] rows by falling length */
     struct split split;
-    const void **pointers; /* [threads, pointers_per_thread] */
-    ptrdiff_t pointers_per_thread;
-    struct lane_module *lane_modules;     /* [threads, modules] */
+    const void **pointers; /* [lanes, pointers_per_lane] */
+    ptrdiff_t pointers_per_lane;
+    struct lane_module *lane_modules;     /* [lanes, modules] */
     const struct xr_attention *attention; /* NULL: none */
     elem *look_spaces;                    /* [threads, look_space_size] */
     ptrdiff_t look_space_size;
@@ -66,13 +70,13 @@ struct run {
     ptrdiff_t ahead;  /* steps whose input products are taken at once; 0: none, each
                        * step takes its own along with the recurrent ones */
     elem *ahead_sums; /* [D, ahead or 1, B, S, Hp] unless they go elsewhere */
-    elem *near_sums;  /* [threads, near_size]: of a few rows of one panel */
+    elem *near_sums;  /* [lanes, near_size]: of a few rows of one panel */
     ptrdiff_t near_size;
     elem *states_buffer;   /* [D, states, 2, B, Hp] without a cache */
     elem *operands_buffer; /* [D, operands, B, Hp] likewise */
-    struct stage *stages;  /* [threads, stages_per_thread]: of a layer, or of modules */
-    ptrdiff_t stages_per_thread;
-    struct forward_lane *forward_lanes; /* [threads] */
+    struct stage *stages;  /* [lanes, stages_per_lane]: of a layer, or of modules */
+    ptrdiff_t stages_per_lane;
+    struct forward_lane *forward_lanes; /* [lanes] */
     /* Of the backward pass alone. */
     struct look_sums look_sums;
     elem *da;             /* [D, T, B, S, Hp] */
@@ -83,7 +87,7 @@ struct run {
     ptrdiff_t thread_buffer_size;
     ptrdiff_t loop_phases; /* of the time loop; the one of the gradients follows */
     struct gradient_place *places;        /* [threads] */
-    struct backward_lane *backward_lanes; /* [threads] */
+    struct backward_lane *backward_lanes; /* [lanes] */
 };
 
 struct range {
@@ -288,7 +292,10 @@ static ptrdiff_t work_of_call(const struct run *run)
  * of it shares units, as far as a step pays for its waiting; a layer that looks at a
  * memory does not. Giving units out
  * before single rows, so that no thread reads all weights for few rows, was tried: at
- * T, B, H = 100, 8, 128 two threads took 1597 µs, by rows 930. */
+ * T, B, H = 100, 8, 128 two threads took 1597 µs, by rows 930.
+ *
+ * Shares of units that are long are halved, so that a fast core can take one of a slow
+ * one's in each step. */
 static struct split split_team(const struct run *run, int team, ptrdiff_t panels)
 {
     struct split split = {.rows = run->B > 0 ? (int)min_of(team, run->B) : 1};
@@ -298,6 +305,10 @@ static struct split split_team(const struct run *run, int team, ptrdiff_t panels
     const ptrdiff_t step = run->info->r_blocks * run->H * seen;
     const ptrdiff_t shares = run->attention ? 1 : panels;
     split.units = threads_for(step, xr_thread_work.step, min_of(left, shares));
+    const ptrdiff_t halves = min_of(2 * split.units, run->lanes);
+    if (split.units > 1 && step >= halves * LONG_SHARES * xr_thread_work.step) {
+        split.units = (int)min_of(halves, shares);
+    }
     return split;
 }
 
@@ -404,7 +415,7 @@ static struct lane make_lane(const struct run *run, int item, int direction,
         .direction = direction,
         .group = group,
         .groups = split.rows,
-        .pointers = run->pointers + item * run->pointers_per_thread,
+        .pointers = run->pointers + item * run->pointers_per_lane,
         .modules = run->lane_modules + item * run->modules,
         .near_sums = run->near_sums ? run->near_sums + item * run->near_size : NULL,
         .look_space =
@@ -516,7 +527,7 @@ static ptrdiff_t pieces_of(const struct xr_layer *layer)
 /* Makes what forward and backward runs have in common. Its memory comes from the
  * arena. */
 static struct run make_run(const struct xr_problem *problem, const struct xr_cell *cell,
-                           struct arena *arena, ptrdiff_t pointers_per_thread)
+                           struct arena *arena, ptrdiff_t pointers_per_lane)
 {
     struct run run = {
         .problem = problem,
@@ -537,17 +548,20 @@ static struct run make_run(const struct xr_problem *problem, const struct xr_cel
         .directions = problem->directions,
         .states = problem->layer->info.states,
         .sums = problem->layer->info.sums,
-        .pointers_per_thread = pointers_per_thread,
+        .pointers_per_lane = pointers_per_lane,
         .attention = problem->attention,
     };
     run.work = work_of_call(&run);
     run.threads = threads_for(run.work, xr_thread_work.call, problem->threads);
+    run.lanes = run.B * run.directions < run.threads
+                    ? (int)min_of(2 * run.threads, XR_MAX_THREADS)
+                    : run.threads;
     ptrdiff_t *order = arena_take(arena, run.B, sizeof *order);
     ptrdiff_t *count = arena_take(arena, run.T + 1, sizeof *count);
     run.pointers =
-        arena_take(arena, run.threads * pointers_per_thread, sizeof *run.pointers);
+        arena_take(arena, run.lanes * pointers_per_lane, sizeof *run.pointers);
     run.lane_modules =
-        arena_take(arena, run.threads * run.modules, sizeof *run.lane_modules);
+        arena_take(arena, run.lanes * run.modules, sizeof *run.lane_modules);
     if (arena->memory != NULL) {
         sort_rows(&run, order, count);
         run.in_step = rows_in_step(problem);

@@ -13,6 +13,7 @@
 
 #include "kernels/layer/attention_forward.h"
 #include "kernels/layer/stage_forward.h"
+#include "kernels/math/side_by_side.h"
 
 /* So many bytes may sums taken ahead fill: with one panel they are well inside
  * an L2. */
@@ -81,13 +82,12 @@ static struct run make_forward_run(const struct xr_problem *problem,
         2 * ahead * B + (3 + 2 * info->states + info->operands) * B;
     struct run run = make_run(problem, cell, arena, pointers);
     run.ahead = ahead;
-    run.stages_per_thread = info->stages * run.modules;
-    run.stages =
-        arena_take(arena, run.threads * run.stages_per_thread, sizeof *run.stages);
-    run.forward_lanes = arena_take(arena, run.threads, sizeof *run.forward_lanes);
+    run.stages_per_lane = info->stages * run.modules;
+    run.stages = arena_take(arena, run.lanes * run.stages_per_lane, sizeof *run.stages);
+    run.forward_lanes = arena_take(arena, run.lanes, sizeof *run.forward_lanes);
     if (sums_stay_near(problem, ahead)) {
         run.near_size = run.Hp + ROWS_AT_ONCE * near_stride(&run);
-        run.near_sums = arena_take(arena, run.threads * run.near_size, sizeof(elem));
+        run.near_sums = arena_take(arena, run.lanes * run.near_size, sizeof(elem));
     } else if (!sums_go_to_cache(problem)) {
         run.ahead_sums =
             arena_take(arena, D * max_of(ahead, 1) * B * row, sizeof(elem));
@@ -194,6 +194,69 @@ static void keep_states(const struct lane *lane, const struct forward_frame *fra
     }
 }
 
+/* Modules of a step whose chains are to run side by side, in a single row. */
+struct side_group {
+    const struct stage *stage[SIDE_CHAINS];
+    int count;
+};
+
+/* Returns whether a module is all in one panel of few vectors, whose sums the inputs
+ * have begun. */
+static int is_narrow(const struct stage *stage)
+{
+    const struct panels *panels = stage->panels;
+    return !stage->takes_input && stage->count == 1 && panels->count == 1 &&
+           panels->sums == 1 && panels->vectors <= SIDE_VECTORS &&
+           stage->share.begin == 0 && stage->share.end == 1;
+}
+
+static int fits_group(const struct side_group *group, const struct stage *stage)
+{
+    return group->count < SIDE_CHAINS &&
+           group->stage[0]->panels->vectors == stage->panels->vectors;
+}
+
+/* Takes the modules of a group through the step, and empties it. */
+static void run_group(struct side_group *group, struct forward_step *step,
+                      const struct xr_cell *cell)
+{
+    struct side_chain chain[SIDE_CHAINS];
+    const int count = group->count;
+    ptrdiff_t work = 0;
+    group->count = 0;
+    for (int i = 0; i < count; i++) {
+        const struct stage *stage = group->stage[i];
+        chain[i] = begin_side(stage->product, stage->left[0][0], step->sums[0],
+                              stage->panels->vectors);
+        work += stage->work;
+    }
+    if (count == 0 || xr_leaves(group->stage[0]->lane->watch, work)) {
+        return;
+    }
+    run_side_by_side(chain, count, group->stage[0]->panels->vectors);
+    for (int i = 0; i < count; i++) {
+        const struct panels *panels = group->stage[i]->panels;
+        step->begin = panels->unit;
+        step->end = panels->unit + panels->vectors * VEC_LANES;
+        cell->point_forward[group->stage[i]->number](step);
+    }
+}
+
+/* Puts a module into the group, or if it does not belong there takes it alone. */
+static void forward_module(const struct stage *stage, struct side_group *group,
+                           struct forward_step *step, const struct xr_cell *cell,
+                           int backwards)
+{
+    if (step->rows > 1 || !is_narrow(stage)) {
+        forward_stage(stage, step, cell, backwards);
+        return;
+    }
+    if (group->count > 0 && !fits_group(group, stage)) {
+        run_group(group, step, cell);
+    }
+    group->stage[group->count++] = stage;
+}
+
 /* Takes one step of a lane of modules, whose cell has one stage; `stages` has one for
  * each module. Rows in step are the same for each module, so they are placed once. */
 static void forward_modules(const struct lane *lane, const struct stage *stages,
@@ -202,6 +265,7 @@ static void forward_modules(const struct lane *lane, const struct stage *stages,
 {
     const struct run *run = lane->run;
     const struct units *units = pack_units_of(lane->pack);
+    struct side_group group = {.count = 0};
     place_forward_rows(lane, NULL, s, s0, alive, frame);
     keep_states(lane, frame);
     for (ptrdiff_t m = 0; m < run->modules; m++) {
@@ -212,9 +276,13 @@ static void forward_modules(const struct lane *lane, const struct stage *stages,
             place_forward_rows(lane, &units[m], s, s0, alive, frame);
         }
         if (frame->step.rows > 0) {
-            forward_stage(&stages[m], &frame->step, run->cell, (int)(s & 1));
+            forward_module(&stages[m], &group, &frame->step, run->cell, (int)(s & 1));
+        }
+        if (!run->in_step) {
+            run_group(&group, &frame->step, run->cell);
         }
     }
+    run_group(&group, &frame->step, run->cell);
     xr_leaves(lane->watch, alive * ROW_WORK); /* for steps without any module */
 }
 
@@ -223,7 +291,7 @@ static void begin_forward_lane(const struct run *run, int item, int direction,
 {
     own->lane = make_lane(run, item, direction, run->problem->packed);
     own->frame = make_forward_frame(&own->lane);
-    own->stages = run->stages + item * run->stages_per_thread;
+    own->stages = run->stages + item * run->stages_per_lane;
     struct stage *stage = own->stages;
     for (int k = 0; k < run->info->stages; k++) {
         for (ptrdiff_t m = 0; m < run->modules; m++) {
