@@ -194,46 +194,21 @@ static void keep_states(const struct lane *lane, const struct forward_frame *fra
     }
 }
 
-/* Modules of a step whose chains are to run side by side, in a single row. */
+/* Modules of a step whose chains, of so many vectors each, are to run side by side. */
 struct side_group {
     const struct stage *stage[SIDE_CHAINS];
-    int count;
+    struct side_chain chain[SIDE_CHAINS];
+    int count, chains;
+    ptrdiff_t vectors;
 };
-
-/* Returns whether a module is all in one panel of few vectors, whose sums the inputs
- * have begun. */
-static int is_narrow(const struct stage *stage)
-{
-    const struct panels *panels = stage->panels;
-    return !stage->takes_input && stage->count == 1 && panels->count == 1 &&
-           panels->sums == 1 && panels->vectors <= SIDE_VECTORS &&
-           stage->share.begin == 0 && stage->share.end == 1;
-}
-
-static int fits_group(const struct side_group *group, const struct stage *stage)
-{
-    return group->count < SIDE_CHAINS &&
-           group->stage[0]->panels->vectors == stage->panels->vectors;
-}
 
 /* Takes the modules of a group through the step, and empties it. */
 static void run_group(struct side_group *group, struct forward_step *step,
                       const struct xr_cell *cell)
 {
-    struct side_chain chain[SIDE_CHAINS];
     const int count = group->count;
-    ptrdiff_t work = 0;
-    group->count = 0;
-    for (int i = 0; i < count; i++) {
-        const struct stage *stage = group->stage[i];
-        chain[i] = begin_side(stage->product, stage->left[0][0], step->sums[0],
-                              stage->panels->vectors);
-        work += stage->work;
-    }
-    if (count == 0 || xr_leaves(group->stage[0]->lane->watch, work)) {
-        return;
-    }
-    run_side_by_side(chain, count, group->stage[0]->panels->vectors);
+    run_side_by_side(group->chain, group->chains, group->vectors);
+    group->count = group->chains = 0;
     for (int i = 0; i < count; i++) {
         const struct panels *panels = group->stage[i]->panels;
         step->begin = panels->unit;
@@ -242,19 +217,38 @@ static void run_group(struct side_group *group, struct forward_step *step,
     }
 }
 
+/* Returns how many chains a module has that may go with others': those of one row whose
+ * sums the inputs have begun; 0: none may. */
+static int sides_of(const struct stage *stage, ptrdiff_t *vectors)
+{
+    const int is_whole = stage->share.begin == 0 && stage->share.end == 1;
+    const int is_begun = !stage->takes_input && stage->count == 1;
+    return is_whole && is_begun ? count_sides(stage->panels, vectors) : 0;
+}
+
 /* Puts a module into the group, or if it does not belong there takes it alone. */
 static void forward_module(const struct stage *stage, struct side_group *group,
                            struct forward_step *step, const struct xr_cell *cell,
                            int backwards)
 {
-    if (step->rows > 1 || !is_narrow(stage)) {
+    ptrdiff_t vectors = 0;
+    const int sides = step->rows == 1 ? sides_of(stage, &vectors) : 0;
+    if (sides == 0) {
         forward_stage(stage, step, cell, backwards);
         return;
     }
-    if (group->count > 0 && !fits_group(group, stage)) {
+    if (group->chains + sides > SIDE_CHAINS || vectors != group->vectors) {
         run_group(group, step, cell);
     }
+    if (xr_leaves(stage->lane->watch, stage->work)) {
+        return;
+    }
+    group->vectors = vectors;
     group->stage[group->count++] = stage;
+    for (int strip = 0; strip < sides; strip++) {
+        group->chain[group->chains++] = begin_side(stage->product, strip, vectors,
+                                                   stage->left[0][0], step->sums[0]);
+    }
 }
 
 /* Takes one step of a lane of modules, whose cell has one stage; `stages` has one for
@@ -265,7 +259,9 @@ static void forward_modules(const struct lane *lane, const struct stage *stages,
 {
     const struct run *run = lane->run;
     const struct units *units = pack_units_of(lane->pack);
-    struct side_group group = {.count = 0};
+    struct side_group group;
+    group.count = group.chains = 0;
+    group.vectors = 0;
     place_forward_rows(lane, NULL, s, s0, alive, frame);
     keep_states(lane, frame);
     for (ptrdiff_t m = 0; m < run->modules; m++) {

@@ -29,16 +29,27 @@ static void enter_segment(struct side_chain *chain)
     }
 }
 
-/* Begins the chain of a product that has one panel of so many vectors in one strip. */
-static struct side_chain begin_side(const struct product *product, const elem *row,
-                                    elem *c, ptrdiff_t vectors)
+/* Returns how many chains of `*vectors` each some panels come to: 0 where they are more
+ * than one panel, or its strips are too wide or unequal. */
+static int count_sides(const struct panels *panels, ptrdiff_t *vectors)
+{
+    const ptrdiff_t all = panels->vectors;
+    const int strips = all == 2 * SIDE_VECTORS && SIDE_VECTORS == STRIP ? 2 : 1;
+    *vectors = all / strips;
+    const int is_narrow = panels->count == 1 && panels->sums == 1;
+    return is_narrow && *vectors <= SIDE_VECTORS ? strips : 0;
+}
+
+/* Begins the chain of so many vectors that is a strip of a product. */
+static struct side_chain begin_side(const struct product *product, int strip,
+                                    ptrdiff_t vectors, const elem *row, elem *c)
 {
     const struct panels *panels = product->panels;
+    const ptrdiff_t k = strip * panels->K + product->operand.k;
     struct side_chain chain = {
         .row = row,
-        .w = product->pack + panel_data(panels, 0) +
-             product->operand.k * vectors * VEC_LANES,
-        .c = c + panels->unit + panels->at[0],
+        .w = product->pack + panel_data(panels, 0) + k * vectors * VEC_LANES,
+        .c = c + panels->unit + panels->at[strip * vectors],
         .segment = product->operand.segment,
         .segments = product->operand.count,
     };
