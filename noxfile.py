@@ -114,6 +114,12 @@ def wheels(session):
 
 
 @nox.session
+def release(session):
+    """Walk through the list of a release (CONTRIBUTING.md): nox -s release -- X.Y.Z."""
+    session.run("python", ".ci/release.py", *session.posargs, external=True)
+
+
+@nox.session
 def docs(session):
     """Build the documentation into docs/_build/html; a warning is an error."""
     folders = ("docs", "docs/_build/html")

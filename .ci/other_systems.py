@@ -1,7 +1,7 @@
 # /// script
 # dependencies = ["ziglang>=0.15,<0.18"]
 # ///
-"""Compile and link the C library for systems that are not at hand: macOS.
+"""Compile and link the C library for systems that are not at hand.
 
     pipx run .ci/other_systems.py
 
@@ -19,13 +19,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CSRC = ROOT / "csrc"
+AVX2 = ["-mavx2", "-mfma"]
+AVX512 = ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"]
 SYSTEMS = {
     "aarch64-macos": {"neon": [], "scalar": []},
-    "x86_64-macos": {"avx2": ["-mavx2", "-mfma"], "scalar": []},
+    "x86_64-macos": {"avx2": AVX2, "scalar": []},
+    "x86_64-windows-gnu": {"avx512": AVX512, "avx2": AVX2, "scalar": []},
 }
-"""Instruction sets that are compiled, with their flags; of AVX-512 no more differs."""
+"""Instruction sets that are compiled, with their flags."""
+LINK = {
+    "macos": ["-dynamiclib", "-Wl,-undefined,dynamic_lookup"],
+    "windows": ["-shared", "-lapi-ms-win-core-synch-l1-2-0"],
+}
+NOT_POSIX = ("region_openmp.c", "system_linux.c", "system_windows.c")
+NOT_WINDOWS = ("region_openmp.c", "system_linux.c", "system_posix.c", "threads_posix.c")
+"""What is left out for systems with POSIX threads, and for Windows."""
 FLAGS = [
-    *("-std=gnu11", "-O1", "-fPIC", "-fvisibility=hidden"),
+    *("-std=gnu11", "-O1", "-fvisibility=hidden"),
     *("-ffp-contract=off", "-fno-math-errno"),
     *("-Wall", "-Wextra", "-Werror", f"-I{CSRC}", f"-I{CSRC / 'include'}"),
 ]
@@ -36,6 +46,7 @@ def compile_file(target, source, folder, *flags):
     name = "-".join([source.stem, *(flag[2:] for flag in flags if "=" in flag)])
     out = folder / f"{name}.o"
     command = [sys.executable, "-m", "ziglang", "cc", "-target", target, *FLAGS]
+    command += [] if "windows" in target else ["-fPIC"]
     subprocess.run([*command, *flags, "-c", source, "-o", out], check=True)
     return out
 
@@ -48,12 +59,12 @@ def sources_of_kernels():
     return found
 
 
-def list_work(isas):
+def list_work(target):
     """Return pairs of a file and its own flags."""
-    left_out = ("region_openmp.c", "system_linux.c")
     plain = [*CSRC.glob("base/*.c"), *CSRC.glob("library/*.c")]
-    work = [(source, []) for source in sorted(plain) if source.name not in left_out]
-    for isa, flags in isas.items():
+    others = NOT_POSIX if "windows" not in target else NOT_WINDOWS
+    work = [(source, []) for source in sorted(plain) if source.name not in others]
+    for isa, flags in SYSTEMS[target].items():
         for dtype in ("f32", "f64"):
             own = [f"-DXR_ISA={isa}", f"-DXR_ISA_{isa}=1"]
             own += [f"-DXR_DTYPE={dtype}", f"-DXR_DTYPE_{dtype}=1"]
@@ -64,15 +75,15 @@ def list_work(isas):
 def build(target, folder):
     """Return the library for a system, linked, and of how many files it is."""
     with ThreadPoolExecutor(2) as pool:
-        work = list_work(SYSTEMS[target])
+        work = list_work(target)
         made = [
             pool.submit(compile_file, target, source, folder, *flags)
             for source, flags in work
         ]
         objects = [one.result() for one in made]
-    library = folder / "libexactrnn.dylib"
+    library = folder / ("exactrnn.dll" if "windows" in target else "libexactrnn.dylib")
     command = [sys.executable, "-m", "ziglang", "cc", "-target", target]
-    command += ["-dynamiclib", "-Wl,-undefined,dynamic_lookup"]
+    command += LINK["windows" if "windows" in target else "macos"]
     subprocess.run([*command, *objects, "-o", library], check=True)
     return library, len(objects)
 

@@ -50,7 +50,9 @@ def describe(name, version, licence):
 
 def version_of_cython(archive):
     """Return the version of Cython whose helpers are in the compiled module."""
-    [module] = [n for n in archive.namelist() if re.search(r"/_core\.[^/]*\.so$", n)]
+    [module] = [
+        n for n in archive.namelist() if re.search(r"/_core\.[^/]*\.(so|pyd)$", n)
+    ]
     found = CYTHON.search(archive.read(module))
     if found is None:
         raise SystemExit(f"{module}: expected the version of Cython in it, found none")
@@ -98,9 +100,11 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("wheels", nargs="+", type=Path, metavar="WHEEL")
-    for wheel in parser.parse_args().wheels:
-        insert(wheel, describe_wheel(wheel))
+    what = "a wheel, or a folder of wheels"
+    parser.add_argument("wheels", nargs="+", type=Path, metavar="WHEEL", help=what)
+    for path in parser.parse_args().wheels:
+        for wheel in sorted(path.glob("*.whl")) if path.is_dir() else [path]:
+            insert(wheel, describe_wheel(wheel))
 
 
 if __name__ == "__main__":

@@ -101,14 +101,14 @@ def measure_all(rows, others, threads, seconds):
     return results
 
 
-def run(parsed, rows=ROWS):
+def run(parsed, rows=None):
     """Do what the command line says."""
     if parsed.isa:
         xr.use_isa(parsed.isa)
     with pinned(parsed.threads):
         contenders, _ = load_rivals(parsed.rivals)
         named = {c.NAME: c for c in contenders if c.NAME not in ("jax",)}
-        results = measure_all(rows, named, parsed.threads, parsed.seconds)
+        results = measure_all(rows or ROWS, named, parsed.threads, parsed.seconds)
     if parsed.json:
         parsed.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
 

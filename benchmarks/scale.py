@@ -25,6 +25,7 @@ import multiprocessing
 import os
 import signal
 import statistics
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,8 @@ import scale_model
 import two_hosts
 
 import exactrnn as xr
+from exactrnn.distributed import LocalEngine, _host
+from exactrnn.distributed.local import _Process
 from exactrnn.distributed.shards import Node, TreeSum, shard_gradient
 
 PARTS = ("map", "training", "deaths", "hosts", "model")
@@ -61,7 +64,7 @@ class Sizes(NamedTuple):
     seconds: float
     runs: int
     batches: int
-    workers: tuple[int, ...] = (1, 2, 4, 8)
+    workers: tuple[int, ...] = (8, 16, 32, 64)
 
 
 # Maps
@@ -76,7 +79,9 @@ def sequences_of(units):
 
 def mapped_steps(layer, sequences, workers, seconds):
     """Return the steps in a second once the workers are at work, and our share."""
-    source = sequences * 10_000  # a list, whose items need no copies; none ends it
+    # A list, whose items need no copies. None ends it, and it is no longer than that
+    # asks for: the collector of cycles goes through it again and again.
+    source = sequences * round(200 + 300 * seconds)
     given = {"workers": workers, "threads": 1, "memory": 1 << 26}
     with xr.distributed.map_sequences(layer, source, **given) as mapped:
         next(mapped)
@@ -130,10 +135,11 @@ def make_training(units, batches):
     return model, xr.train.batches(symbols[:-1], symbols[1:], size=32)
 
 
-def train(units, batches, workers, at=None, **options):
+def train(units, batches, workers, at=None, clock=time.process_time, **options):
     """Return what `watch` was told, seconds of batches, our own, and the weights.
 
-    `at` is called with the number of batches that are done.
+    `at` is called with the number of batches that are done, `clock` says which time is
+    our own.
     """
     model, data = make_training(units, batches)
     told, times, own = [], [], []
@@ -141,7 +147,7 @@ def train(units, batches, workers, at=None, **options):
     def watch(exchange):
         told.append(exchange)
         times.append(time.perf_counter())
-        own.append(time.process_time())
+        own.append(clock())
         if at is not None:
             at(len(told))
 
@@ -152,11 +158,10 @@ def train(units, batches, workers, at=None, **options):
             xr.train.softmax_cross_entropy,
             xr.train.SGD(model, lr=0.1),
             epochs=1,
-            shards=SHARDS,
             workers=workers,
             progress=False,
             watch=watch,
-            **options,
+            **{"shards": SHARDS, **options},
         )
     return told, np.diff(times), np.diff(own), model.state_dict()
 
@@ -252,20 +257,41 @@ def timed(call, seconds=0.05):
     return statistics.median(found)
 
 
-def measure_orders(sizes):
-    """Return the seconds that this process spends on a worker, and on two of them.
+class Pretended(LocalEngine):
+    """Has threads for workers, which this process can have many of."""
 
-    Of a small model, with as many workers as a machine can have for a moment: what
-    they compute does not matter, only what this process does meanwhile; the least of
-    it, because nothing makes it less than it is.
+    def _begin(self, number, make):
+        ours, theirs = multiprocessing.Pipe()
+        folder = self._folder / f"{self._folder.name}-{number}"
+        folder.mkdir()
+        given = theirs, folder, make
+        thread = PretendedProcess(target=_host.answer, args=given, daemon=True)
+        thread.start()
+        return _Process(number, thread, ours, make)
+
+
+class PretendedProcess(threading.Thread):
+    """A thread that is asked what processes are asked."""
+
+    exitcode = pid = None
+
+    def kill(self):
+        """Let it be: it ends with its pipe."""
+
+
+def measure_orders(sizes):
+    """Return the seconds that this process spends on a worker.
+
+    Of a small model, with as many workers as a cluster has: what they compute does not
+    matter, only what the thread that asks them does meanwhile; the least of it,
+    because nothing makes it less than it is.
     """
-    counts = np.array(sizes.workers)
-    own = [min(train(8, 12, W)[2]) for W in counts]
-    powers = np.stack([counts**0, counts, counts**2], 1)
-    found = np.linalg.lstsq(powers, np.array(own), rcond=None)[0]
-    if found[2] < 0:  # noise: there is nothing below none
-        found[1] = np.polyfit(counts, own, 1)[0]
-    return float(max(found[1], 0.0)), float(max(found[2], 0.0))
+    own = []
+    for workers in sizes.workers:
+        with Pretended() as engine:
+            given = {"engine": engine, "shards": workers, "clock": time.thread_time}
+            own.append(min(train(8, 12, workers, **given)[2]))
+    return max(float(np.polyfit(sizes.workers, own, 1)[0]), 0.0)
 
 
 def measure_parts(sizes, training):
@@ -279,7 +305,7 @@ def measure_parts(sizes, training):
     with xr.threads(1):
         once = lambda: shard_gradient(model, loss, shard, Place(0, 0), {})  # noqa: E731
         one = timed(once)
-        _, layout, vector = once()
+        _, layout, vector, _ = once()
         optimizer = xr.train.SGD(model, lr=0.1)
         step = timed(lambda: optimizer.step(layout.as_gradients(vector)))
 
@@ -288,14 +314,13 @@ def measure_parts(sizes, training):
         tree.add(Node(0, 0), vector)
         tree.add(Node(0, 1), vector)
 
-    order, pair = measure_orders(sizes)
+    order = measure_orders(sizes)
     return scale_model.Parts(
         shard=one,
         gradient=vector.nbytes,
         add=timed(add) / vector.nbytes,
-        base=training[1]["own"] - order - pair,
+        base=training[1]["own"] - order,
         order=order,
-        pair=pair,
         step=step,
     )
 
@@ -335,7 +360,7 @@ def main():
     parsed = parse_arguments()
     sizes = Sizes(parsed.units, parsed.seconds, parsed.runs, parsed.batches)
     if parsed.quick:
-        sizes = Sizes(parsed.units[:1], 0.2, 1, 6, (1, 2, 3))
+        sizes = Sizes(parsed.units[:1], 0.2, 1, 6, (2, 4, 8))
     found = {}
     if "map" in parsed.parts:
         found["map"] = measure_maps(sizes)

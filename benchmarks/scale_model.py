@@ -4,23 +4,26 @@
 workers, S shards of equal size, P bytes of gradient (contract N10, `distributed.fit`):
 
     compute    ceil(S / W) of a shard's time, the sums in the worker's own subtree too
-    add        the worker's slice, P/W, of what each other worker sends, at the measured
-               rate of additions
-    wire       bytes that a worker receives at the link's rate, and 4 one-way delays:
-               order, slices, sums, answer
+    add        what a worker gets to add in each round, at the measured rate of
+               additions
+    wire       bytes that a worker receives at the link's rate, and one-way delays: of
+               the order, of each round, of sums and answer
     driver     what this process does in any case, its own optimiser's step among it,
                and for each worker, one after the other; the whole gradient on its wire
 
-A worker receives n P/W from each other worker, n being how many sums its shards leave
-in the tree (one where S/W is a power of two), and the other slices of the result. A
-plain ring all-reduce receives 2 P (W-1)/W in 2 (W-1) rounds.
+With L = min(W, 8) slices, a worker receives n P/L from each other one of its group, n
+being how many sums its shards leave in the tree (one where S/W is a power of two);
+groups have at most 8 members, and what they have made is added in rounds likewise; at
+the end it receives the slices of the result. A plain ring all-reduce receives
+2 P (W-1)/W in 2 (W-1) rounds.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from exactrnn.distributed.shards import Node, TreeSum, owners
+from exactrnn.distributed._team import FAN
+from exactrnn.distributed.shards import bounds, merged_nodes, nodes_of, owners
 
 MACHINES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SHOWN = (8, 64, 1024)
@@ -37,9 +40,8 @@ class Parts(NamedTuple):
         Its bytes.
     add : float
         Seconds to add a byte of another vector.
-    base, order, pair : float
-        Seconds that this process computes in a step, for each worker besides, and for
-        each two of them: every worker is told of the slices of all.
+    base, order : float
+        Seconds that this process computes in a step, and for each worker besides.
     step : float
         Seconds of the optimiser's step.
     """
@@ -49,7 +51,6 @@ class Parts(NamedTuple):
     add: float
     base: float
     order: float
-    pair: float
     step: float
 
 
@@ -83,30 +84,34 @@ class Step(NamedTuple):
         return self.compute + self.add + self.wire + self.driver
 
 
-def sums_of(shards, workers):
-    """Return how many sums each worker's shards leave in the tree."""
-    zero, found = np.zeros(1), []
-    for own in owners(shards, workers):
-        tree = TreeSum()
-        for shard in own:
-            tree.add(Node(0, shard), zero)
-        found.append(len(tree.nodes))
+def rounds_of(shards, workers):
+    """Return how many sums of a slice an adder gets at most in each round."""
+    parts = [nodes_of(own) for own in owners(shards, workers)]
+    slices, found = min(workers, FAN), []
+    while len(parts) > 1:
+        groups = [parts[a:b] for a, b in bounds(len(parts), -(-len(parts) // FAN))]
+        got = max(sum(map(len, g)) - min(map(len, g)) for g in groups)
+        # In the first round a member of a small group has two slices; after it each
+        # slice of a part is with another worker.
+        own = -(-slices // min(map(len, groups))) if not found else 1
+        found.append(got * own)
+        parts = [merged_nodes(group) for group in groups]
     return found
 
 
 def step_of(parts, link, shards, workers):
     """Return a step of `distributed.fit`."""
-    counts, own = sums_of(shards, workers), parts.gradient / workers
-    others = (sum(counts) - min(counts)) * own
+    rounds = rounds_of(shards, workers)
+    own = parts.gradient / min(workers, FAN)
+    others = sum(rounds) * own
     received = others + parts.gradient - own if workers > 1 else 0.0
-    hops = 4 * link.delay if workers > 1 else 0.0
+    hops = (3 + len(rounds)) * link.delay if workers > 1 else 0.0
     gathered = parts.gradient / link.rate if workers > 1 else 0.0
-    orders = workers * parts.order + workers**2 * parts.pair
     return Step(
         compute=-(-shards // workers) * parts.shard,
         add=others * parts.add,
         wire=received / link.rate + hops,
-        driver=parts.base + orders + gathered,
+        driver=parts.base + workers * parts.order + gathered,
         received=received,
     )
 

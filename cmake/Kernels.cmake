@@ -17,15 +17,24 @@ set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS csrc/kernels/cell
 
 # Flags of every C file: no contraction (the bits depend on it), no math-errno so that
 # sqrt is one instruction, no exported symbols but the module's own.
+set(EXACTRNN_FLAGS -O3 -ffp-contract=off -fno-math-errno
+  -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla)
+if(CMAKE_C_COMPILER_FRONTEND_VARIANT STREQUAL "MSVC" AND
+   CMAKE_C_COMPILER_ID STREQUAL "Clang") # clang-cl: its own words behind /clang:
+  list(TRANSFORM EXACTRNN_FLAGS PREPEND "/clang:")
+  list(APPEND EXACTRNN_FLAGS -D_CRT_SECURE_NO_WARNINGS)
+elseif(MSVC)
+  message(FATAL_ERROR "exactrnn is built by clang on Windows: install Visual Studio's "
+    "component \"C++ Clang tools\" and give CMake -T ClangCL, or CC=clang-cl with Ninja")
+endif()
+
 function(exactrnn_c_flags target)
   set_target_properties(${target} PROPERTIES
     C_STANDARD 11 C_STANDARD_REQUIRED ON C_EXTENSIONS ON
     POSITION_INDEPENDENT_CODE ON C_VISIBILITY_PRESET hidden
     INTERPROCEDURAL_OPTIMIZATION OFF)
   target_include_directories(${target} PRIVATE ${EXACTRNN_INCLUDES})
-  target_compile_options(${target} PRIVATE
-    -O3 -ffp-contract=off -fno-math-errno
-    -Wall -Wextra -Wshadow -Wconversion -Wstrict-prototypes -Wvla)
+  target_compile_options(${target} PRIVATE ${EXACTRNN_FLAGS})
   if(EXACTRNN_WERROR)
     target_compile_options(${target} PRIVATE -Werror)
   endif()

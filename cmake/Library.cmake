@@ -15,6 +15,9 @@ endif()
 
 # What is marked is visible; what is not is not, as exactrnn_c_flags has it.
 set(EXACTRNN_EXPORT "XR_API=__attribute__((visibility(\"default\")))")
+if(WIN32)
+  set(EXACTRNN_EXPORT "XR_API=__declspec(dllexport)")
+endif()
 add_library(exactrnn_public OBJECT
   csrc/library/arguments.c csrc/library/checks.c csrc/library/dense.c
   csrc/library/entry.c csrc/library/grids.c csrc/library/json.c csrc/library/layers.c
@@ -32,17 +35,21 @@ foreach(kernels IN LISTS EXACTRNN_KERNELS)
 endforeach()
 add_library(shared SHARED ${EXACTRNN_OBJECTS})
 
-# The archive has one member: dispatch.c names the kernels weakly, and for a weak name a
-# linker takes nothing out of an archive. It is made anew whenever `shared` is, whose
-# objects it has: Makefiles know no rule for objects of other targets.
-set(whole ${CMAKE_CURRENT_BINARY_DIR}/exactrnn_whole.o)
-add_custom_command(OUTPUT ${whole} VERBATIM COMMAND_EXPAND_LISTS
-  COMMAND ${CMAKE_LINKER} -r -o ${whole} ${EXACTRNN_OBJECTS}
-  DEPENDS shared)
-set_source_files_properties(${whole} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
-add_library(static STATIC ${whole})
+set(EXACTRNN_LIBRARIES shared)
+if(NOT WIN32) # whose linker joins no objects; there is the shared library alone
+  # The archive has one member: dispatch.c names the kernels weakly, and for a weak name
+  # a linker takes nothing out of an archive. It is made anew whenever `shared` is, whose
+  # objects it has: Makefiles know no rule for objects of other targets.
+  set(whole ${CMAKE_CURRENT_BINARY_DIR}/exactrnn_whole.o)
+  add_custom_command(OUTPUT ${whole} VERBATIM COMMAND_EXPAND_LISTS
+    COMMAND ${CMAKE_LINKER} -r -o ${whole} ${EXACTRNN_OBJECTS}
+    DEPENDS shared)
+  set_source_files_properties(${whole} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
+  add_library(static STATIC ${whole})
+  list(APPEND EXACTRNN_LIBRARIES static)
+endif()
 
-foreach(name shared static)
+foreach(name IN LISTS EXACTRNN_LIBRARIES)
   set_target_properties(${name} PROPERTIES OUTPUT_NAME exactrnn LINKER_LANGUAGE C)
   target_link_libraries(${name} PRIVATE ${EXACTRNN_THREADS} ${EXACTRNN_FENV})
   target_include_directories(${name} INTERFACE
@@ -53,7 +60,7 @@ set(EXACTRNN_ABI 0)
 set_target_properties(shared PROPERTIES
   EXPORT_NAME exactrnn VERSION ${PROJECT_VERSION} SOVERSION ${EXACTRNN_ABI})
 
-install(TARGETS shared static EXPORT exactrnn)
+install(TARGETS ${EXACTRNN_LIBRARIES} EXPORT exactrnn)
 exactrnn_install_headers(${CMAKE_INSTALL_INCLUDEDIR})
 
 set(EXACTRNN_PACKAGE ${CMAKE_INSTALL_LIBDIR}/cmake/exactrnn)

@@ -1,16 +1,20 @@
 # Where threads come from: OpenMP, or the system's own (csrc/base/region.h); and what else
 # is a system's own (csrc/base/system.h).
 
-if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND NOT EXACTRNN_POSIX)
-  set(EXACTRNN_SYSTEM csrc/base/system_linux.c)
+if(WIN32)
+  set(EXACTRNN_SYSTEM csrc/base/system_windows.c)
+elseif(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND NOT EXACTRNN_POSIX)
+  set(EXACTRNN_SYSTEM csrc/base/system_linux.c csrc/base/threads_posix.c)
 else()
-  set(EXACTRNN_SYSTEM csrc/base/system_posix.c)
+  set(EXACTRNN_SYSTEM csrc/base/system_posix.c csrc/base/threads_posix.c)
 endif()
 if(APPLE) # names of kernels that were not built are weak, and found at load time or not
   add_link_options(-Wl,-undefined,dynamic_lookup)
 endif()
 
-if(EXACTRNN_OPENMP STREQUAL "AUTO")
+if(WIN32 AND EXACTRNN_OPENMP STREQUAL "AUTO") # vcomp.dll is no part of the system
+  set(uses_openmp OFF)
+elseif(EXACTRNN_OPENMP STREQUAL "AUTO")
   find_package(OpenMP COMPONENTS C)
   set(uses_openmp ${OpenMP_C_FOUND})
 elseif(EXACTRNN_OPENMP)
@@ -29,4 +33,7 @@ else()
   message(STATUS "exactrnn: threads of its own, without OpenMP")
   set(EXACTRNN_REGION csrc/base/region_threads.c)
   set(EXACTRNN_THREADS Threads::Threads)
+  if(WIN32)
+    list(APPEND EXACTRNN_THREADS synchronization) # WaitOnAddress
+  endif()
 endif()

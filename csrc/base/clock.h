@@ -8,11 +8,15 @@
 #define MICROSECOND ((int64_t)1000)
 #define MILLISECOND (1000 * MICROSECOND)
 
+#if defined(_WIN32)
+int64_t now_in_nanoseconds(void);
+#else
 static inline int64_t now_in_nanoseconds(void)
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return now.tv_sec * 1000 * MILLISECOND + now.tv_nsec;
 }
+#endif
 
 #endif

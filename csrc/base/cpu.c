@@ -3,11 +3,9 @@
  */
 #include "base/cpu.h"
 
-#include <stdint.h>
+#include "base/processor.h"
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-
+#if defined(XR_X86_64)
 enum {
     LEAF1_ECX_FMA = 1 << 12,
     LEAF1_ECX_OSXSAVE = 1 << 27,
@@ -23,23 +21,15 @@ static const uint32_t LEAF7_EBX_AVX512VL = UINT32_C(1) << 31;
 
 static int has_all(uint32_t value, uint32_t bits) { return (value & bits) == bits; }
 
-static uint64_t saved_registers(void)
-{
-    uint32_t low, high;
-    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-    return (uint64_t)high << 32 | low;
-}
-
 static int has_leaf7(uint32_t ebx_bits, uint64_t registers)
 {
-    uint32_t eax, ebx, ecx, edx;
-    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) ||
-        !has_all(ecx, LEAF1_ECX_FMA | LEAF1_ECX_OSXSAVE | LEAF1_ECX_AVX) ||
-        (saved_registers() & registers) != registers ||
-        !__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) {
-        return 0;
-    }
-    return has_all(ebx, ebx_bits);
+    enum { EBX = 1, ECX = 2 };
+    uint32_t first[4], seventh[4];
+    ask_processor(1, first);
+    ask_processor(7, seventh);
+    return has_all(first[ECX], LEAF1_ECX_FMA | LEAF1_ECX_OSXSAVE | LEAF1_ECX_AVX) &&
+           (saved_registers() & registers) == registers &&
+           has_all(seventh[EBX], ebx_bits);
 }
 
 int xr_cpu_has_avx2(void) { return has_leaf7(LEAF7_EBX_AVX2, XCR0_YMM); }
@@ -55,7 +45,7 @@ int xr_cpu_has_avx2(void) { return 0; }
 int xr_cpu_has_avx512(void) { return 0; }
 #endif
 
-#if defined(__aarch64__)
+#if defined(XR_AARCH64)
 int xr_cpu_has_neon(void) { return 1; } /* part of the base architecture */
 #else
 int xr_cpu_has_neon(void) { return 0; }

@@ -1,5 +1,4 @@
 /* See cpus.h. */
-#define _GNU_SOURCE
 #include "base/cpus.h"
 
 #include <limits.h>
@@ -19,12 +18,20 @@ static struct {
 } watched[MAX_QUOTAS];
 static int watched_count;
 
+/* A copy of a text, which may be NULL. */
+static char *copy_text(const char *text)
+{
+    const size_t bytes = text == NULL ? 0 : strlen(text) + 1;
+    char *copy = text == NULL ? NULL : malloc(bytes);
+    return copy == NULL ? NULL : memcpy(copy, text, bytes);
+}
+
 int xr_watch_quota(const char *quota, const char *period)
 {
     if (watched_count == MAX_QUOTAS) {
         return 0;
     }
-    char *copies[2] = {strdup(quota), period == NULL ? NULL : strdup(period)};
+    char *copies[2] = {copy_text(quota), copy_text(period)};
     if (copies[0] == NULL || (copies[1] == NULL && period != NULL)) {
         free(copies[0]);
         return 0;
@@ -37,7 +44,7 @@ int xr_watch_quota(const char *quota, const char *period)
 
 static int read_numbers(const char *path, long long numbers[2])
 {
-    FILE *file = fopen(path, "re");
+    FILE *file = xr_open_text(path);
     if (file == NULL) {
         return 0;
     }

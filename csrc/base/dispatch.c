@@ -3,19 +3,24 @@
  */
 #include <string.h>
 
+#include "base/compiler.h"
 #include "base/cpu.h"
 #include "base/engine.h"
 #include "base/attention.h"
 #include "base/machine.h"
 #include "base/tables.h"
 
-/* A line of isas.def that was not built for this processor has no engine: its symbol is
- * weak and its address NULL. */
-#define XR_ISA_LINE(isa)                                                       \
-    __attribute__((weak)) extern const struct xr_engine xr_engine_##isa##_f32, \
-        xr_engine_##isa##_f64;
+/* A line of isas.def that was not built for this processor has no engine: its symbol
+ * has nothing behind it. */
+#define XR_ISA_LINE(isa)                                      \
+    XR_PERHAPS(const struct xr_engine, xr_engine_##isa##_f32) \
+    XR_PERHAPS(const struct xr_engine, xr_engine_##isa##_f64)
 #include "kernels/isas.def"
 #undef XR_ISA_LINE
+
+#if defined(XR_AS_MSVC)
+const char xr_not_linked = 0;
+#endif
 
 struct line {
     const char *isa;
@@ -35,10 +40,10 @@ enum { LINE_COUNT = sizeof LINES / sizeof LINES[0] };
 /* Asked once, at load time: CPUID takes microseconds in a virtual machine. */
 static int usable_line[LINE_COUNT];
 
-__attribute__((constructor)) static void detect(void)
+XR_AT_LOAD(detect)
 {
     for (int i = 0; i < LINE_COUNT; i++) {
-        usable_line[i] = LINES[i].engine[XR_F32] != NULL && LINES[i].runs_here();
+        usable_line[i] = XR_IS_LINKED(LINES[i].engine[XR_F32]) && LINES[i].runs_here();
     }
 }
 
@@ -102,6 +107,21 @@ void xr_pack_backward(const struct xr_layer *layer, const struct xr_weights *wei
                       void *packed, struct xr_stop *stop)
 {
     layer->engine->pack_backward(layer, weights, packed, stop);
+}
+
+int xr_is_direct(const struct xr_layer *layer)
+{
+    return layer->engine->is_direct(layer);
+}
+
+size_t xr_direct_bytes(const struct xr_step *step)
+{
+    return step->layer->engine->direct_bytes(step);
+}
+
+void xr_step_direct(const struct xr_step *step)
+{
+    step->layer->engine->step_direct(step);
 }
 
 size_t xr_attention_packed_bytes(const struct xr_engine *engine,

@@ -8,16 +8,6 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-/* A pause of a thread that spins, about 40 ns. */
-static inline void relax(void)
-{
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield" : : : "memory");
-#endif
-}
-
 /* Sleeps while the number is `seen`, for so many nanoseconds at most. It may wake
  * before: who calls it looks again. */
 void xr_doze(_Atomic uint32_t *number, uint32_t seen, int64_t most);

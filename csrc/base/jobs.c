@@ -20,6 +20,7 @@
 #include "base/busy.h"
 #include "base/clock.h"
 #include "base/doze.h"
+#include "base/processor.h"
 #include "base/system.h"
 
 enum {

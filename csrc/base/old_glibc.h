@@ -20,8 +20,6 @@ __asm__(".symver pthread_attr_setstacksize, pthread_attr_setstacksize@" XR_FIRST
 __asm__(".symver pthread_create, pthread_create@" XR_FIRST);
 __asm__(".symver pthread_detach, pthread_detach@" XR_FIRST);
 __asm__(".symver pthread_join, pthread_join@" XR_FIRST);
-__asm__(".symver pthread_mutex_trylock, pthread_mutex_trylock@" XR_FIRST);
-__asm__(".symver pthread_once, pthread_once@" XR_FIRST);
 __asm__(".symver pthread_sigmask, pthread_sigmask@" XR_FIRST);
 
 #endif

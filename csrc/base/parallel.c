@@ -6,37 +6,12 @@
 
 #include "base/busy.h"
 #include "base/clock.h"
+#include "base/compiler.h"
 #include "base/cpus.h"
 #include "base/pool.h"
+#include "base/processor.h"
 #include "base/region.h"
 #include "base/system.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#define FP_DEFAULT 0x1f80u /* all exceptions masked, nearest even, no FTZ, no DAZ */
-typedef unsigned int fp_environment;
-static fp_environment fp_get(void) { return _mm_getcsr(); }
-static void fp_set(fp_environment value) { _mm_setcsr(value); }
-#elif defined(__aarch64__)
-#define FP_DEFAULT 0u /* FPCR: nearest even, no FZ, no FZ16, no DN */
-typedef uint64_t fp_environment;
-static fp_environment fp_get(void)
-{
-    fp_environment value;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(value));
-    return value;
-}
-static void fp_set(fp_environment value)
-{
-    __asm__ volatile("msr fpcr, %0" : : "r"(value) : "memory");
-}
-#else
-#include <fenv.h>
-#define FP_DEFAULT FE_TONEAREST
-typedef int fp_environment;
-static fp_environment fp_get(void) { return fegetround(); }
-static void fp_set(fp_environment value) { fesetround(value); }
-#endif
 
 /* What the runtime gives a thread for which nobody has chosen a number, and whether
  * that is the user's own word, OMP_NUM_THREADS. A number beyond all machines is
@@ -44,7 +19,7 @@ static void fp_set(fp_environment value) { fesetround(value); }
 static int unchosen_threads;
 static int is_claimed;
 
-__attribute__((constructor)) static void read_claim(void)
+XR_AT_LOAD(read_claim)
 {
     const char *claim = getenv("OMP_NUM_THREADS");
     unchosen_threads = xr_region_threads();

@@ -1,17 +1,16 @@
 /* See pool.h. */
-#define _GNU_SOURCE
 #include "base/pool.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
-#include <stdlib.h>
-#include <strings.h>
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/compiler.h"
 #include "base/doze.h"
+#include "base/environment.h"
 #include "base/jobs.h"
 #include "base/region.h"
+#include "base/system.h"
 #include "base/threads.h"
 
 enum { IDLE_SPINS = 2500 }; /* about 100 µs: Python between two calls takes less */
@@ -30,13 +29,13 @@ static struct {
     time_t at;                         /* of the last question */
 } pool;
 
-/* Held by the caller that asks. */
-static pthread_mutex_t growing = PTHREAD_MUTEX_INITIALIZER;
+/* Set by the caller that asks; no other waits for it. */
+static atomic_flag growing = ATOMIC_FLAG_INIT;
 
-/* A child has nothing of this; nor is anybody there who might hold the lock. */
+/* A child has nothing of this; nor is anybody there who asks. */
 static void after_fork_in_child(void)
 {
-    pthread_mutex_init(&growing, NULL);
+    atomic_flag_clear(&growing);
     atomic_store(&pool.size, 0);
     atomic_store(&pool.wanted, 0);
     atomic_store(&pool.asked, 0);
@@ -46,10 +45,7 @@ static void after_fork_in_child(void)
     xr_forget_jobs();
 }
 
-__attribute__((constructor)) static void watch_forks(void)
-{
-    pthread_atfork(NULL, NULL, after_fork_in_child);
-}
+XR_AT_LOAD(watch_forks) { xr_watch_forks(after_fork_in_child); }
 
 static void call(_Atomic uint32_t *bell)
 {
@@ -79,11 +75,7 @@ static void wait_for(_Atomic uint32_t *bell, int64_t most)
     }
 }
 
-static int idle_spins(void)
-{
-    const char *policy = getenv("OMP_WAIT_POLICY");
-    return policy != NULL && strcasecmp(policy, "passive") == 0 ? 0 : IDLE_SPINS;
-}
+static int idle_spins(void) { return xr_waits_asleep() ? 0 : IDLE_SPINS; }
 
 void xr_work_in_pool(int rank, int size)
 {
@@ -144,12 +136,12 @@ static int is_refused(int wanted)
 int xr_workers(int wanted)
 {
     int size = atomic_load_explicit(&pool.size, memory_order_acquire);
-    if (size < wanted && pthread_mutex_trylock(&growing) == 0) {
+    if (size < wanted && !atomic_flag_test_and_set(&growing)) {
         if (atomic_load(&pool.size) < wanted && !atomic_load(&pool.asked) &&
             !is_refused(wanted)) {
             grow(wanted);
         }
-        pthread_mutex_unlock(&growing);
+        atomic_flag_clear(&growing);
         size = atomic_load_explicit(&pool.size, memory_order_acquire);
     }
     return size < wanted ? size : wanted;

@@ -13,7 +13,12 @@
 
 /* Elements of all registers of a block of rows and units together: with so many
  * registers as XR_MAX_REGISTERS one vector of each still fits. */
-enum { XR_BLOCK_ELEMENTS = 2048, XR_MAX_REGISTERS = 64 };
+enum {
+    XR_BLOCK_ELEMENTS = 2048,
+    XR_MAX_REGISTERS = 64,
+    XR_MAX_GROUP = 8,   /* values that are normalised together */
+    XR_MAX_MOMENTS = 24 /* of a row in a stage, with slopes */
+};
 
 /* What an operation makes of its inputs a, b, c. A truth is 1 or 0. */
 enum xr_code {
@@ -42,6 +47,8 @@ enum xr_code {
     XR_OP_RELU,
     XR_OP_TANH_SLOPE,    /* 1 - a*a */
     XR_OP_SIGMOID_SLOPE, /* a*(1 - a) */
+    XR_OP_NORM,          /* (a - mean) * scale, with the moments b of the row */
+    XR_OP_NORM_SLOPE,    /* ((a - mean_d) - b*mean_dn) * scale, with the slopes c */
     XR_OP_CODES
 };
 
@@ -55,7 +62,8 @@ enum xr_space {
     XR_IN_VECTOR,  /* per-unit weights, and after them the constants */
     XR_IN_DA,
     XR_IN_DSTATE,
-    XR_IN_DOPERAND
+    XR_IN_DOPERAND,
+    XR_IN_ROW /* numbers of the row, the same for all units: see below */
 };
 
 struct xr_place {
@@ -73,6 +81,28 @@ struct xr_operations {
     const struct xr_operation *list;
 };
 
+/* Numbers of a row that all its units have a part in. They are found before a stage
+ * begins, from what earlier stages have left in the rows (kernels/cells/moments.h):
+ *
+ *     moments    mean and scale = 1/sqrt(variance + XR_NORM_EPS) of `group` values of
+ *                H units each, of which `count` = `group` are listed in x
+ *     slopes     of the moments number `of`: mean_d and mean_dn, the sums of
+ *                d = gain*g and of d times the normalised x over the `count` values
+ *                that have a gradient g, divided by group * H; and the scale again
+ */
+struct xr_moments {
+    int of; /* -1: moments */
+    int group, count;
+    struct xr_place x[XR_MAX_GROUP], gain[XR_MAX_GROUP], g[XR_MAX_GROUP];
+};
+
+#define XR_NORM_EPS 1e-5
+
+struct xr_moments_list {
+    int count;
+    const struct xr_moments *list;
+};
+
 /* `info` is as of any cell; `vectors` in it does not count the constants. */
 struct xr_program {
     struct xr_cell_info info;
@@ -81,6 +111,7 @@ struct xr_program {
     int registers, constants;
     const double *constant;
     struct xr_operations forward[XR_MAX_STAGES], backward[XR_MAX_STAGES];
+    struct xr_moments_list forward_rows[XR_MAX_STAGES], backward_rows[XR_MAX_STAGES];
 };
 
 /* Returns the number of heads of a layer; only programs have several. */

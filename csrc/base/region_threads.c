@@ -4,41 +4,38 @@
  * OMP_NUM_THREADS and OMP_THREAD_LIMIT mean what they mean to OpenMP. A thread that
  * cannot be started is done without.
  */
-#define _GNU_SOURCE
 #include "base/region.h"
 
 #include <limits.h>
-#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/cpus.h"
+#include "base/environment.h"
 #include "base/threads.h"
 #include "base/calls.h"
 
 const char xr_runtime[] = "threads of its own";
 
-/* The first number of a list such as "4,2"; `none` if it is not one above 0. */
-static int number_of(const char *variable, int none)
-{
-    const char *text = getenv(variable);
-    if (text == NULL) {
-        return none;
-    }
-    char *end;
-    const long number = strtol(text, &end, 10);
-    const int is_one = end != text && (*end == '\0' || *end == ',' || *end == ' ');
-    return is_one && number > 0 && number <= INT_MAX ? (int)number : none;
-}
+/* 0: not read yet. Threads that read at once read the same. */
+static atomic_int unchosen, limit;
 
-static int unchosen, limit;
-
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-static void read_environment(void)
+static int count_cpus(void)
 {
     const int cpus = xr_cpus_now();
-    unchosen = number_of("OMP_NUM_THREADS", cpus < INT_MAX ? cpus : 1);
-    limit = number_of("OMP_THREAD_LIMIT", INT_MAX);
+    return cpus < INT_MAX ? cpus : 1;
+}
+
+static int no_limit(void) { return INT_MAX; }
+
+static int read_once(atomic_int *number, const char *variable, int (*none)(void))
+{
+    int known = atomic_load_explicit(number, memory_order_relaxed);
+    if (known == 0) {
+        known = xr_number_of(variable, none());
+        atomic_store_explicit(number, known, memory_order_relaxed);
+    }
+    return known;
 }
 
 /* The calling thread's wish; 0 before it has one. */
@@ -48,22 +45,17 @@ static _Thread_local int is_inside;
 
 int xr_region_threads(void)
 {
-    pthread_once(&once, read_environment);
-    return wish > 0 ? wish : unchosen;
+    return wish > 0 ? wish : read_once(&unchosen, "OMP_NUM_THREADS", count_cpus);
 }
 
 void xr_region_wish(int threads) { wish = threads > 0 ? threads : 1; }
 
-int xr_region_limit(void)
-{
-    pthread_once(&once, read_environment);
-    return limit;
-}
+int xr_region_limit(void) { return read_once(&limit, "OMP_THREAD_LIMIT", no_limit); }
 
 int xr_in_region(void) { return is_inside; }
 
 struct worker {
-    pthread_t thread;
+    xr_thread thread;
     int rank;
 };
 
@@ -90,7 +82,7 @@ void xr_open_region(int threads)
     xr_work_in_region(0, size);
     is_inside = 0;
     for (int rank = 1; rank < size; rank++) {
-        pthread_join(workers[rank].thread, NULL);
+        xr_await_end(workers[rank].thread);
     }
     free(workers);
 }

@@ -10,6 +10,7 @@
 #include "base/stop.h"
 
 #include "base/clock.h"
+#include "base/compiler.h"
 
 enum {
     MOST_STRIDE = 1 << 25, /* multiplications; 0.4 ms on AVX-512 */
@@ -42,8 +43,7 @@ void xr_watch_stop(struct xr_watch *watch, struct xr_stop *stop)
 
 int xr_stop_seen(const struct xr_watch *watch)
 {
-    return watch->stop != NULL &&
-           __atomic_load_n(&watch->stop->stopped, __ATOMIC_RELAXED);
+    return watch->stop != NULL && XR_READ_SHARED(&watch->stop->stopped);
 }
 
 void xr_leave(struct xr_watch *watch)
@@ -66,7 +66,7 @@ static void ask_if_due(struct xr_watch *watch, int64_t now)
         return;
     }
     if (stop->wanted(stop->context)) {
-        __atomic_store_n(&stop->stopped, 1, __ATOMIC_RELAXED);
+        XR_WRITE_SHARED(&stop->stopped, 1);
         xr_leave(watch); /* and ask no more: an exception may be set */
     }
     watch->asked = now_in_nanoseconds();

@@ -1,9 +1,11 @@
-/* What systems do each in a way of their own: system_linux.c, and system_posix.c for
- * others that have POSIX threads, among them macOS. doze.h is the rest of it.
+/* What systems do each in a way of their own: system_linux.c, system_windows.c, and
+ * system_posix.c for others that have POSIX threads, among them macOS. doze.h, clock.h
+ * and threads.h are the rest of it.
  */
 #ifndef XR_SYSTEM_H
 #define XR_SYSTEM_H
 
+#include <stdio.h>
 #include <time.h>
 
 /* How often the system has taken the calling thread off its core; 0 where it does not
@@ -20,5 +22,11 @@ struct timespec xr_coarse_clock(void);
  * this process with that number is still there. */
 long xr_thread_number(void);
 int xr_is_thread(long number);
+
+/* Has a function called in every child that is forked. */
+void xr_watch_forks(void (*in_child)(void));
+
+/* Opens a file to read, which programs that are started meanwhile do not inherit. */
+FILE *xr_open_text(const char *path);
 
 #endif

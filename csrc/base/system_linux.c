@@ -4,6 +4,7 @@
 
 #include <limits.h>
 #include <linux/futex.h>
+#include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -49,3 +50,7 @@ struct timespec xr_coarse_clock(void)
 long xr_thread_number(void) { return syscall(SYS_gettid); }
 
 int xr_is_thread(long number) { return syscall(SYS_tgkill, getpid(), number, 0) == 0; }
+
+void xr_watch_forks(void (*in_child)(void)) { pthread_atfork(NULL, NULL, in_child); }
+
+FILE *xr_open_text(const char *path) { return fopen(path, "re"); }

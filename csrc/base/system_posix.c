@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/compiler.h"
 #include "base/doze.h"
 
 static pthread_mutex_t asleep = PTHREAD_MUTEX_INITIALIZER;
@@ -22,10 +23,7 @@ static void after_fork_in_child(void)
     pthread_cond_init(&changed, NULL);
 }
 
-__attribute__((constructor)) static void watch_forks(void)
-{
-    pthread_atfork(NULL, NULL, after_fork_in_child);
-}
+XR_AT_LOAD(watch_forks) { pthread_atfork(NULL, NULL, after_fork_in_child); }
 
 static struct timespec time_in(int64_t nanoseconds)
 {
@@ -78,3 +76,7 @@ int xr_is_thread(long number)
     (void)number;
     return 0;
 }
+
+void xr_watch_forks(void (*in_child)(void)) { pthread_atfork(NULL, NULL, in_child); }
+
+FILE *xr_open_text(const char *path) { return fopen(path, "re"); }

@@ -2,15 +2,19 @@
 #ifndef XR_THREADS_H
 #define XR_THREADS_H
 
-#include <pthread.h>
+#include <stdint.h>
+
+/* The system's word for a thread. */
+typedef uintptr_t xr_thread;
 
 /* Starts a thread that no signal reaches: those are for the threads of the program,
  * theirs are the handlers. Nobody waits for its end. Returns whether there is one. */
 int xr_start_thread(void *(*run)(void *), void *argument);
 
-/* Starts one whose end is waited for, by pthread_join; of the size that OMP_STACKSIZE
+/* Starts one whose end is waited for, by xr_await_end; with the stack that OMP_STACKSIZE
  * asks for. Returns whether there is one. */
-int xr_start_waited(pthread_t *thread, void *(*run)(void *), void *argument);
+int xr_start_waited(xr_thread *thread, void *(*run)(void *), void *argument);
+void xr_await_end(xr_thread thread);
 
 /* How many of `wanted` more threads a region may be asked for. libgomp ends the
  * process when it cannot start one, so they are tried before, and some more: between

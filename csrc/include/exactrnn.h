@@ -48,10 +48,11 @@ enum {
     XR_MAX_CELLS = 4,
     XR_MAX_HEARD = 2,
     XR_MAX_STATES = 2 * XR_MAX_CELLS + XR_MAX_HEARD,
-    XR_MAX_SUMS = 12,
-    XR_MAX_STAGES = 3,
+    XR_MAX_SUMS = 32,     /* of them in a step, with places for other values */
+    XR_MAX_PRODUCTS = 12, /* row blocks of W, or of R */
+    XR_MAX_STAGES = 6,
     XR_MAX_OPERANDS = 4,
-    XR_MAX_VECTORS = 8,
+    XR_MAX_VECTORS = 20,
     XR_MAX_LINKS = 3,
     XR_MAX_DIRECTIONS = 2
 };
@@ -173,6 +174,7 @@ struct xr_module {
 
 struct xr_engine;
 struct xr_attention;
+struct xr_masks;
 struct xr_program;
 
 /* A layer in one direction, without its weights. `info` is written by the library, for
@@ -189,6 +191,8 @@ struct xr_layer {
     const struct xr_module *module;
     const struct xr_program *program; /* the library's own; NULL */
     struct xr_cell_info info;
+    double zoneout[2]; /* 0 <= p < 1, of h and of other states but gates: instead of a
+                        * new state there is p * old + (1 - p) * new; 0: the new one */
 };
 
 /* Weights of a layer in one direction or their gradients, each contiguous, NULL where
@@ -262,6 +266,8 @@ struct xr_problem {
 
     void *scratch;        /* xr_scratch_bytes */
     struct xr_stop *stop; /* NULL: the call cannot be ended */
+
+    const struct xr_masks *masks; /* the library's own; NULL */
 };
 
 /* Where things lie in the cache of one direction, in elements; direction d starts at

@@ -193,6 +193,19 @@ static enum xr_status read_letters(const char *name, const struct json_value *va
                : xr_refuse_value(name, "different letters of ifo", value);
 }
 
+static enum xr_status read_layer_norm(struct network *n, const struct json *json,
+                                      const struct json_value *value)
+{
+    (void)n;
+    (void)json;
+    int is_chosen = 0;
+    const enum xr_status status = read_flag("layer_norm", value, &is_chosen);
+    return status == XR_OK && is_chosen
+               ? xr_refuse(XR_UNSUPPORTED,
+                           "a layer with layer_norm is a model that Python alone reads")
+               : status;
+}
+
 static enum xr_status read_peepholes(struct network *n, const struct json *json,
                                      const struct json_value *value)
 {
@@ -245,15 +258,47 @@ static enum xr_status read_forget_bias(struct network *n, const struct json *jso
     return XR_OK;
 }
 
+static enum xr_status read_share(const char *name, const struct json_value *value,
+                                 double *share)
+{
+    if (!xr_json_number(value, share) || !(*share >= 0 && *share < 1)) {
+        return xr_refuse_value(name, "a number p with 0 <= p < 1", value);
+    }
+    return XR_OK;
+}
+
 static enum xr_status read_dropout(struct network *n, const struct json *json,
                                    const struct json_value *value)
 {
     double share;
     (void)n, (void)json;
-    if (!xr_json_number(value, &share) || !(share >= 0 && share < 1)) {
-        return xr_refuse_value("dropout", "a number p with 0 <= p < 1", value);
+    return read_share("dropout", value, &share);
+}
+
+static enum xr_status read_recurrent_dropout(struct network *n, const struct json *json,
+                                             const struct json_value *value)
+{
+    double share;
+    (void)n, (void)json;
+    return read_share("recurrent_dropout", value, &share);
+}
+
+static enum xr_status read_zoneout(struct network *n, const struct json *json,
+                                   const struct json_value *value)
+{
+    if (value->kind != JSON_ARRAY) {
+        const enum xr_status status = read_share("zoneout", value, &n->zoneout[0]);
+        n->zoneout[1] = n->zoneout[0];
+        return status;
     }
-    return XR_OK;
+    if (value->count != 2) {
+        return xr_refuse_value("zoneout", "a number, or one of h and one of c", value);
+    }
+    const struct json_value *at = xr_json_first(value);
+    const enum xr_status status = read_share("zoneout", at, &n->zoneout[0]);
+    return status == XR_OK
+               ? read_share("zoneout", xr_json_after(json, at), &n->zoneout[1])
+               : status;
 }
 
 static enum xr_status read_clip(struct network *n, const struct json *json,
@@ -434,6 +479,8 @@ static const struct argument ARGUMENTS[] = {
     {"num_layers", OF_STACK, read_num_layers},
     {"batch_first", OF_STACK, read_batch_first},
     {"dropout", OF_STACK, read_dropout},
+    {"recurrent_dropout", OF_ZONES, read_recurrent_dropout},
+    {"zoneout", OF_ZONES, read_zoneout},
     {"bidirectional", OF_STACK, read_bidirectional},
     {"reverse", OF_STACK, read_reverse},
     {"clip", OF_CLIP, read_clip},
@@ -446,6 +493,7 @@ static const struct argument ARGUMENTS[] = {
     {"omit", OF_LSTM, read_omit},
     {"full_gate_recurrence", OF_LSTM, read_gate_recurrence},
     {"reset_after", OF_GRU, read_reset_after},
+    {"layer_norm", OF_LSTM | OF_GRU, read_layer_norm},
     {"leak", OF_LEAKY, read_leak},
     {"learn_leak", OF_LEAKY, read_learn_leak},
     {"periods", OF_CLOCK, read_periods},

@@ -8,11 +8,12 @@
 #define XR_CHECKS_H
 
 #include "base/calls.h"
+#include "base/compiler.h"
 #include "base/sizes.h"
 
 /* Writes the message of this thread, as printf does, and returns `status`. */
-__attribute__((format(printf, 2, 3))) enum xr_status xr_refuse(enum xr_status status,
-                                                               const char *format, ...);
+XR_FORMAT(2, 3)
+enum xr_status xr_refuse(enum xr_status status, const char *format, ...);
 
 /* Copies a struct that begins with its `struct_size` into this library's own. */
 enum xr_status xr_take_struct(const char *name, const void *given, void *own,

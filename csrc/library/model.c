@@ -156,13 +156,13 @@ enum xr_status xr_model_load(const char *path, const struct xr_model_options *op
 
 void xr_model_free(struct xr_model *model)
 {
-    if (model == NULL || __atomic_sub_fetch(&model->users, 1, __ATOMIC_ACQ_REL) > 0) {
+    if (model == NULL || atomic_fetch_sub(&model->users, 1) > 1) {
         return;
     }
     const ptrdiff_t count =
         model->parts == NULL ? 0 : model->layers * model->directions;
     for (ptrdiff_t i = 0; i < count; i++) {
-        free(model->parts[i].packed);
+        xr_give_memory(model->parts[i].packed);
     }
     free(model->parts);
     xr_network_free(&model->network);

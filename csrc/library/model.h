@@ -2,6 +2,9 @@
 #ifndef XR_MODEL_PARTS_H
 #define XR_MODEL_PARTS_H
 
+#include <stdatomic.h>
+
+#include "base/kept.h"
 #include "exactrnn/model.h"
 #include "library/network.h"
 #include "library/safetensors.h"
@@ -12,7 +15,7 @@ struct part {
 };
 
 struct xr_model {
-    int users; /* its owner and its streams */
+    atomic_int users; /* its owner and its streams */
     const struct xr_engine *engine;
     size_t element;
     int64_t numerics;
@@ -29,7 +32,7 @@ static inline const struct part *xr_part(const struct xr_model *model, ptrdiff_t
 }
 
 /* Memory as the kernels want it, at least one byte of it, NULL where there is none or
- * where so many elements cannot be counted. */
+ * where so many elements cannot be counted; xr_give_memory frees it. */
 void *xr_new_memory(ptrdiff_t count, size_t element);
 
 /* The problem of one layer, but for the call's own sizes and arrays. */

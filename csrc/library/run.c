@@ -15,12 +15,12 @@ struct memory {
 static void free_memory(struct memory *memory)
 {
     for (int i = 0; i < 2; i++) {
-        free(memory->output[i]);
-        free(memory->handed[i]);
+        xr_give_memory(memory->output[i]);
+        xr_give_memory(memory->handed[i]);
     }
-    free(memory->state);
-    free(memory->clock);
-    free(memory->scratch);
+    xr_give_memory(memory->state);
+    xr_give_memory(memory->clock);
+    xr_give_memory(memory->scratch);
 }
 
 static enum xr_status no_memory(void)
@@ -80,7 +80,7 @@ static enum xr_status fit_scratch(struct memory *memory, struct xr_problem *prob
 {
     const size_t bytes = xr_scratch_bytes(problem, 0);
     if (memory->scratch == NULL || memory->scratch_bytes < bytes) {
-        free(memory->scratch);
+        xr_give_memory(memory->scratch);
         memory->scratch = xr_new_memory((ptrdiff_t)bytes, 1);
         memory->scratch_bytes = bytes;
     }

@@ -53,9 +53,10 @@ static int64_t read_shape(const struct json *json, const struct json_value *shap
     for (int i = 0; i < array->axes; i++) {
         int64_t *size = &array->shape[i];
         if (!xr_json_integer(at, size) || *size < 0 ||
-            __builtin_mul_overflow(bytes, *size, &bytes)) {
+            (*size > 0 && bytes > INT64_MAX / *size)) {
             return -1;
         }
+        bytes *= *size;
         at = xr_json_after(json, at);
     }
     return bytes;

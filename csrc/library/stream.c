@@ -140,7 +140,7 @@ enum xr_status xr_stream_new(const struct xr_model *model, ptrdiff_t B,
         return no_memory();
     }
     stream->model = (struct xr_model *)model;
-    __atomic_add_fetch(&stream->model->users, 1, __ATOMIC_ACQ_REL);
+    atomic_fetch_add(&stream->model->users, 1);
     stream->B = B;
     stream->x_bytes = (size_t)(B * model->parts->layer.I) * model->element;
     stream->y_bytes = (size_t)(B * xr_outputs(model)) * model->element;
@@ -162,15 +162,15 @@ void xr_stream_free(struct xr_stream *stream)
         return;
     }
     for (int k = 0; k < XR_MAX_STATES; k++) {
-        free(stream->state[k]);
+        xr_give_memory(stream->state[k]);
     }
     for (int i = 0; i < 2; i++) {
-        free(stream->between[i]);
-        free(stream->handed[i]);
+        xr_give_memory(stream->between[i]);
+        xr_give_memory(stream->handed[i]);
     }
-    free(stream->clock);
+    xr_give_memory(stream->clock);
     free(stream->problems);
-    free(stream->scratch);
+    xr_give_memory(stream->scratch);
     xr_model_free(stream->model);
     free(stream);
 }

@@ -30,13 +30,12 @@ struct wanted {
 
 void *xr_new_memory(ptrdiff_t count, size_t element)
 {
-    size_t bytes;
-    if (count < 0 || __builtin_mul_overflow((size_t)count, element, &bytes) ||
-        bytes > PTRDIFF_MAX - 2 * XR_ALIGNMENT) {
+    const size_t most = (PTRDIFF_MAX - 2 * XR_ALIGNMENT) / element;
+    if (count < 0 || (size_t)count > most) {
         return NULL;
     }
-    const size_t rounded = (bytes / XR_ALIGNMENT + 1) * XR_ALIGNMENT;
-    return aligned_alloc(XR_ALIGNMENT, rounded);
+    const size_t bytes = (size_t)count * element;
+    return xr_take_memory((bytes / XR_ALIGNMENT + 1) * XR_ALIGNMENT);
 }
 
 static enum xr_status no_memory(void)
@@ -126,7 +125,7 @@ static void *take_leaks(struct loading *loading)
     char *leaks = loading->status == XR_OK ? xr_new_memory(H, element) : NULL;
     if (leaks == NULL) {
         loading->status = loading->status == XR_OK ? no_memory() : loading->status;
-        free(logits);
+        xr_give_memory(logits);
         return NULL;
     }
     if (logits != NULL) {
@@ -142,7 +141,7 @@ static void *take_leaks(struct loading *loading)
             set_element(leaks, i, element, is_given ? network->leaks.real[from] : 1);
         }
     }
-    free(logits);
+    xr_give_memory(logits);
     return leaks;
 }
 
@@ -197,7 +196,7 @@ static void pack_part(struct loading *loading, struct part *part)
         }
     }
     for (int role = 0; role < ROLES; role++) {
-        free(w[role]);
+        xr_give_memory(w[role]);
     }
 }
 

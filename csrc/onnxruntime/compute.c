@@ -295,7 +295,7 @@ static ort_result run(struct call *call)
     bring_in(call);
     ort_result failed = run_items(call);
     if (!failed) bring_out(call);
-    free(arena.memory);
+    xr_give_memory(arena.memory);
     return failed;
 }
 

@@ -95,7 +95,7 @@ static int pack_direction(const struct kernel *kernel, const struct tensor *inpu
                                            .vectors = rows.p};
         xr_pack(layer, &weights, pack->packed[d], NULL);
     }
-    free(arena.memory);
+    xr_give_memory(arena.memory);
     return has_memory;
 }
 
@@ -142,7 +142,7 @@ ort_result pack_weights(const struct kernel *kernel, const struct tensor *inputs
 void free_pack(struct pack *pack)
 {
     for (int d = 0; d < XR_MAX_DIRECTIONS; d++) {
-        free(pack->packed[d]);
+        xr_give_memory(pack->packed[d]);
         pack->packed[d] = NULL;
     }
 }
@@ -336,7 +336,7 @@ void destroy_kernel(void *kernel)
 {
     struct kernel *made = kernel;
     for (int d = 0; d < XR_MAX_DIRECTIONS; d++) {
-        free(made->packed[d]);
+        xr_give_memory(made->packed[d]);
     }
     free(made);
 }

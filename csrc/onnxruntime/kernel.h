@@ -7,6 +7,8 @@
 #ifndef XR_ONNXRUNTIME_KERNEL_H
 #define XR_ONNXRUNTIME_KERNEL_H
 
+#include "base/compiler.h"
+#include "base/kept.h"
 #include "base/sizes.h"
 #include "exactrnn.h"
 #include "onnxruntime/api.h"
@@ -56,9 +58,9 @@ struct pack {
 size_t element_size(const struct kernel *kernel);
 
 /* A status with a message, as printf makes it. */
-__attribute__((format(printf, 3, 4))) ort_result failure(const struct ort_api *api,
-                                                         enum ort_error code,
-                                                         const char *format, ...);
+XR_FORMAT(3, 4)
+ort_result failure(const struct ort_api *api, enum ort_error code, const char *format,
+                   ...);
 
 /* Sets `text` to the shape as [2, 3]; returns it. */
 enum { SHAPE_TEXT = 128 };

@@ -172,8 +172,8 @@ static ort_result refuse(const struct ort_base *base)
 }
 
 /* ONNX Runtime calls this when it loads a library of operators. */
-__attribute__((visibility("default"))) ort_result
-RegisterCustomOps(struct ort_options *options, const struct ort_base *base);
+XR_EXPORTED ort_result RegisterCustomOps(struct ort_options *options,
+                                         const struct ort_base *base);
 
 ort_result RegisterCustomOps(struct ort_options *options, const struct ort_base *base)
 {

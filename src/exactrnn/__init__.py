@@ -25,6 +25,7 @@ from exactrnn.engine import (
 # isort: split
 from exactrnn import layers
 from exactrnn._graph.symbols import Cell
+from exactrnn._system import late
 from exactrnn.io import load, save
 from exactrnn.layers import *  # noqa: F403 (the list of the networks stands there)
 
@@ -92,6 +93,8 @@ def _import_late(name: str) -> typing.Any:
         return metadata.version("exactrnn")
     raise AttributeError(f"module 'exactrnn' has no attribute {name!r}")
 
+
+late.finds(_import_late)
 
 if not typing.TYPE_CHECKING:
     __getattr__ = _import_late

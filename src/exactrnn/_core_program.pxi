@@ -5,14 +5,14 @@ _CODES = {
     for code, name in enumerate((
         "copy", "add", "sub", "mul", "div", "fma", "mix", "neg", "abs", "sqrt", "min",
         "max", "lt", "le", "eq", "where", "exp", "expm1", "log", "softplus", "tanh",
-        "sigmoid", "relu", "tanh_slope", "sigmoid_slope",
+        "sigmoid", "relu", "tanh_slope", "sigmoid_slope", "norm", "norm_slope",
     ))
 }
 _SPACES = {
     name: space
     for space, name in enumerate((
         "register", "sum", "prev", "next", "operand", "vector", "da", "dstate",
-        "doperand",
+        "doperand", "row",
     ))
 }
 _BIASES = {"none": XR_NO_BIAS, "ih": XR_BIAS_IH, "hh": XR_BIAS_HH}
@@ -23,8 +23,12 @@ def program_limits():
     return {
         "sums": XR_MAX_SUMS, "stages": XR_MAX_STAGES, "operands": XR_MAX_OPERANDS,
         "vectors": XR_MAX_VECTORS, "states": XR_MAX_STATES,
-        "registers": XR_MAX_REGISTERS,
+        "registers": XR_MAX_REGISTERS, "products": XR_MAX_PRODUCTS,
+        "group": XR_MAX_GROUP, "moments": XR_MAX_MOMENTS,
     }
+
+
+NORM_EPS = XR_NORM_EPS
 
 
 @cython.final
@@ -33,8 +37,8 @@ cdef class Program:
 
     `sums` are (name, w, r, stage, operand, bias), w and r None for none, bias a kind
     and a block; `vectors` are the sums whose da are their gradients. `forward` and
-    `backward` hold by stage operations (code, flush, out, inputs), places being
-    (space, index).
+    `backward` hold by stage what it needs of rows, (of, group, x, gain, g) each, and
+    operations (code, flush, out, inputs), places being (space, index).
     """
 
     cdef xr_program_of program
@@ -73,8 +77,10 @@ cdef class Program:
         self.program.heads = counts["heads"]
         self.program.registers = counts["registers"]
         for stage in range(len(forward)):
-            self.program.forward[stage] = self._operations(forward[stage])
-            self.program.backward[stage] = self._operations(backward[stage])
+            self.program.forward_rows[stage] = self._moments(forward[stage][0])
+            self.program.forward[stage] = self._operations(forward[stage][1])
+            self.program.backward_rows[stage] = self._moments(backward[stage][0])
+            self.program.backward[stage] = self._operations(backward[stage][1])
 
     cdef const char *_text(self, str text) except NULL:
         cdef bytes encoded = text.encode()
@@ -91,6 +97,24 @@ cdef class Program:
             for i in range(3):
                 list_[k].in_[i] = self._place(inputs[i if i < len(inputs) else 0])
         return xr_operations_of(len(operations), list_)
+
+    cdef xr_moments_list _moments(self, tuple wanted) except *:
+        cdef _Memory memory = _Memory(len(wanted) * sizeof(xr_moments), False)
+        cdef xr_moments *list_ = <xr_moments *> memory.data
+        self.alive.append(memory)
+        if len(wanted) > XR_MAX_MOMENTS:
+            raise ValueError(f"program: too many moments, {len(wanted)}")
+        for k, (of, group, x, gain, g) in enumerate(wanted):
+            list_[k].of, list_[k].group, list_[k].count = of, group, len(x)
+            if group > XR_MAX_GROUP or (of < 0) != (len(gain) == 0):
+                raise ValueError(f"program: no moments, {wanted[k]}")
+            for j in range(len(x)):
+                list_[k].x[j] = self._place(x[j])
+                if of >= 0:
+                    list_[k].gain[j], list_[k].g[j] = (
+                        self._place(gain[j]), self._place(g[j])
+                    )
+        return xr_moments_list(len(wanted), list_)
 
     cdef xr_place _place(self, tuple place) except *:
         space, index = place

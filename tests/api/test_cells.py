@@ -5,6 +5,7 @@ import gc
 import inspect
 import io
 import json
+import math
 import pickle
 import time
 import tracemalloc
@@ -89,9 +90,9 @@ def one_name_twice(self, s):
     return s.tanh(s.W("a")) * s.R("a", s.h)
 
 
-def four_stages(self, s):
+def seven_stages(self, s):
     a = simple(s)
-    for name in "bcd":
+    for name in "bcdefg":
         a = s.R(name, s.tanh(a))
     return a
 
@@ -110,7 +111,80 @@ def many_nodes(self, s):
     return a
 
 
+def many_vectors(self, s):
+    a = s.W("a")
+    for k in range(21):
+        a = a * s.v(f"v{k}")
+    return a
+
+
+def no_product_with_x(self, s):
+    return s.tanh(s.R("a", s.h))
+
+
+def transposed(self, s):
+    return s.W("v") @ s.W("k").T
+
+
+def of_numpy(self, s):
+    return np.tanh(s.W("a"))
+
+
+def of_math(self, s):
+    return math.exp(s.W("a"))
+
+
+def nothing(self, s):
+    s.tanh(s.W("a"))
+
+
+def two_of_one(self, s):
+    return s.W("a"), s.h
+
+
+def norm_of_a_number(self, s):
+    return s.layer_norm((s.W("a"), 1.0), ("a", "b"))[0]
+
+
+def norm_of_one_twice(self, s):
+    a = s.W("a")
+    return s.layer_norm((a, a), ("a", "b"))[0]
+
+
+def norm_without_names(self, s):
+    return s.layer_norm((s.W("a"), s.W("b")), "a")[0]
+
+
+def many_norms(self, s):
+    a = simple(s)
+    for k in range(7):
+        a = s.layer_norm(a, f"a{k}")
+    return a
+
+
+def scalar_twice(self, s):
+    return s.scalar("k", 1.0) * s.W("a") * s.scalar("k", 2.0)
+
+
+def scalar_and_vector(self, s):
+    return s.scalar("k", 1.0) * s.W("a") * s.v("k")
+
+
 LINES = {
+    many_sums: ("a = a * s.W", "at most 12 sums of products"),
+    many_vectors: ("a = a * s.v", "at most 20 weights of units"),
+    no_product_with_x: ("s.tanh(s.R", "a product with x"),
+    transposed: ('s.W("v") @', "has no T"),
+    of_numpy: ("np.tanh", "got NumPy's tanh"),
+    of_math: ("math.exp", "no value yet"),
+    nothing: ("def nothing", "got None"),
+    two_of_one: ("def two_of_one", "each of the states h, got 2"),
+    norm_of_a_number: ('(s.W("a"), 1.0)', "values of the step"),
+    norm_of_one_twice: ("((a, a)", "different values"),
+    norm_without_names: ('"a")[0]', "a name for each value"),
+    many_norms: ("a = s.layer_norm", "at most 5 products and normalisations"),
+    scalar_twice: ("2.0", "one first value of 'k'"),
+    scalar_and_vector: ('s.v("k")', "one weight 'k'"),
     branch: ("if s.h > 0", "s.where"),
     matrix: ("s.h @ simple", "unit by unit"),
     power: ("simple(s) ** 2", "no power"),
@@ -125,7 +199,7 @@ LINES = {
     lonely_bias: ('s.b("a")', "added once"),
     two_names: ('s.R("b", s.h)', "one name in a sum, got a, b"),
     one_name_twice: ('s.R("a", s.h)', "one sum 'a'"),
-    four_stages: ("s.R(name, s.tanh(a))", "at most 2 products"),
+    seven_stages: ("s.R(name, s.tanh(a))", "at most 5 products"),
     many_nodes: ("a = a + k", "at most 400"),
 }
 
@@ -251,6 +325,7 @@ def test_a_definition_is_plain_data_and_comes_back():
 
 
 DATA = json.loads(json.dumps(cells.MGU().definition.data))
+MOMENTS = [["W", "a"], ["moments", 0]]
 HOSTILE = {
     "a cycle": {"nodes": [["tanh", 0], *DATA["nodes"][1:]]},
     "millions of nodes": {"nodes": [["prev", "h"]] * 3_000_000},
@@ -260,7 +335,7 @@ HOSTILE = {
     "a list for a name": {"nodes": [["W", []], *DATA["nodes"][1:]]},
     "true for a node": {"nodes": [*DATA["nodes"], ["tanh", True]]},
     "too few arguments": {"nodes": [["W"], *DATA["nodes"][1:]]},
-    "a later version": {"version": 3},
+    "a later version": {"version": 4},
     "true for a version": {"version": True},
     "no version": {"version": None},
     "an output that is none": {"outputs": [10**30]},
@@ -268,6 +343,19 @@ HOSTILE = {
     "a state too many": {"states": ["h", "c"]},
     "states of one name": {"states": ["h", "h"], "outputs": [0, 0]},
     "many states": {"states": [f"s{k}" for k in range(99)]},
+    "moments for a value": {"version": 3, "nodes": [*MOMENTS, ["tanh", 1]]},
+    "moments for a state": {"version": 3, "nodes": MOMENTS, "outputs": [1]},
+    "moments of one twice": {"version": 3, "nodes": [["W", "a"], ["moments", 0, 0]]},
+    "no moments": {"version": 3, "nodes": [*MOMENTS, ["v", "g"], ["norm", 0, 0, 2]]},
+    "others' moments": {
+        "version": 3,
+        "outputs": [4],
+        "nodes": [*MOMENTS, ["W", "b"], ["v", "g"], ["norm", 2, 1, 3]],
+    },
+    "a gain that is none": {"version": 3, "nodes": [*MOMENTS, ["norm", 0, 1, 0]]},
+    "a scalar without a value": {"version": 3, "nodes": [["scalar", "k"]]},
+    "a scalar of infinity": {"version": 3, "nodes": [["scalar", "k", "inf"]]},
+    "many moments": {"version": 3, "nodes": [["W", "a"], ["moments", *[0] * 400]]},
     "a long name": {"name": "x" * 10_000},
     "no name": {"name": None},
     "nothing": {"nodes": [], "outputs": []},

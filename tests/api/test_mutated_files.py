@@ -68,6 +68,7 @@ def make_models():
     return {
         "gru": xr.GRU(2, 3, seed=1),
         "lstm": xr.LSTM(2, 3, 2, bidirectional=True, dropout=0.5, proj_size=2, seed=1),
+        "normed": xr.LSTM(2, 3, layer_norm=True, seed=1),
         "cell": xr.LSTMCell(2, 3, peepholes="ifo", dtype="float64", seed=1),
         "clockwork": xr.ClockworkRNN(2, 4, periods=(1, 2), seed=1),
         "leaky": xr.LeakyRNN(2, 3, leak=(0.1, 0.2, 0.3), learn_leak=True, seed=1),

@@ -35,6 +35,22 @@ WRONG_OWN_OPTIONS = [
     (xr.RNNCell, {"nonlinearity": None}, TypeError, "nonlinearity: expected one of"),
     (xr.GRU, {"reset_after": None}, TypeError, "reset_after: expected True or False"),
     (xr.GRUCell, {"reset_after": 1}, TypeError, "reset_after: expected True or False"),
+    (xr.GRU, {"layer_norm": 1}, TypeError, "layer_norm: expected True or False"),
+    *(
+        (
+            kind,
+            {"layer_norm": True, **options},
+            ValueError,
+            "layer_norm: expected False",
+        )
+        for kind, options in (
+            *((xr.GRU, {"reset_after": False}), (xr.GRU, {"clip": 1.0})),
+            *((xr.GRU, {"bias": False}), (xr.GRU, {"init": ("chrono", 9)})),
+            *((xr.GRU, {"activations": ("tanh", "tanh")}), (xr.LSTM, {"omit": "i"})),
+            *((xr.LSTM, {"peepholes": "i"}), (xr.LSTM, {"coupled": "input"})),
+            *((xr.LSTM, {"proj_size": 2}), (xr.LSTM, {"full_gate_recurrence": True})),
+        )
+    ),
     (
         xr.LSTM,
         {"peepholes": "ix"},

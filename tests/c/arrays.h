@@ -20,10 +20,31 @@ static inline void fail(const char *what)
     exit(1);
 }
 
-static inline void *allocate_filled(size_t bytes, int byte)
+#if defined(_WIN32)
+#include <fcntl.h>
+#include <io.h>
+#include <malloc.h>
+static inline void *aligned(size_t bytes)
+{
+    return _aligned_malloc(bytes, XR_ALIGNMENT);
+}
+static inline void release(void *memory) { _aligned_free(memory); }
+/* Has a stream bring bytes as they are. */
+static inline void bring_bytes(FILE *stream) { _setmode(_fileno(stream), _O_BINARY); }
+#else
+static inline void *aligned(size_t bytes)
 {
     void *memory;
-    if (posix_memalign(&memory, XR_ALIGNMENT, bytes ? bytes : 1) != 0) {
+    return posix_memalign(&memory, XR_ALIGNMENT, bytes) == 0 ? memory : NULL;
+}
+static inline void release(void *memory) { free(memory); }
+static inline void bring_bytes(FILE *stream) { (void)stream; }
+#endif
+
+static inline void *allocate_filled(size_t bytes, int byte)
+{
+    void *memory = aligned(bytes ? bytes : 1);
+    if (memory == NULL) {
         fail("out of memory");
     }
     return memset(memory, byte, bytes);
@@ -36,6 +57,7 @@ static inline void *allocate_zeros(size_t bytes) { return allocate_filled(bytes,
 static inline void *read_array(ptrdiff_t count, size_t element)
 {
     void *array = allocate((size_t)count * element);
+    bring_bytes(stdin);
     if (fread(array, element, (size_t)count, stdin) != (size_t)count) {
         fail("input ends early");
     }
@@ -44,6 +66,7 @@ static inline void *read_array(ptrdiff_t count, size_t element)
 
 static inline void write_array(const void *array, ptrdiff_t count, size_t element)
 {
+    bring_bytes(stdout);
     if (fwrite(array, element, (size_t)count, stdout) != (size_t)count) {
         fail("cannot write");
     }

@@ -82,8 +82,8 @@ static void read_weights(struct call *call, ptrdiff_t at, int k)
     void *packed_backward = allocate_zeros(kernels->packed_bytes(&call->block, k, 1));
     kernels->pack(&call->block, k, w, b, packed, NULL);
     kernels->pack_backward(&call->block, k, w, packed_backward, NULL);
-    free(w);
-    free(b);
+    release(w);
+    release(b);
     call->packed[at] = packed;
     call->packed_backward[at] = packed_backward;
     call->dw[at] = allocate_zeros((size_t)count * call->element);
@@ -140,8 +140,8 @@ static void read_side(struct call *call, int k)
     void *packed_backward = allocate(kernels->side_bytes(&call->block, k, 1));
     kernels->pack_side(&call->block, k, w, b, packed, NULL);
     kernels->pack_side_backward(&call->block, k, w, packed_backward, NULL);
-    free(w);
-    free(b);
+    release(w);
+    release(b);
     call->problem.side[k] = (struct xr_grid_side){
         .x = read_array(input_count(call, k), call->element),
         .packed = packed,
@@ -249,7 +249,7 @@ static void run_call(struct call *call)
     problem->scratch = allocate(kernels->scratch_bytes(problem, 0));
     end_at_chances(call_forward, call);
     kernels->forward(problem);
-    free(problem->scratch);
+    release(problem->scratch);
     check_inference(call);
     problem->scratch = allocate(kernels->scratch_bytes(problem, 1));
     end_at_chances(call_backward, call);

@@ -112,7 +112,7 @@ static void *read_padded(const struct xr_problem *problem, const struct sizes *n
     for (ptrdiff_t k = 0; k < n->D * n->T * n->B; k++) {
         memcpy(array + (size_t)k * padded, packed + (size_t)k * row, row);
     }
-    free(packed);
+    release(packed);
     return array;
 }
 
@@ -252,7 +252,7 @@ static void run_problem(struct xr_problem *problem, const struct sizes *n)
     problem->scratch = allocate(xr_scratch_bytes(problem, 0));
     end_at_chances(call_forward, problem);
     xr_forward(problem);
-    free(problem->scratch);
+    release(problem->scratch);
     check_inference(problem, n);
     problem->scratch = allocate(xr_scratch_bytes(problem, 1));
     end_at_chances(call_backward, problem);

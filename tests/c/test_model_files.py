@@ -108,7 +108,7 @@ def test_whole_files_are_read_and_others_named(program):
     answers = read(program, [mutations.file_of(model) for model in models.values()])
     found = dict(zip(models, answers, strict=True))
     others = {"echo", "grid", "grid layer", "linear", "embedding", "model", "parts"}
-    others |= {"sequential"}
+    others |= {"sequential", "normed"}
     assert {name for name, (status, _) in found.items() if status != OK} == others
     for name in others:
         assert found[name][0] == UNSUPPORTED

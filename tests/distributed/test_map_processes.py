@@ -24,6 +24,7 @@ from mapped_models import (
     three,
 )
 
+import exactrnn as xr
 from exactrnn.distributed import LocalEngine, SequenceError, _crew, map_sequences
 
 SOURCE = three()
@@ -70,6 +71,14 @@ def test_processes_give_the_bits_of_one(local, slots, workers, threads, memory):
     [shared] = slots
     assert len(shared._free) == shared.count == 2 * workers
     assert [rows is None for rows in shared.laid].count(True) == (memory == 1)
+
+
+def test_each_array_of_a_state_has_its_own_place(local):
+    layer = xr.LSTM(3, 40, 3, bidirectional=True, seed=0)
+    given = {"workers": 1, "engine": local, "returns": "state"}
+    found = [one.state for one in map_sequences(layer, SOURCE, **given)]
+    for x, state in zip(SOURCE, found, strict=True):
+        assert same_bits([*state], [*layer(x)[1]])
 
 
 @needs_ray

@@ -149,7 +149,7 @@ def test_a_batch_in_which_nothing_counts_trains_nothing():
     model = MODELS["language"]()
     for shard in n10.cut(batch, 2):
         assert shard.share == 0
-        value, _, vector = n10.shard_gradient(
+        value, _, vector, _ = n10.shard_gradient(
             model, train.softmax_cross_entropy, shard, n10.Place(0, 0), {}
         )
         assert value == 0
@@ -183,7 +183,7 @@ def spread_sum(vectors, workers, slices=3):
         given.append((part.nodes, np.array(part.vectors)))
     return np.concatenate(
         [
-            n10.add_up((nodes, own[:, begin:end]) for nodes, own in given)
+            n10.merged((nodes, own[:, begin:end]) for nodes, own in given).total()
             for begin, end in pairwise(n10.edges(40, slices))
         ]
     )
@@ -247,7 +247,7 @@ def test_dropout_is_another_for_each_shard_batch_and_epoch_and_leaves_no_trace()
     for place in ((0, 0), (0, 1), (1, 0)):
         for number in range(2):
             shard = n10.Shard(number, Batch(x, draw(4, 3, 8)), 1.0)
-            _, _, vector = n10.shard_gradient(
+            _, _, vector, _ = n10.shard_gradient(
                 layer, train.mean_squared_error, shard, n10.Place(*place), generators
             )
             found.append(vector.tobytes())

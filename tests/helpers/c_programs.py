@@ -25,6 +25,8 @@ FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno")
 INCLUDES = (f"-I{CSRC}", f"-I{CSRC / 'include'}")
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 
+OF_A_SYSTEM = ("region_", "system_", "threads_")
+
 # The numbers that exactrnn.h gives these names.
 ACTIVATIONS = ("tanh", "relu", "sigmoid", "hard_sigmoid", "softsign", "identity")
 ACTIVATIONS += ("leaky_relu", "elu", "softplus", "scaled_tanh", "thresholded_relu")
@@ -66,7 +68,7 @@ def compile_file(build, source, folder, *flags):
     output = folder / f"{source.stem}.o"
     folder.mkdir(parents=True, exist_ok=True)
     openmp = ["-fopenmp"] if build.region == "openmp" else []
-    command = [build.compiler, "-std=gnu11", *openmp, *INCLUDES]
+    command = [*build.compiler.split(), "-std=gnu11", *openmp, *INCLUDES]
     command += [*FLAGS, *WARNINGS, *build.flags, *flags]
     subprocess.run([*command, "-c", str(source), "-o", str(output)], check=True)
     return output
@@ -74,11 +76,12 @@ def compile_file(build, source, folder, *flags):
 
 def compile_library(build, folder):
     """Compile everything for a processor, as CMake does; return the object files."""
-    chosen = {f"region_{build.region}", f"system_{build.system}"}
+    threads = "" if build.system == "windows" else "threads_posix"
+    chosen = {f"region_{build.region}", f"system_{build.system}", threads}
     base = [
         source
         for source in (CSRC / "base").glob("*.c")
-        if source.stem in chosen or not source.stem.startswith(("region_", "system_"))
+        if source.stem in chosen or not source.stem.startswith(OF_A_SYSTEM)
     ]
     jobs = [(source, folder) for source in sorted(base)]
     kernels = [s for s in (CSRC / "kernels").glob("*/*.c") if s.parent.name != "cells"]
@@ -117,7 +120,8 @@ class Programs:
             link = list(self.build.link)
             link += [] if wrapped is None else [f"-Wl,--wrap={wrapped}"]
             program = place / "program"
-            command = [self.build.compiler, *objects, *link, "-lm", "-o", str(program)]
+            command = [*self.build.compiler.split(), *objects, *link, "-lm"]
+            command += ["-o", str(program)]
             subprocess.run(command, check=True)
             self._made[names] = program
         return self._made[names]

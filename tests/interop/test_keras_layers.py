@@ -329,6 +329,7 @@ def test_directions_keep_their_own_activations():
         (lambda: xr.LSTM(3, 4, peepholes="i"), "peepholes '', got 'i'"),
         (lambda: xr.GRU(3, 4, clip=1.0), r"clip None, got 1\.0"),
         (lambda: xr.LSTM(3, 4, proj_size=2), "proj_size 0, got 2"),
+        (lambda: xr.GRU(3, 4, layer_norm=True), "layer_norm False, got True"),
         (lambda: xr.LSTM(3, 4, coupled="input"), "coupled None, got 'input'"),
         (lambda: xr.GRU(3, 4, 2, bidirectional=True), "num_layers 1 in a bidir"),
         (lambda: xr.RNN(3, 4, nonlinearity=("affine", 2.0)), "activations one of"),

@@ -224,6 +224,7 @@ def test_file_is_written_whole_and_always_the_same(tmp_path):
 
 REFUSED = [
     (lambda: xr.LSTM(I, H, proj_size=2), "expected proj_size 0, which ONNX's LSTM"),
+    (lambda: xr.GRU(I, H, layer_norm=True), "layer_norm False, which ONNX's GRU"),
     (lambda: xr.LSTM(I, H, omit="o"), "expected omit '', which ONNX's LSTM has not"),
     (lambda: xr.LSTM(I, H, coupled="forget"), "expected coupled None or 'input'"),
     (lambda: xr.LSTM(I, H, full_gate_recurrence=True), "full_gate_recurrence False"),

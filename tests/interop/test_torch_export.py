@@ -125,6 +125,7 @@ LACKING = {
     ),
     "since torch.nn.GRUCell has none": lambda: xr.GRUCell(I, H, clip=2.0),
     "proj_size 0, since torch.nn.LSTMCell": lambda: xr.LSTMCell(I, H, proj_size=2),
+    "layer_norm False, since torch.nn.GRU": lambda: xr.GRU(I, H, layer_norm=True),
 }
 
 

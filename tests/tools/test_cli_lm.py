@@ -8,6 +8,7 @@ from test_cli import SMALL, TEXT
 
 from exactrnn.cli import _run_file, lm, main
 from exactrnn.cli._progress import PlainReporter
+from exactrnn.distributed import EngineError, LocalEngine
 from exactrnn.train import LanguageModel, Training
 from exactrnn.train._model_spec import CELLS
 
@@ -151,3 +152,42 @@ def test_help_has_every_cell_and_what_it_costs(capsys):
     words = " ".join(printed.split())
     assert f"one of {', '.join(CELLS)}" in words
     assert "--unit {characters,bytes,words}" in words
+
+
+# Workers
+
+
+def test_workers_give_the_file_of_none_that_has_the_shards(train, capsys):
+    _, alone = train("--shards", "3", "--steps", "5", out="alone")
+    _, whole = train("--steps", "5", out="whole")
+    _, shared = train("--shards", "3", "--workers", "1", "--steps", "5", out="shared")
+    said = capsys.readouterr().out
+    assert said.count(", 3 shards\n") == 2
+    assert said.count(", 1 worker of 1 thread, 3 shards\n") == 1
+    assert alone.read_bytes() == shared.read_bytes() != whole.read_bytes()
+
+
+def test_an_interrupted_run_goes_on_with_workers(train, interrupt_at, capsys):
+    interrupt_at(None)
+    options = ("--steps", "9", "--shards", "2")
+    _, whole = train(*options, out="whole")
+    interrupt_at(4)
+    assert train(*options, "--workers", "0")[0] == 130
+    interrupt_at(None)
+    status, out = train(*options, "--workers", "1", "--resume")
+    assert status == 0
+    assert "resumed   at step 4" in capsys.readouterr().out
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_what_workers_cannot_do_is_one_line(train, capsys, monkeypatch):
+    assert train("--workers", "9")[0] == 2
+    assert "--workers: expected at most shards=8, got 9" in error_of(capsys)
+
+    def place(*_):
+        raise EngineError("workers: expected 2 to be placed, got none")
+
+    monkeypatch.setattr(LocalEngine, "place", place)
+    assert train("--workers", "2")[0] == 2
+    line = "exactrnn lm: error: --workers: expected 2 to be placed, got none\n"
+    assert error_of(capsys) == line

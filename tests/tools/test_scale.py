@@ -11,7 +11,7 @@ import scale_model
 import two_hosts
 from variants import ROOT
 
-PARTS = scale_model.Parts(1e-2, 8 * 10**6, 1e-10, 2e-3, 1e-4, 1e-6, 1e-3)
+PARTS = scale_model.Parts(1e-2, 8 * 10**6, 1e-10, 2e-3, 1e-4, 1e-3)
 LINK = scale_model.Link(1e9, 1e-4)
 
 
@@ -39,7 +39,7 @@ def test_trainings_and_deaths_are_measured_as_a_program(tmp_path):
     assert found["deaths"]["begun anew"] >= 1
     assert found["deaths"]["same weights"] is True
     tables = re.findall(r"^\| (\d+) \|", said, re.MULTILINE)
-    assert tables == ["1", "2", "8", "64", "1024"]
+    assert tables == ["0", "1", "2", "8", "64", "1024"]
 
 
 def test_model_of_many_machines_is_drawn():
@@ -52,17 +52,32 @@ def test_model_of_many_machines_is_drawn():
 
 def test_model_of_many_machines_adds_up():
     one, two, many = (scale_model.step_of(PARTS, LINK, 64, W) for W in (1, 2, 64))
-    assert one == (0.64, 0.0, 0.0, 2e-3 + 1e-4 + 1e-6, 0.0)
+    assert one == (0.64, 0.0, 0.0, 2e-3 + 1e-4, 0.0)
     assert two.received == 8 * 10**6
     assert (two.compute, two.wire) == (0.32, pytest.approx(8e-3 + 4e-4))
     assert many.compute == 1e-2
-    # Of the tree of 64 shards as of a ring: all but the own slice, twice.
-    ring = scale_model.ring_of(PARTS, LINK, 64, 64)
-    assert many.received == pytest.approx(ring.received)
-    assert ring.received == pytest.approx(2 * 8e6 * 63 / 64)
+    # Of the tree of eight shards as of a ring: all but the own slice, twice.
+    ring = scale_model.ring_of(PARTS, LINK, 64, 8)
+    assert scale_model.step_of(PARTS, LINK, 64, 8).received == ring.received
+    # Of 64 there are two rounds: what remains after the first is added once more.
+    assert many.received == pytest.approx(8e6 * 7 / 8 * 3)
+    assert many.wire == pytest.approx(21e-3 + 5e-4)
     # Of three workers some have shards that leave several sums.
-    assert scale_model.sums_of(64, 3) == [3, 5, 3]
+    assert scale_model.rounds_of(64, 3) == [8]
     assert scale_model.step_of(PARTS, LINK, 64, 3).received > ring.received
+
+
+@pytest.mark.parametrize("workers", [2, 3, 7, 8, 9, 16, 20, 32])
+def test_bytes_of_the_model_are_those_of_a_run(workers):
+    told, _, _, weights = scale.train(8, 2, workers, shards=32, engine="inline")
+    size = sum(weight.nbytes for weight in weights.values())
+    parts = PARTS._replace(gradient=size)
+    most = max(told[-1].received)
+    model = scale_model.step_of(parts, LINK, 32, workers).received
+    if workers in (2, 8, 16, 32):
+        assert most == pytest.approx(model, rel=0.01)
+    else:
+        assert most == pytest.approx(model, rel=0.4)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@
  * the engine takes these, and stage 1 writes the new states. Back, stage 1 comes first,
  * the engine makes the gradients of the operands, and stage 0 reads them. Both stages
  * of a step see the same rows, and one may leave there what the other needs, unit by
- * unit (where there are three, as in program.c, each next two are like these two):
+ * unit (where there are more, as in program.c, each next two are like these two, and
+ * one without products reads, of all units, what the one before has left):
  *
  *     sums    Stage 0 may leave any values in the places of its own sums, also without
  *             `keep`. In those of stage 1's sums their input products or biases wait

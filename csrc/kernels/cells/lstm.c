@@ -26,7 +26,7 @@
 
 /* For each form a function of its own: as parts of one, with registers and code laid
  * out in common, they cost a plain layer 10 % of this file's time. */
-#define FORM_FUNCTION static __attribute__((noinline))
+#define FORM_FUNCTION XR_NOINLINE static
 
 enum { I, F, G, O, P, SUMS };
 

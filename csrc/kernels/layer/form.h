@@ -35,7 +35,7 @@ struct recurrence {
     ptrdiff_t matrix; /* MATRIX_* */
     ptrdiff_t column;
     ptrdiff_t count;
-    ptrdiff_t sum[XR_MAX_SUMS], block[XR_MAX_SUMS]; /* by rising block */
+    ptrdiff_t sum[XR_MAX_PRODUCTS], block[XR_MAX_PRODUCTS]; /* by rising block */
 };
 
 enum { MATRIX_HH, MATRIX_HR, MATRIX_GATES };
@@ -127,7 +127,7 @@ static ptrdiff_t matrix_column(const struct recurrence *recurrence,
 static struct recurrence find_recurrence(const struct xr_cell_info *info, int operand)
 {
     struct recurrence found = {.source = operand ? SOURCE_MADE + operand - 1 : 0};
-    for (int block = 0; block < XR_MAX_SUMS; block++) {
+    for (int block = 0; block < XR_MAX_PRODUCTS; block++) {
         for (int s = 0; s < info->sums; s++) {
             const struct xr_sum *sum = &info->sum[s];
             if (sum->r == block && sum->operand == operand) {

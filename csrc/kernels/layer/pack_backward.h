@@ -80,7 +80,7 @@ static void transpose_inputs(struct packing *packing, const struct xr_weights *w
     const struct xr_layer *layer = packing->layer;
     const ptrdiff_t modules = packing->pack->modules,
                     number = packing->pack->recurrences;
-    ptrdiff_t sums[XR_MAX_SUMS];
+    ptrdiff_t sums[XR_MAX_PRODUCTS];
     const ptrdiff_t count = find_inputs(&layer->info, sums);
     struct matrix matrix = {.panels = {.K = count * layer->H,
                                        .vectors = ceil_div(layer->I, VEC_LANES),
@@ -120,7 +120,7 @@ static size_t pack_backward(const struct xr_layer *layer,
     const ptrdiff_t modules = modules_of(layer);
     struct pack header = {0};
     struct packing packing = begin_packing(
-        layer, memory, &header, (MAX_RECURRENCES + 1) * modules * XR_MAX_SUMS);
+        layer, memory, &header, (MAX_RECURRENCES + 1) * modules * XR_MAX_PRODUCTS);
     struct pack *pack = packing.pack;
     packing.watch = watch;
     for (ptrdiff_t r = 0; r < pack->recurrences; r++) {

@@ -14,6 +14,7 @@
 #ifndef XR_SEQUENCE_H
 #define XR_SEQUENCE_H
 
+#include "base/masks.h"
 #include "base/parallel.h"
 #include "kernels/cells/cell.h"
 #include "kernels/layer/attention_pack.h"
@@ -62,7 +63,10 @@ struct run {
     struct split split;
     const void **pointers; /* [lanes, pointers_per_lane] */
     ptrdiff_t pointers_per_lane;
-    struct lane_module *lane_modules;     /* [lanes, modules] */
+    struct lane_module *lane_modules; /* [lanes, modules] */
+    int zones; /* zoneout: old states stay, in part or here and there */
+    const elem *recurrent_masks;          /* [D, B, Hp] or NULL */
+    struct xr_mask_layout mask_at;        /* in the cache */
     const struct xr_attention *attention; /* NULL: none */
     elem *look_spaces;                    /* [threads, look_space_size] */
     ptrdiff_t look_space_size;
@@ -72,9 +76,11 @@ struct run {
     elem *ahead_sums; /* [D, ahead or 1, B, S, Hp] unless they go elsewhere */
     elem *near_sums;  /* [lanes, near_size]: of a few rows of one panel */
     ptrdiff_t near_size;
-    elem *states_buffer;   /* [D, states, 2, B, Hp] without a cache */
-    elem *operands_buffer; /* [D, operands, B, Hp] likewise */
-    struct stage *stages;  /* [lanes, stages_per_lane]: of a layer, or of modules */
+    elem *states_buffer;     /* [D, states, 2, B, Hp] without a cache */
+    elem *operands_buffer;   /* [D, operands, B, Hp] likewise */
+    elem *proposals_buffer;  /* [D, states, 2, B, Hp] likewise, with zoneout */
+    struct repeats *repeats; /* [lanes]; NULL: none are looked for */
+    struct stage *stages;    /* [lanes, stages_per_lane]: of a layer, or of modules */
     ptrdiff_t stages_per_lane;
     struct forward_lane *forward_lanes; /* [lanes] */
     /* Of the backward pass alone. */
@@ -82,6 +88,8 @@ struct run {
     elem *da;             /* [D, T, B, S, Hp] */
     elem *dstates;        /* [D, states, B, Hp] */
     elem *doperands;      /* [D, operands, B, Hp] */
+    elem *dkept;          /* [D, states, B, Hp] with zoneout: masks.h */
+    elem *aside;          /* [D, B, Hp] with recurrent masks */
     elem *zeros;          /* a row that is zero wherever it may be read */
     elem *thread_buffers; /* [threads, thread_buffer_size] */
     ptrdiff_t thread_buffer_size;
@@ -111,8 +119,9 @@ struct lane {
     struct lane_module *modules;
     struct xr_watch *watch; /* of the thread that has it now */
     const void **pointers;
-    elem *near_sums;  /* [near_size] or NULL */
-    elem *look_space; /* [look_space_size] or NULL */
+    elem *near_sums;               /* [near_size] or NULL */
+    const struct repeats *repeats; /* forward, rows of x that repeat; or NULL */
+    elem *look_space;              /* [look_space_size] or NULL */
 };
 
 /* Returns the layer of the lane's direction, whose activations may be its own. */
@@ -121,6 +130,17 @@ static const struct xr_layer *own_layer(const struct lane *lane)
     const struct xr_problem *problem = lane->run->problem;
     const int is_second = lane->direction == 1 && problem->second != NULL;
     return is_second ? problem->second : problem->layer;
+}
+
+/* Returns whether the layer's input is x with the context behind it. */
+static int looks_before(const struct run *run)
+{
+    return run->attention != NULL && run->attention->form.query == XR_PREVIOUS;
+}
+
+static int looks_after(const struct run *run)
+{
+    return run->attention != NULL && run->attention->form.query == XR_NEW;
 }
 
 static ptrdiff_t length_of(const struct run *run, ptrdiff_t b)
@@ -288,26 +308,33 @@ static ptrdiff_t work_of_call(const struct run *run)
     return run->directions * run->T * run->B * step;
 }
 
+/* Multiplications of a row in a step that lanes of units share: with a context among
+ * the inputs, these are not taken ahead. */
+static ptrdiff_t shared_work(const struct run *run)
+{
+    const ptrdiff_t seen = per_head(column_blocks(run->info) * run->O, run->heads);
+    const ptrdiff_t inputs = looks_before(run) ? run->info->w_blocks * run->I : 0;
+    return run->H * (run->info->r_blocks * seen + inputs);
+}
+
 /* Splits a team by rows, then by directions, neither of which ever wait. What is left
- * of it shares units, as far as a step pays for its waiting; a layer that looks at a
- * memory does not. Giving units out
- * before single rows, so that no thread reads all weights for few rows, was tried: at
- * T, B, H = 100, 8, 128 two threads took 1597 µs, by rows 930.
+ * of it shares units, in up to `shares`, as far as a step pays for its waiting. Giving
+ * units out before single rows, so that no thread reads all weights for few rows, was
+ * tried: at T, B, H = 100, 8, 128 two threads took 1597 µs, by rows 930.
  *
  * Shares of units that are long are halved, so that a fast core can take one of a slow
  * one's in each step. */
-static struct split split_team(const struct run *run, int team, ptrdiff_t panels)
+static struct split split_team(const struct run *run, int team, ptrdiff_t shares)
 {
     struct split split = {.rows = run->B > 0 ? (int)min_of(team, run->B) : 1};
     split.directions = (int)min_of(team / split.rows, run->directions);
     const ptrdiff_t left = team / (split.rows * split.directions);
-    const ptrdiff_t seen = per_head(column_blocks(run->info) * run->O, run->heads);
-    const ptrdiff_t step = run->info->r_blocks * run->H * seen;
-    const ptrdiff_t shares = run->attention ? 1 : panels;
+    const ptrdiff_t step = shared_work(run);
     split.units = threads_for(step, xr_thread_work.step, min_of(left, shares));
-    const ptrdiff_t halves = min_of(2 * split.units, run->lanes);
+    const ptrdiff_t most = run->lanes / (split.rows * split.directions);
+    const ptrdiff_t halves = min_of(2 * split.units, min_of(most, shares));
     if (split.units > 1 && step >= halves * LONG_SHARES * xr_thread_work.step) {
-        split.units = (int)min_of(halves, shares);
+        split.units = (int)halves;
     }
     return split;
 }
@@ -380,19 +407,25 @@ static struct range piece_units(const struct lane *lane, ptrdiff_t m)
     return lane->run->pieces == 1 ? lane->units[O_UNITS] : lane->modules[m].units;
 }
 
-/* Finds out who shares a call whose lanes read these packs. */
-static void split_run(struct run *run, const void *const *packs)
+/* Finds out who shares a call, whose units go to `shares` lanes at most. */
+static void split_run(struct run *run, ptrdiff_t shares)
 {
-    const struct pack *pack = packs[0];
     run->team = xr_team_now(run->threads, run->work);
-    run->split = split_team(run, run->team, pack->panels[H_UNITS]);
+    run->split = split_team(run, run->team, shares);
 }
 
-/* Returns after how many stages of steps the lanes of units have met for the last
- * time. */
+/* Returns in how many shares the units of a call can be that reads these packs. */
+static ptrdiff_t unit_shares(const void *const *packs)
+{
+    return ((const struct pack *)packs[0])->panels[H_UNITS];
+}
+
+/* Returns after how many stages of steps, a look being one, the lanes of units have met
+ * for the last time. */
 static ptrdiff_t stages_to_meet(const struct run *run)
 {
-    return run->B > 0 ? length_of(run, run->order[0]) * run->info->stages : 0;
+    const ptrdiff_t stages = run->info->stages + (run->attention != NULL);
+    return run->B > 0 ? length_of(run, run->order[0]) * stages : 0;
 }
 
 /* Returns how many items a phase of the time loop has. */
@@ -431,70 +464,6 @@ static struct lane make_lane(const struct run *run, int item, int direction,
         lane.rows = ceil_div(run->B - group, split.rows);
     }
     return lane;
-}
-
-/* Returns piece m of h: the units of a module, or all O of them. */
-static struct units piece_of(const struct run *run, const struct pack *pack,
-                             ptrdiff_t m)
-{
-    struct units units = pack_units_of(pack)[m];
-    units.size = run->pieces == 1 ? run->O : units.size;
-    return units;
-}
-
-/* Returns where state k, an h, of a direction begins in a row of the output. */
-static ptrdiff_t output_column(const struct run *run, int direction, int k)
-{
-    return (direction * run->info->cells + k) * run->O;
-}
-
-/* Where state k of row b is in the caller's arrays [D, B, width], in which the cells of
- * a unit lie side by side: which array, where it begins there, and how many units it
- * has. */
-struct state_place {
-    int array;
-    ptrdiff_t at, units;
-};
-
-static struct state_place place_state(const struct run *run, int direction, int k,
-                                      ptrdiff_t b)
-{
-    const int cells = run->info->cells;
-    const int array = k < cells ? 0 : k < 2 * cells ? 1 : k - 2 * cells + 2;
-    const int of_unit = array < 2 ? cells : 1, cell = array < 2 ? k - array * cells : 0;
-    const ptrdiff_t units = array == 0 ? run->O : run->H;
-    const ptrdiff_t row = (direction * run->B + b) * of_unit;
-    return (struct state_place){array, (row + cell) * units, units};
-}
-
-/* Copies a state of the caller's to a padded row. A missing state is zero. */
-static void state_to_row(const struct run *run, const void *const *states,
-                         int direction, int k, ptrdiff_t b, elem *row)
-{
-    const struct state_place place = place_state(run, direction, k, b);
-    memset(row, 0, (size_t)run->Hp * sizeof(elem));
-    const elem *from = states[place.array];
-    const struct pack *pack = run->problem->packed[direction];
-    for (ptrdiff_t m = 0; from != NULL && m < run->modules; m++) {
-        const struct units units = pack_units_of(pack)[m];
-        const ptrdiff_t size = run->modules > 1 ? units.size : place.units;
-        memcpy(row + units.at, from + place.at + units.user,
-               (size_t)size * sizeof(elem));
-    }
-}
-
-/* Copies a padded row to a state of the caller's. */
-static void row_to_state(const struct run *run, const elem *row, int direction, int k,
-                         ptrdiff_t b, void *const *states)
-{
-    const struct state_place place = place_state(run, direction, k, b);
-    elem *to = (elem *)states[place.array] + place.at;
-    const struct pack *pack = run->problem->packed[direction];
-    for (ptrdiff_t m = 0; m < run->modules; m++) {
-        const struct units units = pack_units_of(pack)[m];
-        const ptrdiff_t size = run->modules > 1 ? units.size : place.units;
-        memcpy(to + units.user, row + units.at, (size_t)size * sizeof(elem));
-    }
 }
 
 /* Returns whether all rows have the same clock. */
@@ -551,9 +520,15 @@ static struct run make_run(const struct xr_problem *problem, const struct xr_cel
         .pointers_per_lane = pointers_per_lane,
         .attention = problem->attention,
     };
+    run.zones = xr_has_zones(problem->layer);
+    if (run.zones || problem->masks != NULL) {
+        const ptrdiff_t size = xr_lay_masks(problem, run.Hp, 0, &run.mask_at);
+        xr_lay_masks(problem, run.Hp, run.cache_at.direction - size, &run.mask_at);
+        run.recurrent_masks = problem->masks ? problem->masks->recurrent : NULL;
+    }
     run.work = work_of_call(&run);
     run.threads = threads_for(run.work, xr_thread_work.call, problem->threads);
-    run.lanes = run.B * run.directions < run.threads
+    run.lanes = run.attention == NULL && run.B * run.directions < run.threads
                     ? (int)min_of(2 * run.threads, XR_MAX_THREADS)
                     : run.threads;
     ptrdiff_t *order = arena_take(arena, run.B, sizeof *order);

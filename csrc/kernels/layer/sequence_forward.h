@@ -13,6 +13,7 @@
 
 #include "kernels/layer/attention_forward.h"
 #include "kernels/layer/stage_forward.h"
+#include "kernels/layer/states.h"
 #include "kernels/math/side_by_side.h"
 
 /* So many bytes may sums taken ahead fill: with one panel they are well inside
@@ -23,7 +24,9 @@ enum { AHEAD_BYTES = 256 * 1024 };
 enum { ROWS_TOGETHER = 12 };
 
 /* A lane and where it stands: before this stage of step s, of which rows are alive. The
- * input products of its steps are taken from step s0 on. */
+ * input products of its steps are taken from step s0 on. A look at a memory is a stage
+ * too, before the cell's, which are numbered from 0, or after them: lanes that share
+ * units meet before what it leaves is read, and before it reads what they leave. */
 struct forward_lane {
     struct lane lane;
     struct forward_frame frame;
@@ -31,6 +34,13 @@ struct forward_lane {
     ptrdiff_t s, s0, steps, alive;
     int stage;
 };
+
+static int first_stage(const struct run *run) { return looks_before(run) ? -1 : 0; }
+
+static int stages_end(const struct run *run)
+{
+    return run->info->stages + looks_after(run);
+}
 
 /* Returns whether all sums that see x see h too, at the same time. */
 static int sees_alike(const struct xr_cell_info *info)
@@ -77,14 +87,17 @@ static struct run make_forward_run(const struct xr_problem *problem,
     const ptrdiff_t row = info->sums * xr_padded_units(problem->layer);
     const ptrdiff_t ahead = steps_ahead(problem, row);
     /* Each row taken ahead has pointers to x and sums; each row of a step to x, sums,
-     * to the states before and after, to operands and to the layer below. */
+     * to the states before and after, to operands, also masked, and to the layer
+     * below. */
+    const ptrdiff_t masked = problem->masks ? 1 + info->operands : 0;
     const ptrdiff_t pointers =
-        2 * ahead * B + (3 + 2 * info->states + info->operands) * B;
+        2 * ahead * B + (3 + 2 * info->states + info->operands + masked) * B;
     struct run run = make_run(problem, cell, arena, pointers);
     run.ahead = ahead;
     run.stages_per_lane = info->stages * run.modules;
     run.stages = arena_take(arena, run.lanes * run.stages_per_lane, sizeof *run.stages);
     run.forward_lanes = arena_take(arena, run.lanes, sizeof *run.forward_lanes);
+    make_repeats(&run, arena);
     if (sums_stay_near(problem, ahead)) {
         run.near_size = run.Hp + ROWS_AT_ONCE * near_stride(&run);
         run.near_sums = arena_take(arena, run.lanes * run.near_size, sizeof(elem));
@@ -102,6 +115,10 @@ static struct run make_forward_run(const struct xr_problem *problem,
             arena_take(arena, D * run.states * 2 * B * run.Hp, sizeof(elem));
         run.operands_buffer =
             arena_take(arena, D * info->operands * B * run.Hp, sizeof(elem));
+    }
+    if (problem->cache == NULL && run.zones) {
+        run.proposals_buffer =
+            arena_take(arena, D * run.states * 2 * B * run.Hp, sizeof(elem));
     }
     return run;
 }
@@ -125,7 +142,7 @@ static void forward_input(const struct lane *lane, ptrdiff_t module, ptrdiff_t s
         for (ptrdiff_t i = 0; i < alive; i++) {
             const ptrdiff_t b = row_of(lane, i);
             const ptrdiff_t t = time_of(run, lane->direction, b, s);
-            x[rows] = sequence_row(&run->problem->x, t, b);
+            x[rows] = input_row(lane, t, b);
             sums[rows] = sums_row(run, lane->direction, b, s, s0);
             rows += run->in_step || takes_part(run, units, b, s);
         }
@@ -134,8 +151,10 @@ static void forward_input(const struct lane *lane, ptrdiff_t module, ptrdiff_t s
     const struct product product = input_product(pack, matrix);
     const struct range share = lane_panels(lane, matrix, H_UNITS);
     for (ptrdiff_t p = share.begin; rows > 0 && p < share.end; p++) {
-        if (watched_panel(&product, p, min_of(p + 1, share.end - 1), rows, x, sums,
-                          lane->watch)) {
+        if (lane->repeats != NULL) {
+            start_at_known(&matrix->panels, p, rows, x, sums);
+        } else if (watched_panel(&product, p, min_of(p + 1, share.end - 1), rows, x,
+                                 sums, lane->watch)) {
             return;
         }
     }
@@ -204,7 +223,7 @@ struct side_group {
 
 /* Takes the modules of a group through the step, and empties it. */
 static void run_group(struct side_group *group, struct forward_step *step,
-                      const struct xr_cell *cell)
+                      void (*point)(const struct forward_step *step))
 {
     const int count = group->count;
     run_side_by_side(group->chain, group->chains, group->vectors);
@@ -213,7 +232,7 @@ static void run_group(struct side_group *group, struct forward_step *step,
         const struct panels *panels = group->stage[i]->panels;
         step->begin = panels->unit;
         step->end = panels->unit + panels->vectors * VEC_LANES;
-        cell->point_forward[group->stage[i]->number](step);
+        point(step);
     }
 }
 
@@ -228,17 +247,18 @@ static int sides_of(const struct stage *stage, ptrdiff_t *vectors)
 
 /* Puts a module into the group, or if it does not belong there takes it alone. */
 static void forward_module(const struct stage *stage, struct side_group *group,
-                           struct forward_step *step, const struct xr_cell *cell,
+                           struct forward_step *step,
+                           void (*point)(const struct forward_step *step),
                            int backwards)
 {
     ptrdiff_t vectors = 0;
     const int sides = step->rows == 1 ? sides_of(stage, &vectors) : 0;
     if (sides == 0) {
-        forward_stage(stage, step, cell, backwards);
+        forward_stage(stage, step, point, backwards);
         return;
     }
     if (group->chains + sides > SIDE_CHAINS || vectors != group->vectors) {
-        run_group(group, step, cell);
+        run_group(group, step, point);
     }
     if (xr_leaves(stage->lane->watch, stage->work)) {
         return;
@@ -272,20 +292,23 @@ static void forward_modules(const struct lane *lane, const struct stage *stages,
             place_forward_rows(lane, &units[m], s, s0, alive, frame);
         }
         if (frame->step.rows > 0) {
-            forward_module(&stages[m], &group, &frame->step, run->cell, (int)(s & 1));
+            forward_module(&stages[m], &group, &frame->step,
+                           run->cell->point_forward[0], (int)(s & 1));
         }
         if (!run->in_step) {
-            run_group(&group, &frame->step, run->cell);
+            run_group(&group, &frame->step, run->cell->point_forward[0]);
         }
     }
-    run_group(&group, &frame->step, run->cell);
+    run_group(&group, &frame->step, run->cell->point_forward[0]);
     xr_leaves(lane->watch, alive * ROW_WORK); /* for steps without any module */
 }
 
 static void begin_forward_lane(const struct run *run, int item, int direction,
-                               struct forward_lane *own)
+                               struct xr_watch *watch, struct forward_lane *own)
 {
     own->lane = make_lane(run, item, direction, run->problem->packed);
+    own->lane.watch = watch;
+    own->lane.repeats = find_repeats(&own->lane, item);
     own->frame = make_forward_frame(&own->lane);
     own->stages = run->stages + item * run->stages_per_lane;
     struct stage *stage = own->stages;
@@ -297,7 +320,7 @@ static void begin_forward_lane(const struct run *run, int item, int direction,
     own->alive = own->lane.rows;
     own->steps = own->alive > 0 ? length_of(run, row_of(&own->lane, 0)) : 0;
     own->s = own->s0 = 0;
-    own->stage = 0;
+    own->stage = first_stage(run);
 }
 
 static void begin_forward_step(struct forward_lane *own)
@@ -312,9 +335,6 @@ static void begin_forward_step(struct forward_lane *own)
         }
     }
     own->alive = rows_alive(lane, own->alive, own->s);
-    if (looks_before(run)) {
-        take_looks(lane, own->s, own->alive);
-    }
     if (!run->ticks) {
         place_forward_rows(lane, NULL, own->s, own->s0, own->alive, &own->frame);
     }
@@ -323,40 +343,83 @@ static void begin_forward_step(struct forward_lane *own)
 static void end_forward_step(const struct forward_lane *own)
 {
     const struct run *run = own->lane.run;
+    if (run->zones) {
+        mix_states(&own->lane, own->s, own->alive);
+    }
+    if (run->recurrent_masks != NULL) {
+        mask_states(&own->lane, own->s + 1, own->alive);
+    }
     for (int k = 0; k < run->info->cells; k++) {
         copy_output(&own->lane, k, own->s, own->alive);
     }
     if (run->problem->upper != NULL) {
         copy_upper(&own->lane, own->s, own->alive);
     }
-    if (looks_after(run)) {
-        take_looks(&own->lane, own->s, own->alive);
+}
+
+/* Returns whether a step walks its panels from the last one on. */
+static int walks_back(const struct run *run, ptrdiff_t s)
+{
+    const int from_end = run->attention != NULL && run->attention->from_end;
+    return (int)(s & 1) ^ from_end;
+}
+
+/* Takes a stage of a layer without clocks: head by head, if there are several. A stage
+ * without products has its point function alone, which sees all units at once. */
+static void forward_heads(struct forward_lane *own)
+{
+    const struct lane *lane = &own->lane;
+    const struct run *run = lane->run;
+    const struct stage *stages = &own->stages[own->stage * run->heads];
+    const int is_alone = own->stage > 0 && stages[0].count == 0;
+    const int waits = is_alone || point_waits(run, own->frame.step.rows);
+    void (*const point)(const struct forward_step *) =
+        waits ? NULL : run->cell->point_forward[own->stage];
+    for (ptrdiff_t head = 0; !is_alone && head < run->heads; head++) {
+        forward_stage(&stages[head], &own->frame.step, point, walks_back(run, own->s));
+    }
+    if (waits && !lane->watch->leaving) {
+        forward_whole(lane, own->stage, &own->frame.step);
+    }
+}
+
+/* Takes a lane through one stage of the cell. */
+static void forward_cell(struct forward_lane *own)
+{
+    if (own->lane.run->ticks) {
+        forward_modules(&own->lane, own->stages, own->s, own->s0, own->alive,
+                        &own->frame);
+    } else {
+        forward_heads(own);
     }
 }
 
 /* Takes a lane through so many stages, or to its end, or until it is handed on. */
 static void forward_stages(struct forward_lane *own, ptrdiff_t stages)
 {
-    const struct run *run = own->lane.run;
+    const struct lane *lane = &own->lane;
+    const struct run *run = lane->run;
     for (; stages > 0 && own->s < own->steps; stages--) {
         if (own->stage == 0) {
             begin_forward_step(own);
         }
-        if (run->ticks) {
-            forward_modules(&own->lane, own->stages, own->s, own->s0, own->alive,
-                            &own->frame);
+        if (own->stage >= 0 && own->stage < run->info->stages) {
+            forward_cell(own);
+        } else if (has_looks(lane)) {
+            take_looks(lane, own->s, rows_alive(lane, own->alive, own->s));
         }
-        for (ptrdiff_t head = 0; !run->ticks && head < run->heads; head++) {
-            forward_stage(&own->stages[own->stage * run->heads + head],
-                          &own->frame.step, run->cell, (int)(own->s & 1));
-        }
-        if (own->lane.watch->leaving) {
+        if (lane->watch->leaving) {
             return;
+        }
+        if (run->recurrent_masks != NULL) {
+            mask_operands(&own->lane, own->stage + 1, own->s, own->alive);
         }
         if (++own->stage == run->info->stages) {
             end_forward_step(own);
-            own->stage = 0;
-            if (++own->s < own->steps && xr_hands_on(own->lane.watch)) {
+        }
+        if (own->stage == stages_end(run)) {
+            own->stage = first_stage(run);
+            if (++own->s < own->steps && xr_hands_on(lane->watch)) {
                 return;
             }
         }
@@ -386,16 +449,6 @@ static void forward_padding(const struct lane *lane)
     }
 }
 
-/* Begins a lane, all but its first step. */
-static void enter_forward_lane(const struct run *run, int item, int direction,
-                               struct forward_lane *own, struct xr_watch *watch)
-{
-    begin_forward_lane(run, item, direction, own);
-    own->lane.watch = watch;
-    forward_padding(&own->lane);
-    begin_looks(&own->lane);
-}
-
 /* Takes the lanes of an item through their part of a phase: all of it, where units are
  * not split and there is one, unless the item is handed on between two steps. */
 static void forward_item(void *context, ptrdiff_t phase, int item,
@@ -413,7 +466,9 @@ static void forward_item(void *context, ptrdiff_t phase, int item,
         d = own->lane.direction + run->split.directions;
     }
     for (; d < run->directions && !watch->hands_on; d += run->split.directions) {
-        enter_forward_lane(run, item, d, own, watch);
+        begin_forward_lane(run, item, d, watch, own);
+        forward_padding(&own->lane);
+        begin_looks(&own->lane);
         forward_stages(own, stages);
     }
 }
@@ -430,7 +485,8 @@ static void run_forward(const struct xr_problem *problem, const struct xr_cell *
             }
         }
     }
-    split_run(&run, problem->packed);
+    mask_first_states(&run);
+    split_run(&run, unit_shares(problem->packed));
     const struct xr_work work = {
         .body = forward_item,
         .context = &run,

@@ -36,7 +36,7 @@ enum {
     PLACE_WORK = 6 * EXP_WORK /* multiplications that a place of one time costs */
 };
 
-static const elem MINUS_INFINITY = -(elem)__builtin_inf();
+static const elem MINUS_INFINITY = -(elem)XR_INFINITY;
 
 /* Scratch of one item; rows of places have `stride` elements and point to place 0. */
 struct space {

@@ -145,7 +145,7 @@ XR_INLINE vec vec_log(vec x)
 {
     const elem *c = XR_TYPED(log_coefficients);
     const vec zero = vec_zero(), one = vec_set(1);
-    const vec infinity = vec_set((elem)__builtin_inf());
+    const vec infinity = vec_set((elem)XR_INFINITY);
     const vmask is_small = vec_lt(x, vec_set(XR_EITHER(0x1p-126f, 0x1p-1022)));
     const vec normal = vec_select(is_small, vec_mul(x, vec_set((elem)0x1p64)), x);
     vec m = vec_mantissa(normal), e = vec_exponent(normal);
@@ -167,7 +167,7 @@ XR_INLINE vec vec_log(vec x)
     y = vec_fma(e, vec_set(LN2_HIGH), y);
 
     y = vec_select(vec_lt(x, infinity), y, x);
-    y = vec_select(vec_lt(x, zero), vec_set((elem)__builtin_nan("")), y);
+    y = vec_select(vec_lt(x, zero), vec_set((elem)XR_NAN), y);
     return vec_select(vec_eq(x, zero), vec_neg(infinity), y);
 }
 

@@ -38,6 +38,11 @@ XR_INLINE void vec_store_part(elem *p, ptrdiff_t n, vec v)
 {
     if (n > 0) *p = v;
 }
+XR_INLINE void vec_turn(elem *to, ptrdiff_t to_step, const elem *p, ptrdiff_t step)
+{
+    (void)to_step, (void)step;
+    *to = *p;
+}
 
 XR_INLINE vec vec_set(elem e) { return e; }
 XR_INLINE vec vec_zero(void) { return (elem)0; }
@@ -204,8 +209,8 @@ XR_INLINE int fma_between_(double v, double low, double high)
 }
 
 /* A function of its own: inlined, it makes cells take five times longer to compile. */
-__attribute__((noinline, unused)) static double fma_emulated_f64_(double a, double b,
-                                                                  double c)
+XR_NOINLINE XR_MAY_BE_UNUSED static double fma_emulated_f64_(double a, double b,
+                                                             double c)
 {
     const double huge = 0x1p990, product = a * b;
     double low;
@@ -222,19 +227,19 @@ __attribute__((noinline, unused)) static double fma_emulated_f64_(double a, doub
 }
 
 #if defined XR_DTYPE_f32 && defined __FP_FAST_FMAF
-XR_INLINE vec vec_fma(vec a, vec b, vec c) { return __builtin_fmaf(a, b, c); }
+XR_INLINE vec vec_fma(vec a, vec b, vec c) { return XR_FMA_F32(a, b, c); }
 #elif defined XR_DTYPE_f32
 XR_INLINE vec vec_fma(vec a, vec b, vec c) { return fma_emulated_f32_(a, b, c); }
 #elif defined __FP_FAST_FMA
-XR_INLINE vec vec_fma(vec a, vec b, vec c) { return __builtin_fma(a, b, c); }
+XR_INLINE vec vec_fma(vec a, vec b, vec c) { return XR_FMA(a, b, c); }
 #else
 XR_INLINE vec vec_fma(vec a, vec b, vec c) { return fma_emulated_f64_(a, b, c); }
 #endif
 
 #if defined XR_DTYPE_f32
-XR_INLINE vec vec_sqrt(vec a) { return __builtin_sqrtf(a); }
+XR_INLINE vec vec_sqrt(vec a) { return XR_SQRT_F32(a); }
 #else
-XR_INLINE vec vec_sqrt(vec a) { return __builtin_sqrt(a); }
+XR_INLINE vec vec_sqrt(vec a) { return XR_SQRT(a); }
 #endif
 
 #endif

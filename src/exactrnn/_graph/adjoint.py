@@ -7,6 +7,10 @@ The gradient of a new state begins with what comes back from the next step; to t
 an operand, the recurrent products' is added last. Nothing is computed for what depends
 on no weight and no state.
 
+The gradient of what has been normalised and multiplied with its gain is flushed before
+it goes on, and joins those of its group where the moments are ("slopes"): there all of
+its readers have had their turn.
+
 The gradient of each sum and weight of a unit is flushed (contract N6), and of each
 state before the step but the first, whose chain goes on over R.
 """
@@ -40,12 +44,14 @@ class Adjoint(NamedTuple):
     """All operations, and which are the gradients of what.
 
     `sums`, `vectors` and `states` are by number, `states` those before the step.
+    `groups` are by moments the gradients that their slopes are made of.
     """
 
     ops: tuple[Op, ...]
     sums: tuple[Ref, ...]
     vectors: tuple[Ref, ...]
     states: tuple[Ref, ...]
+    groups: Mapping[int, tuple[Ref, ...]] = {}
 
 
 def adjoint_of(form: Form) -> Adjoint:
@@ -61,6 +67,7 @@ class _Reverse:
         self.ops: dict[Op, int] = {}
         self.found: dict[int, Ref] = {}
         self.depends = _depending(form)
+        self.gained: dict[int, tuple[Ref, Ref]] = {}
 
     def run(self) -> Adjoint:
         form = self.form
@@ -83,7 +90,11 @@ class _Reverse:
                 ("prev", len(form.definition.states)),
             )
         )
-        return Adjoint(tuple(self.ops), sums, vectors, states)
+        groups: dict[int, list[Ref]] = {}
+        for normed, (own, _) in self.gained.items():
+            groups.setdefault(values[normed].inputs[1], []).append(own)
+        noted = {m: tuple(refs) for m, refs in groups.items()}
+        return Adjoint(tuple(self.ops), sums, vectors, states, noted)
 
     def gradients(self, kind: str, count: int) -> tuple[Ref, ...]:
         """Return the gradients of all values of a kind, by number."""
@@ -263,7 +274,33 @@ def _relu(r: _Reverse, n: int, g: Ref) -> None:
     r.hand(n, 0, r.op("where", r.op("lt", ZERO, r.ref(n)), g, ZERO))
 
 
+def _gained(r: _Reverse, n: int, g: Ref) -> None:
+    own = r.flushed(g)
+    normed, _ = r.form.values[n].inputs
+    r.gained[normed] = own, r.input(n, 1)
+    r.hand(n, 0, own, r.input(n, 1))
+    r.hand(n, 1, own, r.input(n, 0))
+
+
+def _norm(r: _Reverse, n: int, g: Ref) -> None:  # noqa: ARG001 (g is read by _moments)
+    """Let the moments have their turn."""
+    r.found.setdefault(r.form.values[n].inputs[1], ZERO)
+
+
+def _moments(r: _Reverse, n: int, g: Ref) -> None:  # noqa: ARG001 (there is none)
+    """Of a group: dx = ((d - mean(d)) - x * mean(d*x)) * scale, x normalised."""
+    members = [m for m in r.gained if r.form.values[m].inputs[1] == n]
+    graded = [(*r.gained[m], r.ref(m)) for m in members]
+    slopes = r.op("slopes", r.ref(n), *(ref for each in graded for ref in each))
+    for m in members:
+        d = r.found[m]
+        r.hand(m, 0, r.op("norm_slope", d, r.ref(m), slopes))
+
+
 _RULES: Mapping[str, Rule] = {
+    "gained": _gained,
+    "norm": _norm,
+    "moments": _moments,
     "copy": _copy,
     "add": _add,
     "sub": _sub,

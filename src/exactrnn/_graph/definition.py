@@ -6,7 +6,10 @@ of earlier ones, so that there are no cycles:
     ("W", name)         a row block of the matrix that x is multiplied with
     ("R", name, node)   one of the matrix that a value of the step is multiplied with
     ("b", name)         the bias of the sum of that name
-    ("v", name)         a weight of each unit
+    ("v", name)         a weight of each unit; ("v", name, text) with its first value
+    ("scalar", name, text)      a weight of all units, with its first value
+    ("moments", node, ...)      of each row over the units of all these values
+    ("norm", node, m, v)        one of them normalised by the moments m, times v
     ("prev", state)     a state before the step
     ("const", text)     a number, as `float.hex` writes it
     (function, ...)     of `FUNCTIONS`, on as many nodes
@@ -35,8 +38,12 @@ Node: TypeAlias = tuple[Any, ...]
 VERSION = 1
 VERSION_OF_HEADS = 2
 """That of a definition with heads, which versions before would run without."""
+VERSION_OF_ROWS = 3
+"""That of one with scalars, first values or layer normalisation."""
+VERSIONS = (VERSION, VERSION_OF_HEADS, VERSION_OF_ROWS)
 MOST_NODES = 400
 MOST_HEADS = 64
+MOST_GROUP = _core.program_limits()["group"]
 MOST_STATES = _core.program_limits()["states"]
 LARGEST = float.fromhex("0x1.fffffep+127")
 """Of constants: the largest number of float32."""
@@ -49,7 +56,22 @@ FUNCTIONS: Mapping[str, int] = {
     **dict.fromkeys(("fma", "mix", "where"), 3),
 }
 """How many nodes each function takes."""
-NAMED = ("W", "R", "b", "v")
+NAMED = ("W", "R", "b", "v", "scalar")
+OTHERS: Mapping[str, tuple[int, ...]] = {
+    "W": (1,),
+    "R": (2,),
+    "b": (1,),
+    "v": (1, 2),
+    "prev": (1,),
+    "const": (1,),
+    "scalar": (2,),
+    "norm": (3,),
+    "moments": tuple(range(1, MOST_GROUP + 1)),
+}
+"""How many arguments all other nodes have."""
+GAIN, BIAS = "gain_", "bias_"
+"""What the names of layer normalisation's weights begin with."""
+ROW_KINDS = ("scalar", "norm", "moments")
 
 
 class Data(dict[str, Any]):
@@ -98,7 +120,14 @@ class Definition:
         )
         if self.num_heads > 1:
             data.update(version=VERSION_OF_HEADS, num_heads=self.num_heads)
+        if any(n[0] in ROW_KINDS or (n[0] == "v" and n[2:]) for n in self.nodes):
+            data.update(version=VERSION_OF_ROWS)
         return data
+
+    @property
+    def result_line(self) -> str:
+        """Where the output is made, for what no other node is to blame for."""
+        return self.line(self.outputs[0])
 
     def line(self, node: int) -> str:
         """Return where a node was written, as the end of a message."""
@@ -109,7 +138,7 @@ def inputs_of(node: Node) -> tuple[int, ...]:
     """Return the nodes that a node is made of."""
     if node[0] == "R":
         return (node[2],)
-    return node[1:] if node[0] in FUNCTIONS else ()
+    return node[1:] if node[0] in (*FUNCTIONS, "norm", "moments") else ()
 
 
 def from_data(data: object) -> Definition:
@@ -123,11 +152,9 @@ def from_data(data: object) -> Definition:
     if not isinstance(data, Mapping):
         raise TypeError(f"cell: expected a Cell or its data, got {describe(data)}")
     version = data.get("version")
-    if type(version) is not int or version not in (VERSION, VERSION_OF_HEADS):
-        raise ValueError(
-            f"cell: expected version {VERSION} or {VERSION_OF_HEADS}, "
-            f"got {quote(version)}"
-        )
+    if type(version) is not int or version not in VERSIONS:
+        listed = ", ".join(map(str, VERSIONS))
+        raise ValueError(f"cell: expected a version of {listed}, got {quote(version)}")
     lists = {key: data.get(key) for key in ("states", "nodes", "outputs")}
     for key, value in lists.items():
         if not isinstance(value, list | tuple):
@@ -137,7 +164,7 @@ def from_data(data: object) -> Definition:
         tuple(lists["states"] or ()),
         tuple(_plain_nodes(lists["nodes"] or ())),
         tuple(lists["outputs"] or ()),
-        num_heads=data.get("num_heads", 1) if version == VERSION_OF_HEADS else 1,
+        num_heads=data.get("num_heads", 1) if version >= VERSION_OF_HEADS else 1,
     )
     check(definition)
     return definition
@@ -179,6 +206,8 @@ def check(definition: Definition) -> None:
         )
     for output in definition.outputs:
         _check_number("output", output, len(definition.nodes))
+        if definition.nodes[output][0] == "moments":
+            raise ValueError(f"cell: expected a value for a state, got node {output}")
 
 
 def _check_name(what: str, name: object) -> None:
@@ -198,17 +227,35 @@ def _check_number(what: str, number: object, below: int) -> None:
 
 def _check_node(definition: Definition, number: int, node: Node) -> None:
     kind, *arguments = node
-    sizes = {"W": 1, "R": 2, "b": 1, "v": 1, "prev": 1, "const": 1, **FUNCTIONS}
-    if not isinstance(kind, str) or sizes.get(kind) != len(arguments):
+    sizes = OTHERS.get(kind) if isinstance(kind, str) else None
+    if sizes is None and isinstance(kind, str):
+        sizes = (FUNCTIONS.get(kind, -1),)
+    if sizes is None or len(arguments) not in sizes:
         raise ValueError(f"cell: node {number} is none: {quote(list(node))}")
     if kind in NAMED:
         _check_name(f"name for {kind}", arguments[0])
     if kind == "prev" and arguments[0] not in definition.states:
         raise ValueError(f"cell: expected a state, got {quote(arguments[0])}")
-    if kind == "const":
-        _check_constant(arguments[0])
+    if kind in ("const", "v", "scalar"):
+        for text in arguments[int(kind != "const") :]:
+            _check_constant(text)
     for argument in inputs_of(node):
         _check_number("argument", argument, number)
+    if kind == "norm":
+        _check_norm(definition, number, node)
+        return
+    rows = [a for a in inputs_of(node) if definition.nodes[a][0] == "moments"]
+    if rows or (kind == "moments" and len({*arguments}) < len(arguments)):
+        raise ValueError(f"cell: node {number} is none: {quote(list(node))}")
+
+
+def _check_norm(definition: Definition, number: int, node: Node) -> None:
+    """Raise unless a value is normalised by moments that it is in, for the one time."""
+    nodes, (_, value, moments, gain) = definition.nodes, node
+    of = nodes[moments]
+    again = any(n[0] == "norm" and n[1:3] == node[1:3] for n in nodes[:number])
+    if of[0] != "moments" or value not in of[1:] or nodes[gain][0] != "v" or again:
+        raise ValueError(f"cell: node {number} is none: {quote(list(node))}")
 
 
 def _check_constant(text: object) -> None:

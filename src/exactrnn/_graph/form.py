@@ -6,6 +6,8 @@ From the nodes of a definition to values that are computed unit by unit:
   kind at most and nobody else reads the parts. All other additions are elementwise.
 * A sum whose R is multiplied with the first state before the step is finished in stage
   0. With anything else, the *operand*, it comes one stage after that is made.
+* Moments of rows come one stage after the last of their values, which has to be there
+  for all units, and what is normalised by them with them.
 * New states and operands are flushed (contract N6) where they are made, and all who
   read them see that.
 """
@@ -13,7 +15,8 @@ From the nodes of a definition to values that are computed unit by unit:
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 from exactrnn import _core
@@ -43,7 +46,8 @@ class Value(NamedTuple):
     """What is computed unit by unit: an operation on earlier values.
 
     `kind` is one of the functions or "copy", or "sum", "prev", "vector" with a number
-    in `place`, or "const" with a number in `constant`.
+    in `place`, or "const" with a number in `constant`; or "moments" of values, "norm"
+    of a value by moments, "gained" of that and its gain.
     """
 
     kind: str
@@ -67,7 +71,11 @@ class Form:
     sums : tuple of SumForm
         By number.
     vectors : tuple of str
-        The weights of each unit.
+        The weights of each unit, and then the scalars, whose rows have equal units.
+    scalars : tuple of str
+        The last of `vectors`.
+    firsts : mapping of str to float
+        First values of vectors that are not drawn.
     operands : tuple of int
         Values that recurrent products are made with.
     outputs : tuple of int
@@ -80,6 +88,18 @@ class Form:
     vectors: tuple[str, ...]
     operands: tuple[int, ...]
     outputs: tuple[int, ...]
+    scalars: tuple[str, ...] = ()
+    firsts: Mapping[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def units(self) -> tuple[str, ...]:
+        """The weights of each unit alone."""
+        return self.vectors[: len(self.vectors) - len(self.scalars)]
+
+    @cached_property
+    def moments(self) -> tuple[int, ...]:
+        """The values that are moments of rows."""
+        return tuple(n for n, v in enumerate(self.values) if v.kind == "moments")
 
     @cached_property
     def sum_values(self) -> tuple[int, ...]:
@@ -145,7 +165,12 @@ class _Builder:
         self.uses = self._count_uses()
         self.values: list[Value] = []
         self.sums: dict[str, SumForm] = {}
+        self.nodes: dict[str, list[int]] = {
+            kind: [] for kind in ("products", "operands", "vectors", "moments")
+        }
         self.vectors: dict[str, int] = {}
+        self.scalars: dict[str, int] = {}
+        self.firsts: dict[str, float] = {}
         self.value_of: dict[int, int] = {}
         self.operands: dict[int, int] = {}
 
@@ -164,27 +189,57 @@ class _Builder:
                 self._add_sum(number, terms[number])
             elif self.uses[number] and number not in self._absorbed:
                 self.value_of[number] = self._add(self._value(node))
+                counted = {"v": "vectors", "scalar": "vectors", "moments": "moments"}
+                if node[0] in counted:
+                    self.nodes[counted[node[0]]].append(number)
         outputs = self._outputs()
         for number in {*outputs, *self.operands.values()}:
             self.values[number] = self.values[number]._replace(flush=True)
         if not any(s.has_w for s in self.sums.values()):
-            raise ValueError("step: expected a product with x, s.W(...), got none")
+            raise ValueError(
+                "step: expected a product with x, s.W(...), got none"
+                f"{self.definition.result_line}"
+            )
         heads = self.definition.num_heads
         if heads > 1 and not any(s.has_r for s in self.sums.values()):
             raise ValueError(
                 f"num_heads: expected products s.R(...), which {heads} heads share, "
-                "got none"
+                f"got none{self.definition.result_line}"
             )
+        self._place_scalars()
         form = Form(
             self.definition,
             tuple(self.values),
             tuple(self.sums.values()),
-            tuple(self.vectors),
+            (*self.vectors, *self.scalars),
             tuple(dict.fromkeys(self.operands.values())),
             outputs,
+            tuple(self.scalars),
+            self.firsts,
         )
-        self._check_limits(form)
+        if heads > 1 and form.moments:
+            raise ValueError(
+                f"step: expected no layer_norm in a cell of {heads} heads, got "
+                f"one{self._line_of('moments')}"
+            )
+        self._check_limits()
         return form
+
+    def _place_scalars(self) -> None:
+        """Put the rows of scalars behind those of the weights of each unit."""
+        if {*self.vectors} & {*self.scalars}:
+            both = min({*self.vectors} & {*self.scalars})
+            raise ValueError(f"step: expected one weight {both!r}, got two")
+        for number, value in enumerate(self.values):
+            if value.kind == "scalar":
+                place = len(self.vectors) + value.place
+                self.values[number] = Value("vector", place=place)
+
+    def _line_of(self, kind: str) -> str:
+        nodes = self.definition.nodes
+        return self.definition.line(
+            next(n for n, x in enumerate(nodes) if x[0] == kind)
+        )
 
     # Sums
 
@@ -225,6 +280,7 @@ class _Builder:
             raise ValueError(f"step: expected one sum {name!r}, got a second{line}")
         operand, stage = self._operand_of(term, line)
         self.sums[name] = SumForm(name, "W" in term, "R" in term, "b" in term, operand)
+        self.nodes["products"].append(number)
         value = Value("sum", place=len(self.sums) - 1, stage=stage)
         self.value_of[number] = self._add(value)
 
@@ -238,14 +294,17 @@ class _Builder:
             return None, 0
         if node not in self.operands:
             self.operands[node] = self._own_value(self.value_of[node])
+            self.nodes["operands"].append(node)
         operand = self.operands[node]
-        stage = self.values[operand].stage + 1
-        if stage >= LIMITS["stages"]:
+        return operand, self._next_stage(self.values[operand].stage, line)
+
+    def _next_stage(self, stage: int, line: str) -> int:
+        if stage + 1 >= LIMITS["stages"]:
             raise ValueError(
-                f"step: expected at most {LIMITS['stages'] - 1} products that wait "
-                f"for each other, got another{line}"
+                f"step: expected at most {LIMITS['stages'] - 1} products and "
+                f"normalisations that wait for each other, got another{line}"
             )
-        return operand, stage
+        return stage + 1
 
     # Values
 
@@ -259,12 +318,21 @@ class _Builder:
             return Value("prev", place=self.definition.states.index(node[1]))
         if kind == "const":
             return Value("const", constant=float.fromhex(node[1]))
-        if kind == "v":
-            index = self.vectors.setdefault(node[1], len(self.vectors))
-            return Value("vector", place=index)
-        assert kind in FUNCTIONS
+        if kind in ("v", "scalar"):
+            rows = self.vectors if kind == "v" else self.scalars
+            index = rows.setdefault(node[1], len(rows))
+            if node[2:]:
+                self.firsts[node[1]] = float.fromhex(node[2])
+            return Value("vector" if kind == "v" else "scalar", place=index)
+        assert kind in (*FUNCTIONS, "norm", "moments")
         inputs = tuple(self.value_of[a] for a in node[1:])
         stage = max(self.values[a].stage for a in inputs)
+        if kind == "norm":
+            value, moments, gain = inputs
+            normed = self._add(Value("norm", (value, moments), stage=stage))
+            return Value("gained", (normed, gain), stage=stage)
+        if kind == "moments":
+            stage = self._next_stage(stage, self._line_of("moments"))
         return Value(kind, inputs, stage=stage)
 
     def _own_value(self, number: int) -> int:
@@ -284,20 +352,17 @@ class _Builder:
             found.append(number)
         return tuple(found)
 
-    def _check_limits(self, form: Form) -> None:
-        counts = {
-            "sums": len(form.sums) + len(form.vectors),
-            "operands": len(form.operands),
-            "vectors": len(form.vectors),
-        }
+    def _check_limits(self) -> None:
         meanings = {
-            "sums": "sums of products and weights of units",
+            "products": "sums of products",
             "operands": "values that R is multiplied with",
-            "vectors": "weights of units",
+            "vectors": "weights of units and scalars",
+            "moments": "normalisations",
         }
-        for kind, count in counts.items():
-            if count > LIMITS[kind]:
+        for kind, nodes in self.nodes.items():
+            most = LIMITS[kind] // (2 if kind == "moments" else 1)  # forward and back
+            if len(nodes) > most:
                 raise ValueError(
-                    f"step: expected at most {LIMITS[kind]} {meanings[kind]}, "
-                    f"got {count}"
+                    f"step: expected at most {most} {meanings[kind]}, got {len(nodes)}"
+                    f"{self.definition.line(nodes[most])}"
                 )

@@ -18,7 +18,10 @@ from typing import Any, ClassVar, NoReturn, TypeAlias
 from exactrnn._checks import describe
 from exactrnn._checks.limits import shorten
 from exactrnn._graph.definition import (
+    BIAS,
+    GAIN,
     LARGEST,
+    MOST_GROUP,
     MOST_NODES,
     NAME,
     Definition,
@@ -55,8 +58,6 @@ class Symbol:
     """
 
     __slots__ = ("_number", "_step")
-    __array_ufunc__ = None
-    """A NumPy array must not take it for an element."""
     __hash__ = None  # type: ignore[assignment] # nor may a dict or set
 
     def __init__(self, step: Step, number: int) -> None:
@@ -124,6 +125,22 @@ class Symbol:
 
     def __matmul__(self, _: object) -> Any:
         _refuse("values of a step are multiplied unit by unit; s.R is the matrix")
+
+    def __array_ufunc__(self, ufunc: Any, *_: object, **__: object) -> Any:
+        """Refuse: a NumPy array must not take a symbol for an element either."""
+        _refuse(
+            f"expected a number or a function of the step, as s.tanh, got NumPy's "
+            f"{ufunc.__name__}: a symbol has no value yet"
+        )
+
+    def __float__(self) -> float:
+        _refuse("a symbol has no value yet: use functions of the step, as s.tanh(a)")
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"step: a symbol has no {shorten(name)}: it is added, multiplied and given "
+            f"to functions of the step, unit by unit ({users_line()})"
+        )
 
     def __pow__(self, _: object) -> Any:
         _refuse("there is no power: write a * a, or s.exp(b * s.log(a))")
@@ -197,9 +214,99 @@ class Step:
         """Return the bias of the sum of this name, to be added to W or R of it."""
         return self._node(("b", self._name(name)))
 
-    def v(self, name: str) -> Symbol:
-        """Return a weight of each unit [H], such as a peephole."""
-        return self._node(("v", self._name(name)))
+    def v(self, name: str, first: float | None = None) -> Symbol:
+        """Return a weight of each unit [H], such as a peephole.
+
+        Parameters
+        ----------
+        name : str
+            What it is called; named again it is the same one.
+        first : float, optional
+            Its first value, for all units; by default it is drawn.
+
+        Returns
+        -------
+        Symbol
+            The weight.
+        """
+        own = () if first is None else (self._text("first", first),)
+        return self._weight("v", (self._name(name), *own))
+
+    def scalar(self, name: str, first: float) -> Symbol:
+        """Return a weight that all units of a layer and direction share.
+
+        Parameters
+        ----------
+        name : str
+            What it is called; named again it is the same one.
+        first : float
+            Its first value.
+
+        Returns
+        -------
+        Symbol
+            The weight.
+        """
+        own = self._text("first", first)
+        return self._weight("scalar", (self._name(name), own))
+
+    # Rows
+
+    def layer_norm(self, values: Any, name: Any, bias: bool = True) -> Any:
+        """Normalise each row over its units (Ba, Kiros, Hinton, arXiv 1607.06450).
+
+        Parameters
+        ----------
+        values : Symbol or tuple of Symbol
+            A value, or several that are normalised together: the mean and the variance
+            are those of all units of all of them.
+        name : str or tuple of str
+            What its weights are called, one name for each value: `gain_name` and, with
+            `bias`, `bias_name`, weights of each unit; first 1 and 0.
+        bias : bool
+            Whether there is a bias.
+
+        Returns
+        -------
+        Symbol or tuple of Symbol
+            gain * (value - mean) / sqrt(variance + 1e-5) + bias, of each value.
+        """
+        alone = isinstance(values, Symbol)
+        own = (values,) if alone else self._several("values", values)
+        names = (name,) if isinstance(name, str) else self._several("name", name)
+        if len(names) != len(own):
+            _refuse(f"layer_norm: expected a name for each value, got {len(names)}")
+        numbers = []
+        for value in own:
+            if not isinstance(value, Symbol):  # as a number is not
+                _refuse(
+                    f"layer_norm: expected values of the step, got {describe(value)}"
+                )
+            numbers.append(self._number(value))
+        if not 1 <= len(numbers) <= MOST_GROUP or len({*numbers}) < len(numbers):
+            _refuse(
+                f"layer_norm: expected 1 to {MOST_GROUP} different values, "
+                f"got {len(numbers)}"
+            )
+        moments = self._node(("moments", *numbers))._number
+        found = [
+            self._normed(number, moments, self._name(each), bias)
+            for number, each in zip(numbers, names, strict=True)
+        ]
+        return found[0] if alone else tuple(found)
+
+    def _several(self, what: str, given: Any) -> tuple[Any, ...]:
+        if not isinstance(given, tuple | list):
+            _refuse(f"layer_norm: expected a tuple of {what}, got {describe(given)}")
+        return tuple(given)
+
+    def _normed(self, number: int, moments: int, name: str, bias: bool) -> Symbol:
+        known = [n for n in self._nodes if n[:3] == ("norm", number, moments)]
+        gain = self.v(GAIN + name, 1.0)
+        if known and known[0][3] != gain._number:
+            _refuse("layer_norm: expected a value to be normalised once by a group")
+        normed = self._node(("norm", number, moments, gain._number))
+        return normed + self.v(BIAS + name, 0.0) if bias else normed
 
     # Functions
 
@@ -277,6 +384,25 @@ class Step:
 
     # How it is written down
 
+    def _weight(self, kind: str, own: tuple[str, ...]) -> Symbol:
+        """Return a weight, which has one kind and one first value."""
+        for node in self._nodes:
+            same = node[:2] == (kind, own[0])
+            if node[0] in ("v", "scalar") and node[1] == own[0] and not same:
+                _refuse(f"expected one weight {own[0]!r}, got another kind of it")
+            if same and node != (kind, *own):
+                _refuse(f"expected one first value of {own[0]!r}, got another")
+        return self._node((kind, *own))
+
+    def _text(self, name: str, value: object) -> str:
+        """Return a number as nodes have it."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            _refuse(f"{name}: expected a number, got {describe(value)}")
+        number = float(min(max(value, -2 * LARGEST), 2 * LARGEST))
+        if not abs(number) <= LARGEST:
+            _refuse(f"expected a finite number of float32, got {shorten(value)}")
+        return number.hex()
+
     def _make(self, function: str, *values: Value) -> Symbol:
         return self._node((function, *map(self._number, values)))
 
@@ -301,10 +427,7 @@ class Step:
             return value._number
         if isinstance(value, bool) or not isinstance(value, int | float):
             _refuse(f"expected a number or a value of the step, got {describe(value)}")
-        number = float(min(max(value, -2 * LARGEST), 2 * LARGEST))
-        if not abs(number) <= LARGEST:
-            _refuse(f"expected a finite number of float32, got {shorten(value)}")
-        return self._node(("const", number.hex()))._number
+        return self._node(("const", self._text("constant", value)))._number
 
     def _name(self, name: object) -> str:
         if not isinstance(name, str) or not NAME.fullmatch(name):
@@ -386,8 +509,14 @@ class Cell:
         if len(results) != len(states):
             raise ValueError(
                 f"step: expected a new value of each of the states "
-                f"{', '.join(states)}, got {len(results)}"
+                f"{', '.join(states)}, got {len(results)} ({self._line_of_step()})"
             )
+        for result in results:
+            if not isinstance(result, Symbol | int | float):
+                raise TypeError(
+                    f"step: expected to return values of the step, got "
+                    f"{describe(result)} ({self._line_of_step()})"
+                )
         outputs = tuple(map(step._number, results))
         definition = Definition(
             type(self).__name__,
@@ -399,6 +528,14 @@ class Cell:
         )
         check_definition(definition)
         return definition
+
+    def _line_of_step(self) -> str:
+        code = getattr(self.step, "__code__", None)
+        if code is None:
+            return type(self).__name__
+        line = linecache.getline(code.co_filename, code.co_firstlineno).strip()
+        where = f"{Path(code.co_filename).name}, line {code.co_firstlineno}"
+        return f"{where}: {shorten(line)}" if line else where
 
     def _states(self) -> tuple[str, ...]:
         states: object = self.states

@@ -7,7 +7,7 @@ checked call (`_run/call.py`). Dropout between the layers happens here, in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -16,10 +16,12 @@ import numpy as np
 
 from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, Lengths
-from exactrnn._run.dropout import Masks, drop
+from exactrnn._run import state_masks
+from exactrnn._run.dropout import NOTHING, Drawn, Masks, drop
 from exactrnn._run.layout import Layout, layouts_of
 from exactrnn._run.plans import Plans
 from exactrnn._run.protocol import Back, Call, Gradients, Kept, Reduced, States, Totals
+from exactrnn._run.state_masks import StateMasks
 from exactrnn._spec.recurrent import LEAK_ROLE, ROLES, Config
 from exactrnn._weights.packs import LayerStore
 from exactrnn._weights.store import STALE, Packs
@@ -53,6 +55,13 @@ class StackRun(NamedTuple):
     masks: tuple[Array, ...]
     kept: tuple[_core.LayerCache, ...]
     cells: tuple[Array | None, ...]
+
+    @property
+    def state_masks(self) -> dict[str, Array]:
+        """Those of recurrent dropout and zoneout, by name and suffix."""
+        kept = (cache.masks for cache in self.kept)
+        masks = tuple(StateMasks(*own) for own in kept if own is not None)
+        return state_masks.show(self.stack.spec, masks)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -116,14 +125,18 @@ def restore_run(stack: Stack, described: Mapping[str, Any]) -> StackRun:
     )
 
 
-def _with_leaks(totals: Totals, weights: Mapping[str, Array]) -> dict[str, Array]:
+def _with_others(
+    totals: Totals, weights: Mapping[str, Array], spec: Config
+) -> dict[str, Array]:
     """Return the totals; what has been computed apart from them is added.
 
-    That are leaks, of whose gradients the kernels know none.
+    That are leaks and scalars, of whose gradients the kernels know none. Those of
+    weights of units beside scalars have begun at their totals.
     """
     for name, dw in weights.items():
         if dw is not totals[name]:
-            totals[name] += dw
+            begun = spec.has_scalars and spec.weights_by_name[name].kind != "scalar"
+            totals[name][...] = dw if begun else totals[name] + dw
     return dict(totals)
 
 
@@ -162,7 +175,7 @@ class Stack:
         self.store = self._new_store(weights)
         self.masks = Masks(spec, generator)
         self._plans = Plans(self.store, partial(_new_plan, spec))
-        self._drops = spec.dropout != 0 and spec.num_layers > 1
+        self._drops = (spec.dropout != 0 and spec.num_layers > 1) or spec.drops_in_time
 
     def _new_store(self, weights: Mapping[str, Array]) -> LayerStore:
         """Return the owner of the weights, whom plans ask too."""
@@ -197,10 +210,10 @@ class Stack:
         totals: object,
     ) -> Back | None:
         """Return the gradients as the caller has them; None if this is not plain."""
-        if run.masks or not run.kept:
+        if run.masks or not run.kept or run.kept[0].masks is not None:
             return None
-        if totals is not None and self.spec.learn_leak:  # the user's are others
-            return None
+        if self.spec.has_scalars or (totals is not None and self.spec.learn_leak):
+            return None  # the user's gradients are others
         plan = self._plans.current(backward=True)
         if plan.packs.version != run.version:
             return None
@@ -235,19 +248,19 @@ class Stack:
             target = y if layer == top else self.new_output(call)
             cells = self._new_cells(layer, call)
             before, after = self._states_of(layer, call, state_out)
-            _core.forward(copies, sweep, x, target, before, after, lower, cells)
+            _core.forward(copies, sweep, x, target, before, after, (lower, cells))
             x, lower = target, cells
         return state_out
 
     def run_keeping(self, call: Call, y: Array) -> tuple[States, StackRun]:
         """Compute as `run`, with dropout, and keep what `run_back` needs."""
-        if self.spec.dropout == 0.0:
-            return self.keep(call, y, [])
+        if not self._drops:
+            return self.keep(call, y, NOTHING)
         with self.masks.drawn(*call.x.shape[:2]) as masks:
             return self.keep(call, y, masks)
 
     def keep(
-        self, call: Call, y: Array, masks: Sequence[Array], packs: Packs | None = None
+        self, call: Call, y: Array, masks: Drawn, packs: Packs | None = None
     ) -> tuple[States, StackRun]:
         """Do what `run_keeping` does, with masks that are drawn already."""
         packs = packs or self.store.packs(engine.isa(), backward=True)
@@ -273,18 +286,19 @@ class Stack:
                     target,
                     before,
                     after,
-                    cells[layer - 1] if layer else None,
-                    cells[layer],
+                    (cells[layer - 1] if layer else None, cells[layer]),
+                    tuple(masks.states[layer]) if masks.states else None,
                 )
                 kept.append(cast(_core.LayerCache, cache))
             if layer < top:
-                inputs.append(drop(target, masks[layer]) if masks else target)
+                between = masks.between
+                inputs.append(drop(target, between[layer]) if between else target)
         run = StackRun(
             self,
             packs.version,
             call.lengths,
             tuple(inputs),
-            tuple(masks),
+            masks.between,
             tuple(kept),
             tuple(cells),
         )
@@ -338,11 +352,11 @@ class Stack:
                 _core.GradientsOut(dx, self._at(layer, dstate_out), dlower, dweights),
                 truncated,
             )
-            if spec.learn_leak and wanted.weights:
+            if spec.gradients_differ and wanted.weights:
                 self._name_gradients(layer, dweights, weights)
             dy, dcells = dx, dlower
         if totals is not None:
-            weights = _with_leaks(totals, weights)
+            weights = _with_others(totals, weights, spec)
         return (np.zeros(0, spec.dtype) if dy is None else dy), dstate_out, weights
 
     def new_stepper(self, packs: Packs, batch_size: int) -> _core.Stepper:
@@ -358,15 +372,10 @@ class Stack:
         They are the arrays of `weights`, but for the leak, of which the user has
         another gradient. Without `weights` there is no such place.
         """
-        spec, found = self.spec, []
+        directions = range(self.spec.directions)
         if not weights:
-            return (NO_WEIGHTS,) * spec.directions
-        for names in spec.weight_groups[layer]:
-            arrays = [None if name is None else weights[name] for name in names]
-            if spec.learn_leak:
-                arrays[LEAK_ROLE] = np.zeros((1, spec.hidden_size), spec.dtype)
-            found.append(tuple(arrays))
-        return tuple(found)
+            return (NO_WEIGHTS,) * len(directions)
+        return tuple(self.spec.engine_totals(weights, layer, d) for d in directions)
 
     def _name_gradients(
         self,

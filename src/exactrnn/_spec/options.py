@@ -10,14 +10,30 @@ from collections.abc import Mapping
 from typing import Any
 
 from exactrnn import _checks
+from exactrnn._checks.limits import quote
+from exactrnn._graph.normed import normed_gru, normed_lstm
+from exactrnn._graph.program import Compiled
 from exactrnn._spec import option_checks
 from exactrnn._spec.arguments import Arguments, Check, as_activations, as_flag
+from exactrnn._spec.rules import forget_bias_of
 
 SHARED = (
     *("clip", "bias", "bidirectional", "reverse", "dtype", "init", "forget_bias"),
     *("input_size", "hidden_size", "num_layers", "batch_first", "dropout"),
+    *("recurrent_dropout", "zoneout"),
 )
 LSTM_OPTIONS = ("proj_size", "peepholes", "coupled", "omit", "full_gate_recurrence")
+LSTM_PLAIN: Mapping[str, object] = {
+    "proj_size": 0,
+    "peepholes": "",
+    "coupled": None,
+    "omit": "",
+    "full_gate_recurrence": False,
+    "clip": None,
+    "bias": True,
+}
+GRU_PLAIN: Mapping[str, object] = {"reset_after": True, "clip": None, "bias": True}
+"""What `layer_norm` goes with."""
 LSTM_USES = ("gates", "candidate", "output")
 GRU_USES = ("gates", "candidate")
 
@@ -43,22 +59,42 @@ def _proj_size(_: str, value: object, __: Arguments) -> int:
     return option_checks.check_proj_size(value)
 
 
+def _layer_norm(name: str, value: object, given: Arguments) -> bool:
+    chosen = _checks.check_flag(name, value)
+    plain = {**LSTM_PLAIN, "activations": ("sigmoid", "tanh", "tanh")}
+    if "reset_after" in given:
+        plain = {**GRU_PLAIN, "activations": ("sigmoid", "tanh")}
+    init = given["init"]
+    others = {n: given[n] for n in plain if given[n] != plain[n]}
+    others |= {"init": init} if isinstance(init, tuple) else {}
+    for other, found in others.items() if chosen else ():
+        raise ValueError(
+            f"layer_norm: expected False with {other}={quote(found)}, got True"
+        )
+    return chosen
+
+
 LSTM_CHECKS: Mapping[str, Check] = {
     "omit": _omit,
     "coupled": _coupled,
     "peepholes": _peepholes,
     "full_gate_recurrence": _gate_recurrence,
     "proj_size": _proj_size,
+    "layer_norm": _layer_norm,
     "activations": as_activations(LSTM_USES),
 }
 GRU_CHECKS: Mapping[str, Check] = {
     "reset_after": as_flag,
+    "layer_norm": _layer_norm,
     "activations": as_activations(GRU_USES),
 }
 
 
 def lstm_fields(given: Arguments) -> dict[str, Any]:
     """Return what only an LSTM has of a config."""
+    if given.get("layer_norm"):
+        bias = forget_bias_of(given["init"], given["forget_bias"], given.record.paper)
+        return normed_fields(normed_lstm(bias or 0.0))
     chosen = {name: given[name] for name in LSTM_OPTIONS}
     options = {name: value for name, value in chosen.items() if value}
     if "proj_size" in options:
@@ -68,8 +104,16 @@ def lstm_fields(given: Arguments) -> dict[str, Any]:
 
 def gru_fields(given: Arguments) -> dict[str, Any]:
     """Return what only a GRU has of a config, its cell among them."""
+    if given.get("layer_norm"):
+        return normed_fields(normed_gru())
     cell = "gru" if given["reset_after"] else "gru_before"
     return {"cell": cell, **activation_fields(given, GRU_USES)}
+
+
+def normed_fields(compiled: Compiled) -> dict[str, Any]:
+    """Return the same of a network with layer normalisation, which is a definition."""
+    options = {"program": compiled.program, "compiled": compiled}
+    return {"activations": (), "options": options}
 
 
 def shared_fields(given: Arguments) -> dict[str, Any]:

@@ -7,15 +7,18 @@ The kernels know eight weights of one layer in one direction, by role; names fol
     4  weight_hr [O, H], the product that makes the output of a cell that projects
        (in a Jordan network `weight_ho`)            5  bias_ho [O], there alone
     6  weight_peephole [V, H], weights of one per unit (`weight_unit` in a cell from its
-       equations)
+       equations, `weight_norm` with layer normalisation)
     7  weight_gates [n*H, n*H], from the gates of the last step to the gates of this one
 
 Each cell has some of them; G differs between W and R in a few. Their order is that of
 `state_dict`. O is the width of the output h: H but for cells that project. In a layer
 of memory blocks the user's H units are the cells, the kernels' are the blocks.
 
-One weight is not the kernels' own: of a leaky layer that learns its leak they see the
-leak itself in role 6, the user has `leak_logit` (`_numeric/leak.py`).
+Two weights are not the kernels' own. Scalars of a cell from its equations, `scalar`
+[K], stand in role 5, which such a cell has not; the kernels see a row of equal weights
+of units for each, behind the others in role 6 (`_numeric/scalars.py`). Of a leaky layer
+that learns its leak they see the leak itself in role 6, the user has `leak_logit`
+(`_numeric/leak.py`).
 """
 
 from __future__ import annotations
@@ -35,7 +38,9 @@ from exactrnn._checks.limits import check_weights
 from exactrnn._graph.form import Form
 from exactrnn._graph.program import Compiled
 from exactrnn._numeric import leak as _leak
+from exactrnn._numeric import scalars as _scalars
 from exactrnn._spec.activations import Activation
+from exactrnn._spec.dropping import Dropping
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import Init, Rule, forget_bias_of, set_biases
 from exactrnn._system.locks import cached_property
@@ -45,7 +50,8 @@ Options: TypeAlias = Mapping[str, Any]
 Names: TypeAlias = tuple[str | None, ...]
 
 ROLES = 8
-LEAK_ROLE = 6
+LEAK_ROLE = VECTOR_ROLE = 6
+SCALAR_ROLE = 5
 GATES = "ifo"
 PART_OF_GATE = {"v": "n", "x": "n"}
 """Sums that are a part of a gate's, by letter: row blocks are named by the gate."""
@@ -58,8 +64,10 @@ AXES = {
     "bias_ho": ("O",),
     "weight_peephole": ("V", "H"),
     "weight_unit": ("V", "H"),
+    "weight_norm": ("V", "H"),
     "weight_gates": ("n*H", "n*H"),
     "leak_logit": ("n",),
+    "scalar": ("K",),
 }
 """Letters of the axes of weights in messages, where O is not among them."""
 
@@ -94,7 +102,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Dropping):
     """Sizes and options, all checked; `suffixed` tells a layer from a single step.
 
     `cell` is the form of the network, `record` what its class says. `options` is what
@@ -117,6 +125,8 @@ class Config:
     reverse: bool = False
     batch_first: bool = False
     dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    zoneout: float | tuple[float, float] = 0.0
     init: Init = "uniform"
     forget_bias: float | None = None
     suffixed: bool = True
@@ -135,6 +145,11 @@ class Config:
         spelled = ", ".join(f"{name}={size}" for name, size in sizes.items())
         itemsize = self.dtype.itemsize
         check_weights(spelled, self.num_arrays, self.num_elements, itemsize)
+        if isinstance(self.zoneout, tuple) and len(self.zones) < 2:
+            raise ValueError(
+                "zoneout: expected one number, as there is no state but "
+                f"{self.state_names[0]}, got {self.zoneout}"
+            )
 
     # Sizes
 
@@ -164,6 +179,11 @@ class Config:
         return found
 
     @cached_property
+    def num_heads(self) -> int:
+        """The number of groups of units that R does not mix."""
+        return 1 if self.compiled is None else self.compiled.form.num_heads
+
+    @cached_property
     def has_blocks(self) -> bool:
         """Whether hidden units are the cells of memory blocks."""
         return "cells" in self.options
@@ -190,6 +210,8 @@ class Config:
     def cell_of(self, layer: int) -> str:
         """Return the name of the cell that a layer runs."""
         bottom = self.record.bottom
+        if self.compiled is not None:
+            return "program"
         if layer == 0 and bottom is not None:
             return bottom[0]
         return self.record.cell or self.cell
@@ -197,7 +219,8 @@ class Config:
     def options_of(self, layer: int) -> Options:
         """Return what that cell is asked for."""
         bottom = self.record.bottom
-        return self.options if layer or bottom is None else bottom[1]
+        own = self.options if layer or bottom is None else bottom[1]
+        return {**own, "zoneout": self.zone_shares} if self.has_zones else own
 
     def info_of(self, layer: int) -> _core.CellInfo:
         """Return what the kernels say about the cell of a layer."""
@@ -248,6 +271,12 @@ class Config:
         return tuple(width for _, _, width in self.state_parts)
 
     @cached_property
+    def zones(self) -> Mapping[str, int]:
+        """Which of `zone_shares` each state has that may stay as it was: no gate."""
+        names = [name for name in self.state_names if name not in self._linked_gates()]
+        return {name: min(k, 1) for k, name in enumerate(names)}
+
+    @cached_property
     def counts_steps(self) -> bool:
         """Whether a clock is part of the state."""
         return "modules" in self.options
@@ -255,6 +284,9 @@ class Config:
     def kept_gates(self, layer: int) -> Mapping[str, int]:
         """Return the gates that a layer's cache keeps: names, and how wide they are."""
         info, found = self.info_of(layer), dict[str, int]()
+        if self.compiled is not None:
+            shown = self.compiled.gates if info["keeps_sums"] else {}
+            return dict.fromkeys(shown, self.units)
         for name, w, r, stage in info["sums"]:
             has_product = not (w is None and r is None)
             if info["keeps_sums"] and has_product and not (info["projects"] and stage):
@@ -302,19 +334,22 @@ class Config:
     def _defined_entries(self, form: Form, inputs: int) -> tuple[Entry | None, ...]:
         """Return those of a layer whose cell is a definition."""
         H = self.hidden_size
-        w, r, v = form.w_names, form.r_names, form.vectors
+        w, r, v, k = form.w_names, form.r_names, form.units, form.scalars
         w_bias, r_bias = form.bias_names if self.bias else ((), ())
         W, B, C = (len(names) * H for names in (w, w_bias, r_bias))
         w_rule = self._matrix_rule("input", W, w, inputs)
         vector = Rule("vector")
+        rows = {n: form.firsts[name] for n, name in enumerate(v) if name in form.firsts}
+        unit = "weight_unit" if self.record.defined else "weight_norm"
+        firsts = dict(enumerate(form.firsts[name] for name in k))
         return (
             Entry("weight_ih", (W, inputs), w, w_rule),
             self._heads_entry(form) if r else None,
             Entry("bias_ih", (B,), w_bias, vector) if w_bias else None,
             Entry("bias_hh", (C,), r_bias, vector) if r_bias else None,
             None,
-            None,
-            Entry("weight_unit", (len(v), H), v, vector) if v else None,
+            Entry("scalar", (len(k),), k, Rule("vector", rows=firsts)) if k else None,
+            Entry(unit, (len(v), H), v, Rule("vector", rows=rows)) if v else None,
             None,
         )
 
@@ -489,7 +524,43 @@ class Config:
         if self.leak is not None:
             size, dtype = self.hidden_size, self.dtype
             found[LEAK_ROLE] = _leak.leak_row(self.leak, found[LEAK_ROLE], size, dtype)
+        return self._with_rows(found, _scalars.rows_of)
+
+    @cached_property
+    def gradients_differ(self) -> bool:
+        """Whether the kernels' gradients are not all those of the user's weights."""
+        return self.learn_leak or self.has_scalars
+
+    @cached_property
+    def has_scalars(self) -> bool:
+        """Whether all units share some weight."""
+        return self.compiled is not None and bool(self.compiled.form.scalars)
+
+    def _with_rows(
+        self,
+        found: list[Array | None],
+        rows_of: Callable[[Array | None, Array, int], Array],
+    ) -> tuple[Array | None, ...]:
+        """Return weights by role with the rows of scalars among those of units."""
+        scalars = found[SCALAR_ROLE]
+        if self.has_scalars and scalars is not None:
+            rows = rows_of(found[VECTOR_ROLE], scalars, self.hidden_size)
+            found[SCALAR_ROLE], found[VECTOR_ROLE] = None, rows
         return tuple(found)
+
+    def engine_totals(
+        self, totals: Mapping[str, Array], layer: int, direction: int
+    ) -> tuple[Array | None, ...]:
+        """Return the arrays by role to which the kernels add, made of these.
+
+        They are these themselves, but for new ones where the user's gradients are
+        others: zeros for a learned leak, totals with zeros for scalars.
+        """
+        names = self.weight_groups[layer][direction]
+        found = [None if name is None else totals[name] for name in names]
+        if self.learn_leak:
+            found[LEAK_ROLE] = np.zeros((1, self.hidden_size), self.dtype)
+        return self._with_rows(found, _scalars.totals_of)
 
     def user_gradients(
         self,
@@ -501,6 +572,13 @@ class Config:
         """Return the gradients by name, from those by role."""
         found: dict[str, Array] = {}
         names = self.weight_groups[layer][direction]
+        rows = dweights[VECTOR_ROLE]
+        if self.has_scalars and rows is not None and self.compiled is not None:
+            above = len(self.compiled.form.units)
+            own = list(dweights)
+            own[SCALAR_ROLE] = _scalars.gradient_of(rows[above:])
+            own[VECTOR_ROLE] = rows[:above]
+            dweights = tuple(own)
         for role, (name, dw) in enumerate(zip(names, dweights, strict=True)):
             if name is None or dw is None:
                 continue

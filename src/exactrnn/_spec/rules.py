@@ -20,6 +20,7 @@ InitLike: TypeAlias = (
 Signs: TypeAlias = Mapping[str, int]
 
 NO_SIGNS: Signs = {}
+NO_ROWS: Mapping[int, float] = {}
 PAPER_FORGET_BIAS = 1.0
 
 
@@ -47,6 +48,8 @@ class Rule(NamedTuple):
         What tells which connections exist, of all rows and columns; None for all.
     first : callable, optional
         What makes a weight that is not drawn.
+    rows : mapping of int to float
+        Rows that are not drawn, and what fills them.
     """
 
     path: str
@@ -57,6 +60,7 @@ class Rule(NamedTuple):
     parts: tuple[int, ...] = ()
     connected: Callable[[], NDArray[np.bool_]] | None = None
     first: Callable[[], NDArray[Any]] | None = None
+    rows: Mapping[int, float] = NO_ROWS
 
 
 def forget_bias_of(init: Init, forget_bias: float | None, paper: str) -> float | None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import secrets
 import stat
@@ -30,6 +31,10 @@ KINDS = {
     stat.S_IFBLK: "a block device",
     stat.S_IFSOCK: "a socket",
 }
+BYTES = getattr(os, "O_BINARY", 0)
+"""Windows would read line ends otherwise."""
+TO_READ = os.O_RDONLY | BYTES | getattr(os, "O_NONBLOCK", 0)
+"""How a file is opened that may have become one that keeps its readers waiting."""
 NAME_MAX = 255
 """Bytes of a name where the file system does not tell."""
 NOT_FLUSHED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
@@ -71,7 +76,7 @@ def read_whole(path: str | os.PathLike[str]) -> bytes:
         )
     check_regular(given, given.stat().st_mode)
     # What is opened may be another file by now: not to wait for it, and to ask again.
-    opened = os.open(given, os.O_RDONLY | os.O_NONBLOCK)
+    opened = os.open(given, TO_READ)
     with os.fdopen(opened, "rb") as file:
         found = os.fstat(opened)
         check_regular(given, found.st_mode)
@@ -98,11 +103,12 @@ def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
     OSError
         If the file cannot be written.
     """
-    with _new_part(Path(path)) as (opened, part, target):
+    with _new_part(Path(path)) as (file, part, target):
         left = memoryview(content)
         while left:
-            left = left[os.write(opened, left) :]
-        _flush(opened)
+            left = left[os.write(file.fileno(), left) :]
+        _flush(file.fileno())
+        file.close()  # Windows renames no open file
         part.replace(target)
     _flush_folder(target.parent)
 
@@ -114,8 +120,8 @@ def check_target(path: str | os.PathLike[str]) -> None:
 
 
 @contextlib.contextmanager
-def _new_part(path: Path) -> Iterator[tuple[int, Path, Path]]:
-    """Give an empty file to write beside the target: descriptor, path, target.
+def _new_part(path: Path) -> Iterator[tuple[io.FileIO, Path, Path]]:
+    """Give an empty file to write beside the target: open, path, target.
 
     It is gone afterwards, if it has not become the target. Errors name the target.
     """
@@ -123,15 +129,15 @@ def _new_part(path: Path) -> Iterator[tuple[int, Path, Path]]:
     target = path.resolve()
     part = _part_of(target)
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | BYTES
         opened = os.open(part, flags, 0o666 if old is None else 0o600)
         try:
-            if old is not None:
-                _keep_owner(opened, old)
-                os.fchmod(opened, stat.S_IMODE(old.st_mode))
-            yield opened, part, target
+            with io.FileIO(opened, "wb") as file:
+                if old is not None and hasattr(os, "fchown"):
+                    _keep_owner(opened, old)
+                    os.fchmod(opened, stat.S_IMODE(old.st_mode))
+                yield file, part, target
         finally:
-            os.close(opened)
             part.unlink(missing_ok=True)
     except OSError as error:
         if error.errno is None:
@@ -156,7 +162,7 @@ def _part_of(target: Path) -> Path:
     """Return where the new content goes, within the file system's limit of names."""
     try:
         longest = os.pathconf(target.parent, "PC_NAME_MAX")
-    except (OSError, ValueError):
+    except (AttributeError, OSError, ValueError):
         longest = NAME_MAX
     end = f".{secrets.token_hex(8)}.part"
     begin = os.fsencode(target.name)[: longest - len(end) - 1]

@@ -96,6 +96,8 @@ def draw_weights(config: Drawn, seed: Seed) -> dict[str, Array]:
     for weight in config.weights:
         array = allocate(weight.shape, config.dtype)
         array[...] = _draw_weight(weight, config, seed.stream(weight.name))
+        for row, value in weight.rule.rows.items():
+            array[row] = value
         if weight.rule.connected is not None:
             array[~weight.rule.connected()] = 0
         if weight.rule.signs:

@@ -42,6 +42,8 @@ OPTIONS: dict[str, tuple[type[Any], dict[str, Any]]] = {
     "lstm_clip": (LSTM, {"clip": 3.0}),
     "lstm_hard": (LSTM, {"activations": ("hard_sigmoid", "tanh", "tanh")}),
     "lstm_soft": (LSTM, {"activations": ("sigmoid", "softsign", "softsign")}),
+    "lstm_layer_norm": (LSTM, {"layer_norm": True}),
+    "gru_layer_norm": (GRU, {"layer_norm": True}),
     "gru_clip": (GRU, {"clip": 3.0}),
     "gru_hard": (GRU, {"activations": ("hard_sigmoid", "tanh")}),
 }

@@ -69,7 +69,7 @@ def describe(progress: Progress, bits: float) -> tuple[str, str, str]:
     return (
         f"{bits:.3f} bits/{name}",
         f"{rate:,.0f} {name}s/s",
-        f"{minutes}:{seconds:02} left",
+        f"{minutes}:{seconds:02} left{progress.remark}",
     )
 
 

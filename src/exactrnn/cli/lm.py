@@ -15,8 +15,9 @@ import importlib.util
 import io
 import secrets
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from exactrnn import engine
 from exactrnn._checks.limits import shorten
@@ -40,6 +41,7 @@ from exactrnn.cli._run_file import RunFile
 from exactrnn.cli._text import default_text, read_text
 from exactrnn.train import LanguageModel
 from exactrnn.train._model_spec import CELLS
+from exactrnn.train._sharing import Sharing
 from exactrnn.train._units import UNITS
 
 if TYPE_CHECKING:
@@ -50,6 +52,8 @@ LEAST_HELD_OUT = 2
 """Characters: one to read and the one that follows it."""
 LONGEST_STEM = 50
 DEFAULT_STEPS = 1300
+SHARDS = 8
+"""Of workers, unless the caller says otherwise."""
 FIRST_LINE = 80
 MODEL = Path("exactrnn-lm.safetensors")
 """Where a model goes, and where one is looked for."""
@@ -91,6 +95,7 @@ examples:
   exactrnn lm --cell gru --layers 2 --seconds 120
   exactrnn lm --unit words --cell mingru --steps 5000
   exactrnn lm --steps 5000 --resume
+  exactrnn lm --hidden 1024 --batch 64 --workers 2
   exactrnn lm --text war-and-peace.txt --hidden 512 --out tolstoy.safetensors
   exactrnn lm sample tolstoy.safetensors --prompt "Well, Prince"
 """.format(costs="\n".join(f"  {k:5}{', '.join(own)}" for k, own in COSTS.items()))
@@ -110,6 +115,7 @@ def add_command(commands: Subparsers) -> None:
     _add_model_options(parser)
     _add_training_options(parser)
     add_engine_options(parser)
+    _add_workers(parser)
     actions = parser.add_subparsers(metavar="ACTION", title="then", dest="action")
     _add_sample_command(actions)
 
@@ -238,6 +244,30 @@ def _add_training_options(parser: argparse.ArgumentParser) -> None:
     _add_temperature(parser.add_argument_group("sampling"))
 
 
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "workers",
+        "Shards change the sums, and so the bits; workers never do: with equal "
+        "--shards the model has the same SHA-256 for any number, 0 too.",
+    )
+    group.add_argument(
+        "--workers",
+        type=natural_int,
+        default=argparse.SUPPRESS,
+        metavar="N",
+        help="processes that compute, with --threads each (default 1); at most one for "
+        "each shard",
+    )
+    group.add_argument(
+        "--shards",
+        type=positive_int,
+        default=argparse.SUPPRESS,
+        metavar="N",
+        help=f"parts into which the streams are cut (default: {SHARDS} with --workers, "
+        "else none)",
+    )
+
+
 def _add_temperature(
     parser: argparse.ArgumentParser | argparse._ArgumentGroup,
 ) -> None:
@@ -258,7 +288,7 @@ def train(parsed: argparse.Namespace) -> int:
     text, source = read_text(parsed.text) if "text" in parsed else default_text()
     training_text, held_out = split_text(text, source, parsed.batch)
     model = make_model(text, training_text, parsed)
-    describe_run(model, text, source)
+    describe_run(model, text, source, sharing_of(parsed))
     run = RunFile(parsed)
     with note_interrupts() as interrupts:
         run_training(model, training_text, parsed, interrupts, run)
@@ -374,7 +404,20 @@ def check_model_files() -> None:
         )
 
 
-def describe_run(model: LanguageModel, text: str, source: str) -> None:
+def sharing_of(parsed: argparse.Namespace) -> dict[str, int]:
+    """Return what workers are told, as options of a training; none without any."""
+    if not {"workers", "shards"} & {*vars(parsed)}:
+        return {}
+    return {
+        "workers": getattr(parsed, "workers", 0),
+        "shards": getattr(parsed, "shards", SHARDS),
+        "threads": getattr(parsed, "threads", 1),
+    }
+
+
+def describe_run(
+    model: LanguageModel, text: str, source: str, sharing: Mapping[str, int]
+) -> None:
     """Print what is about to happen."""
     sizes = model.config
     what = "different" if model.unit == "characters" else f"symbols ({model.unit})"
@@ -386,9 +429,18 @@ def describe_run(model: LanguageModel, text: str, source: str) -> None:
         f"model     {str(sizes['cell']).upper()} {sizes['num_layers']} x "
         f"{sizes['hidden_size']}, {model.num_parameters:,} parameters"
     )
-    count = engine.get_num_threads()
-    plural = "s" if count > 1 else ""
-    say(f"engine    {engine.isa()}, {count} thread{plural}")
+    count = sharing.get("workers", 0)
+    threads = counted(
+        sharing["threads"] if count else engine.get_num_threads(), "thread"
+    )
+    who = f"{counted(count, 'worker')} of {threads}" if count else threads
+    cut = f", {counted(sharing['shards'], 'shard')}" if sharing else ""
+    say(f"engine    {engine.isa()}, {who}{cut}")
+
+
+def counted(count: int, name: str) -> str:
+    """Return how many there are in words."""
+    return f"{count} {name}{'s' if count > 1 else ''}"
 
 
 def run_training(
@@ -409,6 +461,7 @@ def run_training(
             length=parsed.length,
             lr=parsed.lr,
             clip=parsed.clip,
+            **cast(Sharing, sharing_of(parsed)),
         )
     except ValueError as error:
         reason = str(error)
@@ -417,7 +470,7 @@ def run_training(
         raise CommandError(f"--{reason}") from None
     run.begin(steps, parsed.resume)
     last = None
-    with make_reporter() as reporter, interrupts.ending_steps():
+    with steps, of_workers(), make_reporter() as reporter, interrupts.ending_steps():
         for progress in steps:
             last = progress
             reporter.show(progress)
@@ -431,6 +484,19 @@ def run_training(
     say(f"{at} step {last.step}, {last.seconds:.1f} s")
     if last.skipped:
         say(f"warning   {last.skipped} steps left out: gradients not finite")
+
+
+@contextlib.contextmanager
+def of_workers() -> Iterator[None]:
+    """Say in one line what goes wrong with workers."""
+    try:
+        yield
+    except RuntimeError as error:
+        from exactrnn.distributed import EngineError  # which takes long to import
+
+        if isinstance(error, EngineError):
+            raise CommandError(f"--{error}") from None
+        raise
 
 
 def sample(parsed: argparse.Namespace) -> int:

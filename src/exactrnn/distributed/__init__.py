@@ -6,9 +6,11 @@ processes of this machine, `RayEngine` (extra ``distributed``) those of a cluste
 computed does not depend on it (contract N10).
 """
 
+from exactrnn.distributed.columns import RayColumn
 from exactrnn.distributed.engine import Engine, EngineError, WorkerLost
 from exactrnn.distributed.fitting import Exchange, Spreading, fit
 from exactrnn.distributed.inline import InlineEngine
+from exactrnn.distributed.language import shared_training as shared_training
 from exactrnn.distributed.local import LocalEngine
 from exactrnn.distributed.mapping import (
     Mapped,
@@ -30,6 +32,7 @@ __all__ = [
     "Mapped",
     "MappedSequence",
     "MappedSequences",
+    "RayColumn",
     "RayEngine",
     "SequenceError",
     "Spreading",

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-from exactrnn.distributed._forms import Form
+from exactrnn.distributed._forms import Form, with_leaves
 from exactrnn.distributed._frozen import Frozen
 from exactrnn.distributed._map_worker import (
     Alone,
@@ -139,7 +139,9 @@ class Crew:
     @property
     def wants(self) -> bool:
         """Whether a worker can be sent a group."""
-        return not self._again and any(lane.takes(False) for lane in self._lanes)
+        if self._again:
+            return False
+        return any(lane.takes(False) for lane in self._lanes)
 
     @property
     def is_busy(self) -> bool:
@@ -198,13 +200,18 @@ class Crew:
         """Return the results of a group, and let another one have its memory."""
         group = sent.task.group
         if self._slots is not None and isinstance(outcome, Whole):
-            y = outcome.y
             outcome = Whole(
-                self._slots.read(y) if isinstance(y, Rows) else y, outcome.state
+                self._read(outcome.y), with_leaves(outcome.state, self._read)
             )
         results = results_of(self._form, outcome, [one.steps for one in group])
         self._give_back(sent)
         return Done(group, results)
+
+    def _read(self, given: Any) -> Any:
+        """Return an array that lies in shared memory; all else as it is."""
+        if self._slots is not None and isinstance(given, Rows):
+            return self._slots.read(given)
+        return given
 
     def _give_back(self, sent: Sent) -> None:
         if self._slots is not None and sent.rows is not None:

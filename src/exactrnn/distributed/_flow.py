@@ -205,7 +205,7 @@ class Flow:
 
     def _may_send(self, crew: Crew) -> bool:
         """Tell whether a group should go to a worker now."""
-        if not crew.wants or not len(self._pool):
+        if not len(self._pool) or not crew.wants:
             self._idle_since = 0.0
             return False
         is_full = self._pool.size >= AHEAD * self._limits.group

@@ -10,7 +10,7 @@ its groups have equal lengths, and nothing is padded or cut.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,9 +23,33 @@ from exactrnn.layers.attention import AttentionDecoder
 from exactrnn.layers.echo_state import EchoState
 from exactrnn.layers.grid import GridLSTM
 from exactrnn.layers.single_step import SingleStep
-from exactrnn.train import Embedding, Last, Linear, Sequential
+from exactrnn.train import Embedding, LanguageModel, Last, Linear, Sequential
 
-READERS = (RecurrentLayer, EchoState)
+
+class Scorer:
+    """A language model that gives how likely sequences are.
+
+    Parameters
+    ----------
+    model : LanguageModel
+    """
+
+    def __init__(self, model: Any) -> None:
+        if not isinstance(model, LanguageModel):
+            raise TypeError(
+                "returns: expected 'log_probability' with a LanguageModel alone, got "
+                f"{describe(model)}"
+            )
+        self.model = model
+
+    def __call__(
+        self, x: NDArray[Any], *, lengths: NDArray[np.int64] | None = None
+    ) -> NDArray[Any]:
+        """Return the log-probability of each row of ``[T, B]``."""
+        return self.model.log_probability(x, lengths=lengths)
+
+
+READERS = (RecurrentLayer, EchoState, LanguageModel, Scorer)
 """What reads whole sequences, with lengths."""
 KNOWN = (*READERS, Embedding, Linear, Last, Sequential)
 NOT_MAPPED = (SingleStep, GridLSTM, AttentionDecoder)
@@ -101,7 +125,7 @@ def _is_known(model: Any) -> bool:
 
 def _has_last(model: Any) -> bool:
     parts = model.parts.values() if isinstance(model, Sequential) else ()
-    return isinstance(model, Last) or any(map(_has_last, parts))
+    return isinstance(model, Last | Scorer) or any(map(_has_last, parts))
 
 
 def _reads_lengths(model: Any) -> bool:
@@ -118,10 +142,17 @@ def expected_input(model: Any) -> tuple[Any, int | None] | None:
         return None
     if isinstance(model, Sequential):
         return expected_input(model[0])
-    if isinstance(model, Embedding):
+    if isinstance(model, Embedding | LanguageModel | Scorer):
         return np.dtype(np.int64), None
     width = model.in_features if isinstance(model, Linear) else model.input_size
     return model.dtype, width
+
+
+def encoder_of(model: Any) -> Callable[[str], NDArray[np.int64]] | None:
+    """Return what makes symbols of a text; None of a model that reads none."""
+    if isinstance(model, Scorer):
+        model = model.model
+    return model.encode if isinstance(model, LanguageModel) else None
 
 
 # Calls
@@ -187,16 +218,26 @@ def leaves(state: Any) -> list[NDArray[Any]]:
     return [np.asarray(state)]
 
 
+def with_leaves(state: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a state whose arrays are what `change` makes of them."""
+    if type(state) in (tuple, list):
+        return tuple([with_leaves(part, change) for part in state])
+    if isinstance(state, Mapping):
+        return {name: with_leaves(part, change) for name, part in state.items()}
+    return change(state)
+
+
 def row_of_state(state: Any, row: int) -> Any:
     """Return a row of a state as that of the row alone, in memory of its own."""
+    if isinstance(state, np.ndarray):  # first, being what is asked thousands of times
+        return np.array(state[row] if state.ndim == 1 else state[:, row])
     if state is None:
         return None
     if isinstance(state, tuple | list):
         return tuple([row_of_state(part, row) for part in state])
     if isinstance(state, Mapping):
         return {name: row_of_state(part, row) for name, part in state.items()}
-    array = np.asarray(state)
-    return np.array(array[row] if array.ndim == 1 else array[:, row])
+    return row_of_state(np.asarray(state), row)
 
 
 def row_of_output(y: NDArray[Any], form: Form, row: int, steps: int) -> NDArray[Any]:

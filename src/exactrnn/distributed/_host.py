@@ -39,9 +39,17 @@ class Answer(NamedTuple):
 
 
 def serve(pipe: Connection, folder: Path, make: Callable[[], Any]) -> None:
-    """Make a worker and do its calls until the pipe ends."""
+    """Be a process that makes a worker and does its calls until the pipe ends."""
     # Ctrl-C goes to all processes of a terminal; what becomes of it the first decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if not answer(pipe, folder, make):
+        parent = multiprocessing.parent_process()
+        if parent is not None and wait([parent.sentinel], PATIENCE):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def answer(pipe: Connection, folder: Path, make: Callable[[], Any]) -> bool:
+    """Make a worker and do its calls until the pipe ends; False if it broke."""
     store = Store(folder)
     try:
         pipe.send(tuple(own_versions()))
@@ -49,14 +57,13 @@ def serve(pipe: Connection, folder: Path, make: Callable[[], Any]) -> None:
             worker = make()
         except Exception as error:
             pipe.send(_failed(store, 0, error))
-            return
+            return True
         pipe.send(Answer(0, ()))
         while (order := pipe.recv()) is not None:
             pipe.send(_do(worker, store, order))
     except (EOFError, OSError):
-        parent = multiprocessing.parent_process()
-        if parent is not None and wait([parent.sentinel], PATIENCE):
-            shutil.rmtree(folder, ignore_errors=True)
+        return False
+    return True
 
 
 def _do(worker: Any, store: Store, order: Order) -> Answer:

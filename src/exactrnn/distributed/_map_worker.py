@@ -21,6 +21,7 @@ from exactrnn.distributed._forms import (
     out_shape,
     row_of_output,
     row_of_state,
+    with_leaves,
 )
 from exactrnn.distributed._frozen import Frozen, thaw
 from exactrnn.distributed._slots import Rows, SharedMemory, array_at, fill
@@ -32,7 +33,7 @@ PLAIN: tuple[type[Exception], ...] = (ValueError, TypeError)
 class Whole(NamedTuple):
     """What is wanted of the results of all rows of a group, as the model gave them.
 
-    The output may lie in shared memory.
+    The output and the arrays of a state may lie in shared memory.
     """
 
     y: NDArray[Any] | Rows | None
@@ -103,13 +104,30 @@ class MapWorker:
         place = rows.behind(shape, x.dtype) if rows and shape else None
         out = None if place is None else self._array_at(place)
         y, state = self._call(x, lengths, out)
-        if y is None or rows is None:
+        if rows is None:
             return Whole(y, state)
-        if place is None and not y.dtype.hasobject:
-            place = rows.behind(y.shape, y.dtype)
-            if place is not None:
-                self._array_at(place)[...] = y
-        return Whole(y if place is None else place, state)
+        if y is not None and place is None:
+            place = self._put(y, rows)
+        given = y if y is None or place is None else place
+        # One leaf lies behind the other; what has no room goes by value.
+        last = place or rows
+
+        def put(leaf: Any) -> Any:
+            nonlocal last
+            found = self._put(leaf, last) if isinstance(leaf, np.ndarray) else None
+            last = found or last
+            return leaf if found is None else found
+
+        return Whole(given, with_leaves(state, put))
+
+    def _put(self, array: NDArray[Any], rows: Rows) -> Rows | None:
+        """Put an array behind another one in the shared memory, if it has room."""
+        if array.dtype.hasobject:
+            return None
+        place = rows.behind(array.shape, array.dtype)
+        if place is not None:
+            self._array_at(place)[...] = array
+        return place
 
     def _array_at(self, rows: Rows) -> NDArray[Any]:
         assert self._memory is not None

@@ -1,9 +1,9 @@
 """Memory that this process and its workers share, for groups on their way.
 
 A worker has as many slots as groups. A group is laid into one as rows, the worker reads
-it there and puts the output behind it:
+it there and puts the results behind it:
 
-    | x [B, T, ...], zeros behind each sequence | y as the model gave it |   slot
+    | x [B, T, ...], zeros behind sequences | y as the model gave it | state |   slot
 
 What does not fit, and workers of other machines, get their groups by value. Against
 that, which writes a new file for every group, slots save half of what this process does
@@ -13,6 +13,7 @@ no folder and is gone with the last process that has it.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from typing import Any, NamedTuple
@@ -43,7 +44,7 @@ class Rows(NamedTuple):
     @property
     def nbytes(self) -> int:
         """Bytes of the array."""
-        return int(np.prod(self.shape)) * np.dtype(self.dtype).itemsize
+        return math.prod(self.shape) * np.dtype(self.dtype).itemsize
 
     def behind(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Rows | None:
         """Return the place for an array behind this one, None if it does not fit."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,10 @@ from numpy.typing import NDArray
 
 from exactrnn._checks import ARRAY_PROTOCOLS, as_any_array, as_exported, describe
 from exactrnn._checks.limits import quote_names, shorten
+from exactrnn.train._stored import is_chunked
 
+BAG = ("to_delayed", "npartitions", "map_partitions")
+"""What a bag of dask has."""
 KEPT = (list, tuple, np.ndarray)
 """Sources whose items are all there at once: what is read needs no copy."""
 
@@ -48,7 +52,8 @@ def _has_items(source: Any) -> bool:
 def iterate(source: Any) -> Iterator[Any]:
     """Return an iterator over a source, or raise.
 
-    A collection of Ray, or any that has its method, is read by ``iter_rows()``.
+    A collection of Ray, or any that has its method, is read by ``iter_rows()``, one of
+    dask by partitions, an array in chunks by those of its first axis.
     """
     if isinstance(source, str | bytes | bytearray | Mapping | type):
         raise TypeError(
@@ -60,6 +65,10 @@ def iterate(source: Any) -> Iterator[Any]:
         )
     if callable(getattr(source, "iter_rows", None)):
         return iter(source.iter_rows())
+    if is_chunked(source) and source.ndim >= 2:
+        return _rows_of_chunks(source)
+    if all(hasattr(source, name) for name in BAG) and not hasattr(source, "columns"):
+        return (item for part in source.to_delayed() for item in part.compute())
     if hasattr(source, "__iter__"):
         return iter(source)
     if hasattr(source, "__len__") and hasattr(source, "__getitem__"):
@@ -68,6 +77,18 @@ def iterate(source: Any) -> Iterator[Any]:
         "source: expected an iterable of sequences, or one with len() and indices, got "
         f"{describe(source)}"
     )
+
+
+def _rows_of_chunks(source: Any) -> Iterator[NDArray[Any]]:
+    """Yield the rows of an array in chunks, which is read a chunk at a time."""
+    sizes = source.chunks[0] if source.chunks else 1
+    steps = sizes if isinstance(sizes, tuple) else itertools.repeat(sizes)
+    begin = 0
+    for size in steps:
+        if begin >= len(source):
+            return
+        yield from np.asarray(source[begin : begin + size])
+        begin += size
 
 
 def size_of(source: Any) -> int | None:
@@ -89,6 +110,8 @@ class Taker:
         Which entry of what is a mapping.
     copies : bool
         Whether to copy, because the next item may come in the same memory.
+    encode : callable or None
+        Makes symbols of a text, where texts are read.
     """
 
     def __init__(
@@ -97,9 +120,13 @@ class Taker:
         column: str | None,
         *,
         copies: bool,
+        encode: Callable[[str], NDArray[np.int64]] | None = None,
     ) -> None:
         self._expected, self._column, self._copies = expected, column, copies
+        self._encode = encode
         self._words = _words_of(expected)
+        if encode is not None:
+            self._words = f"a text, or {self._words}"
 
     def take(self, index: int, item: object) -> NDArray[Any]:
         """Return an item as an array ``[T, ...]``.
@@ -109,9 +136,13 @@ class Taker:
         SequenceError
             If it is none that the model can read.
         """
+        if type(item) is np.ndarray and self._is_plain(item):
+            return np.array(item) if self._copies else item.view()
         if isinstance(item, Mapping):
             item = self._entry(index, item)
         try:
+            if isinstance(item, str) and self._encode is not None:
+                item = self._encode(item)
             array = as_any_array("x", item, self._words)
         except Exception as error:  # whatever a stranger's array does
             raise SequenceError(index, _without_name(error)) from None
@@ -119,6 +150,13 @@ class Taker:
         if wrong is not None:
             raise SequenceError(index, f"expected {self._words}, got {wrong}")
         return np.array(array) if self._copies else array
+
+    def _is_plain(self, array: NDArray[Any]) -> bool:
+        """Tell at once that an array is right; of some that are right it does not."""
+        if self._expected is None or self._expected[1] is None or not len(array):
+            return False
+        dtype, width = self._expected
+        return array.ndim == 2 and array.shape[1] == width and array.dtype == dtype
 
     def _entry(self, index: int, item: Mapping[Any, Any]) -> object:
         if self._column is None and len(item) == 1:
@@ -161,4 +199,5 @@ def _shown(array: NDArray[Any]) -> str:
 
 def _without_name(error: Exception) -> str:
     """Return what an error says without the argument that it names first."""
-    return shorten(str(error).removeprefix("x: ") or type(error).__name__)
+    words = str(error).removeprefix("x: ").removeprefix("text: ")
+    return shorten(words or type(error).__name__)

@@ -1,35 +1,27 @@
 """`fit` with batches cut into shards: in this process, or on any number of workers.
 
-A step on W workers:
-
-    gradients   each worker computes its shards and adds what is its own of the tree
-    add_up      worker j gets slice j of the parameters from all, and adds the rest
-    take        each worker gets the other slices, and has the batch's whole gradient
-    step        each does the optimiser's step: all know the same
-
-This process does the last two as well. So it always knows where the run stands, writes
-checkpoints and validates, and can teach a worker that takes the place of a lost one: a
-lost worker costs the batch it was lost in, which is done again.
+This process does each step as the workers do (`_team.py`): it always knows where the
+run stands, writes checkpoints and validates. States that are carried from batch to
+batch belong to shards; they stay with their workers, and this process has them too.
 """
 
 from __future__ import annotations
 
-import pickle
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import pairwise
 from typing import Any, NamedTuple, Unpack
 
-import numpy as np
 from numpy.typing import NDArray
 
 from exactrnn._checks import check_integer, check_size, describe
 from exactrnn._checks.naming import check_names
+from exactrnn._checks.numbers import check_count
 from exactrnn._system.mode import ieee_mode
-from exactrnn.distributed.engine import Engine, EngineError, Ref, Worker, WorkerLost
+from exactrnn.distributed._team import Team
+from exactrnn.distributed.engine import Engine
 from exactrnn.distributed.inline import InlineEngine
 from exactrnn.distributed.local import LocalEngine
 from exactrnn.distributed.mpi import MPIEngine
@@ -40,14 +32,15 @@ from exactrnn.distributed.shards import (
     Layout,
     Place,
     Shard,
+    States,
     cut,
-    edges,
-    owners,
+    rows_in,
     shard_gradients,
 )
-from exactrnn.distributed.training import BehindError, Found, Known, Trainer
+from exactrnn.distributed.training import Known, Trainer
 from exactrnn.train._models import generator_states
-from exactrnn.train.batches import Batch
+from exactrnn.train._sharing import SHARING
+from exactrnn.train.batches import Batch, Batches
 from exactrnn.train.fitting import Fitting, History, Loss, Run
 from exactrnn.train.optimizers import Optimizer
 
@@ -61,8 +54,6 @@ ENGINES: dict[str, Callable[[], Engine]] = {
 }
 SLOW = 1.5
 """From how many times the usual seconds on the bar names a worker."""
-MOST_LOSSES = 10
-"""How often a batch is begun anew before it is given up."""
 
 
 class Exchange(NamedTuple):
@@ -89,17 +80,6 @@ class Exchange(NamedTuple):
 
 class Spreading(Fitting, total=False):
     """The options of `fit` here, whose docstring says what they are."""
-
-    shards: int
-    workers: int
-    engine: str | Engine | None
-    threads: int
-    axes: Axes | None
-    count: Count | None
-    watch: Callable[[Exchange], object] | None
-
-
-OWN = ("shards", "workers", "engine", "threads", "axes", "count", "watch")
 
 
 def fit(
@@ -187,13 +167,14 @@ def fit(
     """
     known = Spreading.__annotations__
     check_names("options", {*known, *options}, known)
-    own = {name: options[name] for name in OWN if name in options}  # type: ignore[literal-required]
-    rest: Any = {name: v for name, v in options.items() if name not in OWN}
-    workers = check_integer("workers", own.pop("workers", 0))
+    own = {name: options[name] for name in SHARING if name in options}  # type: ignore[literal-required]
+    rest: Any = {name: v for name, v in options.items() if name not in SHARING}
+    workers = own.pop("workers", 0)
     engine = own.pop("engine", None)
-    kind = SpreadRun if workers else ShardedRun
+    kind = ShardedRun if workers == 0 else SpreadRun
     run = kind(model, batches, loss, optimizer, rest)
     run.take(**own)
+    workers = check_workers(workers, run.shards)
     if run.resume:
         run.load()
     if isinstance(run, SpreadRun):
@@ -222,161 +203,119 @@ class ShardedRun(Run):
         self.shards = check_size("shards", shards)
         self.threads = check_size("threads", threads)
         self.axes = _check_axes(axes, self.batches)
-        if self.carry:
-            raise ValueError("carry: expected False, since shards begin at zeros")
         for name, given in (("count", count), ("watch", watch)):
             if given is not None and not callable(given):
                 raise TypeError(f"{name}: expected a function, got {describe(given)}")
         self.count, self.watch = count, watch
         self.generators = generator_states(self.model)
-        self.place = Place(-1, 0)
+        self.place, self.rows = Place(-1, 0), 0
+        self.states: States = {} if self.carry else None
 
-    def _next_shards(self, batch: Batch) -> list[Shard]:
+    def _begin_batch(self, batch: Batch, state: Any) -> list[Shard]:
         """Return the shards of a batch, and know which one it is."""
         before = self.place
         number = before.batch + 1 if before.epoch == self.epoch else 0
         self.place = Place(self.epoch, number)
-        return cut(batch, self.shards, self.axes, self.count)
+        shards = cut(batch, self.shards, self.axes, self.count)
+        if self.carry:
+            rows = rows_in(batch.x, self.axes[0])
+            if number and rows != self.rows:
+                raise ValueError(
+                    "carry: expected batches of equally many rows, whose states go on, "
+                    f"got {rows} after {self.rows}"
+                )
+            self.rows, self.states = rows, state or {}
+        return shards
 
     def _backward(self, batch: Batch, state: Any) -> tuple[float, Any, Any]:
-        shards = self._next_shards(batch)
+        shards = self._begin_batch(batch, state)
         begin = time.perf_counter()
-        values, layout, tree = shard_gradients(
-            self.model, self.loss, shards, self.place, self.generators
+        found = shard_gradients(
+            self.model, self.loss, shards, self.place, self.generators, self.states
         )
-        vector = tree.total()
+        vector = found.tree.total()
         if self.watch is not None:
             seconds = time.perf_counter() - begin
             self.watch(Exchange(*self.place, (seconds,), (0,), 0))
-        return *_whole(values, layout, vector), state
+        return *whole(found.values, found.layout, vector), found.states
 
 
 class SpreadRun(ShardedRun):
     """The same on workers."""
 
-    engine: Engine
-    workers: list[Worker]
-    unanswered: list[Ref]
-    are_taught: bool
-    point = 0
+    team: Team
 
     def placed(self, workers: int, engine: object) -> ExitStack:
         """Place the workers; closing ends them, and an engine that is our own."""
-        count = check_size("workers", workers)
-        if count > self.shards:
-            raise ValueError(
-                f"workers: expected at most shards={self.shards}, got {count}"
-            )
+        make = partial(Trainer, self.loss, self.threads)
         with ExitStack() as begun:
-            self.engine = _as_engine(engine)
-            if self.engine is not engine:
-                begun.enter_context(self.engine)
-            self.workers = self.engine.place(
-                partial(Trainer, self.loss, self.threads), count
+            self.team = begun.enter_context(
+                placed(engine, make, (workers, self.shards), self._known)
             )
-            begun.callback(self._dismiss)
-            self.owned = owners(self.shards, count)
-            self.unanswered, self.are_taught = [], False
             return begun.pop_all()
 
-    def _dismiss(self) -> None:
-        self.engine.dismiss(self.workers)
-
-    def _teach(self) -> None:
-        """Replace the workers that are lost, and tell all where the run stands."""
-        known = Known(
-            self.point,
+    def _known(self, point: int) -> Known:
+        """Return what the workers must know."""
+        return Known(
+            point,
             self.model,
             self.optimizer,
             self.gathered,
             self.clip,
             self.generators,
+            self.states,
+            self.batches._files() if isinstance(self.batches, Batches) else (),
         )
-        for k, worker in enumerate(self.workers):
-            if not self.engine.alive(worker):
-                self.workers[k] = self.engine.replace(worker)
-        ref = self.engine.put(pickle.dumps(known, 5))
-        taught = [self.engine.call(w, "load", ref) for w in self.workers]
-        for one in taught:
-            self.engine.fetch(one)
-        self.are_taught = True
+
+    def _in_order(self) -> Iterator[Batch]:
+        """Yield the batches of this epoch; what lies in files the workers read."""
+        if isinstance(self.batches, Batches):
+            return self.batches._unread(self.epoch)
+        return super()._in_order()
 
     def _backward(self, batch: Batch, state: Any) -> tuple[float, Any, Any]:
-        shards = self._next_shards(batch)
-        for lost in range(MOST_LOSSES):
-            try:
-                if not self.are_taught:
-                    self._look_for_errors()
-                    self._teach()
-                return *self._exchange(shards, lost), state
-            except (WorkerLost, BehindError) as error:
-                last, self.are_taught = error, False
-        raise EngineError(
-            f"workers: batch {self.place.batch} of epoch {self.place.epoch} lost one "
-            f"{MOST_LOSSES} times, at last: {last}"
-        )
-
-    def _look_for_errors(self) -> None:
-        """Raise what an order without an answer has raised but for losses.
-
-        A worker that could not do one stands behind at the next batch.
-        """
-        orders, self.unanswered = self.unanswered, []
-        for ref in orders:
-            with suppress(WorkerLost, BehindError):
-                self.engine.fetch(ref)
-
-    def _exchange(self, shards: list[Shard], lost: int) -> tuple[float, dict[str, Any]]:
-        """Do one batch on the workers; they have its gradient, and so have we."""
-        call, count = self.engine.call, len(self.workers)
-        given = [
-            call(w, "gradients", self.point, self.place, own, count, returns=1 + count)
-            for w, own in zip(self.workers, self._of_workers(shards), strict=True)
-        ]
-        found_refs = [one[0] for one in given]
-        sums = []
-        for j, worker in enumerate(self.workers):
-            pairs = [ref for one in given for ref in (one[0], one[1 + j])]
-            sums.append(call(worker, "add_up", *pairs))
-        orders = [
-            call(worker, "take", self.point, found_refs[0], *sums)
-            for worker in self.workers
-        ]
-        found: list[Found] = [self.engine.fetch(ref) for ref in found_refs]
-        vector = np.concatenate([self.engine.fetch(ref) for ref in sums])
-        self.unanswered = orders
-        self.point += 1
-        self._tell(found, vector, lost)
-        values = [value for one in found for value in one.values]
-        return _whole(values, found[0].layout, vector)
-
-    def _of_workers(self, shards: list[Shard]) -> list[list[Shard]]:
-        """Return whose shards are whose."""
-        return [[shards[k] for k in own if k < len(shards)] for own in self.owned]
+        done = self.team.gradient(self._begin_batch(batch, state), self.place)
+        self.remark = remark_on(done.seconds)
+        if self.watch is not None:
+            place, received = self.place, done.received
+            told = Exchange(*place, done.seconds, received, done.lost)
+            self.watch(told)
+        return *whole(done.values, done.layout, done.vector), done.states
 
     def _step(self, gradients: dict[str, Any]) -> float:
         """Do the step here, and have the workers do it."""
         norm = super()._step(gradients)
-        self.unanswered += [
-            self.engine.call(worker, "step", self.point, self.optimizer.lr)
-            for worker in self.workers
-        ]
-        self.point += 1
+        self.team.step(self.optimizer.lr)
         return norm
 
-    def _tell(self, found: list[Found], vector: NDArray[Any], lost: int) -> None:
-        """Say what the batch took, on the bar if a worker is slow."""
-        seconds = tuple(one.seconds for one in found)
-        self.remark = remark_on(seconds)
-        if self.watch is None:
-            return
-        nodes = [len(one.nodes) for one in found]
-        spans = pairwise(edges(vector.size, len(found)))
-        received = []
-        for own, (begin, end) in zip(nodes, spans, strict=True):
-            slices = (sum(nodes) - own) * (end - begin) + vector.size - (end - begin)
-            received.append(slices * vector.itemsize)
-        self.watch(Exchange(*self.place, seconds, tuple(received), lost))
+
+@contextmanager
+def placed(
+    engine: object,
+    make: partial[Trainer],
+    sizes: tuple[int, int],
+    known: Callable[[int], Known],
+) -> Iterator[Team]:
+    """Have a team of so many workers for so many shards, and end it.
+
+    An engine that is not the caller's is ended too.
+    """
+    count, shards = sizes
+    with ExitStack() as begun:
+        own = as_engine(engine)
+        if own is not engine:
+            begun.enter_context(own)
+        team = Team(own, make, count, shards, known)
+        begun.callback(team.dismiss)
+        yield team
+
+
+def check_workers(workers: object, shards: int) -> int:
+    """Return how many workers there are, at most one for each shard; 0 are none."""
+    count = check_count("workers", workers)
+    if count > shards:
+        raise ValueError(f"workers: expected at most shards={shards}, got {count}")
+    return count
 
 
 def remark_on(seconds: Sequence[float]) -> str:
@@ -387,8 +326,8 @@ def remark_on(seconds: Sequence[float]) -> str:
     return f"  worker {seconds.index(slowest)} {slowest:.2g} s, others {usual:.2g} s"
 
 
-def _whole(
-    values: list[float], layout: Layout | None, vector: NDArray[Any]
+def whole(
+    values: Sequence[float], layout: Layout | None, vector: NDArray[Any]
 ) -> tuple[float, dict[str, Any]]:
     """Return the batch's loss, a sum in the shards' order, and its gradient."""
     assert layout is not None
@@ -399,7 +338,7 @@ def _whole(
     return total, layout.as_gradients(vector)
 
 
-def _as_engine(engine: Any) -> Engine:
+def as_engine(engine: Any) -> Engine:
     """Return the engine of a name, or the one that was given."""
     name = "local" if engine is None else engine
     if isinstance(name, str):

@@ -6,7 +6,9 @@ them. There are no threads in it: what comes is looked at whenever something is 
 
 A worker has at most `AHEAD` orders that it has not answered, so that it need not wait
 for the next one, and no pipe is ever full; the others wait here. An order waits too for
-the values among its arguments.
+the values among its arguments. Whatever comes is looked at once, and wakes those whose
+next order waits for it alone: what this process does grows with the orders and their
+arguments, not with the number of workers besides.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any, Self
+from selectors import EVENT_READ, BaseSelector, DefaultSelector
+from typing import Any, NamedTuple, Self
 
 from exactrnn.distributed._host import Answer, Order, serve
 from exactrnn.distributed._store import (
@@ -45,11 +48,14 @@ GUARD = (
 
 
 class _Ref:
-    """A value that will come, has come, or cannot come."""
+    """A value that will come, has come, or cannot come; some workers wait for it."""
+
+    __slots__ = ("__weakref__", "_waiters", "error", "packed")
 
     def __init__(self) -> None:
         self.packed: Packed | None = None
         self.error: Exception | None = None
+        self._waiters: list[_Process] = []
 
     @property
     def is_settled(self) -> bool:
@@ -60,6 +66,21 @@ class _Ref:
         self.packed = packed
         if packed.path is not None:
             weakref.finalize(self, discard, packed)
+        self._wake()
+
+    def fail(self, error: Exception) -> None:
+        """Raise this for whoever asks."""
+        self.error = error
+        self._wake()
+
+    def wakes(self, worker: _Process) -> None:
+        """Have a worker looked at when this is settled."""
+        self._waiters.append(worker)
+
+    def _wake(self) -> None:
+        for worker in self._waiters:
+            worker.wake()
+        self._waiters.clear()
 
 
 class _Call:
@@ -69,11 +90,27 @@ class _Call:
         self, number: int, method: str, args: list[_Ref], refs: tuple[_Ref, ...]
     ) -> None:
         self.number, self.method, self.args, self.refs = number, method, args, refs
+        self._settled = 0
+
+    def waits_for(self) -> _Ref | None:
+        """Return the first argument that has not come; None if all have."""
+        while self._settled < len(self.args):
+            if not self.args[self._settled].is_settled:
+                return self.args[self._settled]
+            self._settled += 1
+        return None
 
     def fail(self, error: Exception) -> None:
         """Let all that it was to give raise this."""
         for ref in self.refs:
-            ref.error = error
+            ref.fail(error)
+
+
+class _Watch(NamedTuple):
+    """What an engine looks at: ends of pipes, and workers that may be sent an order."""
+
+    ends: BaseSelector
+    awake: deque[_Process]
 
 
 class _Process:
@@ -86,6 +123,17 @@ class _Process:
         self.waiting: deque[_Call] = deque()
         self.sent: deque[_Call] = deque()
         self.is_lost = False
+        self._watch: _Watch | None = None
+
+    def watched_by(self, watch: _Watch) -> None:
+        """Have what comes from it seen, now that it is at work."""
+        self._watch = watch
+        watch.ends.register(self.pipe, EVENT_READ, self)
+
+    def wake(self) -> None:
+        """Have its next order looked at: it may be ready."""
+        if self._watch is not None:
+            self._watch.awake.append(self)
 
     @property
     def pid(self) -> int | None:
@@ -97,6 +145,8 @@ class _Process:
         if self.is_lost:
             return
         self.is_lost = True
+        if self._watch is not None:
+            self._watch.ends.unregister(self.pipe)
         self.pipe.close()
         self.process.join(GRACE)
         code = self.process.exitcode
@@ -145,6 +195,7 @@ class LocalEngine:
         self._store = Store(self._folder)
         self._workers: list[_Process] = []
         self._calls = 0
+        self._watch = _Watch(DefaultSelector(), deque())
         self._removed = weakref.finalize(self, remove_folder, self._folder, os.getpid())
 
     def place(self, make: Callable[[], Any], count: int) -> list[Any]:
@@ -162,6 +213,8 @@ class LocalEngine:
         except BaseException:
             self.dismiss(made)
             raise
+        for worker in made:
+            worker.watched_by(self._watch)
         self._workers += made
         return [*made]
 
@@ -239,7 +292,9 @@ class LocalEngine:
         """Send orders whose arguments are there, in their order."""
         while worker.waiting and len(worker.sent) < AHEAD:
             call = worker.waiting[0]
-            if not all(ref.is_settled for ref in call.args):
+            missing = call.waits_for()
+            if missing is not None:
+                missing.wakes(worker)
                 return
             worker.waiting.popleft()
             error = next((ref.error for ref in call.args if ref.error), None)
@@ -253,17 +308,19 @@ class LocalEngine:
             except OSError:
                 worker.lose()
 
+    def _send_awake(self) -> None:
+        """Send what has become ready."""
+        while self._watch.awake:
+            self._send_ready(self._watch.awake.popleft())
+
     def _look(self, timeout: float | None) -> None:
         """Take in what has come, or what comes first."""
-        for worker in self._workers:
-            self._send_ready(worker)
-        pipes = {w.pipe: w for w in self._workers if w.sent}
-        if not pipes:
+        self._send_awake()
+        if not any(worker.sent for worker in self._workers):
             return
-        for pipe in wait(list(pipes), timeout):
-            self._take(pipes[pipe])  # type: ignore[index]  # these are ours
-        for worker in self._workers:
-            self._send_ready(worker)
+        for key, _ in self._watch.ends.select(timeout):
+            self._take(key.data)
+        self._send_awake()
 
     def _take(self, worker: _Process) -> None:
         """Take in one answer of a worker, or its end."""
@@ -273,6 +330,7 @@ class LocalEngine:
             worker.lose()
             return
         call = worker.sent.popleft()
+        worker.wake()
         if answer.error is not None:
             call.fail(unpack(answer.error))
             discard(answer.error)
@@ -311,6 +369,7 @@ class LocalEngine:
         worker.end()
         other = self._begin(worker.number, worker.make)
         self._greet(other)
+        other.watched_by(self._watch)
         self._workers[self._workers.index(worker)] = other
         return other
 
@@ -326,6 +385,7 @@ class LocalEngine:
     def close(self) -> None:
         """End all workers and remove all files."""
         self.dismiss([*self._workers])
+        self._watch.ends.close()
         self._removed()
 
     def __enter__(self) -> Self:

@@ -29,7 +29,7 @@ from exactrnn._checks.naming import check_names
 from exactrnn._checks.numbers import check_count
 from exactrnn.distributed._crew import Crew, Plan
 from exactrnn.distributed._flow import Flow, limits_of
-from exactrnn.distributed._forms import expected_input, form_of
+from exactrnn.distributed._forms import Scorer, encoder_of, expected_input, form_of
 from exactrnn.distributed._frozen import Frozen, freeze
 from exactrnn.distributed._pool import MOST_PADDING
 from exactrnn.distributed._sources import (
@@ -59,7 +59,12 @@ MEMORY = 1 << 27
 """Bytes of sequences and results that are held unless the caller says otherwise."""
 SPARE = 1 << 12
 """Bytes between input and output of a group, and of sequences of a few steps."""
-RETURNS = {"both": (True, True), "y": (True, False), "state": (False, True)}
+RETURNS = {
+    "both": (True, True),
+    "y": (True, False),
+    "state": (False, True),
+    "log_probability": (True, False),
+}
 
 
 class Mapped(TypedDict, total=False):
@@ -133,7 +138,7 @@ def map_sequences(
     workers: int = 0,
     engine: str | Engine | None = None,
     memory: int = MEMORY,
-    returns: Literal["both", "y", "state"] = "both",
+    returns: Literal["both", "y", "state", "log_probability"] = "both",
     on_error: Literal["raise", "skip"] = "raise",
     **options: Unpack[Mapped],
 ) -> MappedSequences:
@@ -144,15 +149,16 @@ def map_sequences(
 
     Parameters
     ----------
-    model : layer, Sequential or other model, mapping of parts, path or bytes
+    model : layer, Sequential, LanguageModel or other, mapping of parts, path or bytes
         What is called with sequences ``[T, B, ...]``, as it is at the time of this
         call; or a file of `exactrnn.save`. Parts, as `load` gives them, are run one
         after the other. The groups of a model that has other parts than the library's
         have equal lengths.
     source : iterable or indexed
         Sequences ``[T, I]``, or integers ``[T]`` for a model that begins with an
-        `Embedding`: a list, an array or memory-mapped file ``[N, T, I]``, a generator,
-        anything with ``len`` and indices, a dataset of Ray.
+        `Embedding`, for a `LanguageModel` texts too: a list, an array or memory-mapped
+        file ``[N, T, I]``, a generator, anything with ``len`` and indices, a dataset of
+        Ray, an array or a bag of dask.
     workers : int
         Processes; 0 computes in this one. Processes of this machine read the program's
         main module, so a script needs ``if __name__ == "__main__":``.
@@ -163,8 +169,9 @@ def map_sequences(
         Bytes of sequences and results that are held at a time: no more are read until
         results are taken. One sequence at least is held, and each worker has copies of
         two groups besides, of 4 MB at most each unless one sequence is larger.
-    returns : {"both", "y", "state"}
-        What is wanted of each: less has to travel.
+    returns : {"both", "y", "state", "log_probability"}
+        What is wanted of each: less has to travel. Of a `LanguageModel` ``y`` is the
+        logits, or one number, what its `log_probability` gives.
     on_error : {"raise", "skip"}
         What happens in the place of a sequence that cannot be run, being None, empty,
         of another shape or dtype, or one whose worker dies of it. What comes before it
@@ -219,18 +226,21 @@ shape (2, 4)
     check_names("options", {*known, *options}, known)
     count = check_count("workers", workers)
     wanted = RETURNS[check_choice("returns", returns, tuple(RETURNS))]
+    given = _check_model(model)
+    if returns == "log_probability":
+        given = Scorer(given)
     skips = check_choice("on_error", on_error, ("raise", "skip")) == "skip"
     held = check_positive("memory", memory)
     threads = _check_threads(options.get("threads"))
     shows = options.get("progress")
     if shows is not None:
         check_flag("progress", shows)
-    given = _check_model(model)
     form = form_of(given, options.get("axes"))
     source = settled(source)
     column = _check_column(options.get("column"))
     copies = not isinstance(source, KEPT)
-    taker = Taker(expected_input(given), column, copies=copies)
+    encode = encoder_of(given)
+    taker = Taker(expected_input(given), column, copies=copies, encode=encode)
     limits = limits_of(held, count)
     flow = Flow(iterate(source), taker, form, limits)
     # Rows of a group have padding, too.

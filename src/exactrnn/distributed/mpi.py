@@ -265,7 +265,11 @@ class MPIEngine:
 
     def replace(self, worker: Any) -> Any:
         """Raise: MPI cannot bring a rank back."""
-        raise EngineError(f"workers: rank {worker.number} cannot be replaced by MPI")
+        raise EngineError(
+            f"workers: rank {worker.number} cannot be replaced by MPI, which ends all "
+            "ranks with one; begin the program again: fit with resume=True goes on "
+            "from its checkpoint"
+        )
 
     def dismiss(self, workers: Sequence[Any]) -> None:
         """Let these ranks forget what they have; they are free for others then."""

@@ -28,7 +28,8 @@ from exactrnn._checks import Array, describe
 from exactrnn._numeric.random import make_generator
 from exactrnn._system.mode import ieee_mode
 from exactrnn.layers._gradients import GradientsLike, as_gradient, weights_of
-from exactrnn.train._models import set_generator_states
+from exactrnn.train._models import check_carried, set_generator_states
+from exactrnn.train._stored import FileRows, read
 from exactrnn.train.batches import Batch
 from exactrnn.train.losses import IGNORED
 
@@ -36,6 +37,8 @@ __all__ = ["count_targets", "cut"]
 
 Axes: TypeAlias = tuple[int | tuple[int, ...], int]
 Count: TypeAlias = Callable[..., float]
+States: TypeAlias = Mapping[int, Any] | None
+"""States by the numbers of their shards; None if none are carried."""
 
 
 class Shard(NamedTuple):
@@ -54,6 +57,11 @@ class Shard(NamedTuple):
     number: int
     rows: Batch
     share: float
+
+    def read(self) -> Shard:
+        """Return it with all that lies in files read."""
+        x, y, lengths, weights = self.rows
+        return self._replace(rows=Batch(read(x), read(y), lengths, weights))
 
 
 # Cutting
@@ -96,7 +104,7 @@ def cut(
     list of Shard
         Those that have rows: of fewer rows than shards one for each row.
     """
-    rows = _rows_in(batch.x, axes[0])
+    rows = rows_in(batch.x, axes[0])
     if rows == 0:
         raise ValueError("batches: expected rows in each, got a batch without any")
     parts = [_rows_of(batch, axes, *span) for span in bounds(rows, shards)]
@@ -108,9 +116,10 @@ def cut(
     ]
 
 
-def _rows_in(x: Any, axis: int | tuple[int, ...]) -> int:
+def rows_in(x: Any, axis: int | tuple[int, ...]) -> int:
+    """Return how many rows an array has, or the first of several."""
     if isinstance(x, tuple | list) and x:
-        return _rows_in(x[0], axis if isinstance(axis, int) else axis[0])
+        return rows_in(x[0], axis if isinstance(axis, int) else axis[0])
     if not isinstance(axis, int):
         raise ValueError(f"axes[0]: expected an integer for one array, got {axis}")
     shape = np.shape(x)
@@ -136,6 +145,8 @@ def _rows_of(batch: Batch, axes: Axes, begin: int, end: int) -> Batch:
 
 def _slice(value: Any, axis: int | tuple[int, ...], begin: int, end: int) -> Any:
     """Return rows of an array, or of each array in a tuple or list."""
+    if isinstance(value, FileRows) and axis == value.axis:
+        return value.part(begin, end)
     if isinstance(value, tuple | list):
         places = (axis,) * len(value) if isinstance(axis, int) else axis
         if len(places) != len(value):
@@ -156,7 +167,7 @@ def _count(part: Batch, axes: Axes, count: Count | None) -> float:
     if count is None:
         return count_targets(part, axes)
     given = {"lengths": part.lengths, "weights": part.weights}
-    own = count(part.y, **{n: v for n, v in given.items() if v is not None})
+    own = count(read(part.y), **{n: v for n, v in given.items() if v is not None})
     number = float(own)
     if not 0 <= number < math.inf:
         raise ValueError(f"count: expected finite numbers of at least 0, got {own!r}")
@@ -176,7 +187,11 @@ def count_targets(batch: Batch, axes: Axes = (1, 1)) -> float:
     axes : tuple of two ints
         Where rows lie in `x` and in `y`.
     """
-    y = np.asarray(batch.y)
+    is_plain = batch.lengths is None and batch.weights is None
+    given: Any = batch.y
+    if is_plain and isinstance(given, FileRows) and given.dtype.kind not in "iu":
+        return float(given.size)
+    y = np.asarray(given)
     counts = np.ones(y.shape, bool)
     if y.dtype.kind in "iu":
         counts &= y != IGNORED
@@ -242,10 +257,30 @@ def as_vector(gradients: GradientsLike) -> tuple[Layout, Array]:
 
 
 class Place(NamedTuple):
-    """Which batch of a run: for its random numbers."""
+    """Which batch of a run: for its random numbers. States begin at batch 0."""
 
     epoch: int
     batch: int
+
+
+class ShardGradient(NamedTuple):
+    """What comes of a shard.
+
+    Attributes
+    ----------
+    value : float
+        What it adds to the batch's loss.
+    layout : Layout
+    vector : ndarray
+        Its gradient.
+    state : tuple of ndarray, ndarray or None
+        The model's after its last step; None of a model that gives none.
+    """
+
+    value: float
+    layout: Layout
+    vector: Array
+    state: Any
 
 
 def shard_gradient(
@@ -254,25 +289,28 @@ def shard_gradient(
     shard: Shard,
     place: Place,
     generators: Mapping[str, Any],
-) -> tuple[float, Layout, Array]:
+    state: Any = None,
+) -> ShardGradient:
     """Return what a shard adds to the batch's loss, and its gradient as a vector.
 
     Random numbers of the model are those of this shard of this batch: they are drawn
     from where the generators stood as the run began, and from the place's numbers.
+    A state is that of these rows; None begins at zeros.
     """
     rows = shard.rows
     set_generator_states(model, _generators_at(generators, place, shard.number))
     given = {} if rows.lengths is None else {"lengths": rows.lengths}
     more = given if rows.weights is None else {**given, "weights": rows.weights}
+    before = {} if state is None else {"state": state}
     try:
-        output, *_, cache = model.forward(rows.x, **given)
+        output, *rest, cache = model.forward(rows.x, **given, **before)
     finally:
         set_generator_states(model, generators)
     value, dy = loss(output, rows.y, **more)
     with ieee_mode():
         value *= shard.share
     layout, vector = as_vector(model.backward(cache, _scaled(dy, shard.share)).weights)
-    return value, layout, vector
+    return ShardGradient(value, layout, vector, rest[0] if rest else None)
 
 
 def _generators_at(
@@ -343,20 +381,78 @@ class TreeSum:
         return total
 
 
+class ShardSums(NamedTuple):
+    """What comes of neighbouring shards.
+
+    Attributes
+    ----------
+    values : list of float
+        What each adds to the batch's loss.
+    layout : Layout or None
+        None of no shards.
+    tree : TreeSum
+        Their part of the tree.
+    states : dict of int to state, or None
+        After the last step, by the shards' numbers, if states are carried.
+    """
+
+    values: list[float]
+    layout: Layout | None
+    tree: TreeSum
+    states: States
+
+
 def shard_gradients(
     model: Any,
     loss: Callable[..., tuple[float, Any]],
     shards: Sequence[Shard],
     place: Place,
     generators: Mapping[str, Any],
-) -> tuple[list[float], Layout | None, TreeSum]:
-    """Return what neighbouring shards add to the loss, and their part of the tree."""
+    states: States = None,
+) -> ShardSums:
+    """Return what neighbouring shards add to the loss, and their part of the tree.
+
+    With `states` each shard begins with its own, at zeros where there is none, and
+    leaves another one.
+    """
     values, layout, tree = [], None, TreeSum()
+    after: dict[int, Any] = {}
     for shard in shards:
-        value, layout, vector = shard_gradient(model, loss, shard, place, generators)
-        values.append(value)
-        tree.add(Node(0, shard.number), vector)
-    return values, layout, tree
+        state = None if states is None else states.get(shard.number)
+        found = shard_gradient(model, loss, shard, place, generators, state)
+        if states is not None:
+            after[shard.number] = check_carried(model, found.state)
+        layout = found.layout
+        values.append(found.value)
+        tree.add(Node(0, shard.number), found.vector)
+    return ShardSums(values, layout, tree, None if states is None else after)
+
+
+def rows_of_states(state: Any, rows: int, shards: int) -> dict[int, Any]:
+    """Return the state of each shard of so many rows, by their numbers."""
+    return {
+        k: _rows_of_state(state, *span) for k, span in enumerate(bounds(rows, shards))
+    }
+
+
+def _rows_of_state(state: Any, begin: int, end: int) -> Any:
+    if isinstance(state, tuple):
+        return tuple([_rows_of_state(part, begin, end) for part in state])
+    return _slice(state, row_axis(state), begin, end)
+
+
+def joined_states(states: Mapping[int, Any]) -> Any:
+    """Return the state of all rows, of those of all shards."""
+    own = [states[k] for k in sorted(states)]
+    if isinstance(own[0], tuple):
+        parts = zip(*own, strict=True)
+        return tuple([joined_states(dict(enumerate(part))) for part in parts])
+    return np.concatenate(own, row_axis(own[0]))
+
+
+def row_axis(state: NDArray[Any]) -> int:
+    """Return where the rows lie in an array of a state: ``[L, B, ...]`` or ``[B]``."""
+    return min(1, state.ndim - 1)
 
 
 def owners(shards: int, workers: int) -> list[range]:
@@ -369,10 +465,21 @@ def edges(size: int, slices: int) -> list[int]:
     return [size * k // slices for k in range(slices + 1)]
 
 
-def add_up(given: Iterable[tuple[Sequence[Node], NDArray[Any]]]) -> NDArray[Any]:
-    """Return the sum of what all workers have, ``[nodes, slice]`` each, in order."""
+def merged(given: Iterable[tuple[Sequence[Node], NDArray[Any]]]) -> TreeSum:
+    """Return what several workers have together, ``[nodes, slice]`` each, in order."""
     tree = TreeSum()
     for nodes, vectors in given:
         for node, vector in zip(nodes, vectors, strict=True):
             tree.add(node, vector)
-    return tree.total()
+    return tree
+
+
+def nodes_of(shards: range) -> tuple[Node, ...]:
+    """Return the sums that neighbouring shards leave."""
+    nothing = np.zeros(0)
+    return merged(([Node(0, k)], nothing[None]) for k in shards).nodes
+
+
+def merged_nodes(given: Iterable[Sequence[Node]]) -> tuple[Node, ...]:
+    """Return the sums that several workers leave together."""
+    return merged((nodes, np.zeros((len(nodes), 0))) for nodes in given).nodes

@@ -37,6 +37,10 @@ class GRU(RecurrentLayer[Array, Array]):
     reset_after : bool
         Whether the reset gate acts after the recurrent product, as in torch and cuDNN,
         or before it, as in Cho's final paper and ONNX's default.
+    layer_norm : bool
+        Whether products are normalised over the units of each row, as the notes say.
+        Not with `reset_after=False`, `activations`, `clip`, `bias=False` or
+        `init=("chrono", T)`.
     activations : tuple of two
         In the places of σ and of tanh, each one of those of `LSTM`. A bidirectional
         layer takes four as well: the last two are those of the reverse direction.
@@ -50,6 +54,12 @@ class GRU(RecurrentLayer[Array, Array]):
         [L*D, B, H] in any case.
     dropout : float
         Share of values dropped between layers by `forward`, 0 <= p < 1.
+    recurrent_dropout : float
+        Share of h that `forward` hides from R, 0 <= p < 1: by one mask for each row,
+        the same in all steps (Notes of `RNN`).
+    zoneout : float or tuple of two floats
+        Share of units that stay as they were in a step, 0 <= p < 1: drawn anew
+        in each step of `forward`; a plain call takes the mean (Notes of `RNN`).
     bidirectional : bool
         Whether a second direction runs from each row's end to its start (D = 2).
     reverse : bool
@@ -74,6 +84,19 @@ class GRU(RecurrentLayer[Array, Array]):
     Weights as in `RNN`, with 3H rows: those of r, z, n; 3*H*(I + H + 2) in one layer.
     The cache's gates are `r`, `z`, `n` and, with `reset_after`, `v` = R_n h_{t-1} +
     b_hh_n.
+
+    With `layer_norm`, as in the supplement of Ba, Kiros and Hinton, whose z is our
+    1 - z::
+
+        [a_r a_z] = LN(W_rz x_t) + LN(R_rz h_{t-1}) + b
+        v = LN(R_n h_{t-1}) + b_v
+        n = tanh(LN(W_n x_t) + b_n + σ(a_r) * v)
+        h_t = σ(a_z) * h_{t-1} + (1 - σ(a_z)) * n
+
+    LN is that of `LSTM`, over the 2H units of the two gates together and over H for the
+    candidate. `weight_norm_l0` [10, H] has the gains of LN(W x) and then of LN(R h) for
+    r and z, the biases of r and z, the gain of LN(R_n h) and b_v, and the gain of
+    LN(W_n x) and b_n; gains are 1 at first, biases 0.
 
     Source: K. Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder",
     arXiv 1406.1078, whose first version resets after and whose third resets before.
@@ -104,6 +127,9 @@ class GRU(RecurrentLayer[Array, Array]):
     )
 
     reset_after: bool
+    layer_norm: bool
+    recurrent_dropout: float
+    zoneout: float | tuple[float, float]
 
     def __init__(
         self,
@@ -112,11 +138,14 @@ class GRU(RecurrentLayer[Array, Array]):
         num_layers: int = 1,
         *,
         reset_after: bool = True,
+        layer_norm: bool = False,
         activations: tuple[ActivationLike, ...] = ("sigmoid", "tanh"),
         clip: float | None = None,
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | tuple[float, float] = 0.0,
         bidirectional: bool = False,
         reverse: bool = False,
         init: InitLike = "uniform",

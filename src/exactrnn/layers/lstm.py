@@ -80,6 +80,10 @@ class LSTM(LSTMLayer):
     full_gate_recurrence : bool
         Whether each gate also sees the activations of all gates one step before,
         s = [i, f, o], by `weight_gates`. They are part of the state then.
+    layer_norm : bool
+        Whether products and cell state are normalised over the units of each row, as
+        the notes say. Not with other options of the cell, nor with `init=("chrono", T)`
+        or `bias=False`.
     clip : float, optional
         Limit ±clip of what goes into the gates and the candidate, before the
         activation. The gradient of a limited value is 0.
@@ -90,6 +94,13 @@ class LSTM(LSTMLayer):
         [L*D, B, H] in any case.
     dropout : float
         Share of values dropped between layers by `forward`, 0 <= p < 1.
+    recurrent_dropout : float
+        Share of h that `forward` hides from R, 0 <= p < 1: by one mask for each row,
+        the same in all steps (Notes of `RNN`).
+    zoneout : float or tuple of two floats
+        Share of units that stay as they were in a step, 0 <= p < 1, or that of h and
+        that of the cell state: drawn anew in each step of `forward`; a plain call
+        takes the mean (Notes of `RNN`).
     bidirectional : bool
         Whether a second direction runs from each row's end to its start (D = 2).
     reverse : bool
@@ -124,6 +135,21 @@ class LSTM(LSTMLayer):
     row blocks and O = P or H one layer has G*H*(I + O + 2) + P*H + V*H + (n*H)²
     weights.
 
+    With `layer_norm`, as in the supplement of Ba, Kiros and Hinton::
+
+        [a_i a_f a_g a_o] = LN(W x_t) + LN(R h_{t-1}) + b
+        c_t = σ(a_f) * c_{t-1} + σ(a_i) * tanh(a_g)
+        h_t = σ(a_o) * tanh(LN(c_t))
+
+    LN of values u is gain * (u - mean) / sqrt(variance + 1e-5) [+ bias], with the mean
+    and the biased variance over all 4H units of a row's four products together, over H
+    of c. What is carried on is c itself. `weight_norm_l0` [14, H] has, in the order i,
+    f, g, o, the gains of LN(W x), those of LN(R h) and b, then gain and bias of LN(c);
+    gains are 1 at first, biases 0 (but for `forget_bias`). Of the paper's two biases
+    and b, which are added to each other, there is one. Others differ: haste has no
+    bias, TensorFlow's LayerNormLSTMCell carries LN(c) on, with eps 1e-3, and contrib's
+    LayerNormBasicLSTMCell normalises each gate of one product on its own.
+
     The variants of Greff et al. by name are made by `greff_variant`. Without forget
     gate (`omit="f"`) and with `backward(..., truncated=True)` this is a cell as those
     of 1997; `LSTM1997` is the layer of the paper, with its memory blocks.
@@ -133,7 +159,7 @@ class LSTM(LSTMLayer):
     Computation 12(10), 2000; F. Gers, J. Schmidhuber, "Recurrent Nets that Time and
     Count", IJCNN 2000 (peepholes); H. Sak, A. Senior, F. Beaufays, arXiv 1402.1128
     (projection); K. Greff et al., arXiv 1503.04069 (coupling, omitted gates, full gate
-    recurrence).
+    recurrence); J. Ba, J. Kiros, G. Hinton, arXiv 1607.06450 (layer normalisation).
 
     Examples
     --------
@@ -166,6 +192,9 @@ class LSTM(LSTMLayer):
     coupled: str | None
     omit: str
     full_gate_recurrence: bool
+    layer_norm: bool
+    recurrent_dropout: float
+    zoneout: float | tuple[float, float]
 
     def __init__(
         self,
@@ -179,10 +208,13 @@ class LSTM(LSTMLayer):
         omit: str = "",
         activations: tuple[ActivationLike, ...] = ("sigmoid", "tanh", "tanh"),
         full_gate_recurrence: bool = False,
+        layer_norm: bool = False,
         clip: float | None = None,
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | tuple[float, float] = 0.0,
         bidirectional: bool = False,
         reverse: bool = False,
         init: InitLike = "uniform",

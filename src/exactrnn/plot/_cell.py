@@ -39,8 +39,8 @@ LETTER, ROW, GAP, BOX = 0.075, 0.42, 0.34, 0.26
 SWEEPS = 12
 """How often heights are settled."""
 
-SHORT = {"sigmoid": "σ"}
-TWO = {"add": "+", "mul": "×"}
+SHORT = {"sigmoid": "σ", "moments": "mean, scale", "norm": "normed"}
+TWO = {"add": "+", "mul": "×", "gained": "×"}
 ORDERED = {
     "sub": "{0} − {1}",
     "div": "{0} ÷ {1}",

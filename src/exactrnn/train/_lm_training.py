@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -57,6 +57,8 @@ class Progress:
         Time since training began, without breaks.
     unit : str
         What a symbol is: `"characters"`, `"bytes"` or `"words"`.
+    remark : str
+        A worker that is slow; empty where none is.
     """
 
     step: int
@@ -67,6 +69,7 @@ class Progress:
     characters: int
     seconds: float
     unit: str = "characters"
+    remark: str = ""
 
 
 class Plan(NamedTuple):
@@ -84,6 +87,7 @@ class Training:
     """The steps of one training; made by `model.training`.
 
     A loop over it trains. Between two steps it can be kept in a file.
+    `exactrnn.distributed` derives from it one that workers share.
 
     Parameters
     ----------
@@ -101,6 +105,7 @@ class Training:
         self._state: Any = None
         self._step = self._skipped = self._characters = 0
         self._fraction = 0.0
+        self._remark = ""
         self._chunks = _endless_chunks(sequence, plan.batch_size, plan.length)
         self._begin = time.perf_counter()
 
@@ -112,13 +117,13 @@ class Training:
         if self._step == 0:
             self._begin = time.perf_counter()
         if self._fraction >= 1.0:
+            self.close()
             raise StopIteration
         chunk, restart = next(self._chunks)
-        loss, gradients, state = self._model.loss_and_gradients(
-            chunk.inputs, chunk.targets, None if restart else self._state
-        )
+        loss, gradients, state = self._find(chunk, None if restart else self._state)
         norm = clip_global_norm(gradients, self._plan.clip)
         self.apply(gradients, norm, state, chunk.inputs.size)
+        self._tell()
         with ieee_mode():
             bits = loss / LN2
         return Progress(
@@ -130,7 +135,27 @@ class Training:
             characters=self._characters,
             seconds=time.perf_counter() - self._begin,
             unit=self._model.unit,
+            remark=self._remark,
         )
+
+    def _find(self, chunk: StreamChunk, state: Any) -> tuple[float, Any, Any]:
+        """Return the loss of a chunk, its gradients, and the state after it."""
+        found: tuple[float, Any, Any] = self._model.loss_and_gradients(
+            chunk.inputs, chunk.targets, state
+        )
+        return found
+
+    def _tell(self) -> None:
+        """Tell whoever shares the training that a step was done: here nobody."""
+
+    def close(self) -> None:
+        """End what computes elsewhere, if anything does; it begins anew if need be."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def apply(
         self, gradients: dict[str, Array], norm: float, state: Any, symbols: int
@@ -244,6 +269,9 @@ class Training:
         if description["numerics"] != NUMERICS_VERSION:
             raise ValueError(f"it is of numerics {quote(description['numerics'])}")
         own, given = self._fixed(), description["fixed"]
+        shards = [fixed.get("shards") for fixed in (own, given)]
+        if shards[0] != shards[1]:
+            raise ValueError("shards: expected {}, got {}".format(*map(quote, shards)))
         check_names("fixed", given, own)
         for name, value in own.items():
             if given[name] != value:

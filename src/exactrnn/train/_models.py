@@ -40,3 +40,13 @@ def set_generator_states(model: Any, states: Mapping[str, Any]) -> None:
         model._set_generator_states(states)
     elif isinstance(model, Module) and "" in states:
         model._set_generator_state(states[""])
+
+
+def check_carried(model: Any, state: Any) -> Any:
+    """Return the state that a model gave behind its output, or raise without one."""
+    if state is None:
+        raise ValueError(
+            "carry: expected a model that gives back its state behind the output, got "
+            f"{describe(model)}, which gives none"
+        )
+    return state

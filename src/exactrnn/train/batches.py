@@ -7,7 +7,7 @@ seen.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,15 +15,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from exactrnn._checks import (
     Array,
-    as_any_array,
     check_integer,
     check_lengths,
     check_seed,
     check_size,
     describe,
 )
-from exactrnn._checks.arrays import check_floats, make_plain
+from exactrnn._checks.arrays import check_floats
 from exactrnn.train._epochs import Epochs
+from exactrnn.train._stored import FileArray, as_examples, as_file, rows_of
 
 __all__ = ["Batch", "Batches", "batches", "windows"]
 
@@ -52,18 +52,30 @@ class Batch(NamedTuple):
 class _Examples(NamedTuple):
     """What is cut: inputs and targets, each with the axis of the examples."""
 
-    inputs: list[tuple[NDArray[Any], int]]
-    targets: tuple[NDArray[Any], int]
+    inputs: list[tuple[Any, int]]
+    targets: tuple[Any, int]
     lengths: NDArray[np.int64] | None
     weights: Array | None
     is_one: bool
 
-    def rows(self, chosen: NDArray[np.intp]) -> Batch:
-        """Return some of them as a batch, in this order."""
-        x = tuple(_take(array, chosen, axis) for array, axis in self.inputs)
+    @property
+    def files(self) -> list[FileArray | None]:
+        """Where inputs and targets lie, as far as they lie in files."""
+        return [as_file(array) for array, _ in (*self.inputs, self.targets)]
+
+    def rows(
+        self, chosen: NDArray[np.intp], files: Sequence[FileArray | None] | None = None
+    ) -> Batch:
+        """Return some as a batch, in this order; what lies in `files` is unread."""
+        arrays = (*self.inputs, self.targets)
+        own = [None] * len(arrays) if files is None else files
+        *x, y = [
+            rows_of(array, file, chosen, axis)
+            for (array, axis), file in zip(arrays, own, strict=True)
+        ]
         return Batch(
-            x[0] if self.is_one else x,
-            _take(self.targets[0], chosen, self.targets[1]),
+            x[0] if self.is_one else tuple(x),
+            y,
             None if self.lengths is None else self.lengths[chosen],
             None if self.weights is None else self.weights[chosen],
         )
@@ -93,9 +105,23 @@ class Batches(Epochs[Batch]):
         return int(array.shape[axis])
 
     def _walk(self, epoch: str) -> Iterator[Batch]:
+        yield from map(self._examples.rows, self._orders(epoch))
+
+    def _orders(self, epoch: str) -> Iterator[NDArray[np.intp]]:
+        """Yield which examples each batch of an epoch has."""
         order = self._shuffled(self.num_examples, "batches", epoch)
         for begin in range(0, len(order), self._size):
-            yield self._examples.rows(order[begin : begin + self._size])
+            yield order[begin : begin + self._size]
+
+    def _unread(self, number: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch; what lies in files is `FileRows`."""
+        files = self._examples.files
+        for chosen in self._orders(str(number)):
+            yield self._examples.rows(chosen, files)
+
+    def _files(self) -> tuple[FileArray, ...]:
+        """Return the files in which the examples lie."""
+        return tuple(file for file in self._examples.files if file is not None)
 
 
 def batches(
@@ -113,7 +139,9 @@ def batches(
     Parameters
     ----------
     x, y : array_like
-        Inputs and targets, with the examples along the axes that `axes` says.
+        Inputs and targets, with the examples along the axes that `axes` says. Of files
+        that are mapped, and of arrays in chunks, as those of dask, h5py and zarr, what
+        a batch has is read.
     size : int
         Examples in a batch; the last one may have fewer.
     seed : int, optional
@@ -151,7 +179,7 @@ def batches(
     """
     own, other = _check_pair(axes)
     inputs = _take_inputs(x, own)
-    targets = _placed("y", as_any_array("y", y), "axes[1]", other)
+    targets = _placed("y", as_examples("y", y), "axes[1]", other)
     count = targets[0].shape[targets[1]]
     for array, place in inputs:
         if array.shape[place] != count or count == 0:
@@ -177,23 +205,21 @@ def _check_pair(axes: object) -> tuple[object, object]:
     return axes[0], axes[1]
 
 
-def _take_inputs(x: Any, axes: object) -> list[tuple[NDArray[Any], int]]:
+def _take_inputs(x: Any, axes: object) -> list[tuple[Any, int]]:
     """Return the arrays of inputs, each with the axis of the examples."""
     if not isinstance(axes, tuple | list):
-        return [_placed("x", as_any_array("x", x), "axes[0]", axes)]
+        return [_placed("x", as_examples("x", x), "axes[0]", axes)]
     if not isinstance(x, tuple | list) or len(x) != len(axes) or not axes:
         got = len(x) if isinstance(x, tuple | list) else describe(x)
         wanted = len(axes) or "at least one"
         raise ValueError(f"x: expected {wanted} arrays, as axes[0] has, got {got}")
     return [
-        _placed(f"x[{k}]", as_any_array(f"x[{k}]", array), f"axes[0][{k}]", axis)
+        _placed(f"x[{k}]", as_examples(f"x[{k}]", array), f"axes[0][{k}]", axis)
         for k, (array, axis) in enumerate(zip(x, axes, strict=True))
     ]
 
 
-def _placed(
-    name: str, array: NDArray[Any], label: str, axis: object
-) -> tuple[NDArray[Any], int]:
+def _placed(name: str, array: Any, label: str, axis: object) -> tuple[Any, int]:
     """Return an array with an axis of it, counted from the front."""
     number = check_integer(label, axis)
     if not -array.ndim <= number < array.ndim:
@@ -210,10 +236,6 @@ def _steps_of(name: str, array: NDArray[Any], place: int) -> int:
             f"lengths: expected None where {name} has no steps, {array.shape}"
         )
     return int(array.shape[0 if place else 1])
-
-
-def _take(array: NDArray[Any], rows: NDArray[np.intp], axis: int) -> NDArray[Any]:
-    return make_plain(np.take(array, rows, axis))
 
 
 def windows(

@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack
+from typing import Any, NamedTuple, TypeAlias, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,13 @@ from exactrnn._system.mode import ieee_mode
 from exactrnn.io import bad_content
 from exactrnn.layers._composite import first_output
 from exactrnn.train import _bar, _checkpoint
-from exactrnn.train._models import check_model, generator_states, set_generator_states
+from exactrnn.train._models import (
+    check_carried,
+    check_model,
+    generator_states,
+    set_generator_states,
+)
+from exactrnn.train._sharing import SHARING, Sharing, hand_over
 from exactrnn.train.averages import Accumulator, WeightAverage
 from exactrnn.train.batches import Batch
 from exactrnn.train.clipping import clip_global_norm, global_norm
@@ -75,7 +81,7 @@ class History(NamedTuple):
     stopped: str
 
 
-class Fitting(TypedDict, total=False):
+class Fitting(Sharing, total=False):
     """The options of `fit`, whose docstring says what they are."""
 
     epochs: int
@@ -139,6 +145,8 @@ def fit(
         or as it was before.
         ``resume`` (False): go on from the checkpoint, if there is one.
         ``progress``: whether there is a bar; by default on a terminal alone.
+        ``workers``, ``shards`` and the other options of `exactrnn.distributed.fit`:
+        with any of them it does the training.
 
     Returns
     -------
@@ -171,6 +179,9 @@ def fit(
     >>> history.loss.shape, bool(history.loss[-1] < history.loss[0] / 5)
     ((5,), True)
     """
+    if any(name in options for name in SHARING):
+        history: History = hand_over("fit", model, batches, loss, optimizer, **options)
+        return history
     run = Run(model, batches, loss, optimizer, options)
     if run.resume:
         run.load()
@@ -194,7 +205,7 @@ class Run:
         optimizer: Optimizer,
         options: Fitting,
     ) -> None:
-        known = Fitting.__annotations__
+        known = [name for name in Fitting.__annotations__ if name not in SHARING]
         check_names("options", {*known, *options}, known)
         self.model = check_model("model", model)
         self.batches = _check_batches("batches", batches)
@@ -349,12 +360,7 @@ class Run:
         """Return the state with which the next batch begins; None for zeros."""
         if not self.carry:
             return None
-        if not rest or rest[0] is None:
-            raise ValueError(
-                "carry: expected a model that gives back its state behind the output, "
-                f"got {describe(self.model)}, which gives none"
-            )
-        return rest[0]
+        return check_carried(self.model, rest[0] if rest else None)
 
     def _step(self, gradients: dict[str, Any]) -> float:
         """Do one step unless the gradients are not finite; return their norm."""
@@ -484,7 +490,7 @@ def _rows_of(batch: Batch) -> int:
     """Return how much a batch counts: its steps that count, or else its targets."""
     if batch.lengths is not None:
         return sum(np.asarray(batch.lengths).tolist())
-    return int(np.asarray(batch.y).size)
+    return int(np.size(batch.y))
 
 
 def _extras(batch: Batch) -> dict[str, Any]:
@@ -504,6 +510,12 @@ def _with_last(items: Iterator[Batch]) -> Iterator[tuple[Batch, bool]]:
 
 
 def _check_batches(name: str, batches: Any) -> Any:
+    if hasattr(batches, "iter_batches"):
+        raise TypeError(
+            f"{name}: expected xr.train.batches(...) of the columns of a dataset of "
+            "Ray, each an xr.distributed.RayColumn(dataset, name), got "
+            f"{describe(batches)}, which has no index"
+        )
     if not hasattr(batches, "__iter__") or hasattr(batches, "__next__"):
         raise TypeError(
             f"{name}: expected batches that can be gone through in every epoch, such "

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from copy import copy
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -40,26 +40,26 @@ from exactrnn.io import Source, Target, bad_content, read_file, write_file
 from exactrnn.layers._embedding import Embedding
 from exactrnn.layers._linear import Linear
 from exactrnn.layers._module import Module
+from exactrnn.train._lm_passes import PARTS, Passes
 from exactrnn.train._lm_training import LN2, Plan, Progress, Training
 from exactrnn.train._model_spec import RECORD, SIZES, ModelSpec
+from exactrnn.train._sharing import Sharing, check_sharing, hand_over
 from exactrnn.train._units import UNITS, Alphabet, find_alphabet
 from exactrnn.train.bptt import stream_batches
 from exactrnn.train.losses import (
     counted_targets,
     mean_of_rows,
     row_losses,
-    softmax_cross_entropy,
 )
 from exactrnn.train.sampling import pick
 
 __all__ = ["LanguageModel", "Progress", "Training"]
 
-PARTS = ("embedding", "recurrent", "readout")
 EVALUATION_STREAMS = 8
 EVALUATION_LENGTH = 256
 
 
-class LanguageModel(Module):
+class LanguageModel(Passes):
     """Predicts the next character of a text, or the next byte or word.
 
     Parameters
@@ -250,43 +250,6 @@ class LanguageModel(Module):
         checked = check_index("index", index, 0, len(self.alphabet))
         return self._spec.codec.decode(checked.ravel().tolist())
 
-    def loss_and_gradients(
-        self, inputs: ArrayLike, targets: ArrayLike, state: Any = None
-    ) -> tuple[float, dict[str, Array], Any]:
-        """Run forward and back over one chunk.
-
-        Parameters
-        ----------
-        inputs, targets : array_like of int, ``[T, B]``
-            Characters and those that follow them.
-        state : tuple of ndarray or ndarray, optional
-            The recurrent layers' state to begin with; zeros by default.
-
-        Returns
-        -------
-        loss : float
-            Mean cross-entropy in nats.
-        gradients : dict of str to ndarray
-            By the names of `parameters`.
-        state : tuple of ndarray or ndarray
-            The state after the chunk.
-        """
-        check_one_way("recurrent", self.recurrent)
-        embedded, embedding_cache = self.embedding.forward(inputs)
-        hidden, state, recurrent_cache = self.recurrent.forward(embedded, state)
-        logits, readout_cache = self.readout.forward(hidden)
-        loss, dlogits = softmax_cross_entropy(logits, targets)
-        readout = self.readout.backward(readout_cache, dlogits)
-        recurrent = self.recurrent.backward(recurrent_cache, readout.x)
-        embedding = self.embedding.backward(embedding_cache, recurrent.x)
-        found = (embedding.weights, recurrent.weights, readout.weights)
-        gradients = {
-            f"{part}.{name}": array
-            for part, weights in zip(PARTS, found, strict=True)
-            for name, array in weights.items()
-        }
-        return loss, gradients, state
-
     def training(
         self,
         text: str,
@@ -297,6 +260,7 @@ class LanguageModel(Module):
         length: int = 64,
         lr: float = 3e-3,
         clip: float = 1.0,
+        **workers: Unpack[Sharing],
     ) -> Training:
         """Train step by step; stop iterating to stop training.
 
@@ -319,12 +283,17 @@ class LanguageModel(Module):
             Learning rate at the beginning.
         clip : float
             Largest norm of the gradients.
+        **workers
+            ``workers``, ``shards``, ``engine`` and ``threads`` as for
+            `exactrnn.distributed.fit`: with any of them the streams are cut into
+            shards, which decide the bits, and any number of workers has the same.
 
         Returns
         -------
         Training
             An iterator that gives a `Progress` after each step; `save` and `load` keep
-            it between two steps, and let another process go on.
+            it between two steps, and let another process go on. Workers end with it,
+            and with `close`.
 
         Raises
         ------
@@ -343,7 +312,12 @@ class LanguageModel(Module):
         check_real("lr", lr, 0.0)
         check_real("clip", clip, 0.0, open_below=True)
         plan = Plan(steps, seconds, batch_size, length, lr, clip)
-        return Training(self, sequence, plan)
+        if not check_sharing("workers", workers):
+            return Training(self, sequence, plan)
+        training: Training = hand_over(
+            "shared_training", self, sequence, plan, **workers
+        )
+        return training
 
     def fit(self, text: str, **options: Any) -> list[float]:
         """Train to the end; the options are those of `training`.

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from exactrnn import _core
+from exactrnn._graph.symbols import Cell, Step, Symbol
 from exactrnn._spec.record import Network
 from exactrnn.cells import JANET, MGU, SLSTM, SRU, UGRNN, IndRNN, MinGRU, MinLSTM
 from exactrnn.layers import (
@@ -29,6 +30,20 @@ from exactrnn.layers import (
     Layer,
     LeakyRNN,
 )
+
+
+class RowsOfUnits(Cell):
+    """What only definitions have: normalised values of any kind, and scalars."""
+
+    states = ("h", "c")
+
+    def step(self, s: Step) -> tuple[Symbol, Symbol]:
+        """Return the new h and c."""
+        seen = s.layer_norm(s.h, "seen")
+        u = s.tanh(s.W("u") + s.R("u", seen) + s.b("u"))
+        first, _ = s.layer_norm((u * s.c, s.W("e")), ("first", "second"))
+        c = s.mix(s.sigmoid(first + s.scalar("k", 0.25)), s.c, u)
+        return s.scalar("q", 1.5) * s.tanh(s.layer_norm(c, "c", bias=False)), c
 
 
 @dataclass(frozen=True)
@@ -185,6 +200,54 @@ LAYER_CASES: dict[str, LayerCase] = {
     "min_lstm defined": LayerCase(partial(Layer, MinLSTM()), {}),
     "sru defined": LayerCase(partial(Layer, SRU()), BOTH_WAYS),
     "ugrnn defined": LayerCase(partial(Layer, UGRNN()), {}),
+    "lstm layer norm bidirectional ragged": LayerCase(
+        LSTM, {"layer_norm": True, **BOTH_WAYS}, H=19, lengths=RAGGED
+    ),
+    "lstm layer norm one row": LayerCase(
+        LSTM, {"layer_norm": True}, T=12, B=1, I=8, H=70
+    ),
+    "gru layer norm": LayerCase(GRU, {"layer_norm": True}, H=17),
+    "rows defined ragged": LayerCase(
+        partial(Layer, RowsOfUnits()), BOTH_WAYS, H=17, lengths=RAGGED
+    ),
+    "rnn zoneout": LayerCase(RNN, {"zoneout": 0.25}, H=17),
+    "rnn recurrent dropout": LayerCase(RNN, {"recurrent_dropout": 0.25}, H=17),
+    "lstm zoneout recurrent dropout bidirectional ragged": LayerCase(
+        LSTM,
+        {"zoneout": (0.125, 0.5), "recurrent_dropout": 0.5, **BOTH_WAYS},
+        lengths=RAGGED,
+    ),
+    "lstm projected gate recurrence zoneout": LayerCase(
+        LSTM,
+        {
+            "proj_size": 5,
+            "peepholes": "ifo",
+            "full_gate_recurrence": True,
+            "zoneout": (0.5, 0.125),
+        },
+    ),
+    "gru zoneout recurrent dropout": LayerCase(
+        GRU, {"zoneout": 0.375, "recurrent_dropout": 0.25}, H=17
+    ),
+    "gru reset before zoneout recurrent dropout": LayerCase(
+        GRU,
+        {"reset_after": False, "zoneout": 0.375, "recurrent_dropout": 0.25},
+        lengths=RAGGED,
+    ),
+    "mut2 zoneout recurrent dropout": LayerCase(
+        MUT2, {"zoneout": 0.25, "recurrent_dropout": 0.5}, lengths=RAGGED
+    ),
+    "depth-gated zoneout recurrent dropout": LayerCase(
+        DepthGatedLSTM,
+        {"zoneout": (0.25, 0.25), "recurrent_dropout": 0.25, **BOTH_WAYS},
+        lengths=RAGGED,
+    ),
+    "slstm defined heads zoneout recurrent dropout": LayerCase(
+        partial(Layer, SLSTM(num_heads=3)),
+        {"zoneout": (0.25, 0.375), "recurrent_dropout": 0.25},
+        H=18,
+        lengths=RAGGED,
+    ),
 }
 
 

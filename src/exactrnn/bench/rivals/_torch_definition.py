@@ -29,6 +29,8 @@ WRITTEN = {
     "eq": "({0} == {1}).to(h.dtype)",
     "neg": "-{0}",
     "copy": "{0}",
+    "gained": "{0} * {1}",
+    "norm": "norm({0}, {1})",
     "stop": "{0}.detach()",
     "softplus": "softplus({0}, threshold=100)",
 }
@@ -55,6 +57,8 @@ class Defined(Cell):
             "linear": linear,
             "softplus": functional.softplus,
             "by_heads": by_heads,
+            "moments": moments,
+            "norm": norm,
         }
         source = self.write()
         exec(compile(source, "<step of a definition>", "exec"), self.names)
@@ -98,7 +102,7 @@ class Defined(Cell):
             if value.kind == "prev":
                 lines.append(f"v{number} = s{value.place}")
             elif value.kind == "vector":
-                self.names[f"u{number}"] = self.weights["weight_unit"][value.place]
+                self.names[f"u{number}"] = self.weight_of(value.place)
                 lines.append(f"v{number} = u{number}")
             elif value.kind == "sum":
                 operand = form.sums[value.place].operand
@@ -111,6 +115,13 @@ class Defined(Cell):
         results = [self.argument(n, tensor=True) for n in form.outputs]
         lines.append(f"return {', '.join(results)},")
         return "def step(a, state):\n    " + "\n    ".join(lines) + "\n"
+
+    def weight_of(self, place: int) -> Any:
+        """Return a weight of each unit, or a scalar."""
+        own = len(self.form.units)
+        if place < own:
+            return self.weights["weight_unit"][place]
+        return self.weights["scalar"][place - own]
 
     def sums_of(self, operand: int | None) -> list[str]:
         """Return the sums whose R is multiplied with an operand."""
@@ -160,6 +171,8 @@ class Defined(Cell):
 
     def text_of(self, value: Any) -> str:
         """Return an operation as source."""
+        if value.kind == "moments":
+            return f"moments({', '.join(self.argument(a) for a in value.inputs)})"
         kinds = [self.form.values[a].kind for a in value.inputs]
         plain = [self.argument(a) for a in value.inputs]
         if value.kind in FUSED:
@@ -173,6 +186,18 @@ class Defined(Cell):
         if value.kind in WRITTEN:
             return WRITTEN[value.kind].format(*whole)
         return f"torch.{TENSORS.get(value.kind, value.kind)}({', '.join(whole)})"
+
+
+def moments(*values: Any) -> Any:
+    """Return mean and scale of rows, of all these values together."""
+    spread, mean = torch.var_mean(torch.cat(values, -1), -1, correction=0, keepdim=True)
+    return mean, torch.rsqrt(spread + 1e-5)
+
+
+def norm(value: Any, found: Any) -> Any:
+    """Return a value, normalised."""
+    mean, scale = found
+    return (value - mean) * scale
 
 
 def by_head_blocks(R: Any, heads: int) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from exactrnn.bench.rivals._torch_definition import Defined
+from exactrnn.bench.rivals._torch_normed import NormedGRU, NormedLSTM
 from exactrnn.bench.rivals._torch_steps import (
     CLASSES,
     LSTM,
@@ -133,6 +134,8 @@ def make_cell(
     own = {k.removesuffix(suffix): w for k, w in weights.items() if k.endswith(suffix)}
     if name == "Layer":
         return Defined(own, options)
+    if options.get("layer_norm"):
+        return {"LSTM": NormedLSTM, "GRU": NormedGRU}[name](own, options)
     if name == "DepthGatedLSTM" and layer == 0:
         return LSTM(own, {"peepholes": "ifo"})
     if name == "GRU" and not options.get("reset_after", True):

@@ -100,10 +100,14 @@ def plan_of(line: str) -> Plan:
     spec = kind._configure(given)
     if not isinstance(spec, Config) or not spec.suffixed:
         raise TypeError(f"layer: expected a recurrent layer, got {kind.__name__}")
-    if spec.counts_steps or spec.learn_leak:
+    if spec.counts_steps or spec.learn_leak or spec.compiled is not None:
         raise NotImplementedError(
-            f"layer: expected one without a clock and without a learned leak, got "
-            f"{kind.__name__}"
+            f"layer: expected one without a clock, a learned leak, layer_norm and a "
+            f"cell from its equations, got {kind.__name__}"
+        )
+    if spec.has_zones:
+        raise NotImplementedError(
+            f"zoneout: expected 0, as functions of JAX have none, got {spec.zoneout}"
         )
     return Plan(spec)
 

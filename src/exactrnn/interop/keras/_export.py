@@ -19,11 +19,13 @@ ACTIVATIONS = {"SimpleRNN": 1, "LSTM": 3, "GRU": 2}
 """Number of activations of one direction."""
 PLAIN = {
     "clip": None,
+    "zoneout": 0.0,
     "peepholes": "",
     "coupled": None,
     "omit": "",
     "proj_size": 0,
     "full_gate_recurrence": False,
+    "layer_norm": False,
 }
 """Options of our layers that Keras's have not, as they must be."""
 

@@ -18,7 +18,13 @@ from exactrnn.layers._linear import Linear
 LARGEST = 2**31 - 2**20
 """Bytes of a file, with room for what is not weights: protobuf's limit."""
 DENSE = (Embedding, Linear)
-PLAIN = {"omit": "", "proj_size": 0, "full_gate_recurrence": False}
+PLAIN = {
+    "omit": "",
+    "proj_size": 0,
+    "full_gate_recurrence": False,
+    "layer_norm": False,
+    "zoneout": 0.0,
+}
 """Options that ONNX's operators have not, as they must be."""
 
 

@@ -120,7 +120,7 @@ class Source:
 def _read_part(path: Path, offset: int, size: int) -> bytes:
     """Return bytes of a regular file, as many as there are."""
     files.check_regular(path, path.stat().st_mode)
-    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    opened = os.open(path, files.TO_READ)
     with os.fdopen(opened, "rb") as file:
         found = os.fstat(opened)
         files.check_regular(path, found.st_mode)

@@ -1,7 +1,7 @@
 """What a cell tells the reference, and what a point function sees of one step.
 
 A cell is elementwise mathematics between sums of products.  One time step runs in
-one or two stages; each stage first finishes its sums over a recurrent operand and
+one or more stages; each stage first finishes its sums over a recurrent operand and
 then calls a point function:
 
     stage 0:  a = bias + W x_t + R h_prev [+ links]     ->  point_forward_0

@@ -17,7 +17,7 @@ import numpy as np
 
 from exactrnn._graph.adjoint import Ref
 from exactrnn._graph.program import Compiled, engine_sums
-from exactrnn.reference import arith
+from exactrnn.reference import arith, moments
 from exactrnn.reference.activations import relu
 from exactrnn.reference.cells._cell import Array, Cell, Options, Step, Sum, Vector
 
@@ -48,6 +48,11 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "relu": relu,
     "tanh_slope": lambda y: arith.fma(-y, y, 1),
     "sigmoid_slope": lambda s: s * (1 - s),
+    "gained": lambda normed, gain: normed * gain,
+    "moments": moments.moments,
+    "norm": moments.norm,
+    "slopes": moments.slopes,
+    "norm_slope": moments.norm_slope,
 }
 
 
@@ -92,9 +97,9 @@ def forward_stage(step: Step, stage: int) -> None:
         for k, output in enumerate(form.outputs):
             if output == number:
                 step.state[names[k]] = found
-    for s, kept in enumerate(compiled.layout.kept):
+    for name, kept in compiled.gates.items():
         if form.values[kept].stage == stage:
-            step.slots[form.sums[s].name] = step.slots[letter(kept)]
+            step.slots[name] = step.slots[letter(kept)]
 
 
 class WayBack:
@@ -116,6 +121,9 @@ class WayBack:
     def _compute(self, ref: Ref) -> Array:
         kind, which = ref
         step = self.step
+        if kind == "value" and which in self.form.moments:
+            inputs = self.form.values[which].inputs
+            return compute("moments", [self.of(("value", a)) for a in inputs], False)
         if kind == "value":
             return step.slots[letter(which)]
         if kind == "const":
@@ -165,6 +173,36 @@ def point_forward_2(step: Step) -> None:
     forward_stage(step, 2)
 
 
+def point_forward_3(step: Step) -> None:
+    """Stage 3."""
+    forward_stage(step, 3)
+
+
+def point_forward_4(step: Step) -> None:
+    """Stage 4."""
+    forward_stage(step, 4)
+
+
+def point_forward_5(step: Step) -> None:
+    """Stage 5."""
+    forward_stage(step, 5)
+
+
+def point_backward_5(step: Step) -> None:
+    """Stage 5."""
+    backward_stage(step, 5)
+
+
+def point_backward_4(step: Step) -> None:
+    """Stage 4."""
+    backward_stage(step, 4)
+
+
+def point_backward_3(step: Step) -> None:
+    """Stage 3."""
+    backward_stage(step, 3)
+
+
 def point_backward_2(step: Step) -> None:
     """Stage 2."""
     backward_stage(step, 2)
@@ -189,14 +227,15 @@ def adapt(options: Options) -> Cell:
         own = vector_sum(name) if w is None and r is None else name
         start = "none" if bias[0] == "none" else bias
         sums.append(Sum(own, w=w, r=r, stage=stage, operand=source, bias=start))
-    slots = map(letter, range(len(form.values)))
+    numbers = [n for n in range(len(form.values)) if n not in form.moments]
+    slots = map(letter, numbers)
     return replace(
         PROGRAM,
         gates=form.w_names,
         r_gates=form.r_names,
         states=form.definition.states,
         sums=tuple(sums),
-        slots=(*(s.name for s in form.sums), *slots),
+        slots=(*compiled.gates, *slots),
         operands=tuple(map(letter, form.operands)),
         vectors=tuple(Vector(name, vector_sum(name), "one") for name in form.vectors),
         forward=PROGRAM.forward[: form.stages],
@@ -211,7 +250,13 @@ PROGRAM = Cell(
     sums=(),
     slots=(),
     activations=(),
-    forward=(point_forward_0, point_forward_1, point_forward_2),
-    backward=(point_backward_0, point_backward_1, point_backward_2),
+    forward=(
+        *(point_forward_0, point_forward_1, point_forward_2),
+        *(point_forward_3, point_forward_4, point_forward_5),
+    ),
+    backward=(
+        *(point_backward_0, point_backward_1, point_backward_2),
+        *(point_backward_3, point_backward_4, point_backward_5),
+    ),
     adapt=adapt,
 )

@@ -1,4 +1,4 @@
-/* See threads.h. */
+/* See threads.h: POSIX threads. */
 #define _GNU_SOURCE
 #include "base/threads.h"
 
@@ -7,8 +7,9 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
+#include "base/compiler.h"
+#include "base/environment.h"
 #include "base/system.h"
 
 static int start_silent(pthread_t *thread, const pthread_attr_t *attributes,
@@ -29,10 +30,7 @@ static void before_fork(void) { pthread_mutex_lock(&starting); }
 
 static void after_fork(void) { pthread_mutex_unlock(&starting); }
 
-__attribute__((constructor)) static void watch_forks(void)
-{
-    pthread_atfork(before_fork, after_fork, after_fork);
-}
+XR_AT_LOAD(watch_forks) { pthread_atfork(before_fork, after_fork, after_fork); }
 
 int xr_start_thread(void *(*run)(void *), void *argument)
 {
@@ -46,42 +44,29 @@ int xr_start_thread(void *(*run)(void *), void *argument)
     return exists;
 }
 
-/* The stack of a region's threads: that of the process's default, or what the
- * environment says, in KiB unless a unit follows. */
-static size_t stack_bytes(void)
-{
-    const char *text = getenv("OMP_STACKSIZE");
-    if (text == NULL) {
-        text = getenv("GOMP_STACKSIZE");
-    }
-    if (text == NULL) {
-        return 0;
-    }
-    char *end;
-    const unsigned long long number = strtoull(text, &end, 10);
-    const char *units = "bkmg";
-    const char *unit = *end ? strchr(units, *end | 0x20) : NULL;
-    const int shift = unit == NULL ? 10 : 10 * (int)(unit - units);
-    return number > SIZE_MAX >> shift ? SIZE_MAX : (size_t)number << shift;
-}
-
 static void make_attributes(pthread_attr_t *attributes)
 {
     pthread_attr_init(attributes);
-    const size_t stack = stack_bytes();
+    const size_t stack = xr_stack_bytes();
     if (stack > 0) {
         pthread_attr_setstacksize(attributes, stack); /* refused: as libgomp's is */
     }
 }
 
-int xr_start_waited(pthread_t *thread, void *(*run)(void *), void *argument)
+_Static_assert(sizeof(pthread_t) <= sizeof(xr_thread), "a thread has to fit");
+
+int xr_start_waited(xr_thread *thread, void *(*run)(void *), void *argument)
 {
     pthread_attr_t attributes;
+    pthread_t started;
     make_attributes(&attributes);
-    const int exists = start_silent(thread, &attributes, run, argument);
+    const int exists = start_silent(&started, &attributes, run, argument);
     pthread_attr_destroy(&attributes);
+    *thread = exists ? (xr_thread)started : 0;
     return exists;
 }
+
+void xr_await_end(xr_thread thread) { pthread_join((pthread_t)thread, NULL); }
 
 /* A thread of the probe: it is there until the gate opens. */
 struct trial {
