@@ -17,11 +17,11 @@
 
 #if defined(_WIN32) /* what is aligned is freed by a function of its own */
 #include <malloc.h>
-static void *take_aligned(size_t bytes) { return _aligned_malloc(bytes, XR_ALIGNMENT); }
-static void free_aligned(void *memory) { _aligned_free(memory); }
+void *xr_take_lines(size_t bytes) { return _aligned_malloc(bytes, XR_ALIGNMENT); }
+void xr_give_memory(void *memory) { _aligned_free(memory); }
 #else
-static void *take_aligned(size_t bytes) { return aligned_alloc(XR_ALIGNMENT, bytes); }
-static void free_aligned(void *memory) { free(memory); }
+void *xr_take_lines(size_t bytes) { return aligned_alloc(XR_ALIGNMENT, bytes); }
+void xr_give_memory(void *memory) { free(memory); }
 #endif
 
 static const size_t LARGE = (size_t)1 << 17, LARGEST = ((size_t)1 << 25) - 65536;
@@ -33,7 +33,5 @@ void *xr_take_memory(size_t bytes)
         void *volatile piece = malloc(LARGEST); /* or the compiler leaves both out */
         free(piece);
     }
-    return take_aligned(bytes);
+    return xr_take_lines(bytes);
 }
-
-void xr_give_memory(void *memory) { free_aligned(memory); }

@@ -8,9 +8,13 @@
 
 #include "exactrnn.h"
 
-/* Returns memory on a cache line, with anything in it, or NULL; xr_give_memory
- * frees it. `bytes` are a multiple of XR_ALIGNMENT. */
+/* Returns memory on a cache line, with anything in it, or NULL; xr_give_memory frees it.
+ * `bytes` are a multiple of XR_ALIGNMENT. */
 void *xr_take_memory(size_t bytes);
 void xr_give_memory(void *memory);
+
+/* Does the same for who decides by itself what the process keeps: one allocation, and
+ * no other. */
+void *xr_take_lines(size_t bytes);
 
 #endif
