@@ -4,10 +4,16 @@
     python benchmarks/attention.py --cells lstm --threads 2 --isa avx2
 
 `gradients` is forward and backward of T = S = 30 steps and places of 32 rows, into
-input, memory, state and all weights; `step` one greedy step of a stream of one row. The
-loop of torch makes the keys once, as ours does, and a step of it is its cell, `addmm`,
-`tanh`, `softmax` and `bmm`: what one would write. How it is measured is said in
-pairs.py.
+input, memory, state and all weights; `step` one greedy step of a stream of one row. A
+step of torch's loop is its cell, products, `tanh`, `softmax` and `bmm`, and the keys
+are made once, as ours are: what one writes with care. In `tutorial` they are made in
+every step, as in PyTorch's own tutorial on translation ("NLP From Scratch"), by its
+`BahdanauAttention`. How it is measured is said in pairs.py.
+
+At the end stands for each cell how many operations the products of `gradients` have,
+and how long they take at least at so many GFLOP/s (`--peak`): of both libraries, as no
+order of them has fewer. What is left of torch's time above that is all that a decoder
+could save.
 """
 
 import numpy as np
@@ -40,7 +46,7 @@ def run_own(decoder, x, memory, dy):
     def step():
         return stream.step(x[0, :1])
 
-    return {"gradients": gradients, "step": step}
+    return {"gradients": gradients, "tutorial": gradients, "step": step}
 
 
 class TorchLoop:
@@ -89,11 +95,13 @@ def run_torch(torch, decoder, x, memory, dy):
         one, keys = loop.keys(memory[:, :1])
     state = [loop.first(1)]
 
-    def gradients():
+    def gradients(in_each_step=False):
         inputs = [array.clone().requires_grad_() for array in (x, memory)]
         rows, own = loop.keys(inputs[1])
         now, found = loop.first(B), []
         for x_t in inputs[0]:
+            if in_each_step:
+                own = rows @ loop.own[1].T + loop.own[2]
             now = loop.step(x_t, rows, own, now)
             found.append(now if loop.is_gru else now[0])
         y = torch.stack(found)
@@ -105,7 +113,21 @@ def run_torch(torch, decoder, x, memory, dy):
             state[0] = loop.step(x[0, :1], one, keys, state[0])
         return (state[0] if loop.is_gru else state[0][0]).numpy()
 
-    return {"gradients": gradients, "step": step}
+    return {
+        "gradients": gradients,
+        "tutorial": lambda: gradients(in_each_step=True),
+        "step": step,
+    }
+
+
+def least_work(cell, units):
+    """Return the operations of all products of `gradients`.
+
+    Each is one of a row with a matrix of `units` squared, forward and twice back, into
+    its two sides: of gates with x, context and h, of a key with its place, of a query.
+    """
+    gates = {"gru": 3, "lstm": 4}[cell]
+    return 3 * 2 * units**2 * (T * B * (3 * gates + 1) + S * B)
 
 
 def make_pairs(torch, cells=CELLS, units=UNITS):
@@ -122,8 +144,13 @@ def main():
     parser = pairs.make_parser(__doc__)
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
     parser.add_argument("--units", type=int, default=UNITS, help="I = H = M = A")
+    parser.add_argument("--peak", type=float, default=112.0, help="GFLOP/s of a core")
     parsed = parser.parse_args()
     pairs.run(parsed, lambda torch: make_pairs(torch, parsed.cells, parsed.units))
+    for cell in parsed.cells:
+        work = least_work(cell, parsed.units) / 1e9
+        least = work / (parsed.peak * parsed.threads) * 1e3
+        print(f"{cell}: {work:.2f} GFLOP in products, {least:.1f} ms at the peak")
 
 
 if __name__ == "__main__":

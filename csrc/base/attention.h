@@ -43,8 +43,11 @@ struct xr_attention {
     ptrdiff_t S;
     struct xr_sequence memory;     /* [S, B, M] */
     const int64_t *memory_lengths; /* [B], 0..S each, or NULL: all S */
-    void *keys;                    /* [B, K, Sp]: of the memory, */
-    int has_keys;                  /* made before, or to be made by the call */
+    void *keys;                    /* [B, K, Sp]: of the memory, read by backward too */
+    int has_keys;                  /* made before, or to be made by forward */
+    int from_end; /* forward walks its panels from the last one on at even steps, not
+                   * at odd ones: a stream does so in turns, to begin with those that
+                   * its step before has left in the caches */
 
     /* Written by forward and read by backward, but for steps that a row lacks. */
     struct xr_sequence context; /* [T, B, M], as it goes on */

@@ -30,6 +30,26 @@ size_t xr_scratch_bytes(const struct xr_problem *problem, int backward);
 void xr_forward(const struct xr_problem *problem);
 void xr_backward(const struct xr_problem *problem);
 
+/* A step of one layer in one direction from weights that are not packed, at least one
+ * row. Arrays are contiguous: x [B, I], states [B, H] each; state_out may be state. */
+struct xr_step {
+    const struct xr_layer *layer;
+    const struct xr_weights *weights;
+    ptrdiff_t B;
+    int threads;
+    const void *x;
+    const void *state[XR_MAX_STATES]; /* NULL: zeros */
+    void *state_out[XR_MAX_STATES];
+    void *scratch; /* xr_direct_bytes */
+    struct xr_stop *stop;
+};
+/* Whether there is such a step: else pack, and call xr_forward. With more rows than
+ * these packing is quicker. */
+enum { XR_DIRECT_ROWS = 24 };
+int xr_is_direct(const struct xr_layer *layer);
+size_t xr_direct_bytes(const struct xr_step *step);
+void xr_step_direct(const struct xr_step *step);
+
 /* n elements through one elementary function of the library, for tests and for building
  * on. XR_FMA reads three arrays, the others the first. */
 enum xr_function {

@@ -109,6 +109,21 @@ void xr_pack_backward(const struct xr_layer *layer, const struct xr_weights *wei
     layer->engine->pack_backward(layer, weights, packed, stop);
 }
 
+int xr_is_direct(const struct xr_layer *layer)
+{
+    return layer->engine->is_direct(layer);
+}
+
+size_t xr_direct_bytes(const struct xr_step *step)
+{
+    return step->layer->engine->direct_bytes(step);
+}
+
+void xr_step_direct(const struct xr_step *step)
+{
+    step->layer->engine->step_direct(step);
+}
+
 size_t xr_attention_packed_bytes(const struct xr_engine *engine,
                                  const struct xr_attention_form *form)
 {

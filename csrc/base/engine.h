@@ -30,6 +30,9 @@ struct xr_engine {
     size_t (*scratch_bytes)(const struct xr_problem *problem, int backward);
     void (*forward)(const struct xr_problem *problem);
     void (*backward)(const struct xr_problem *problem);
+    int (*is_direct)(const struct xr_layer *layer);
+    size_t (*direct_bytes)(const struct xr_step *step);
+    void (*step_direct)(const struct xr_step *step);
     void (*elementary)(enum xr_function function, const void *const in[3], void *out,
                        ptrdiff_t n, struct xr_stop *stop);
     const struct xr_cell_info *(*cell_info)(int index);

@@ -2,6 +2,7 @@
  * so that a cache made by one can be read by another and shown as arrays.
  */
 #include "base/engine.h"
+#include "base/masks.h"
 #include "base/program.h"
 #include "base/sizes.h"
 
@@ -47,6 +48,8 @@ struct xr_cache_layout xr_cache_layout(const struct xr_problem *problem)
         at.operand[j] = end;
         end += all_rows;
     }
+    struct xr_mask_layout masks;
+    end = xr_lay_masks(problem, at.Hp, end, &masks);
     at.direction = end;
     at.bytes = (size_t)(end * problem->directions) * layer->engine->element_bytes;
     return at;

@@ -174,6 +174,7 @@ struct xr_module {
 
 struct xr_engine;
 struct xr_attention;
+struct xr_masks;
 struct xr_program;
 
 /* A layer in one direction, without its weights. `info` is written by the library, for
@@ -190,6 +191,8 @@ struct xr_layer {
     const struct xr_module *module;
     const struct xr_program *program; /* the library's own; NULL */
     struct xr_cell_info info;
+    double zoneout[2]; /* 0 <= p < 1, of h and of other states but gates: instead of a
+                        * new state there is p * old + (1 - p) * new; 0: the new one */
 };
 
 /* Weights of a layer in one direction or their gradients, each contiguous, NULL where
@@ -263,6 +266,8 @@ struct xr_problem {
 
     void *scratch;        /* xr_scratch_bytes */
     struct xr_stop *stop; /* NULL: the call cannot be ended */
+
+    const struct xr_masks *masks; /* the library's own; NULL */
 };
 
 /* Where things lie in the cache of one direction, in elements; direction d starts at

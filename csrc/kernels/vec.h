@@ -17,6 +17,8 @@
  *                               memory behind them is not touched
  *            vec_store(p,v)     p[lane] = v
  *            vec_store_part(p,n,v)   only the first n lanes are written
+ *            vec_turn(to,to_step,p,step)   a square of memory, turned: its rows become
+ *                               lanes, to[k * to_step + lane] = p[lane * step + k]
  * Values     vec_set(e)         e in every lane        vec_zero()  +0.0
  * Rounded    vec_add sub mul div (a,b)     vec_sqrt(a)     vec_fma(a,b,c) = a*b + c
  * Signs      vec_neg(v)  vec_abs(v)  vec_copysign(magnitude, sign)   also of zeros, NaN

@@ -258,15 +258,47 @@ static enum xr_status read_forget_bias(struct network *n, const struct json *jso
     return XR_OK;
 }
 
+static enum xr_status read_share(const char *name, const struct json_value *value,
+                                 double *share)
+{
+    if (!xr_json_number(value, share) || !(*share >= 0 && *share < 1)) {
+        return xr_refuse_value(name, "a number p with 0 <= p < 1", value);
+    }
+    return XR_OK;
+}
+
 static enum xr_status read_dropout(struct network *n, const struct json *json,
                                    const struct json_value *value)
 {
     double share;
     (void)n, (void)json;
-    if (!xr_json_number(value, &share) || !(share >= 0 && share < 1)) {
-        return xr_refuse_value("dropout", "a number p with 0 <= p < 1", value);
+    return read_share("dropout", value, &share);
+}
+
+static enum xr_status read_recurrent_dropout(struct network *n, const struct json *json,
+                                             const struct json_value *value)
+{
+    double share;
+    (void)n, (void)json;
+    return read_share("recurrent_dropout", value, &share);
+}
+
+static enum xr_status read_zoneout(struct network *n, const struct json *json,
+                                   const struct json_value *value)
+{
+    if (value->kind != JSON_ARRAY) {
+        const enum xr_status status = read_share("zoneout", value, &n->zoneout[0]);
+        n->zoneout[1] = n->zoneout[0];
+        return status;
     }
-    return XR_OK;
+    if (value->count != 2) {
+        return xr_refuse_value("zoneout", "a number, or one of h and one of c", value);
+    }
+    const struct json_value *at = xr_json_first(value);
+    const enum xr_status status = read_share("zoneout", at, &n->zoneout[0]);
+    return status == XR_OK
+               ? read_share("zoneout", xr_json_after(json, at), &n->zoneout[1])
+               : status;
 }
 
 static enum xr_status read_clip(struct network *n, const struct json *json,
@@ -447,6 +479,8 @@ static const struct argument ARGUMENTS[] = {
     {"num_layers", OF_STACK, read_num_layers},
     {"batch_first", OF_STACK, read_batch_first},
     {"dropout", OF_STACK, read_dropout},
+    {"recurrent_dropout", OF_ZONES, read_recurrent_dropout},
+    {"zoneout", OF_ZONES, read_zoneout},
     {"bidirectional", OF_STACK, read_bidirectional},
     {"reverse", OF_STACK, read_reverse},
     {"clip", OF_CLIP, read_clip},

@@ -253,6 +253,27 @@ static enum xr_status check_modules(const struct xr_layer *layer)
     return status;
 }
 
+static enum xr_status check_zoneout(const struct xr_layer *layer)
+{
+    const double *share = layer->zoneout;
+    if (share[0] == 0 && share[1] == 0) {
+        return XR_OK;
+    }
+    if (!(share[0] >= 0 && share[0] < 1 && share[1] >= 0 && share[1] < 1)) {
+        return xr_refuse(XR_BAD_ARGUMENT,
+                         "layer.zoneout: expected two numbers p with 0 <= p < 1, got "
+                         "%g and %g",
+                         share[0], share[1]);
+    }
+    if (layer->modules > 0 || is_cell(layer, "lstm_1997")) {
+        return xr_refuse(XR_BAD_ARGUMENT,
+                         "layer.zoneout: expected 0 for units with clocks and for "
+                         "memory blocks, got %g and %g",
+                         share[0], share[1]);
+    }
+    return XR_OK;
+}
+
 static int count_cells(void)
 {
     int count = 0;
@@ -313,6 +334,9 @@ enum xr_status xr_take_layer(const char *name, const struct xr_layer *given,
     }
     if (status == XR_OK) {
         status = check_modules(own);
+    }
+    if (status == XR_OK) {
+        status = check_zoneout(own);
     }
     if (status == XR_OK) {
         xr_describe(own);

@@ -200,6 +200,9 @@ static enum xr_status take_problem(const struct xr_problem *given, struct checke
     if (status == XR_OK && call->problem.attention != NULL) {
         status = xr_refuse(XR_BAD_ARGUMENT, "attention: expected NULL, got another");
     }
+    if (status == XR_OK && call->problem.masks != NULL) {
+        status = xr_refuse(XR_BAD_ARGUMENT, "masks: expected NULL, got another");
+    }
     if (status == XR_OK) {
         call->element = call->layer.engine->element_bytes;
         status = check_sizes(call);

@@ -6,6 +6,7 @@
 
 enum {
     LAYER = OF_ALL | OF_STACK,
+    ZONED = LAYER | OF_ZONES,
     SIMPLE = OF_CLIP | OF_SIMPLE,
     LSTM = OF_CLIP | OF_FORGET | OF_GATED | OF_LSTM,
     GRU = OF_CLIP | OF_GATED | OF_GRU
@@ -17,20 +18,20 @@ enum {
     2, { XR_SIGMOID, XR_TANH }
 
 static const struct kind KINDS[] = {
-    {"RNN", "rnn", LAYER | SIMPLE, 1, {XR_TANH}, NULL},
+    {"RNN", "rnn", ZONED | SIMPLE, 1, {XR_TANH}, NULL},
     {"RNNCell", "rnn", OF_ALL | SIMPLE, 1, {XR_TANH}, NULL},
-    {"LeakyRNN", "leaky", LAYER | SIMPLE | OF_LEAKY, 1, {XR_TANH}, NULL},
+    {"LeakyRNN", "leaky", ZONED | SIMPLE | OF_LEAKY, 1, {XR_TANH}, NULL},
     {"ClockworkRNN", "rnn", LAYER | SIMPLE | OF_CLOCK, 1, {XR_TANH}, NULL},
-    {"JordanRNN", "jordan", LAYER | SIMPLE | OF_JORDAN, 2, {XR_TANH, XR_TANH}, NULL},
-    {"GRU", "gru", LAYER | GRU, XR_GRU_USES, NULL},
+    {"JordanRNN", "jordan", ZONED | SIMPLE | OF_JORDAN, 2, {XR_TANH, XR_TANH}, NULL},
+    {"GRU", "gru", ZONED | GRU, XR_GRU_USES, NULL},
     {"GRUCell", "gru", OF_ALL | GRU, XR_GRU_USES, NULL},
-    {"MUT1", "mut1", LAYER, XR_GRU_USES, NULL},
-    {"MUT2", "mut2", LAYER, XR_GRU_USES, NULL},
-    {"MUT3", "mut3", LAYER, XR_GRU_USES, NULL},
-    {"LSTM", "lstm", LAYER | LSTM, XR_LSTM_USES, NULL},
+    {"MUT1", "mut1", ZONED, XR_GRU_USES, NULL},
+    {"MUT2", "mut2", ZONED, XR_GRU_USES, NULL},
+    {"MUT3", "mut3", ZONED, XR_GRU_USES, NULL},
+    {"LSTM", "lstm", ZONED | LSTM, XR_LSTM_USES, NULL},
     {"LSTMCell", "lstm", OF_ALL | LSTM, XR_LSTM_USES, NULL},
     {"LSTM1997", "lstm_1997", LAYER | OF_BLOCKS, 0, {XR_TANH}, NULL},
-    {"DepthGatedLSTM", "depth_gated", LAYER | OF_FORGET, XR_LSTM_USES, "lstm"},
+    {"DepthGatedLSTM", "depth_gated", ZONED | OF_FORGET, XR_LSTM_USES, "lstm"},
 };
 
 static const char *const OTHER_CLASSES[] = {
@@ -260,6 +261,7 @@ enum xr_status xr_network_layer(const struct network *network,
                            .H = (ptrdiff_t)xr_units(network),
                            .O = (ptrdiff_t)network->output_size,
                            .clip = network->clip,
+                           .zoneout = {network->zoneout[0], network->zoneout[1]},
                            .options = network->options,
                            .modules = network->periods.count,
                            .module = network->modules};

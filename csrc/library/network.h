@@ -23,7 +23,8 @@ enum {
     OF_LEAKY = 256,   /* leaks */
     OF_CLOCK = 512,   /* periods */
     OF_JORDAN = 1024, /* output_size, output_nonlinearity */
-    OF_BLOCKS = 2048  /* block_size */
+    OF_BLOCKS = 2048, /* block_size */
+    OF_ZONES = 4096   /* recurrent_dropout, zoneout */
 };
 
 enum { USES = 3 }; /* the most activations of a cell */
@@ -50,6 +51,7 @@ struct network {
     int bias, batch_first, bidirectional, reverse, resets_before;
     int learn_leak, leaks_differ; /* the latter: one for each unit */
     double clip;
+    double zoneout[2]; /* of h, of other states */
     struct xr_options options;
     struct xr_nonlinearity activation[XR_MAX_DIRECTIONS][USES];
     int given[USES]; /* activations that the file gives: 1 for both directions, 2 */

@@ -1,8 +1,9 @@
 /* Layers as XLA calls them: from buffers and attributes to struct xr_problem.
  *
  * Weights are packed in every call: they are results of other computations as a rule,
- * and nothing may be kept from one call to the next but by the caller. All memory that
- * a call needs beside XLA's it allocates and frees itself.
+ * and nothing may be kept from one call to the next but by the caller. A single step of
+ * a few rows does without. All memory that a call needs beside XLA's it allocates and
+ * frees itself.
  *
  * Errors are noted in the call and looked at once, before the engine runs; what follows
  * the first one sees NULL and does nothing.
@@ -309,17 +310,24 @@ static void each_weight(struct call *call, int direction, int gradients,
     }
 }
 
-/* Takes all weights and packs them; `backward` in both ways. */
-static void pack_weights(struct call *call, int backward)
+/* Takes the weights of all directions. */
+static void take_weights(struct call *call, struct xr_weights *weights)
+{
+    for (int d = 0; d < call->problem.directions; d++) {
+        void *w[ROLES] = {NULL};
+        each_weight(call, d, 0, w);
+        weights[d] =
+            (struct xr_weights){w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7]};
+    }
+}
+
+/* Packs all weights; `backward` in both ways. */
+static void pack_weights(struct call *call, const struct xr_weights *all, int backward)
 {
     struct xr_problem *problem = &call->problem;
-    for (int d = 0; d < problem->directions; d++) {
+    for (int d = 0; d < problem->directions && !is_wrong(call); d++) {
         const struct xr_layer *layer = &call->layer[d];
-        void *w[ROLES];
-        each_weight(call, d, 0, w);
-        if (is_wrong(call)) return;
-        const struct xr_weights weights = {w[0], w[1], w[2], w[3],
-                                           w[4], w[5], w[6], w[7]};
+        const struct xr_weights weights = all[d];
         void *packed = own(call, xr_packed_bytes(layer));
         if (packed == NULL) return;
         xr_pack(layer, &weights, packed, NULL);
@@ -355,6 +363,52 @@ static int is_complete(struct call *call)
     return !is_wrong(call);
 }
 
+/* A step from weights that are not packed */
+
+static int is_direct(const struct call *call)
+{
+    const struct xr_problem *problem = &call->problem;
+    return problem->T == 1 && problem->B > 0 && problem->B <= XR_DIRECT_ROWS &&
+           !has(call, XR_XLA_LENGTHS) && !has(call, XR_XLA_LOWER) &&
+           !has(call, XR_XLA_UPPER) && !has(call, XR_XLA_CACHE) &&
+           xr_is_direct(problem->layer);
+}
+
+/* The step in one direction; its scratch is as large as that in the other. */
+static struct xr_step direct_step(const struct call *call,
+                                  const struct xr_weights *weights, int direction)
+{
+    const struct xr_problem *problem = &call->problem;
+    struct xr_step step = {.layer = &call->layer[direction],
+                           .weights = &weights[direction],
+                           .B = problem->B,
+                           .threads = problem->threads,
+                           .x = problem->x.data,
+                           .scratch = problem->scratch};
+    const size_t bytes = (size_t)problem->B * (size_t)step.layer->H * call->itemsize;
+    for (int k = 0; k < xr_state_arrays(step.layer); k++) {
+        const char *from = problem->state[k];
+        step.state[k] = from ? from + (size_t)direction * bytes : NULL;
+        step.state_out[k] = (char *)problem->state_out[k] + (size_t)direction * bytes;
+    }
+    return step;
+}
+
+static void run_direct(const struct call *call, const struct xr_weights *weights)
+{
+    const struct xr_problem *problem = &call->problem;
+    const size_t D = (size_t)problem->directions;
+    for (size_t d = 0; d < D; d++) {
+        const struct xr_step step = direct_step(call, weights, (int)d);
+        const size_t row = (size_t)step.layer->H * call->itemsize;
+        xr_step_direct(&step);
+        for (size_t b = 0; b < (size_t)step.B; b++) {
+            memcpy((char *)problem->y.data + (b * D + d) * row,
+                   (const char *)step.state_out[0] + b * row, row);
+        }
+    }
+}
+
 /* The two calls */
 
 static void run_forward(struct call *call)
@@ -368,7 +422,10 @@ static void run_forward(struct call *call)
     for (int k = 0; k < states && has(call, XR_XLA_STATES); k++) {
         problem->state[k] = take(call, state_size(call, k));
     }
-    pack_weights(call, 0);
+    struct xr_weights weights[XR_MAX_DIRECTIONS];
+    take_weights(call, weights);
+    const int direct = !is_wrong(call) && is_direct(call);
+    if (!direct) pack_weights(call, weights, 0);
     problem->y = sequence(call, make(call, points(call) * Y), Y);
     for (int k = 0; k < states; k++) {
         problem->state_out[k] = make(call, state_size(call, k));
@@ -380,8 +437,17 @@ static void run_forward(struct call *call)
         cache = next(call, &call->frame->results, &call->made, XLA_U8, bytes);
         problem->cache = align_cache(call, cache, bytes);
     }
-    take_scratch(call, 0);
+    if (direct) {
+        const struct xr_step step = direct_step(call, weights, 0);
+        problem->scratch = own(call, xr_direct_bytes(&step));
+    } else {
+        take_scratch(call, 0);
+    }
     if (!is_complete(call)) return;
+    if (direct) {
+        run_direct(call, weights);
+        return;
+    }
     xr_forward(problem);
     if (problem->cache != cache) memcpy(cache, problem->cache, bytes);
 }
@@ -402,7 +468,9 @@ static void run_backward(struct call *call)
         problem->dstate[k] = take(call, state_size(call, k));
     }
     if (has(call, XR_XLA_UPPER)) problem->dupper = take(call, cells_between(call));
-    pack_weights(call, 1);
+    struct xr_weights weights[XR_MAX_DIRECTIONS];
+    take_weights(call, weights);
+    pack_weights(call, weights, 1);
     problem->dx = sequence(call, make(call, points(call) * I), I);
     for (int k = 0; k < states; k++) {
         problem->dstate_out[k] = make(call, state_size(call, k));

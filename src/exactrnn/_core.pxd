@@ -78,6 +78,7 @@ cdef extern from "base/calls.h" nogil:
         const xr_module *module
         const xr_program_of *program
         xr_cell_info info
+        double zoneout[2]
 
     struct xr_weights:
         const void *w_ih
@@ -108,6 +109,10 @@ cdef extern from "base/calls.h" nogil:
         void *context
         int stopped
 
+    struct xr_masks:
+        const void *recurrent
+        const void *zoneout[2]
+
     struct xr_problem:
         const xr_layer *layer
         const xr_layer *second
@@ -132,6 +137,7 @@ cdef extern from "base/calls.h" nogil:
         const void *attention
         void *scratch
         xr_stop *stop
+        const xr_masks *masks
 
     struct xr_cache_layout_of "xr_cache_layout":
         ptrdiff_t Hp, sums
@@ -157,6 +163,21 @@ cdef extern from "base/calls.h" nogil:
     size_t xr_scratch_bytes(const xr_problem *problem, int backward)
     void xr_forward(const xr_problem *problem)
     void xr_backward(const xr_problem *problem)
+    struct xr_step_of "xr_step":
+        const xr_layer *layer
+        const xr_weights *weights
+        ptrdiff_t B
+        int threads
+        const void *x
+        const void *state[10]
+        void *state_out[10]
+        void *scratch
+        xr_stop *stop
+
+    enum: XR_DIRECT_ROWS
+    bint xr_is_direct(const xr_layer *layer)
+    size_t xr_direct_bytes(const xr_step_of *step)
+    void xr_step_direct(const xr_step_of *step)
     void xr_elementary(const xr_engine *engine, xr_function function,
                        const void *const *arrays, void *out, ptrdiff_t n,
                        xr_stop *stop)
@@ -185,6 +206,16 @@ cdef extern from "base/calls.h" nogil:
         ptrdiff_t work
         int64_t nanoseconds
     xr_stop_pace_of xr_stop_pace
+
+
+cdef extern from "base/masks.h" nogil:
+    struct xr_mask:
+        uint64_t key, threshold
+        double below, above
+        ptrdiff_t steps, rows, units, heads
+        int timeless
+
+    void xr_draw_mask(const xr_mask *mask, xr_dtype dtype, ptrdiff_t width, void *out)
 
 
 cdef extern from "base/program.h" nogil:
@@ -308,7 +339,7 @@ cdef extern from "base/attention.h" nogil:
         xr_sequence memory
         const int64_t *memory_lengths
         void *keys
-        int has_keys
+        int has_keys, from_end
         xr_sequence context
         void *alpha
         void *queries

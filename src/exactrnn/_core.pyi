@@ -80,6 +80,47 @@ class Packed:
 
 def same_bytes(one: Array, other: Array) -> bool: ...
 def same_at(arrays: tuple[Array, ...], addresses: tuple[int, ...]) -> bool: ...
+
+DIRECT_ROWS: int
+
+@final
+class DirectStep:
+    @property
+    def possible(self) -> bool: ...
+    def __init__(
+        self,
+        isa: str,
+        dtype: str,
+        cell: str,
+        sizes: tuple[int, int],
+        activations: tuple[tuple[str, float, float], ...],
+        clip: float | None,
+        options: Mapping[str, Any] | None,
+    ) -> None: ...
+    def run(
+        self,
+        rows: int,
+        threads: int,
+        x: int,
+        weights: tuple[int, ...],
+        state: tuple[int, ...],
+        state_out: tuple[int, ...],
+    ) -> None: ...
+
+@final
+class DirectCall:
+    def __init__(
+        self,
+        step: DirectStep,
+        places: tuple[int | None, ...],
+        kinds: tuple[type[Any], type[Any]],
+        dtype: object,
+        shapes: tuple[tuple[int, ...], ...],
+    ) -> None: ...
+    def __call__(
+        self, x: Any, state: tuple[Any, ...], weights: list[Any], threads: int
+    ) -> list[Any] | None: ...
+
 def pack(
     isa: str,
     dtype: str,
@@ -144,6 +185,8 @@ class GradientsOut:
 
 @final
 class LayerCache:
+    @property
+    def masks(self) -> tuple[Array | None, ...] | None: ...
     def gates(self, direction: int) -> dict[str, Array]: ...
     def states(self, direction: int) -> States: ...
     def content(self) -> dict[str, Any]: ...
@@ -183,9 +226,17 @@ def forward(
     y: Array,
     state: States | None,
     state_out: States,
-    lower: Array | None = None,
-    upper: Array | None = None,
+    cells: tuple[Array | None, Array | None] = (None, None),
+    masks: tuple[Array | None, ...] | None = None,
 ) -> LayerCache | None: ...
+def draw_mask(
+    out: Array,
+    key: int,
+    threshold: int,
+    values: tuple[float, float],
+    timeless: bool,
+    heads: tuple[int, int],
+) -> None: ...
 def backward(
     packs: tuple[Packed, ...],
     cache: LayerCache,
@@ -289,6 +340,20 @@ class EchoStepper(AnyStepper):
         packs_per_layer: tuple[tuple[Packed, ...], ...],
         batch_size: int,
         readout: tuple[Array, Array],
+        team: Callable[[], int] | None = None,
+    ) -> None: ...
+
+@final
+class LookStepper(AnyStepper):
+    @property
+    def alpha(self) -> Array: ...
+    def __init__(
+        self,
+        packs: tuple[Packed, ...],
+        packed: PackedAttention,
+        memory: Array,
+        memory_lengths: NDArray[np.int64] | None,
+        joined: bool,
         team: Callable[[], int] | None = None,
     ) -> None: ...
 
@@ -424,6 +489,7 @@ def update(
     holder: list[Any] | None = None,
     state: object = None,
 ) -> None: ...
+def leak_gradient(logit: Array, dalpha: Array, isa: str) -> Array: ...
 def fma_loop(isa: str, dtype: str, rounds: int, threads: int) -> int: ...
 def read_loop(x: Array, isa: str, rounds: int, threads: int) -> int: ...
 

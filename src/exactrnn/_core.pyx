@@ -23,6 +23,8 @@ import numpy as np
 
 cdef extern from "base/kept.h" nogil:
     void *xr_take_memory(size_t bytes)
+    void *xr_take_scratch(size_t *bytes)
+    void xr_give_scratch(void *piece, size_t bytes)
     void xr_give_memory(void *memory)
 
 # Below this many multiplications a step keeps the GIL: giving it up costs more.
@@ -32,16 +34,22 @@ cdef enum: KEEP_GIL_BYTES = 65536
 
 
 cdef class _Memory:
-    """Aligned memory that can be viewed by NumPy."""
+    """Aligned memory that can be viewed by NumPy; `is_scratch` of one call alone."""
 
     cdef void *data
     cdef Py_ssize_t size
+    cdef bint is_scratch
 
-    def __cinit__(self, size_t size, bint zeroed):
+    def __cinit__(self, size_t size, bint zeroed, bint is_scratch=False):
         cdef size_t rounded = (size + XR_ALIGNMENT - 1) // XR_ALIGNMENT * XR_ALIGNMENT
         if rounded < size:
             raise MemoryError
-        self.data = xr_take_memory(rounded if rounded else XR_ALIGNMENT)
+        self.is_scratch = is_scratch
+        if is_scratch:
+            rounded = max(rounded, <size_t> XR_ALIGNMENT)
+            self.data = xr_take_scratch(&rounded)
+        else:
+            self.data = xr_take_memory(rounded if rounded else XR_ALIGNMENT)
         if self.data == NULL:
             raise MemoryError(f"could not allocate {size} bytes")
         self.size = <Py_ssize_t> rounded
@@ -49,7 +57,10 @@ cdef class _Memory:
             memset(self.data, 0, rounded)
 
     def __dealloc__(self):
-        xr_give_memory(self.data)
+        if self.is_scratch:
+            xr_give_scratch(self.data, <size_t> self.size)
+        else:
+            xr_give_memory(self.data)
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         PyBuffer_FillInfo(buffer, self, self.data, self.size, 0, flags)
@@ -225,6 +236,7 @@ cdef _Memory _describe(xr_layer *layer, str cell, options):
     layer.options.full_gate_recurrence = wanted.get("full_gate_recurrence", False)
     layer.options.projects = wanted.get("output_size") is not None
     layer.options.cells = wanted.get("cells", 0)
+    layer.zoneout[0], layer.zoneout[1] = wanted.get("zoneout", (0.0, 0.0))
     cdef tuple modules = tuple(wanted.get("modules", ()))
     cdef _Memory memory = _Memory(len(modules) * sizeof(xr_module), False)
     cdef xr_module *module = <xr_module *> memory.data
@@ -340,6 +352,16 @@ def same_at(tuple arrays, tuple addresses):
     return same
 
 
+cdef _Memory _make_layer(xr_layer *layer, const xr_engine *engine, str cell,
+                         tuple activations, clip, options):
+    """Fill in all of a zeroed layer but sizes; returns the memory of its modules."""
+    layer.engine = engine
+    layer.clip = 0.0 if clip is None else clip
+    for index, activation in enumerate(activations):
+        layer.activation[index] = _nonlinearity(activation)
+    return _describe(layer, cell, options)
+
+
 def pack(str isa, str dtype, str cell, tuple weights, tuple activations, clip,
          options, bint backward):
     """Pack weights (w_ih, w_hh, b_ih, b_hh, w_hr, b_hr, vectors, w_gates) or None.
@@ -349,10 +371,9 @@ def pack(str isa, str dtype, str cell, tuple weights, tuple activations, clip,
     cdef Packed packed = Packed.__new__(Packed)
     packed.isa, packed.dtype, packed.cell = isa, dtype, cell
     packed.kind = _dtype_of(dtype)
-    packed.layer.engine = _engine_of(isa, packed.kind)
-    packed.layer.clip = 0.0 if clip is None else clip
-    for index, activation in enumerate(activations):
-        packed.layer.activation[index] = _nonlinearity(activation)
+    packed.modules = _make_layer(&packed.layer, _engine_of(isa, packed.kind), cell,
+                                 activations, clip, options)
+    packed.program = (options or {}).get("program")
     cdef Py_ssize_t itemsize = _itemsize(packed.kind)
     views = [None if a is None else _View(a, itemsize, False) for a in weights]
     cdef _View w_ih = views[0]
@@ -360,8 +381,6 @@ def pack(str isa, str dtype, str cell, tuple weights, tuple activations, clip,
         _data(views[0]), _data(views[1]), _data(views[2]), _data(views[3]),
         _data(views[4]), _data(views[5]), _data(views[6]), _data(views[7]),
     )
-    packed.modules = _describe(&packed.layer, cell, options)
-    packed.program = (options or {}).get("program")
     packed.layer.I = w_ih.buffer.shape[1]
     packed.layer.H = w_ih.buffer.shape[0] // packed.layer.info.w_blocks
     if packed.layer.O == 0:
@@ -406,6 +425,7 @@ cdef _apply(xr_function function, tuple arrays, out, str isa):
 
 
 include "_core_sequence.pxi"
+include "_core_direct.pxi"
 include "_core_attention.pxi"
 include "_core_threads.pxi"
 include "_core_stream.pxi"
@@ -413,6 +433,7 @@ include "_core_plain.pxi"
 include "_core_plain_layers.pxi"
 include "_core_dense.pxi"
 include "_core_readout.pxi"
+include "_core_looking.pxi"
 include "_core_update.pxi"
 include "_core_grid.pxi"
 include "_core_plain_grid.pxi"

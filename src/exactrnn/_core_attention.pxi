@@ -59,8 +59,9 @@ cdef class Looks:
     """The memory of a call, and what its looks leave.
 
     `memory` [S, B, M], `memory_lengths` int64 [B] or None, `keys` [B, K, Sp] and
-    whether they are made; `context` [T, B, M], `alpha` [T, B, S], and where backward
-    follows `queries` [T, B, Qp] and `sums` [T, B, M], else None.
+    whether they are made, as for backward they are; `context` [T, B, M], `alpha`
+    [T, B, S], and where backward follows `queries` [T, B, Qp] and `sums` [T, B, M],
+    else None.
     """
 
     cdef readonly object memory, memory_lengths, keys, context, alpha, queries, sums
@@ -107,6 +108,8 @@ cdef int _take_looks(_Call call, xr_attention *attention, PackedAttention packed
     attention.alpha = call.data(looks.alpha, True)
     attention.queries = call.data(looks.queries, True)
     attention.sums = call.data(looks.sums, True)
+    attention.keys = call.data(looks.keys, True)
+    attention.has_keys = looks.has_keys
     call.problem.attention = attention
     return 0
 
@@ -121,8 +124,6 @@ def look_forward(tuple packs, PackedAttention packed not None, Sweep sweep not N
     cdef xr_problem *problem = &call.problem
     cdef xr_attention attention
     _take_looks(call, &attention, packed, looks)
-    attention.keys = call.data(looks.keys, True)
-    attention.has_keys = looks.has_keys
     problem.x = _sequence(call.hold(x, False))
     problem.y = _sequence(call.hold(y, True))
     before, after = states

@@ -161,6 +161,58 @@ cdef _long_sum(_Dense dense, x, init, bint squares):
     return total[0]
 
 
+def leak_gradient(logit, dalpha, str isa):
+    """The gradient of the logit of a learned leak α = σ(logit), from that of α [1, H].
+
+    It is d * (α * (1 - α)), where d is `dalpha` or, for one leak of all units, its
+    long sum.
+    """
+    cdef _Dense dense = _Dense(logit, isa)
+    cdef const xr_engine *engine = _engine_of(isa, _dtype_of(logit.dtype.name))
+    cdef Py_ssize_t n = logit.shape[0], step = n * dense.itemsize
+    gradient = np.empty_like(logit)
+    cdef char *out = <char *> dense.data(gradient, True)
+    cdef char *alpha = <char *> dense.scratch(5 * step)
+    cdef char *one = alpha + step
+    cdef char *minus_one = one + step
+    cdef char *minus_zero = minus_one + step
+    cdef char *d = minus_zero + step
+    _set_all(one, n, dense.itemsize, 1.0)
+    _set_all(minus_one, n, dense.itemsize, -1.0)
+    # As c of a*b + c it leaves a product as it is, the sign of a zero included.
+    _set_all(minus_zero, n, dense.itemsize, -0.0)
+    if n == 1:
+        _set_all(d, n, dense.itemsize, 0.0)
+        dense.kernels.long_sum(
+            dense.data(dalpha, False), dalpha.shape[1], False, d, &dense.stop
+        )
+    else:
+        d = <char *> dense.data(dalpha, False)
+    _elements(engine, XR_SIGMOID_OF, dense.data(logit, False), NULL, NULL, alpha, n)
+    _elements(engine, XR_FMA, alpha, minus_one, one, out, n)
+    _elements(engine, XR_FMA, alpha, out, minus_zero, out, n)
+    _elements(engine, XR_FMA, d, out, minus_zero, out, n)
+    _end_call(&dense.stop)
+    return gradient
+
+
+cdef void _set_all(void *to, Py_ssize_t n, Py_ssize_t itemsize, double value) noexcept:
+    cdef Py_ssize_t i
+    for i in range(n):
+        if itemsize == sizeof(float):
+            (<float *> to)[i] = <float> value
+        else:
+            (<double *> to)[i] = value
+
+
+cdef void _elements(const xr_engine *engine, xr_function function, const void *a,
+                    const void *b, const void *c, void *out, Py_ssize_t n) noexcept:
+    """A function of few elements, too few to be ended early."""
+    cdef const void *read[3]
+    read[0], read[1], read[2] = a, b, c
+    xr_elementary(engine, function, read, out, n, NULL)
+
+
 def fma_loop(str isa, str dtype, Py_ssize_t rounds, int threads):
     """Multiply and add in registers; returns the operations done."""
     cdef _Dense dense = _Dense(np.empty(0, dtype), isa)

@@ -451,7 +451,7 @@ cdef class AnyPlan:
         cdef xr_problem *problem = &call.problem
         cdef _Place place
         cdef ptrdiff_t T = problem.T, B = problem.B
-        call.axes = self.axes[self.layouts.index(layout)]
+        call.axes = self._axes_of(layout)
         if dy is None and dstate is None:
             return False
         if dy is not None and not (
@@ -461,6 +461,14 @@ cdef class AnyPlan:
         ):
             return False
         return dstate is None or self._take_parts(call, dstate, call.before)
+
+    cdef _Axes _axes_of(self, layout):
+        """The axes of one of the plan's layouts, of each of which there is but one."""
+        cdef Py_ssize_t index
+        for index in range(len(self.layouts)):
+            if self.layouts[index] is layout:
+                return self.axes[index]
+        raise ValueError(f"layout: expected one of {self.layouts}, got {layout}")
 
     cdef dict _take_totals(self, given, dy, dstate):
         """The gradients of weights to add to; None if not plain.

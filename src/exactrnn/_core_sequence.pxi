@@ -63,6 +63,7 @@ cdef class _Call:
 
     cdef xr_problem problem
     cdef xr_stop stop
+    cdef xr_masks masks
     cdef Py_ssize_t itemsize
     cdef list alive
     cdef _Memory scratch
@@ -103,8 +104,18 @@ cdef class _Call:
     cdef void *data(self, array, bint writable) except? NULL:
         return _data(None if array is None else self.hold(array, writable))
 
+    cdef take_masks(self, tuple masks):
+        """Let the call drop what a layer's masks say; None for no masks."""
+        if masks is None:
+            return
+        recurrent, of_h, of_cells = masks
+        self.masks.recurrent = self.data(recurrent, False)
+        self.masks.zoneout[0] = self.data(of_h, False)
+        self.masks.zoneout[1] = self.data(of_cells, False)
+        self.problem.masks = &self.masks
+
     cdef take_scratch(self, bint backward):
-        self.scratch = _Memory(xr_scratch_bytes(&self.problem, backward), False)
+        self.scratch = _Memory(xr_scratch_bytes(&self.problem, backward), False, True)
         self.problem.scratch = self.scratch.data
 
     def __reduce__(self):
@@ -118,13 +129,17 @@ def _side_by_side(parts):
 
 @cython.final
 cdef class LayerCache:
-    """What forward kept of one layer for backward, all directions."""
+    """What forward kept of one layer for backward, all directions.
+
+    `masks` are those that `forward` was given.
+    """
 
     cdef _Memory memory
     cdef xr_cache_layout_of at
     cdef Packed packed
     cdef Py_ssize_t T, B
     cdef Sweep sweep
+    cdef readonly tuple masks
 
     def gates(self, int direction):
         """Values kept in the places of the sums, by name: [T, B, H]."""
@@ -185,7 +200,7 @@ cdef class LayerCache:
         return {
             "T": self.T, "B": self.B, "lengths": sweep.lengths, "clock": sweep.clock,
             "reverse": sweep.reverse, "threads": sweep.threads,
-            "memory": bytes(self.memory),
+            "memory": bytes(self.memory), "masks": self.masks,
         }
 
     def buffer(self):
@@ -229,7 +244,9 @@ def restore_cache(tuple packs, dict content):
         True,
     )
     cdef _Call call = _Call(packs, content["T"], content["B"], sweep)
+    call.take_masks(content["masks"])
     cdef LayerCache cache = _new_cache(&call.problem, packs[0], _own_sweep(sweep))
+    cache.masks = content["masks"]
     _fill(cache.memory, content["memory"])
     return cache
 
@@ -275,13 +292,32 @@ cdef int _fill(_Memory memory, bytes content) except -1:
     return 0
 
 
+def draw_mask(out, uint64_t key, uint64_t threshold, tuple values, bint timeless,
+              heads):
+    """Fill the units of a mask [T, B, Hp], or [1, B, Hp] for all steps: `timeless`.
+
+    `values` are what a unit gets whose 53 bits are below `threshold`, and any other;
+    `heads` are the number of units of a row, and of heads among which they are.
+    """
+    cdef _View view = _View(out, out.itemsize, True)
+    cdef xr_mask mask
+    cdef xr_dtype dtype = _dtype_of(out.dtype.name)
+    mask.key, mask.threshold = key, threshold
+    mask.below, mask.above = values
+    mask.timeless = timeless
+    mask.steps, mask.rows = view.buffer.shape[0], view.buffer.shape[1]
+    mask.units, mask.heads = heads
+    with nogil:
+        xr_draw_mask(&mask, dtype, view.buffer.shape[2], view.buffer.buf)
+
+
 def forward(tuple packs, Sweep sweep not None, x, y, tuple state, tuple state_out,
-            lower=None, upper=None):
+            tuple cells=(None, None), tuple masks=None):
     """One layer over a whole sequence; returns a LayerCache to keep, or None.
 
-    `state` are the states before, None for zeros, `state_out` those after; `lower` are
-    the cell states of the layer below, `upper` is where to put this layer's for the one
-    above.
+    `state` are the states before, None for zeros, `state_out` those after; `cells` are
+    the cell states of the layer below, and where to put this layer's for the one above. `masks` are those of what R multiplies [D, B, Hp] and of zoneout, of h and of
+    cell states [D, T, B, Hp], contiguous, each or all None; they need a cache.
     """
     cdef _View xs = _View(x, _itemsize((<Packed> packs[0]).kind), False)
     cdef Py_ssize_t T = xs.buffer.shape[0], B = xs.buffer.shape[1]
@@ -289,14 +325,16 @@ def forward(tuple packs, Sweep sweep not None, x, y, tuple state, tuple state_ou
     cdef xr_problem *problem = &call.problem
     problem.x = _sequence(xs)
     problem.y = _sequence(call.hold(y, True))
-    problem.lower = call.data(lower, False)
-    problem.upper = call.data(upper, True)
+    problem.lower = call.data(cells[0], False)
+    problem.upper = call.data(cells[1], True)
     for k in range(len(state_out)):
         problem.state[k] = call.data(None if state is None else state[k], False)
         problem.state_out[k] = call.data(state_out[k], True)
     cdef LayerCache cache = None
     if sweep.keep:
+        call.take_masks(masks)
         cache = _new_cache(problem, packs[0], _own_sweep(sweep))
+        cache.masks = masks
         problem.cache = cache.memory.data
     call.take_scratch(False)
     with nogil:
@@ -313,6 +351,7 @@ def backward(tuple packs, LayerCache cache, x, lower, GradientsIn given not None
     """
     cdef _Call call = _Call(packs, cache.T, cache.B, cache.sweep)
     cdef xr_problem *problem = &call.problem
+    call.take_masks(cache.masks)
     problem.cache = cache.memory.data
     problem.truncated = truncated
     problem.lower = call.data(lower, False)

@@ -52,7 +52,7 @@ from exactrnn._system import files
 from exactrnn.engine import NUMERICS_VERSION
 from exactrnn.layers import _described
 from exactrnn.layers._composite import Composite
-from exactrnn.layers._described import Layer, Model, describe_layer, restore_layer
+from exactrnn.layers._described import Model, Part, describe_layer, restore_layer
 
 __all__ = [
     "bad_content",
@@ -98,14 +98,15 @@ _KERAS = "exactrnn.keras.from_keras takes models that Keras saved"
 _ONNX = "exactrnn.onnx.from_onnx takes the recurrent nodes of ONNX models"
 
 
-def save(layer: Model | Mapping[str, Layer], path: Target) -> None:
+def save(layer: Model | Mapping[str, Part], path: Target) -> None:
     """Write a layer, a cell, a model, or several layers in one file.
 
     Parameters
     ----------
     layer : RNN, LSTM, ..., Embedding or Linear, Sequential, Composite, or a mapping
         What to write: weights, options, and where dropout's random numbers stand. A
-        mapping of names to layers is a model of several parts. Of a `Sequential` the
+        mapping of names to layers, a composite's `parts` too, is a model of several
+        parts. Of a `Sequential` the
         file has the parts and their order; of another `Composite` the parts alone,
         never the code that joins them: `load` takes a model of the same parts for it.
     path : str, path-like or binary file
@@ -138,13 +139,8 @@ def save(layer: Model | Mapping[str, Layer], path: Target) -> None:
     """
     if isinstance(layer, Mapping):
         parts = _described.as_parts(dict(layer))
-        described: list[Any] = [[name, describe_layer(p)] for name, p in parts.items()]
-        description: dict[str, Any] = {"parts": described}
-        arrays = {
-            f"{name}.{own}": array
-            for name, part in parts.items()
-            for own, array in part.state_dict().items()
-        }
+        description = _described.describe_parts(parts)
+        arrays = _described.weights_of_parts(parts)
     elif isinstance(layer, Composite):
         description, arrays = _described.describe_model(layer), layer.state_dict()
     else:

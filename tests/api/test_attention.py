@@ -292,6 +292,40 @@ def test_a_stream_sees_new_weights_and_instruction_sets_at_the_next_step():
             assert same_bits(stream.step(x), changed)
 
 
+def test_a_stream_keeps_state_and_attention_when_the_weights_change():
+    decoder = decoder_of()
+    memory = draw_problem(decoder, SMALL, ragged=False)["memory"]
+    stream = decoder.stream(memory)
+    stream.step(zeros(B, I) + 1)
+    state, looked = flat(stream.state), stream.attention
+    decoder.weight_hh_l0 *= 2
+    other = decoder.stream(memory)
+    other.state = stream.state
+    with pytest.raises(ValueError, match="x: expected"):
+        stream.step(zeros(B, I + 1))
+    assert same_bits([*flat(stream.state), stream.attention], [*state, looked])
+    assert same_bits(stream.step(zeros(B, I)), other.step(zeros(B, I)))
+
+
+def test_a_step_takes_every_layout_and_leaves_the_input():
+    decoder = decoder_of()
+    stream = decoder.stream(zeros(S, B, M) + 1)
+    x = zeros(B, I)
+    x[...] = np.arange(B * I).reshape(B, I)
+    first, given = stream.step(x), x.copy()
+    for same in (np.asfortranarray(x), np.repeat(x, 2, 1)[:, ::2], memoryview(x)):
+        stream.reset()
+        assert same_bits(stream.step(same), first)
+    assert same_bits(x, given)
+
+
+def test_rows_of_a_stream_go_together():
+    """Each has a memory of its own, which no other row could look at."""
+    stepper = decoder_of().stream(zeros(S, B, M))._stepper
+    with pytest.raises(TypeError, match="rows: expected None"):
+        stepper.step_rows(zeros(1, I), None, np.array([1]))
+
+
 def test_a_stream_starts_again():
     decoder = decoder_of()
     stream = decoder.stream(zeros(S, B, M) + 1)
@@ -325,7 +359,7 @@ def test_a_stream_refuses_what_does_not_fit_and_stays_as_it_was(call, message):
 def test_a_stream_belongs_to_one_thread_at_a_time():
     stream = decoder_of().stream(zeros(S, B, M))
     with (
-        stream._turn,
+        stream._stepper,
         pytest.raises(RuntimeError, match="in use by another thread"),
     ):
         stream.step(zeros(B, I))

@@ -371,6 +371,8 @@ def core_objects():
     stream = LAYERS["time-depth"]().stream()
     yield from (packs[0][0], sets[0], _core.Turn(), layer.stream()._stepper)
     yield from (stream._stepper, fitted().stream()._stepper)
+    decoder = xr.AttentionDecoder("gru", I, H, H)
+    yield decoder.stream(np.ones((3, B, H), np.float32))._stepper
     yield _core.Sweep(None, None, False, 1, keep=False)
     yield _core.GridSweep((2, 1), 1, (0, 0), None, 1, keep=False)
     yield _core.GradientsIn(None, None, None)

@@ -90,6 +90,19 @@ def test_dropout_of_a_part_goes_on_where_it_stood(path):
 GRU = xr.GRU(3, 4, seed=1)
 
 
+def test_parts_without_weights_and_chains_are_parts_too(path):
+    chain = xr.train.Sequential({"drop": xr.train.Dropout(0.1, seed=1), "gru": GRU})
+    parts = {"drop": xr.train.Dropout(0.5, seed=2), "chain": chain}
+    xr.save(parts, path)
+    twins = xr.load(path)
+    assert list(twins) == list(parts)
+    x = draw(5, 2, 3)
+    for name, part in parts.items():
+        assert repr(twins[name]) == repr(part)
+        assert same_bits(twins[name].forward(x)[0], part.forward(x)[0])
+    assert same_bits(twins["chain"].state_dict(), chain.state_dict())
+
+
 @pytest.mark.parametrize(
     ("parts", "error", "says"),
     [

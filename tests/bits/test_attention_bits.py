@@ -19,6 +19,7 @@ from decoders import (
 import exactrnn as xr
 
 PAST_VECTORS = {"T": 2, "B": 26, "S": 18, "I": 3, "H": 17, "M": 18, "A": 19}
+ONE_WIDE_ROW = {"T": 4, "B": 1, "S": 7, "I": 3, "H": 100, "M": 6, "A": 5}
 PAST_A_CHUNK = {"T": 515, "B": 2, "S": 2, "I": 1, "H": 2, "M": 2, "A": 2}
 ROW_BY_ROW = ("x", "memory", "dy", "dattention")
 
@@ -116,6 +117,24 @@ def test_threads_and_layouts_cannot_be_seen(paper, isa, dtype):
     turned = {name: np.asfortranarray(problem[name][::-1])[::-1] for name in ROW_BY_ROW}
     with xr.threads(2):
         assert_same_results(run_kernels(decoder, {**problem, **turned}), alone)
+
+
+@pytest.mark.parametrize("paper", [*PAPERS, "gru-new"])
+def test_one_row_in_several_threads_and_in_steps_has_the_same_bits(paper, isa):
+    """Threads share its units, and meet before and after each look; a stream walks the
+    panels of units to and fro."""
+    setting = PAPERS.get(paper, {"cell": "gru", "query": "new"})
+    decoder = make_decoder(setting, ONE_WIDE_ROW, "float32")
+    problem = draw_problem(decoder, ONE_WIDE_ROW, ragged=False)
+    with xr.threads(1):
+        expected = run_kernels(decoder, problem)
+    for threads in (1, 2, 3):
+        with xr.threads(threads):
+            assert_same_results(run_kernels(decoder, problem), expected)
+            stream = decoder.stream(problem["memory"])
+            stream.state = problem["state"]
+            found = np.stack([stream.step(x_t) for x_t in problem["x"]])
+            assert_same_bits(f"{threads} threads, steps", found, expected["y"])
 
 
 @pytest.mark.parametrize("setting", FEW_SETTINGS, ids=spell)

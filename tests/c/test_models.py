@@ -111,6 +111,31 @@ def test_options_of_every_stack(program, tmp_path, options):
     check_model(program, tmp_path, layer)
 
 
+@pytest.mark.parametrize("name", ["rnn", "lstm-fgr", "lstm-proj", "gru_before"])
+def test_zoneout_is_the_mean(program, tmp_path, name):
+    zoneout = (0.25, 0.5) if name.startswith("lstm") else 0.25
+    options = {"zoneout": zoneout, "recurrent_dropout": 0.5}
+    layer = make_layer(name, I, H, num_layers=2, seed=1, **options)
+    check_model(program, tmp_path, layer, starts=True)
+    check_model(program, tmp_path, layer, lengths=np.array([5, 0, 3]), threads=2)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"zoneout": 1}, {"zoneout": [0.5]}, {"zoneout": "a"}, {"recurrent_dropout": -1}],
+    ids=str,
+)
+def test_shares_that_no_model_can_have_are_refused(program, tmp_path, options):
+    layer, path = xr.RNN(I, H, seed=1), tmp_path / "wrong.safetensors"
+    description = {"class": "RNN", "arguments": {**layer.arguments(), **options}}
+    write_file(
+        path, layer.state_dict(), {**description, "numerics": xr.NUMERICS_VERSION}
+    )
+    x = np.zeros((T, B, I), layer.dtype)
+    with pytest.raises(AssertionError, match=f"{next(iter(options))}: expected"):
+        run_program(program, ["run", path, T, B, 1, 0, 0], [x])
+
+
 @pytest.mark.parametrize("periods", [(1, 2, 4), (3, 1, 2)], ids=str)
 def test_connections_that_do_not_exist_are_not_read(program, tmp_path, periods):
     layer = xr.ClockworkRNN(I, H, periods=periods, seed=6)

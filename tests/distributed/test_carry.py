@@ -1,4 +1,4 @@
-"""States that are carried from batch to batch, on workers: those of their shards.
+"""Carried states on workers are those of their shards (contract N10).
 
 `distributed.fit` with ``carry=True``, and the training of a language model. Processes
 are in one test of each; what a lost worker costs is tried in this process.

@@ -15,7 +15,7 @@ from exactrnn import _core, reference
 def as_integers(array):
     """Return the bits of a float array, every NaN turned into one."""
     array = np.ascontiguousarray(array)
-    if array.dtype.kind == "i":
+    if array.dtype.kind in "ib":
         return array
     array = np.where(np.isnan(array), array.dtype.type(np.nan), array)
     return array.view({4: np.uint32, 8: np.uint64}[array.itemsize])

@@ -4,23 +4,31 @@ Gradients are compared with the bits of `backward`, and with what JAX derives fr
 `lax.scan` in float64, which is not ours.
 """
 
+import os
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
 from arrays import as_tuple, draw, same_bits
 from layer_kinds import KINDS, draw_state, make_kind
+from processes import run_python
 
 jax = pytest.importorskip("jax", reason="needs jax: extra jax")
 
 import jax.numpy as jnp  # noqa: E402 (jax first)
+from jax.sharding import Mesh, PartitionSpec  # noqa: E402
 
 import exactrnn as xr  # noqa: E402
 import exactrnn.jax as xrj  # noqa: E402
+from exactrnn import _core  # noqa: E402
 from exactrnn.interop.jax import _calls, _operators, _plans  # noqa: E402
 
 T, B, I, H = 5, 3, 4, 6
+ROWS = _core.DIRECT_ROWS
 FUNCTIONS = {"LSTM": xrj.lstm, "GRU": xrj.gru, "RNN": xrj.rnn}
 RUN_KINDS = [k for k in KINDS if not re.match("clockwork|leaky-", k)]
 LAYERS = {
@@ -313,6 +321,79 @@ def test_threads_of_the_caller_share_a_compiled_function():
         found = list(pool.map(call, inputs))
     for x, mine in zip(inputs, found, strict=True):
         assert same_bits(arrays(mine), [*layer(x)])
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_single_step_has_the_bits_of_the_layer(name, dtype):
+    """Of few rows it reads the weights themselves, of more a packed copy."""
+    layer = LAYERS[name](dtype=dtype)
+    function, weights = FUNCTIONS[type(layer).__name__], layer.state_dict()
+    own = OWN.get(name, {})
+    call = jax.jit(lambda x, weights, state: function(x, weights, state, **own))
+    for rows, begins in ((2, False), (2, True), (ROWS, True), (ROWS + 1, True)):
+        x = draw(1, rows, I, dtype=dtype, seed=rows)
+        state = draw_state(layer, rows, seed=3) if begins else None
+        y, final = call(x, weights, state)
+        expected, ends = layer(x, state)
+        assert same_bits([*arrays(y), *arrays(final)], [expected, *as_tuple(ends)])
+
+
+def test_changed_weights_count_in_the_next_step():
+    step, x = jax.jit(xrj.gru), draw(1, 2, I)
+    for seed in range(3):
+        layer = xr.GRU(I, H, 3, bidirectional=True, seed=seed)
+        y, h = step(x, layer.state_dict())
+        assert same_bits([*arrays(y), *arrays(h)], [*layer(x)])
+
+
+# Devices
+
+
+def assert_close(found, expected):
+    for one, other in zip(arrays(found), arrays(expected), strict=True):
+        assert np.abs(one - other).max() < 1e-5
+
+
+def check_devices(count):
+    """Compare outputs and gradients of rows on some devices with those of one call."""
+    layer, rows = LAYERS["lstm-peepholes"](), 2 * count
+    own, weights = OWN["lstm-peepholes"], jax.tree.map(jnp.asarray, layer.state_dict())
+    x, lengths = jnp.asarray(draw(T, rows, I)), jnp.arange(rows) % T
+    state = tuple(map(jnp.asarray, draw_state(layer, rows, seed=3)))
+    shared, all_alike = PartitionSpec(None, "rows"), PartitionSpec()
+    share = partial(
+        jax.shard_map,
+        mesh=Mesh(np.array(jax.devices()[:count]), ("rows",)),
+        in_specs=(shared, all_alike, shared, PartitionSpec("rows")),
+    )
+
+    def call(x, weights, state, lengths):
+        return xrj.lstm(x, weights, state, lengths=lengths, **own)[0]
+
+    def loss(*given):
+        return (call(*given) ** 2).sum()
+
+    def loss_of_all(*given):
+        return (share(call, out_specs=shared)(*given) ** 2).sum()
+
+    def own_gradient(*given):  # of the loss of all devices, which each has a part of
+        return jax.grad(lambda w: jax.lax.psum(loss(given[0], w, *given[2:]), "rows"))(
+            given[1]
+        )
+
+    given = (x, weights, state, lengths)
+    found = jax.jit(share(call, out_specs=shared))(*given)
+    assert same_bits(arrays(found), arrays(call(*given)))
+    gradients = [jax.grad(f, argnums=(0, 1, 2))(*given) for f in (loss_of_all, loss)]
+    assert_close(*gradients)
+    assert_close(share(own_gradient, out_specs=all_alike)(*given), gradients[1][1])
+
+
+def test_devices_of_shard_map_share_rows_and_add_up_gradients():
+    code = "import test_jax_calls as t; t.check_devices(2)"
+    path = os.pathsep.join([*sys.path, str(Path(__file__).parent)])
+    flags = "--xla_force_host_platform_device_count=2"
+    run_python(code, PYTHONPATH=path, XLA_FLAGS=flags, JAX_PLATFORMS="cpu")
 
 
 def test_what_has_no_steps_or_rows_gives_the_state_back():

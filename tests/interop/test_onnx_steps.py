@@ -156,12 +156,28 @@ def test_steps_within_branches_are_found():
         assert difference < 1e-6
 
 
-# What is left
-
-
-def without_transpose(nodes, stored):
+def with_turned_weights(nodes, stored):
     stored["R"] = np.ascontiguousarray(stored["R"].T)
     del nodes[0].attribute[:]
+
+
+def with_given_parts(nodes, stored):
+    stored["parts"] = np.array([H] * 4)
+    nodes[3].input.append("parts")
+    del nodes[3].attribute[:]
+    nodes[3].attribute.append(helper.make_attribute("axis", 1))
+
+
+@pytest.mark.parametrize("change", [with_turned_weights, with_given_parts])
+def test_other_ways_to_write_the_same_are_found(change):
+    nodes, stored = make_step()
+    change(nodes, stored)
+    difference, session = compare(as_model(nodes, stored), draw_feed())
+    assert session.accelerated.accelerated == {"h1_lstm": "exactrnn.LSTM"}
+    assert difference < 1e-6
+
+
+# What is left
 
 
 def with_factor(nodes, stored):
@@ -193,11 +209,18 @@ def with_shared_weights(nodes, stored):
     nodes += make_step(prefix="second_")[0]
 
 
-def with_uneven_parts(nodes, stored):
-    stored["parts"] = np.array([5, 5, 5, 5])
-    nodes[3].input.append("parts")
-    del nodes[3].attribute[:]
-    nodes[3].attribute.append(helper.make_attribute("axis", 1))
+def with_doubles(nodes, stored):
+    stored |= {name: array.astype(np.float64) for name, array in stored.items()}
+    for name in ("x", "h", "c"):
+        nodes.insert(0, helper.make_node("Cast", [name], [f"{name}64"], to=11))
+    for op in nodes[3:]:
+        op.input[:] = [f"{n}64" if n in ("x", "h", "c") else n for n in op.input]
+    for name in ("h1", "c1"):
+        [op] = [op for op in nodes if name in op.output]
+        op.output[0] = f"{name}64"
+        for reader in nodes:
+            reader.input[:] = [f"{name}64" if n == name else n for n in reader.input]
+        nodes.append(helper.make_node("Cast", [f"{name}64"], [name], to=1))
 
 
 def with_tanh_of_another(nodes, stored):
@@ -206,7 +229,6 @@ def with_tanh_of_another(nodes, stored):
 
 
 FORMS = [
-    without_transpose,
     with_factor,
     with_other_activation,
     with_gates_in_another_order,
@@ -214,7 +236,7 @@ FORMS = [
     with_a_reader_of_the_sum,
     with_computed_weights,
     with_shared_weights,
-    with_uneven_parts,
+    with_doubles,
     with_tanh_of_another,
 ]
 

@@ -14,7 +14,7 @@ onnx = pytest.importorskip("onnx", reason="needs onnx: extra onnx")
 torch = pytest.importorskip("torch", reason="needs torch: extra rivals")
 from onnx import helper, numpy_helper  # noqa: E402
 
-from exactrnn.onnx import from_onnx, layers_from_onnx  # noqa: E402
+from exactrnn.onnx import accelerate, from_onnx, layers_from_onnx  # noqa: E402
 
 T, B, I, H = 4, 2, 3, 5
 CELLS = {"LSTM": torch.nn.LSTMCell, "GRU": torch.nn.GRUCell}
@@ -217,3 +217,61 @@ def test_half_weights_of_a_cell_follow_the_rule():
     layer = from_onnx(model, dtype="float32").layer
     expected = cell.weight_hh.detach().numpy()
     assert np.abs(layer.weight_hh_l0 - expected).max() < 1e-3
+
+
+# In a session
+
+
+def compare_sessions(model, inputs):
+    """Return the largest difference from the runtime, and what was accelerated."""
+    ort = pytest.importorskip("onnxruntime", reason="needs onnxruntime: extra rivals")
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    stock = ort.InferenceSession(model.SerializeToString(), options)
+    session = accelerate(model, session_options=options)
+    names = [given.name for given in model.graph.input]
+    feed = {n: part.numpy() for n, part in zip(names, inputs, strict=True)}
+    pairs = zip(stock.run(None, feed), session.run(None, feed), strict=True)
+    return max(np.abs(a - b).max() for a, b in pairs), session.accelerated
+
+
+@pytest.mark.parametrize("opset", [9, 13, 18])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", CELLS)
+def test_single_step_is_one_node_of_a_session(kind, bias, opset):
+    _, model = step_of(kind, opset=opset, bias=bias)
+    _, (x, *state) = draw(kind)
+    difference, found = compare_sessions(model, (x[0], *state))
+    assert [*found.accelerated.values()] == [f"exactrnn.{kind}"]
+    assert not found.left
+    assert difference < 1e-6
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_step_whose_inner_values_are_read_is_left(kind):
+    _, model = step_of(kind)
+    _, (x, *state) = draw(kind)
+    results = {end.name for end in model.graph.output}
+    inner = {
+        op.output[0]: op.op_type
+        for op in model.graph.node
+        if op.op_type != "Constant" and op.output[0] not in results
+    }
+    assert len(inner) > 8
+    for name, made_by in inner.items():
+        changed = onnx.ModelProto()
+        changed.CopyFrom(model)
+        changed.graph.output.append(helper.make_tensor_value_info(name, 1, None))
+        difference, found = compare_sessions(changed, (x[0], *state))
+        assert found.accelerated == {}, made_by
+        assert difference == 0
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_loop_is_left_to_the_runtime(kind):
+    cell, inputs = draw(kind)
+    model = export(Loop(cell), inputs, [*CALLED[kind]])
+    difference, found = compare_sessions(model, inputs)
+    assert found.accelerated == {}
+    assert difference == 0

@@ -2,8 +2,8 @@
  *
  * The equations stand in the twin, src/exactrnn/reference/attention.py. Vectors run
  * along whatever is independent: along the places s where a sum goes over units, along
- * units where it goes over places. So forward has the keys of a row of the batch
- * transposed, [K][Sp], and backward has them as rows, [S][Kp], and the memory
+ * units where it goes over places. So forward makes the keys of a row of the batch
+ * transposed, [K][Sp], and backward turns them into rows, [S][Kp], and has the memory
  * transposed, [M][Sp]. Lanes past S or a row's own length compute what nobody reads, of
  * zeros of ours: the memory there is never read.
  */
@@ -28,17 +28,6 @@ static ptrdiff_t memory_length(const struct run *run, ptrdiff_t b)
 {
     const int64_t *lengths = run->attention->memory_lengths;
     return lengths ? (ptrdiff_t)lengths[b] : run->attention->S;
-}
-
-/* Returns whether the layer's input is x with the context behind it. */
-static int looks_before(const struct run *run)
-{
-    return run->attention != NULL && run->attention->form.query == XR_PREVIOUS;
-}
-
-static int looks_after(const struct run *run)
-{
-    return run->attention != NULL && run->attention->form.query == XR_NEW;
 }
 
 static const struct attention_pack *attention_pack_of(const struct run *run)
@@ -90,6 +79,9 @@ static void sum_rows(elem *out, const struct factored_rows *rows, ptrdiff_t widt
     for (; at + 4 * VEC_LANES <= width; at += 4 * VEC_LANES) {
         sum_vectors(out, rows, at, 4);
     }
+    for (; at + 2 * VEC_LANES <= width; at += 2 * VEC_LANES) {
+        sum_vectors(out, rows, at, 2);
+    }
     for (; at + VEC_LANES <= width; at += VEC_LANES) {
         sum_vectors(out, rows, at, 1);
     }
@@ -137,27 +129,9 @@ static int attention_product(const struct lane *lane, const struct panels *panel
     return 0;
 }
 
-/* Writes the keys of places `first` to `first + count - 1` of row b, each `step` behind
- * the other, in whole vectors. Returns whether the call is to end. */
-static int make_keys(const struct lane *lane, ptrdiff_t b, ptrdiff_t first,
-                     ptrdiff_t count, elem *keys, ptrdiff_t step)
+static elem *keys_of(const struct xr_attention *attention, ptrdiff_t b)
 {
-    const struct xr_attention *attention = lane->run->attention;
-    const struct attention_pack *pack = attention->packed;
-    const elem *rows[KEYS_AT_ONCE];
-    elem *to[KEYS_AT_ONCE];
-    for (ptrdiff_t i = 0; i < count; i++) {
-        rows[i] = sequence_row(&attention->memory, first + i, b);
-        to[i] = keys + i * step;
-    }
-    if (attention->form.score != XR_DOT) {
-        const elem *bias = packed_row(lane->run, pack->memory_bias);
-        return attention_product(lane, &pack->memory, bias, count, rows, to);
-    }
-    for (ptrdiff_t i = 0; i < count; i++) {
-        memcpy(to[i], rows[i], (size_t)attention->form.M * sizeof(elem));
-    }
-    return 0;
+    return (elem *)attention->keys + b * attention->form.K * pad_units(attention->S);
 }
 
 #endif

@@ -11,6 +11,8 @@
 #include "kernels/layer/attention.h"
 #include "kernels/layer/gradients.h"
 
+enum { PLACES_AT_ONCE = 32 }; /* that go back through tanh */
+
 /* Memory of an item for the looks of some rows. */
 struct back_space {
     elem *alpha, *dalpha; /* [Sp] */
@@ -89,29 +91,28 @@ static struct row_sums row_sums_of(const struct run *run, ptrdiff_t b)
     };
 }
 
-/* Makes keys and the transposed memory of a row, and zeros where sums begin. Returns
- * whether the call is to end. */
+/* Turns the keys of forward into rows and the memory's rows into columns, and makes
+ * zeros where sums begin. Returns whether the call is to end. */
 static int begin_row_back(const struct lane *lane, const struct row_sums *row)
 {
     const struct xr_attention *attention = lane->run->attention;
     const ptrdiff_t M = attention->form.M, Mp = pad_units(M);
-    const ptrdiff_t Kp = pad_units(attention->form.K), Sp = pad_units(attention->S);
+    const ptrdiff_t K = attention->form.K, Kp = pad_units(K);
+    const ptrdiff_t Sp = pad_units(attention->S);
+    const elem *found = keys_of(attention, row->b);
     elem *keys = (elem *)row->keys, *columns = (elem *)row->columns;
     memset(columns, 0, (size_t)(M * Sp) * sizeof(elem));
-    for (ptrdiff_t s = 0; s < row->length; s += KEYS_AT_ONCE) {
-        const ptrdiff_t count = min_of(KEYS_AT_ONCE, row->length - s);
-        if (xr_leaves(lane->watch, count * (M + Kp) * MOVE_WORK)) {
+    for (ptrdiff_t s = 0; s < row->length; s++) {
+        if (xr_leaves(lane->watch, (M + Kp) * MOVE_WORK)) {
             return 1;
         }
-        memset(keys + s * Kp, 0, (size_t)(count * Kp) * sizeof(elem));
-        if (make_keys(lane, row->b, s, count, keys + s * Kp, Kp)) {
-            return 1;
+        memset(keys + s * Kp, 0, (size_t)Kp * sizeof(elem));
+        for (ptrdiff_t k = 0; k < K; k++) {
+            keys[s * Kp + k] = found[k * Sp + s];
         }
-        for (ptrdiff_t i = s; i < s + count; i++) {
-            const elem *place = sequence_row(&attention->memory, i, row->b);
-            for (ptrdiff_t m = 0; m < M; m++) {
-                columns[m * Sp + i] = place[m];
-            }
+        const elem *place = sequence_row(&attention->memory, s, row->b);
+        for (ptrdiff_t m = 0; m < M; m++) {
+            columns[m * Sp + s] = place[m];
         }
     }
     const size_t dkeys = (size_t)(row->length * Kp) * sizeof(elem);
@@ -210,24 +211,49 @@ static void score_gradient(const struct lane *lane, const struct row_sums *row,
     }
 }
 
+/* What a vector of units leaves over the places: chains of du and dv. */
+struct unit_sums {
+    vec u, v;
+};
+
+/* Takes dz of some places back through tanh, for the units of one vector from k on:
+ * adds to their dkeys and to the chains. All tanh come first: a processor has too few
+ * operations under way to see past the end of one that more hangs on (on AVX2 it takes
+ * a tenth longer). */
+XR_INLINE struct unit_sums places_back(const struct factored_rows *keys, elem *dkeys,
+                                       vec u, vec score, struct unit_sums sums)
+{
+    elem q[PLACES_AT_ONCE * VEC_LANES];
+    const ptrdiff_t step = keys->step;
+    for (ptrdiff_t i = 0; i < keys->count; i++) {
+        const vec key = vec_load(keys->first + i * step);
+        vec_store(q + i * VEC_LANES, vec_tanh(vec_add(key, u)));
+    }
+    for (ptrdiff_t i = 0; i < keys->count; i++) {
+        const vec d = vec_set(keys->factor[i]), own = vec_load(q + i * VEC_LANES);
+        const vec dp = vec_mul(vec_mul(d, score), tanh_slope(own));
+        sums.u = vec_add(sums.u, dp);
+        sums.v = vec_fma(d, own, sums.v);
+        vec_store(dkeys + i * step, vec_add(vec_load(dkeys + i * step), dp));
+    }
+    return sums;
+}
+
 /* Takes dz of a row back through tanh: adds to dkeys, writes du and dv. */
 static void additive_back(const struct row_sums *row, const elem *dz, const elem *u,
                           const elem *score, elem *du, elem *dv, ptrdiff_t Kp)
 {
     for (ptrdiff_t k = 0; k < Kp; k += VEC_LANES) {
         const vec own = vec_load(u + k), v = vec_load(score + k);
-        vec sum_u = vec_zero(), sum_v = vec_zero();
-        for (ptrdiff_t s = 0; s < row->length; s++) {
+        struct unit_sums sums = {vec_zero(), vec_zero()};
+        for (ptrdiff_t s = 0; s < row->length; s += PLACES_AT_ONCE) {
             const ptrdiff_t at = s * Kp + k;
-            const vec d = vec_set(dz[s]);
-            const vec q = vec_tanh(vec_add(vec_load(row->keys + at), own));
-            const vec dp = vec_mul(vec_mul(d, v), tanh_slope(q));
-            sum_u = vec_add(sum_u, dp);
-            sum_v = vec_fma(d, q, sum_v);
-            vec_store(row->dkeys + at, vec_add(vec_load(row->dkeys + at), dp));
+            const struct factored_rows keys = {
+                row->keys + at, Kp, min_of(PLACES_AT_ONCE, row->length - s), dz + s};
+            sums = places_back(&keys, row->dkeys + at, own, v, sums);
         }
-        vec_store(du + k, vec_flush(sum_u));
-        vec_store(dv + k, sum_v);
+        vec_store(du + k, vec_flush(sums.u));
+        vec_store(dv + k, sums.v);
     }
 }
 

@@ -32,9 +32,27 @@ static struct look_space look_space_of(const struct lane *lane)
     return space;
 }
 
-static elem *keys_of(const struct xr_attention *attention, ptrdiff_t b)
+/* Writes the keys of places `first` to `first + count - 1` of row b, each `step` behind
+ * the other, in whole vectors. Returns whether the call is to end. */
+static int make_keys(const struct lane *lane, ptrdiff_t b, ptrdiff_t first,
+                     ptrdiff_t count, elem *keys, ptrdiff_t step)
 {
-    return (elem *)attention->keys + b * attention->form.K * pad_units(attention->S);
+    const struct xr_attention *attention = lane->run->attention;
+    const struct attention_pack *pack = attention->packed;
+    const elem *rows[KEYS_AT_ONCE];
+    elem *to[KEYS_AT_ONCE];
+    for (ptrdiff_t i = 0; i < count; i++) {
+        rows[i] = sequence_row(&attention->memory, first + i, b);
+        to[i] = keys + i * step;
+    }
+    if (attention->form.score != XR_DOT) {
+        const elem *bias = packed_row(lane->run, pack->memory_bias);
+        return attention_product(lane, &pack->memory, bias, count, rows, to);
+    }
+    for (ptrdiff_t i = 0; i < count; i++) {
+        memcpy(to[i], rows[i], (size_t)attention->form.M * sizeof(elem));
+    }
+    return 0;
 }
 
 /* Makes the keys of row b, transposed. Returns whether the call is to end. */
@@ -62,10 +80,17 @@ static int make_row_keys(const struct lane *lane, ptrdiff_t b)
     return 0;
 }
 
+/* Returns whether a lane takes the looks of its rows: of those that share their units
+ * the first one does. */
+static int has_looks(const struct lane *lane)
+{
+    return lane->run->attention != NULL && lane->panels[H_UNITS].begin == 0;
+}
+
 /* Makes the keys of all rows of a lane, unless there are some. */
 static void begin_looks(const struct lane *lane)
 {
-    if (lane->run->attention == NULL || lane->run->attention->has_keys) {
+    if (!has_looks(lane) || lane->run->attention->has_keys) {
         return;
     }
     for (ptrdiff_t i = 0; i < lane->rows; i++) {

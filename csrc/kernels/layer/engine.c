@@ -3,6 +3,7 @@
  */
 #include "base/engine.h"
 
+#include "kernels/layer/direct.h"
 #include "kernels/layer/pack_backward.h"
 #include "kernels/layer/pack_forward.h"
 #include "kernels/layer/sequence_backward.h"
@@ -147,6 +148,11 @@ static void backward(const struct xr_problem *problem)
     run_backward(problem, cell_of(problem->layer));
 }
 
+static void step_direct(const struct xr_step *step)
+{
+    run_direct(step, cell_of(step->layer));
+}
+
 static vec function_of(enum xr_function function, vec a, vec b, vec c)
 {
     switch (function) {
@@ -220,6 +226,9 @@ const struct xr_engine XR_NAME(xr_engine) = {
     .scratch_bytes = scratch_bytes,
     .forward = forward,
     .backward = backward,
+    .is_direct = is_direct,
+    .direct_bytes = direct_bytes,
+    .step_direct = step_direct,
     .elementary = elementary,
     .cell_info = cell_info,
     .dense = &XR_NAME(xr_dense),

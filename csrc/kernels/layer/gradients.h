@@ -22,7 +22,7 @@
 #ifndef XR_GRADIENTS_H
 #define XR_GRADIENTS_H
 
-#include "kernels/layer/sequence.h"
+#include "kernels/layer/masks.h"
 #include "kernels/math/long_sums.h"
 
 enum { INPUT_ROWS = 48 }; /* rows of dx that are formed together */
@@ -35,6 +35,7 @@ enum { SOURCE_X = SOURCE_MADE + XR_MAX_OPERANDS };
 struct weight_job {
     int direction;
     ptrdiff_t source;
+    int is_masked; /* what it multiplies with: masks.h */
     const struct units *module;
     ptrdiff_t begin, units;    /* in a row of da */
     ptrdiff_t column, columns; /* of the operand, in its rows */
@@ -111,6 +112,7 @@ static struct weight_job make_job(const struct run *run, int direction,
     struct weight_job job = {
         .direction = direction,
         .source = recurrence->source,
+        .is_masked = run->recurrent_masks != NULL && hears_masked(recurrence),
         .module = module,
         .begin = to.at,
         .units = to.size,
@@ -149,6 +151,9 @@ static const elem *operand_of(const struct run *run, const struct weight_job *jo
     const ptrdiff_t s = time_of(run, d, b, t);
     if (job->source == SOURCE_X) {
         return sequence_row(&run->problem->x, t, b);
+    }
+    if (job->is_masked) {
+        return masked_row(run, d, masked_index(job->source), b, s) + job->column;
     }
     if (job->source < SOURCE_MADE) {
         return state_row(run, d, (int)job->source, b, s) + job->column;
@@ -392,7 +397,7 @@ static const elem *factor_of(const struct run *run, int direction, int factor,
         return padded_row(run, run->problem->lower, direction, b, s);
     }
     return factor >= XR_NEXT_STATE
-               ? state_row(run, direction, factor - XR_NEXT_STATE, b, s + 1)
+               ? proposed_row(run, direction, factor - XR_NEXT_STATE, b, s)
                : state_row(run, direction, factor - XR_PREV_STATE, b, s);
 }
 

@@ -89,9 +89,13 @@ static void pack_recurrence(struct packing *packing, const struct xr_weights *we
     }
 }
 
-/* Returns where a sum starts, for one of its units in the caller's order. */
-static elem bias_of(const struct xr_layer *layer, const struct xr_weights *weights,
-                    const struct xr_sum *sum, ptrdiff_t u)
+/* Where a sum starts: parts that are added, by unit; NULL where there is none. */
+struct bias {
+    const elem *from_x, *from_h;
+};
+
+static struct bias find_bias(const struct xr_layer *layer,
+                             const struct xr_weights *weights, const struct xr_sum *sum)
 {
     const elem *b_ih = weights->b_ih;
     const elem *b_hh = sum->matrix == XR_HR ? weights->b_hr : weights->b_hh;
@@ -99,31 +103,41 @@ static elem bias_of(const struct xr_layer *layer, const struct xr_weights *weigh
     const int is_alone = sum->bias == XR_BIAS_IH || sum->bias == XR_BIAS_HH;
     if (is_alone) {
         const elem *b = sum->bias == XR_BIAS_IH ? b_ih : b_hh;
-        return b != NULL ? b[sum->bias_w * units + u] : 0;
+        return (struct bias){b != NULL ? b + sum->bias_w * units : NULL, NULL};
     }
     const int w = sum->bias == XR_BIAS_OF_X ? sum->bias_w : sum->w;
     const int from_x = b_ih != NULL && w >= 0 && sum->bias != XR_NO_BIAS;
     const int from_h = b_hh != NULL && sum->r >= 0 && sum->bias != XR_NO_BIAS;
-    if (from_x && from_h) {
-        return b_ih[w * units + u] + b_hh[sum->r * units + u];
+    return (struct bias){from_x ? b_ih + w * units : NULL,
+                         from_h ? b_hh + sum->r * units : NULL};
+}
+
+/* Writes `count` units of a bias, from unit `first` on, where zeros are. */
+static void copy_bias(const struct bias *bias, ptrdiff_t first, ptrdiff_t count,
+                      elem *to)
+{
+    const elem *one = bias->from_x ? bias->from_x : bias->from_h;
+    const elem *two = bias->from_x ? bias->from_h : NULL;
+    if (one != NULL && count > 0) {
+        memcpy(to, one + first, (size_t)count * sizeof(elem));
     }
-    return from_x ? b_ih[w * units + u] : from_h ? b_hh[sum->r * units + u] : 0;
+    for (ptrdiff_t u = 0; two != NULL && u < count; u++) {
+        to[u] += two[first + u];
+    }
 }
 
 static void pack_biases(const struct packing *packing, const struct xr_weights *weights,
-                        elem *bias)
+                        elem *to)
 {
     const struct xr_layer *layer = packing->layer;
     const ptrdiff_t Hp = packing->pack->Hp;
     for (int s = 0; s < layer->info.sums; s++) {
         const struct xr_sum *sum = &layer->info.sum[s];
+        const struct bias bias = find_bias(layer, weights, sum);
         for (ptrdiff_t m = 0; m < packing->pack->modules; m++) {
             const struct units units = packing->units[m];
             const ptrdiff_t size = sum->matrix == XR_HR ? layer->O : units.size;
-            for (ptrdiff_t u = 0; u < size; u++) {
-                bias[s * Hp + units.at + u] =
-                    bias_of(layer, weights, sum, units.user + u);
-            }
+            copy_bias(&bias, units.user, size, to + s * Hp + units.at);
         }
     }
 }

@@ -14,6 +14,7 @@
 #ifndef XR_SEQUENCE_H
 #define XR_SEQUENCE_H
 
+#include "base/masks.h"
 #include "base/parallel.h"
 #include "kernels/cells/cell.h"
 #include "kernels/layer/attention_pack.h"
@@ -58,7 +59,10 @@ struct run {
     struct split split;
     const void **pointers; /* [threads, pointers_per_thread] */
     ptrdiff_t pointers_per_thread;
-    struct lane_module *lane_modules;     /* [threads, modules] */
+    struct lane_module *lane_modules; /* [threads, modules] */
+    int zones; /* zoneout: old states stay, in part or here and there */
+    const elem *recurrent_masks;          /* [D, B, Hp] or NULL */
+    struct xr_mask_layout mask_at;        /* in the cache */
     const struct xr_attention *attention; /* NULL: none */
     elem *look_spaces;                    /* [threads, look_space_size] */
     ptrdiff_t look_space_size;
@@ -68,9 +72,11 @@ struct run {
     elem *ahead_sums; /* [D, ahead or 1, B, S, Hp] unless they go elsewhere */
     elem *near_sums;  /* [threads, near_size]: of a few rows of one panel */
     ptrdiff_t near_size;
-    elem *states_buffer;   /* [D, states, 2, B, Hp] without a cache */
-    elem *operands_buffer; /* [D, operands, B, Hp] likewise */
-    struct stage *stages;  /* [threads, stages_per_thread]: of a layer, or of modules */
+    elem *states_buffer;     /* [D, states, 2, B, Hp] without a cache */
+    elem *operands_buffer;   /* [D, operands, B, Hp] likewise */
+    elem *proposals_buffer;  /* [D, states, 2, B, Hp] likewise, with zoneout */
+    struct repeats *repeats; /* [threads]; NULL: none are looked for */
+    struct stage *stages; /* [threads, stages_per_thread]: of a layer, or of modules */
     ptrdiff_t stages_per_thread;
     struct forward_lane *forward_lanes; /* [threads] */
     /* Of the backward pass alone. */
@@ -78,6 +84,8 @@ struct run {
     elem *da;             /* [D, T, B, S, Hp] */
     elem *dstates;        /* [D, states, B, Hp] */
     elem *doperands;      /* [D, operands, B, Hp] */
+    elem *dkept;          /* [D, states, B, Hp] with zoneout: masks.h */
+    elem *aside;          /* [D, B, Hp] with recurrent masks */
     elem *zeros;          /* a row that is zero wherever it may be read */
     elem *thread_buffers; /* [threads, thread_buffer_size] */
     ptrdiff_t thread_buffer_size;
@@ -106,8 +114,9 @@ struct lane {
     struct lane_module *modules;
     struct xr_watch *watch; /* of the thread that has it now */
     const void **pointers;
-    elem *near_sums;  /* [near_size] or NULL */
-    elem *look_space; /* [look_space_size] or NULL */
+    elem *near_sums;               /* [near_size] or NULL */
+    const struct repeats *repeats; /* forward, rows of x that repeat; or NULL */
+    elem *look_space;              /* [look_space_size] or NULL */
 };
 
 /* Returns the layer of the lane's direction, whose activations may be its own. */
@@ -116,6 +125,17 @@ static const struct xr_layer *own_layer(const struct lane *lane)
     const struct xr_problem *problem = lane->run->problem;
     const int is_second = lane->direction == 1 && problem->second != NULL;
     return is_second ? problem->second : problem->layer;
+}
+
+/* Returns whether the layer's input is x with the context behind it. */
+static int looks_before(const struct run *run)
+{
+    return run->attention != NULL && run->attention->form.query == XR_PREVIOUS;
+}
+
+static int looks_after(const struct run *run)
+{
+    return run->attention != NULL && run->attention->form.query == XR_NEW;
 }
 
 static ptrdiff_t length_of(const struct run *run, ptrdiff_t b)
@@ -283,20 +303,26 @@ static ptrdiff_t work_of_call(const struct run *run)
     return run->directions * run->T * run->B * step;
 }
 
+/* Multiplications of a row in a step that lanes of units share: with a context among
+ * the inputs, these are not taken ahead. */
+static ptrdiff_t shared_work(const struct run *run)
+{
+    const ptrdiff_t seen = per_head(column_blocks(run->info) * run->O, run->heads);
+    const ptrdiff_t inputs = looks_before(run) ? run->info->w_blocks * run->I : 0;
+    return run->H * (run->info->r_blocks * seen + inputs);
+}
+
 /* Splits a team by rows, then by directions, neither of which ever wait. What is left
- * of it shares units, as far as a step pays for its waiting; a layer that looks at a
- * memory does not. Giving units out
- * before single rows, so that no thread reads all weights for few rows, was tried: at
- * T, B, H = 100, 8, 128 two threads took 1597 µs, by rows 930. */
-static struct split split_team(const struct run *run, int team, ptrdiff_t panels)
+ * of it shares units, in up to `shares`, as far as a step pays for its waiting. Giving
+ * units out before single rows, so that no thread reads all weights for few rows, was
+ * tried: at T, B, H = 100, 8, 128 two threads took 1597 µs, by rows 930. */
+static struct split split_team(const struct run *run, int team, ptrdiff_t shares)
 {
     struct split split = {.rows = run->B > 0 ? (int)min_of(team, run->B) : 1};
     split.directions = (int)min_of(team / split.rows, run->directions);
     const ptrdiff_t left = team / (split.rows * split.directions);
-    const ptrdiff_t seen = per_head(column_blocks(run->info) * run->O, run->heads);
-    const ptrdiff_t step = run->info->r_blocks * run->H * seen;
-    const ptrdiff_t shares = run->attention ? 1 : panels;
-    split.units = threads_for(step, xr_thread_work.step, min_of(left, shares));
+    split.units =
+        threads_for(shared_work(run), xr_thread_work.step, min_of(left, shares));
     return split;
 }
 
@@ -368,19 +394,25 @@ static struct range piece_units(const struct lane *lane, ptrdiff_t m)
     return lane->run->pieces == 1 ? lane->units[O_UNITS] : lane->modules[m].units;
 }
 
-/* Finds out who shares a call whose lanes read these packs. */
-static void split_run(struct run *run, const void *const *packs)
+/* Finds out who shares a call, whose units go to `shares` lanes at most. */
+static void split_run(struct run *run, ptrdiff_t shares)
 {
-    const struct pack *pack = packs[0];
     run->team = xr_team_now(run->threads, run->work);
-    run->split = split_team(run, run->team, pack->panels[H_UNITS]);
+    run->split = split_team(run, run->team, shares);
 }
 
-/* Returns after how many stages of steps the lanes of units have met for the last
- * time. */
+/* Returns in how many shares the units of a call can be that reads these packs. */
+static ptrdiff_t unit_shares(const void *const *packs)
+{
+    return ((const struct pack *)packs[0])->panels[H_UNITS];
+}
+
+/* Returns after how many stages of steps, a look being one, the lanes of units have met
+ * for the last time. */
 static ptrdiff_t stages_to_meet(const struct run *run)
 {
-    return run->B > 0 ? length_of(run, run->order[0]) * run->info->stages : 0;
+    const ptrdiff_t stages = run->info->stages + (run->attention != NULL);
+    return run->B > 0 ? length_of(run, run->order[0]) * stages : 0;
 }
 
 /* Returns how many items a phase of the time loop has. */
@@ -539,6 +571,12 @@ static struct run make_run(const struct xr_problem *problem, const struct xr_cel
         .pointers_per_thread = pointers_per_thread,
         .attention = problem->attention,
     };
+    run.zones = xr_has_zones(problem->layer);
+    if (run.zones || problem->masks != NULL) {
+        const ptrdiff_t size = xr_lay_masks(problem, run.Hp, 0, &run.mask_at);
+        xr_lay_masks(problem, run.Hp, run.cache_at.direction - size, &run.mask_at);
+        run.recurrent_masks = problem->masks ? problem->masks->recurrent : NULL;
+    }
     run.work = work_of_call(&run);
     run.threads = threads_for(run.work, xr_thread_work.call, problem->threads);
     ptrdiff_t *order = arena_take(arena, run.B, sizeof *order);

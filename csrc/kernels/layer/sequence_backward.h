@@ -17,6 +17,7 @@
 
 #include "kernels/layer/attention_backward.h"
 #include "kernels/layer/gradients.h"
+#include "kernels/layer/masks_backward.h"
 
 /* What the cell sees of a step, and the lists of rows in it, which each step fills. */
 struct backward_frame {
@@ -49,6 +50,12 @@ static struct run make_backward_run(const struct xr_problem *problem,
     run.da = arena_take(arena, D * run.T * B * da_row_size, sizeof(elem));
     run.dstates = arena_take(arena, D * run.states * B * run.Hp, sizeof(elem));
     run.doperands = arena_take(arena, D * info->operands * B * run.Hp, sizeof(elem));
+    if (run.zones) {
+        run.dkept = arena_take(arena, D * run.states * B * run.Hp, sizeof(elem));
+    }
+    if (run.recurrent_masks != NULL) {
+        run.aside = arena_take(arena, D * B * run.Hp, sizeof(elem));
+    }
     if (run.attention != NULL) {
         const struct xr_attention_form *form = &run.attention->form;
         widest = max_of(widest, pad_units(max_of(form->Q, max_of(form->K, form->M))));
@@ -190,7 +197,8 @@ static void place_backward_rows(const struct lane *lane, const struct units *mod
         for (int k = 0; k < run->states; k++) {
             const elem *states = states_of(run, d, k);
             frame->prev[k][rows] = states + before;
-            frame->next[k][rows] = states + after;
+            frame->next[k][rows] =
+                (run->zones ? proposals_of(run, d, k) : states) + after;
             frame->dstate[k][rows] = dstate_row(run, d, k, b);
         }
         for (int j = 0; j < run->info->operands; j++) {
@@ -230,7 +238,7 @@ static void backward_product(const struct lane *lane, const struct backward_step
         .pack = (const elem *)pack,
         .operand = pack_operand_of(pack, gates),
         .start = to_state ? NULL : lane->run->zeros,
-        .flush = to_state && !lane->run->ticks,
+        .flush = to_state && !lane->run->ticks && lane->run->recurrent_masks == NULL,
     };
     product.operand.k = from->k;
     elem *const *c = to_state ? step->dstate[source]
@@ -270,9 +278,17 @@ static void backward_products(const struct lane *lane, const struct backward_ste
             cut_gradient(lane, step, recurrence->source);
             continue;
         }
+        const int is_masked =
+            lane->run->recurrent_masks != NULL && hears_masked(recurrence);
+        if (is_masked) {
+            begin_masked_gradient(lane, recurrence->source, step);
+        }
         for (ptrdiff_t head = 0; head < lane->run->heads; head++) {
             const struct listeners itself = {.first = head, .count = 1};
             backward_product(lane, step, r, &itself, head);
+        }
+        if (is_masked) {
+            end_masked_gradient(lane, recurrence->source, step);
         }
     }
 }
@@ -401,6 +417,9 @@ static void begin_backward_step(struct backward_lane *own)
         add_output_gradient(lane, k, own->s, own->alive);
     }
     add_upper_gradient(lane, own->s, own->alive);
+    if (run->zones) {
+        part_gradients(lane, own->s, own->alive);
+    }
     if (looks_after(run)) {
         take_looks_back(lane, own->s, own->alive);
     }
@@ -432,6 +451,9 @@ static void backward_stage_products(struct backward_lane *own)
     }
     own->is_between = 0;
     if (--own->stage < 0) {
+        if (own->lane.run->zones) {
+            join_gradients(&own->lane, own->alive);
+        }
         if (looks_before(own->lane.run)) {
             take_looks_back(&own->lane, own->s, own->alive);
         }
@@ -510,7 +532,8 @@ static void run_backward(const struct xr_problem *problem, const struct xr_cell 
             }
         }
     }
-    split_run(&run, problem->packed_backward);
+    /* A look back ends in products of whole rows, so units stay together. */
+    split_run(&run, run.attention ? 1 : unit_shares(problem->packed_backward));
     run.loop_phases = run.split.units > 1 ? stages_to_meet(&run) + 1 : 1;
     const struct xr_work work = {
         .body = backward_item,

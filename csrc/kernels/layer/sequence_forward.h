@@ -22,7 +22,9 @@ enum { AHEAD_BYTES = 256 * 1024 };
 enum { ROWS_TOGETHER = 12 };
 
 /* A lane and where it stands: before this stage of step s, of which rows are alive. The
- * input products of its steps are taken from step s0 on. */
+ * input products of its steps are taken from step s0 on. A look at a memory is a stage
+ * too, before the cell's, which are numbered from 0, or after them: lanes that share
+ * units meet before what it leaves is read, and before it reads what they leave. */
 struct forward_lane {
     struct lane lane;
     struct forward_frame frame;
@@ -30,6 +32,13 @@ struct forward_lane {
     ptrdiff_t s, s0, steps, alive;
     int stage;
 };
+
+static int first_stage(const struct run *run) { return looks_before(run) ? -1 : 0; }
+
+static int stages_end(const struct run *run)
+{
+    return run->info->stages + looks_after(run);
+}
 
 /* Returns whether all sums that see x see h too, at the same time. */
 static int sees_alike(const struct xr_cell_info *info)
@@ -76,15 +85,18 @@ static struct run make_forward_run(const struct xr_problem *problem,
     const ptrdiff_t row = info->sums * xr_padded_units(problem->layer);
     const ptrdiff_t ahead = steps_ahead(problem, row);
     /* Each row taken ahead has pointers to x and sums; each row of a step to x, sums,
-     * to the states before and after, to operands and to the layer below. */
+     * to the states before and after, to operands, also masked, and to the layer
+     * below. */
+    const ptrdiff_t masked = problem->masks ? 1 + info->operands : 0;
     const ptrdiff_t pointers =
-        2 * ahead * B + (3 + 2 * info->states + info->operands) * B;
+        2 * ahead * B + (3 + 2 * info->states + info->operands + masked) * B;
     struct run run = make_run(problem, cell, arena, pointers);
     run.ahead = ahead;
     run.stages_per_thread = info->stages * run.modules;
     run.stages =
         arena_take(arena, run.threads * run.stages_per_thread, sizeof *run.stages);
     run.forward_lanes = arena_take(arena, run.threads, sizeof *run.forward_lanes);
+    make_repeats(&run, arena);
     if (sums_stay_near(problem, ahead)) {
         run.near_size = run.Hp + ROWS_AT_ONCE * near_stride(&run);
         run.near_sums = arena_take(arena, run.threads * run.near_size, sizeof(elem));
@@ -102,6 +114,10 @@ static struct run make_forward_run(const struct xr_problem *problem,
             arena_take(arena, D * run.states * 2 * B * run.Hp, sizeof(elem));
         run.operands_buffer =
             arena_take(arena, D * info->operands * B * run.Hp, sizeof(elem));
+    }
+    if (problem->cache == NULL && run.zones) {
+        run.proposals_buffer =
+            arena_take(arena, D * run.states * 2 * B * run.Hp, sizeof(elem));
     }
     return run;
 }
@@ -125,7 +141,7 @@ static void forward_input(const struct lane *lane, ptrdiff_t module, ptrdiff_t s
         for (ptrdiff_t i = 0; i < alive; i++) {
             const ptrdiff_t b = row_of(lane, i);
             const ptrdiff_t t = time_of(run, lane->direction, b, s);
-            x[rows] = sequence_row(&run->problem->x, t, b);
+            x[rows] = input_row(lane, t, b);
             sums[rows] = sums_row(run, lane->direction, b, s, s0);
             rows += run->in_step || takes_part(run, units, b, s);
         }
@@ -134,8 +150,10 @@ static void forward_input(const struct lane *lane, ptrdiff_t module, ptrdiff_t s
     const struct product product = input_product(pack, matrix);
     const struct range share = lane_panels(lane, matrix, H_UNITS);
     for (ptrdiff_t p = share.begin; rows > 0 && p < share.end; p++) {
-        if (watched_panel(&product, p, min_of(p + 1, share.end - 1), rows, x, sums,
-                          lane->watch)) {
+        if (lane->repeats != NULL) {
+            start_at_known(&matrix->panels, p, rows, x, sums);
+        } else if (watched_panel(&product, p, min_of(p + 1, share.end - 1), rows, x,
+                                 sums, lane->watch)) {
             return;
         }
     }
@@ -220,9 +238,11 @@ static void forward_modules(const struct lane *lane, const struct stage *stages,
 }
 
 static void begin_forward_lane(const struct run *run, int item, int direction,
-                               struct forward_lane *own)
+                               struct xr_watch *watch, struct forward_lane *own)
 {
     own->lane = make_lane(run, item, direction, run->problem->packed);
+    own->lane.watch = watch;
+    own->lane.repeats = find_repeats(&own->lane, item);
     own->frame = make_forward_frame(&own->lane);
     own->stages = run->stages + item * run->stages_per_thread;
     struct stage *stage = own->stages;
@@ -234,7 +254,7 @@ static void begin_forward_lane(const struct run *run, int item, int direction,
     own->alive = own->lane.rows;
     own->steps = own->alive > 0 ? length_of(run, row_of(&own->lane, 0)) : 0;
     own->s = own->s0 = 0;
-    own->stage = 0;
+    own->stage = first_stage(run);
 }
 
 static void begin_forward_step(struct forward_lane *own)
@@ -249,9 +269,6 @@ static void begin_forward_step(struct forward_lane *own)
         }
     }
     own->alive = rows_alive(lane, own->alive, own->s);
-    if (looks_before(run)) {
-        take_looks(lane, own->s, own->alive);
-    }
     if (!run->ticks) {
         place_forward_rows(lane, NULL, own->s, own->s0, own->alive, &own->frame);
     }
@@ -260,15 +277,25 @@ static void begin_forward_step(struct forward_lane *own)
 static void end_forward_step(const struct forward_lane *own)
 {
     const struct run *run = own->lane.run;
+    if (run->zones) {
+        mix_states(&own->lane, own->s, own->alive);
+    }
+    if (run->recurrent_masks != NULL) {
+        mask_states(&own->lane, own->s + 1, own->alive);
+    }
     for (int k = 0; k < run->info->cells; k++) {
         copy_output(&own->lane, k, own->s, own->alive);
     }
     if (run->problem->upper != NULL) {
         copy_upper(&own->lane, own->s, own->alive);
     }
-    if (looks_after(run)) {
-        take_looks(&own->lane, own->s, own->alive);
-    }
+}
+
+/* Returns whether a step walks its panels from the last one on. */
+static int walks_back(const struct run *run, ptrdiff_t s)
+{
+    const int from_end = run->attention != NULL && run->attention->from_end;
+    return (int)(s & 1) ^ from_end;
 }
 
 /* Takes a stage of a layer without clocks: head by head, if there are several. A stage
@@ -283,34 +310,49 @@ static void forward_heads(struct forward_lane *own)
     void (*const point)(const struct forward_step *) =
         waits ? NULL : run->cell->point_forward[own->stage];
     for (ptrdiff_t head = 0; !is_alone && head < run->heads; head++) {
-        forward_stage(&stages[head], &own->frame.step, point, (int)(own->s & 1));
+        forward_stage(&stages[head], &own->frame.step, point, walks_back(run, own->s));
     }
     if (waits && !lane->watch->leaving) {
         forward_whole(lane, own->stage, &own->frame.step);
     }
 }
 
+/* Takes a lane through one stage of the cell. */
+static void forward_cell(struct forward_lane *own)
+{
+    if (own->lane.run->ticks) {
+        forward_modules(&own->lane, own->stages, own->s, own->s0, own->alive,
+                        &own->frame);
+    } else {
+        forward_heads(own);
+    }
+}
+
 /* Takes a lane through so many stages, or to its end. */
 static void forward_stages(struct forward_lane *own, ptrdiff_t stages)
 {
-    const struct run *run = own->lane.run;
+    const struct lane *lane = &own->lane;
+    const struct run *run = lane->run;
     for (; stages > 0 && own->s < own->steps; stages--) {
         if (own->stage == 0) {
             begin_forward_step(own);
         }
-        if (run->ticks) {
-            forward_modules(&own->lane, own->stages, own->s, own->s0, own->alive,
-                            &own->frame);
+        if (own->stage >= 0 && own->stage < run->info->stages) {
+            forward_cell(own);
+        } else if (has_looks(lane)) {
+            take_looks(lane, own->s, rows_alive(lane, own->alive, own->s));
         }
-        if (!run->ticks) {
-            forward_heads(own);
-        }
-        if (own->lane.watch->leaving) {
+        if (lane->watch->leaving) {
             return;
+        }
+        if (run->recurrent_masks != NULL) {
+            mask_operands(&own->lane, own->stage + 1, own->s, own->alive);
         }
         if (++own->stage == run->info->stages) {
             end_forward_step(own);
-            own->stage = 0;
+        }
+        if (own->stage == stages_end(run)) {
+            own->stage = first_stage(run);
             own->s++;
         }
     }
@@ -353,8 +395,7 @@ static void forward_item(void *context, ptrdiff_t phase, int item,
     }
     const int turn = item / (run->split.rows * run->split.units);
     for (int d = turn; d < run->directions; d += run->split.directions) {
-        begin_forward_lane(run, item, d, own);
-        own->lane.watch = watch;
+        begin_forward_lane(run, item, d, watch, own);
         forward_padding(&own->lane);
         begin_looks(&own->lane);
         forward_stages(own, run->split.units > 1 ? 1 : PTRDIFF_MAX);
@@ -373,7 +414,8 @@ static void run_forward(const struct xr_problem *problem, const struct xr_cell *
             }
         }
     }
-    split_run(&run, problem->packed);
+    mask_first_states(&run);
+    split_run(&run, unit_shares(problem->packed));
     const struct xr_work work = {
         .body = forward_item,
         .context = &run,

@@ -19,7 +19,8 @@
 #ifndef XR_STAGE_FORWARD_H
 #define XR_STAGE_FORWARD_H
 
-#include "kernels/layer/sequence.h"
+#include "kernels/layer/masks.h"
+#include "kernels/layer/repeats.h"
 
 /* So many rows, whole tiles, go through product and point function together. */
 enum { ROWS_AT_ONCE = 24 };
@@ -31,6 +32,7 @@ enum { ROW_WORK = 256 };
 struct stage {
     int number;
     int takes_input; /* has the input product, and starts sums without one */
+    int knows_input; /* its input product is known: rows of x repeat */
     const struct panels *panels; /* of its units, the same in all products */
     ptrdiff_t count;
     struct product product[1 + MAX_RECURRENCES];
@@ -85,17 +87,6 @@ static void start_at_bias(const struct lane *lane, ptrdiff_t kind, struct range 
     }
 }
 
-static struct product input_product(const struct pack *pack,
-                                    const struct matrix *matrix)
-{
-    return (struct product){
-        .panels = &matrix->panels,
-        .pack = (const elem *)pack,
-        .operand = pack_operand_of(pack, matrix->operand),
-        .start = (const elem *)pack + pack->bias,
-    };
-}
-
 /* What the cell sees of a step, and the lists of rows in it, which each step fills. */
 struct forward_frame {
     struct forward_step step;
@@ -105,6 +96,7 @@ struct forward_frame {
     elem **next[XR_MAX_STATES];
     elem **operand[XR_MAX_OPERANDS];
     const elem **lower;
+    const elem **masked[1 + XR_MAX_OPERANDS]; /* h, operands; NULL without masks */
 };
 
 static struct forward_frame make_forward_frame(const struct lane *lane)
@@ -136,6 +128,11 @@ static struct forward_frame make_forward_frame(const struct lane *lane)
     if (run->info->takes_lower) {
         frame.lower = (const elem **)next_free;
         frame.step.lower = frame.lower;
+        next_free += lane->rows;
+    }
+    for (int j = 0; run->recurrent_masks != NULL && j <= run->info->operands; j++) {
+        frame.masked[j] = (const elem **)next_free;
+        next_free += lane->rows;
     }
     return frame;
 }
@@ -158,7 +155,7 @@ static void place_forward_rows(const struct lane *lane, const struct units *modu
         const ptrdiff_t after = state_index(run, d, b, s + 1) * run->Hp;
         if (run->ahead == 0) {
             const ptrdiff_t t = time_of(run, d, b, s);
-            frame->x[rows] = sequence_row(&run->problem->x, t, b);
+            frame->x[rows] = input_row(lane, t, b);
         }
         if (run->near_sums == NULL) {
             frame->sums[rows] = sums_row(run, d, b, s, s0);
@@ -166,10 +163,14 @@ static void place_forward_rows(const struct lane *lane, const struct units *modu
         for (int k = 0; k < run->states; k++) {
             elem *states = states_of(run, d, k);
             frame->prev[k][rows] = states + before;
-            frame->next[k][rows] = states + after;
+            frame->next[k][rows] =
+                (run->zones ? proposals_of(run, d, k) : states) + after;
         }
         for (int j = 0; j < run->info->operands; j++) {
             frame->operand[j][rows] = operand_row(run, d, j, b, s);
+        }
+        for (int j = 0; run->recurrent_masks != NULL && j <= run->info->operands; j++) {
+            frame->masked[j][rows] = masked_row(run, d, j, b, s);
         }
         if (frame->lower != NULL) {
             frame->lower[rows] = padded_row(run, run->problem->lower, d, b, s);
@@ -207,8 +208,12 @@ static void add_product(struct stage *stage, const elem *const *left,
 
 /* Returns the rows that a recurrence multiplies. */
 static const elem *const *source_rows(const struct forward_frame *frame,
-                                      ptrdiff_t source)
+                                      const struct recurrence *recurrence)
 {
+    const ptrdiff_t source = recurrence->source;
+    if (frame->masked[0] != NULL && hears_masked(recurrence)) {
+        return frame->masked[masked_index(source)];
+    }
     return source < SOURCE_MADE
                ? frame->prev[source]
                : (const elem *const *)frame->operand[source - SOURCE_MADE];
@@ -239,6 +244,7 @@ static void make_stage(const struct lane *lane, int number, ptrdiff_t module,
     const struct pack *pack = lane->pack;
     stage->number = number;
     stage->takes_input = lane->run->ahead == 0;
+    stage->knows_input = lane->repeats != NULL && number == 0;
     stage->count = 0;
     stage->work = ROW_WORK;
     stage->lane = lane;
@@ -255,7 +261,7 @@ static void make_stage(const struct lane *lane, int number, ptrdiff_t module,
             const struct matrix *matrix = pack_matrix(pack, r, module);
             stage->panels = &matrix->panels;
             stage->share = lane_panels(lane, matrix, recurrence->target);
-            add_product(stage, source_rows(frame, recurrence->source),
+            add_product(stage, source_rows(frame, recurrence),
                         (struct product){
                             .panels = &matrix->panels,
                             .pack = (const elem *)pack,
@@ -291,13 +297,21 @@ XR_NOINLINE static void take_products_and_input(const struct stage *stage, ptrdi
     for (ptrdiff_t r = 0; r < stage->count; r++) {
         const struct product *product = &stage->product[r];
         const elem *const *a = stage->left[r] + first;
-        if (!stage->is_pair[r] || part->rows < PAIR_ROWS) {
-            product_panel(product, p, next, part->rows, a, part->sums);
-            continue;
+        struct product_rows rows = {
+            part->rows, {a}, (const elem *const *)part->sums, part->sums};
+        const int is_known = r == 0 && stage->knows_input;
+        if (is_known && stage->is_pair[r]) {
+            rows.from = a;
+            rows.a[0] = stage->left[++r] + first;
+            product_from(product + 1, p, next, &rows);
+        } else if (is_known) {
+            start_at_known(product->panels, p, part->rows, a, part->sums);
+        } else if (stage->is_pair[r] && part->rows >= PAIR_ROWS) {
+            rows.a[1] = stage->left[++r] + first;
+            product_pair(product, p, next, &rows);
+        } else {
+            product_from(product, p, next, &rows);
         }
-        const struct product_rows rows = {
-            part->rows, {a, stage->left[++r] + first}, part->sums};
-        product_pair(product, p, next, &rows);
     }
 }
 

@@ -96,13 +96,24 @@ static void gather_gates(const elem *const *da, ptrdiff_t rows,
     }
 }
 
+/* Returns whether the gates of a row lie next to each other, in whole vectors. */
+static int lie_together(const struct gates *gates)
+{
+    int together = gates->units % XR_UNIT_PAD == 0;
+    for (ptrdiff_t j = 1; j < gates->count; j++) {
+        together &= gates->at[j] == gates->at[j - 1] + gates->units;
+    }
+    return together;
+}
+
 /* Adds some rows to the chains of the biases. */
-static void add_gate_rows(elem *bias, const elem *from, ptrdiff_t rows, ptrdiff_t size)
+static void add_gate_rows(elem *bias, const elem *const *from, ptrdiff_t rows,
+                          ptrdiff_t size)
 {
     for (ptrdiff_t r = 0; r < size; r += VEC_LANES) {
         vec sum = vec_load(bias + r);
         for (ptrdiff_t i = 0; i < rows; i++) {
-            sum = vec_add(vec_load(from + i * size + r), sum);
+            sum = vec_add(vec_load(from[i] + r), sum);
         }
         vec_store(bias + r, sum);
     }
@@ -114,21 +125,34 @@ static void add_gate_rows(elem *bias, const elem *from, ptrdiff_t rows, ptrdiff_
 static void pack_gates(const struct chunk *chunk, const struct gates *gates,
                        const struct gate_buffer *to)
 {
-    const ptrdiff_t tiles = gate_tiles(gates->count * gates->units);
-    const ptrdiff_t size = gate_row_size(gates->count * gates->units);
+    const ptrdiff_t all = gates->count * gates->units;
+    const ptrdiff_t tiles = gate_tiles(all), whole = all / TILE_GATES;
+    const ptrdiff_t size = gate_row_size(all);
     const ptrdiff_t tile_size = gate_tile_size(chunk->rows);
+    const int together = lie_together(gates);
     memset(to->rows, 0, (size_t)(GATE_ROWS * size) * sizeof(elem));
     memset(to->bias, 0, (size_t)size * sizeof(elem));
     for (ptrdiff_t k = 0; k < chunk->rows; k += GATE_ROWS) {
         const ptrdiff_t rows = min_of(GATE_ROWS, chunk->rows - k);
-        gather_gates(chunk->da + k, rows, gates, to->rows, size);
-        add_gate_rows(to->bias, to->rows, rows, size);
-        for (ptrdiff_t tile = 0; tile < tiles; tile++) {
-            elem *packed = to->tiles + tile * tile_size + k * TILE_GATES;
+        const elem *row[GATE_ROWS];
+        for (ptrdiff_t i = 0; i < rows; i++) {
+            row[i] = together ? chunk->da[k + i] + gates->at[0] : to->rows + i * size;
+        }
+        if (!together) {
+            gather_gates(chunk->da + k, rows, gates, to->rows, size);
+        }
+        add_gate_rows(to->bias, row, rows, together ? all : size);
+        elem *packed = to->tiles + k * TILE_GATES;
+        for (ptrdiff_t tile = 0; tile < whole; tile++, packed += tile_size) {
             for (ptrdiff_t i = 0; i < rows; i++) {
-                memcpy(packed + i * TILE_GATES, to->rows + i * size + tile * TILE_GATES,
+                memcpy(packed + i * TILE_GATES, row[i] + tile * TILE_GATES,
                        TILE_GATES * sizeof(elem));
             }
+        }
+        for (ptrdiff_t i = 0; whole < tiles && i < rows; i++) {
+            memset(packed + i * TILE_GATES, 0, TILE_GATES * sizeof(elem));
+            memcpy(packed + i * TILE_GATES, row[i] + whole * TILE_GATES,
+                   (size_t)(all - whole * TILE_GATES) * sizeof(elem));
         }
     }
 }

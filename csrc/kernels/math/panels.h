@@ -72,9 +72,11 @@ static ptrdiff_t place_panels(struct panels *panels, ptrdiff_t most, ptrdiff_t H
     panels->count = ceil_div(panels->vectors, most);
     panels->narrow = panels->vectors / panels->count;
     panels->wider = panels->vectors % panels->count;
-    for (int j = 0; j < PANEL_VECTORS; j++) {
-        panels->at[j] =
-            panels->slot[j % panels->sums] * Hp + j / panels->sums * VEC_LANES;
+    for (ptrdiff_t j = 0, sum = 0, unit = 0; j < PANEL_VECTORS; j++) {
+        panels->at[j] = panels->slot[sum] * Hp + unit;
+        if (++sum == panels->sums) {
+            sum = 0, unit += VEC_LANES;
+        }
     }
     return panels_end(panels);
 }
@@ -101,6 +103,37 @@ struct matrix_part {
     ptrdiff_t step, rows, columns;
 };
 
+/* Packs columns `begin` to `end` of some rows, `inside` of them, as lanes of a vector;
+ * lanes past the last row are zero. */
+static void pack_lanes(struct column to, const struct matrix_part *part, ptrdiff_t unit,
+                       ptrdiff_t begin, ptrdiff_t end)
+{
+    const elem *from = part->first + unit * part->step;
+    const ptrdiff_t inside = min_of(VEC_LANES, part->rows - unit);
+    for (ptrdiff_t k = begin; k < end; k++) {
+        elem *lanes = to.first + k * to.step;
+        for (ptrdiff_t lane = 0; lane < inside; lane++) {
+            lanes[lane] = from[lane * part->step + k];
+        }
+        for (ptrdiff_t lane = inside; lane < VEC_LANES; lane++) {
+            lanes[lane] = 0;
+        }
+    }
+}
+
+/* Packs all columns of the rows from `unit` on as lanes of a vector, in squares where
+ * there are so many rows and columns. */
+static void pack_rows(struct column to, const struct matrix_part *part, ptrdiff_t unit)
+{
+    const elem *from = part->first + unit * part->step;
+    const int is_whole = part->rows - unit >= VEC_LANES;
+    const ptrdiff_t squares = is_whole ? part->columns / VEC_LANES : 0;
+    for (ptrdiff_t k = 0; k < squares * VEC_LANES; k += VEC_LANES) {
+        vec_turn(to.first + k * to.step, to.step, from + k, part->step);
+    }
+    pack_lanes(to, part, unit, squares * VEC_LANES, part->columns);
+}
+
 /* Packs a part as sum `j` of panels, from their row k0 on. Its rows become lanes, so it
  * is transposed. Units past the last are zero. */
 static void pack_units(elem *pack, const struct panels *panels, int j, ptrdiff_t k0,
@@ -112,20 +145,10 @@ static void pack_units(elem *pack, const struct panels *panels, int j, ptrdiff_t
             if (xr_leaves(watch, part->columns * VEC_LANES * MOVE_WORK)) {
                 return;
             }
-            const struct column to =
+            struct column to =
                 panel_column(pack, panels, p, (v - first) * panels->sums + j);
-            const ptrdiff_t unit = v * VEC_LANES;
-            const ptrdiff_t inside = min_of(VEC_LANES, part->rows - unit);
-            const elem *from = part->first + unit * part->step;
-            for (ptrdiff_t k = 0; k < part->columns; k++) {
-                elem *lanes = to.first + (k0 + k) * to.step;
-                for (ptrdiff_t lane = 0; lane < inside; lane++) {
-                    lanes[lane] = from[lane * part->step + k];
-                }
-                for (ptrdiff_t lane = inside; lane < VEC_LANES; lane++) {
-                    lanes[lane] = 0;
-                }
-            }
+            to.first += k0 * to.step;
+            pack_rows(to, part, v * VEC_LANES);
         }
     }
 }

@@ -59,8 +59,9 @@ struct tile {
     elem *const *c;      /* [m] rows */
     ptrdiff_t unit;      /* first unit of the panel */
     const ptrdiff_t *at; /* [n] where the vectors lie in a row of c, from `unit` on */
-    const elem *start;   /* a row that every chain starts from; NULL: c itself */
-    int flush;           /* store by contract N6 */
+    const elem *const *from; /* [m] rows that the chains start from, if not from … */
+    const elem *start;       /* … this one, all of them */
+    int flush;               /* store by contract N6 */
 };
 
 /* The vectors that strip q has of n: the last strip may be narrower. */
@@ -75,7 +76,7 @@ XR_INLINE void tile_run(const struct tile *t, const int m, const int n, const in
     vec s[TILE_ROWS][PANEL_VECTORS];
 #pragma GCC unroll 8
     for (int i = 0; i < m; i++) {
-        const elem *start = (t->start ? t->start : t->c[i]) + t->unit;
+        const elem *start = (t->start ? t->start : t->from[i]) + t->unit;
 #pragma GCC unroll 12
         for (int j = 0; j < n; j++) {
             s[i][j] = vec_load(start + t->at[j]);
@@ -182,14 +183,16 @@ struct product {
     const struct panels *panels;
     const elem *pack; /* the pack that the panels lie in */
     struct operand operand;
-    const elem *start; /* as in a tile */
+    const elem *start; /* a row that every chain starts from; NULL: rows of their own */
     int flush;
 };
 
-/* Rows that products of the same sums add to: a left operand for each product. */
+/* Rows that products of the same sums make: a left operand for each product, and what
+ * the chains start from, which may be the results themselves. */
 struct product_rows {
     ptrdiff_t count;
     const elem *const *a[MAX_LEGS];
+    const elem *const *from;
     elem *const *c;
 };
 
@@ -225,6 +228,7 @@ XR_INLINE void pass_rows(struct tile *tile, const struct product *products,
         const ptrdiff_t row = r * rows->count / tiles;
         const int m = (int)((r + 1) * rows->count / tiles - row);
         tile->c = rows->c + row;
+        tile->from = rows->from + row;
 #pragma GCC unroll 2
         for (int l = 0; l < legs; l++) {
             tile->leg[l].a = rows->a[l] + row;
@@ -254,6 +258,7 @@ XR_INLINE void take_panel(const struct product *products, const int legs, ptrdif
     const ptrdiff_t vectors = (panel_first(panels, p + 1) - first) * panels->sums;
     struct tile tile = {
         .c = rows->c,
+        .from = rows->from,
         .unit = panels->unit + first * VEC_LANES,
         .at = panels->at,
         .start = products->start,
@@ -282,12 +287,20 @@ XR_INLINE void take_panel(const struct product *products, const int legs, ptrdif
     }
 }
 
-/* One panel of a product for some rows. */
+/* One panel of a product for some rows, whose chains start where they say. */
+static void product_from(const struct product *product, ptrdiff_t p, ptrdiff_t next,
+                         const struct product_rows *rows)
+{
+    take_panel(product, 1, p, next, rows);
+}
+
+/* The same, from the rows of results. */
 static void product_panel(const struct product *product, ptrdiff_t p, ptrdiff_t next,
                           ptrdiff_t rows, const elem *const *a, elem *const *c)
 {
-    const struct product_rows one = {.count = rows, .a = {a}, .c = c};
-    take_panel(product, 1, p, next, &one);
+    const struct product_rows one = {
+        .count = rows, .a = {a}, .from = (const elem *const *)c, .c = c};
+    product_from(product, p, next, &one);
 }
 
 /* One panel of two products of the same sums, whose chains go on from the first product

@@ -152,4 +152,6 @@ XR_INLINE vec vec_mantissa(vec v)
 
 #endif
 
+#include "kernels/vec/turn256.h"
+
 #endif

@@ -17,6 +17,22 @@ typedef uint32x4_t vmask;
 
 XR_INLINE vec vec_load(const elem *p) { return vld1q_f32(p); }
 XR_INLINE void vec_store(elem *p, vec v) { vst1q_f32(p, v); }
+XR_INLINE vec vec_pairs_(vec a, vec b, const int high)
+{
+    const float64x2_t one = vreinterpretq_f64_f32(a), two = vreinterpretq_f64_f32(b);
+    return vreinterpretq_f32_f64(high ? vzip2q_f64(one, two) : vzip1q_f64(one, two));
+}
+XR_INLINE void vec_turn(elem *to, ptrdiff_t to_step, const elem *p, ptrdiff_t step)
+{
+    const vec a = vec_load(p), b = vec_load(p + step);
+    const vec c = vec_load(p + 2 * step), d = vec_load(p + 3 * step);
+    const vec ab = vzip1q_f32(a, b), cd = vzip1q_f32(c, d);
+    const vec AB = vzip2q_f32(a, b), CD = vzip2q_f32(c, d);
+    vec_store(to, vec_pairs_(ab, cd, 0));
+    vec_store(to + to_step, vec_pairs_(ab, cd, 1));
+    vec_store(to + 2 * to_step, vec_pairs_(AB, CD, 0));
+    vec_store(to + 3 * to_step, vec_pairs_(AB, CD, 1));
+}
 
 XR_INLINE vec vec_set(elem e) { return vdupq_n_f32(e); }
 XR_INLINE vec vec_zero(void) { return vdupq_n_f32(0.0f); }
@@ -66,6 +82,12 @@ typedef uint64x2_t vmask;
 
 XR_INLINE vec vec_load(const elem *p) { return vld1q_f64(p); }
 XR_INLINE void vec_store(elem *p, vec v) { vst1q_f64(p, v); }
+XR_INLINE void vec_turn(elem *to, ptrdiff_t to_step, const elem *p, ptrdiff_t step)
+{
+    const vec a = vec_load(p), b = vec_load(p + step);
+    vec_store(to, vzip1q_f64(a, b));
+    vec_store(to + to_step, vzip2q_f64(a, b));
+}
 
 XR_INLINE vec vec_set(elem e) { return vdupq_n_f64(e); }
 XR_INLINE vec vec_zero(void) { return vdupq_n_f64(0.0); }

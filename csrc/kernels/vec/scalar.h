@@ -38,6 +38,11 @@ XR_INLINE void vec_store_part(elem *p, ptrdiff_t n, vec v)
 {
     if (n > 0) *p = v;
 }
+XR_INLINE void vec_turn(elem *to, ptrdiff_t to_step, const elem *p, ptrdiff_t step)
+{
+    (void)to_step, (void)step;
+    *to = *p;
+}
 
 XR_INLINE vec vec_set(elem e) { return e; }
 XR_INLINE vec vec_zero(void) { return (elem)0; }

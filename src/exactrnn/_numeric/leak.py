@@ -23,13 +23,6 @@ def _apply(function: str, values: Array) -> Array:
     return result
 
 
-def _fma(a: Array, b: Array, c: float) -> Array:
-    """Return a*b + c in round to nearest, whatever mode the caller has set."""
-    result = np.empty_like(a)
-    _core.fma(a, b, np.full_like(a, c), result, _core.isas()[0])
-    return result
-
-
 def leak_row(
     leak: float | tuple[float, ...], logit: Array | None, size: int, dtype: FloatType
 ) -> Array:
@@ -45,14 +38,7 @@ def leak_row(
 
 def logit_gradient(logit: Array, dalpha: Array) -> Array:
     """Return dℓ, in the shape of ℓ, from dα [1, H]."""
-    alpha = _apply("sigmoid", logit)
-    gradient = dalpha[0]
-    if logit.size == 1:
-        total = _core.long_sum(gradient, _core.isas()[0])
-        gradient = np.array([total], logit.dtype)
-    # c = -0.0 leaves a product as it is, the sign of a zero included.
-    slope = _fma(alpha, _fma(alpha, np.full_like(alpha, -1), 1.0), -0.0)
-    return _fma(gradient, slope, -0.0)
+    return _core.leak_gradient(logit, dalpha, _core.isas()[0])
 
 
 def first_logit(leak: float | tuple[float, ...], dtype: FloatType) -> Array:

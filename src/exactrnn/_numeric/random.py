@@ -32,6 +32,7 @@ from exactrnn import _core, engine
 from exactrnn._checks import Array, FloatType
 
 _FRACTION_BITS = {"float32": 24, "float64": 53}
+_64_BITS = 2**64 - 1
 FLOAT64 = cast(FloatType, np.dtype("float64"))
 
 
@@ -81,6 +82,17 @@ def kind_of(module: type) -> str:
     own = __name__.partition(".")[0]
     names = [c.__name__ for c in module.__mro__ if c.__module__.split(".")[0] == own]
     return names[0] if names else module.__name__
+
+
+def hashed(key: int, n: int) -> int:
+    """Return 64 bits for number n of a key: the n-th output of SplitMix64.
+
+    The kernels' masks are made of the same (csrc/base/masks.h).
+    """
+    z = (key + (n + 1) * 0x9E3779B97F4A7C15) & _64_BITS
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & _64_BITS
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EB & _64_BITS
+    return z ^ (z >> 31)
 
 
 def unit(shape: tuple[int, ...], dtype: FloatType, generator: np.random.PCG64) -> Array:

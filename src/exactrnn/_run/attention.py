@@ -1,7 +1,7 @@
 """Calls of an attention decoder: arrays that are checked, to the kernels and back.
 
-Time is the first axis, and B is there. What a call keeps is a `DecoderRun`; a stream
-keeps the keys of its memory and calls `step`.
+Time is the first axis, and B is there. What a call keeps is a `DecoderRun`; what runs
+a stream is a `_core.LookStepper`.
 """
 
 from __future__ import annotations
@@ -51,11 +51,15 @@ class Found(NamedTuple):
         return self.context, self.alpha, self.queries, self.sums
 
 
+OF_CALL = ("inputs", "memory", "memory_lengths", "lengths")
+
+
 @dataclass(frozen=True)
 class DecoderRun:
     """What a call has left behind: copies of what it was given, and its cache.
 
-    `inputs` is the cell's input; `kept` is None of an empty call.
+    `inputs` is the cell's input, `keys` are those of the memory, [B, K, Sp]; `kept` is
+    None of an empty call.
     """
 
     version: int
@@ -63,6 +67,7 @@ class DecoderRun:
     memory: Array
     memory_lengths: Lengths | None
     lengths: Lengths | None
+    keys: Array
     found: Found
     kept: _core.LayerCache | None
 
@@ -74,10 +79,7 @@ class DecoderRun:
 
     def reduce(self, store: AttentionStore) -> dict[str, Any]:
         """Return what makes an equal run of an equal decoder."""
-        own = {
-            name: getattr(self, name)
-            for name in ("inputs", "memory", "memory_lengths", "lengths", "found")
-        }
+        own = {name: getattr(self, name) for name in (*OF_CALL, "keys", "found")}
         kept = None if self.kept is None else self.kept.content()
         return {**own, "kept": kept, "current": store.is_current(self.version)}
 
@@ -108,6 +110,18 @@ class Decoder:
         shape = (rows, self.spec.form["K"], _core.padded(places))
         return _checks.allocate(shape, self.spec.dtype)
 
+    def new_stepper(
+        self, packs: Packs, memory: Array, memory_lengths: Lengths | None
+    ) -> _core.LookStepper:
+        """Return what runs one step after the other, from a state of zeros."""
+        cell, (attention,) = packs.copies
+        own, joined = (
+            cast(_core.PackedAttention, attention),
+            self.spec.output != "state",
+        )
+        team = engine.threads_for_calls
+        return _core.LookStepper(cell, own, memory, memory_lengths, joined, team)
+
     def run(
         self, given: Given, *, keep: bool
     ) -> tuple[Array, tuple[Array, ...], DecoderRun | None]:
@@ -118,11 +132,11 @@ class Decoder:
         inputs = self._inputs(given, keep=keep)
         found = self._new_found(given, inputs, keep=keep)
         after, kept = self.new_states(B), None
+        keys = self.new_keys(B, len(given.memory))
         if T == 0 or B == 0:
             before = given.state or tuple(np.zeros_like(part) for part in after)
             after = tuple(part.copy() for part in before)
         else:
-            keys = self.new_keys(B, len(given.memory))
             looks = _core.Looks(
                 given.memory, given.memory_lengths, keys, False, found.as_tuple()
             )
@@ -137,6 +151,7 @@ class Decoder:
             given.memory,
             given.memory_lengths,
             given.lengths,
+            keys,
             found,
             kept,
         )
@@ -214,7 +229,7 @@ class Decoder:
                 kept,
                 run.inputs,
                 _core.Looks(
-                    run.memory, run.memory_lengths, None, False, run.found.as_tuple()
+                    run.memory, run.memory_lengths, run.keys, True, run.found.as_tuple()
                 ),
                 _core.GradientsIn(dy, given.dstate, None),
                 _core.GradientsOut(dx, dstate, None, (by_role,)),

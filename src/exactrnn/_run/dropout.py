@@ -12,11 +12,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
 from exactrnn._checks import Array
+from exactrnn._run import state_masks
+from exactrnn._run.episodes import Group
+from exactrnn._run.state_masks import StateMasks
+from exactrnn._spec.recurrent import Config
 from exactrnn._spec.sequence import SequenceSpec
 from exactrnn._system.locks import make_lock
 from exactrnn._system.mode import ieee_mode
@@ -41,6 +45,30 @@ def without_dropout() -> Iterator[None]:
 def is_dropping(share: float) -> bool:
     """Tell whether a call is to drop this share of values."""
     return share != 0.0 and not _inference.get()
+
+
+class Drawn(NamedTuple):
+    """The masks of one call: [T, B, D*O] between any two layers, and of each layer.
+
+    Empty where nothing is dropped.
+    """
+
+    between: tuple[Array, ...] = ()
+    states: tuple[StateMasks, ...] = ()
+
+    def gather(self, group: Group) -> Drawn:
+        """Return those of the episodes of a group, which are rows then."""
+        between = tuple(group.gather(mask) for mask in self.between)
+        return Drawn(between, tuple(own.gather(group) for own in self.states))
+
+    def show(self, spec: SequenceSpec) -> dict[str, Array]:
+        """Return those of the layers by name and suffix."""
+        if not isinstance(spec, Config):
+            return {}
+        return state_masks.show(spec, self.states)
+
+
+NOTHING = Drawn()
 
 
 class MaskSource:
@@ -97,8 +125,8 @@ class Masks(MaskSource):
     Parameters
     ----------
     spec : SequenceSpec or None
-        What the layer is; `spec.dropout` is the share of values to drop. None for a
-        grid of N dimensions, which drops none.
+        What the layer is, and so what it drops. None for a grid of N dimensions, which
+        drops nothing.
     generator : numpy.random.PCG64
         Taken over.
     """
@@ -108,22 +136,29 @@ class Masks(MaskSource):
         self._spec = spec
 
     @contextmanager
-    def drawn(self, steps: int, rows: int) -> Iterator[list[Array]]:
-        """Give the masks [T, B, D*O] of one call, one between any two layers."""
+    def drawn(self, steps: int, rows: int) -> Iterator[Drawn]:
+        """Give the masks of one call."""
         spec = self._spec
-        if spec is None or not is_dropping(spec.dropout):
-            yield []
+        if spec is None or _inference.get():
+            yield NOTHING
             return
         shape = (steps, rows, spec.directions * spec.output_size)
+        boundaries = spec.num_layers - 1 if spec.dropout else 0
+        in_time = isinstance(spec, Config) and spec.drops_in_time
 
-        def draw(generator: np.random.PCG64) -> list[Array]:
-            return [
+        def draw(generator: np.random.PCG64) -> tuple[tuple[Array, ...], int]:
+            between = tuple(
                 first.draw_mask(shape, spec.dropout, spec.dtype, generator)
-                for _ in range(spec.num_layers - 1)
-            ]
+                for _ in range(boundaries)
+            )
+            return between, int(generator.random_raw()) if in_time else 0
 
-        with self.drawing(draw) as masks:
-            yield masks
+        with self.drawing(draw) as (between, key):
+            states = (
+                state_masks.draw(cast(Config, spec), layer, key, (steps, rows))
+                for layer in range(spec.num_layers if in_time else 0)
+            )
+            yield Drawn(between, tuple(states))
 
 
 def drop(values: Array, mask: Array) -> Array:

@@ -51,13 +51,15 @@ def moved_clock(spec: SequenceSpec, episodes: Episodes, clock: Lengths) -> Lengt
 class EpisodesRun:
     """What a call with episodes leaves behind: a run of each group.
 
-    `lengths` and the dropout `masks` [T, B, D*O] are those of the call.
+    `lengths`, the dropout `masks` [T, B, D*O] and the `state_masks` by name are those
+    of the call.
     """
 
     spec: SequenceSpec
     version: int
     lengths: Lengths | None
     masks: tuple[Array, ...]
+    state_masks: dict[str, Array]
     runs: tuple[SequenceRun, ...]
     episodes: Episodes
 
@@ -105,6 +107,7 @@ class EpisodesRun:
         return restore_run, {
             "lengths": self.lengths,
             "masks": self.masks,
+            "state_masks": self.state_masks,
             "parts": tuple(part.reduce() for part in self.runs),
             "episodes": self.episodes,
         }
@@ -118,6 +121,7 @@ def restore_run(runner: Runner, described: Mapping[str, Any]) -> EpisodesRun:
         parts[0].version,
         described["lengths"],
         described["masks"],
+        described["state_masks"],
         parts,
         described["episodes"],
     )
@@ -145,14 +149,20 @@ def run_keeping(
     with runner.masks.drawn(*call.x.shape[:2]) as masks:
 
         def run_part(part: Call, target: Array, group: Group) -> States:
-            own = [group.gather(mask) for mask in masks]
+            own = masks.gather(group)
             ends, kept = runner.keep(part, target, own, packs)
             runs.append(kept)
             return ends
 
         ends = _run_parts(runner.spec, call, episodes, y, run_part)
     return ends, EpisodesRun(
-        runner.spec, packs.version, call.lengths, tuple(masks), tuple(runs), episodes
+        runner.spec,
+        packs.version,
+        call.lengths,
+        masks.between,
+        masks.show(runner.spec),
+        tuple(runs),
+        episodes,
     )
 
 

@@ -12,12 +12,12 @@ has no time, so its calls are its own; all else is as with the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from exactrnn import _core
 from exactrnn._checks import Array, Lengths
-from exactrnn._run.dropout import Masks
+from exactrnn._run.dropout import Drawn, Masks
 from exactrnn._run.episodes import Episodes
 from exactrnn._run.layout import TIME_MAJOR, Layout
 from exactrnn._spec.sequence import SequenceSpec
@@ -85,6 +85,10 @@ class SequenceRun(Run, Protocol):
         """The dropout masks [T, B, D*O] between the layers; none without dropout."""
 
     @property
+    def state_masks(self) -> dict[str, Array]:
+        """Those of recurrent dropout and zoneout, by name and suffix."""
+
+    @property
     def inputs(self) -> tuple[Array, ...]:
         """What was read [T, B, ...]: first of all the call's `x`."""
 
@@ -147,7 +151,7 @@ class Runner(Owner, Protocol):
         """Compute as `run`, with dropout, and keep what going back needs."""
 
     def keep(
-        self, call: Call, y: Array, masks: Sequence[Array], packs: Packs | None = None
+        self, call: Call, y: Array, masks: Drawn, packs: Packs | None = None
     ) -> tuple[States, SequenceRun]:
         """Do what `run_keeping` does, with masks that are drawn already."""
 

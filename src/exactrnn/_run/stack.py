@@ -7,7 +7,7 @@ checked call (`_run/call.py`). Dropout between the layers happens here, in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -16,10 +16,12 @@ import numpy as np
 
 from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, Lengths
-from exactrnn._run.dropout import Masks, drop
+from exactrnn._run import state_masks
+from exactrnn._run.dropout import NOTHING, Drawn, Masks, drop
 from exactrnn._run.layout import Layout, layouts_of
 from exactrnn._run.plans import Plans
 from exactrnn._run.protocol import Back, Call, Gradients, Kept, Reduced, States, Totals
+from exactrnn._run.state_masks import StateMasks
 from exactrnn._spec.recurrent import LEAK_ROLE, ROLES, Config
 from exactrnn._weights.packs import LayerStore
 from exactrnn._weights.store import STALE, Packs
@@ -53,6 +55,13 @@ class StackRun(NamedTuple):
     masks: tuple[Array, ...]
     kept: tuple[_core.LayerCache, ...]
     cells: tuple[Array | None, ...]
+
+    @property
+    def state_masks(self) -> dict[str, Array]:
+        """Those of recurrent dropout and zoneout, by name and suffix."""
+        kept = (cache.masks for cache in self.kept)
+        masks = tuple(StateMasks(*own) for own in kept if own is not None)
+        return state_masks.show(self.stack.spec, masks)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -166,7 +175,7 @@ class Stack:
         self.store = self._new_store(weights)
         self.masks = Masks(spec, generator)
         self._plans = Plans(self.store, partial(_new_plan, spec))
-        self._drops = spec.dropout != 0 and spec.num_layers > 1
+        self._drops = (spec.dropout != 0 and spec.num_layers > 1) or spec.drops_in_time
 
     def _new_store(self, weights: Mapping[str, Array]) -> LayerStore:
         """Return the owner of the weights, whom plans ask too."""
@@ -201,7 +210,7 @@ class Stack:
         totals: object,
     ) -> Back | None:
         """Return the gradients as the caller has them; None if this is not plain."""
-        if run.masks or not run.kept:
+        if run.masks or not run.kept or run.kept[0].masks is not None:
             return None
         if self.spec.has_scalars or (totals is not None and self.spec.learn_leak):
             return None  # the user's gradients are others
@@ -239,19 +248,19 @@ class Stack:
             target = y if layer == top else self.new_output(call)
             cells = self._new_cells(layer, call)
             before, after = self._states_of(layer, call, state_out)
-            _core.forward(copies, sweep, x, target, before, after, lower, cells)
+            _core.forward(copies, sweep, x, target, before, after, (lower, cells))
             x, lower = target, cells
         return state_out
 
     def run_keeping(self, call: Call, y: Array) -> tuple[States, StackRun]:
         """Compute as `run`, with dropout, and keep what `run_back` needs."""
-        if self.spec.dropout == 0.0:
-            return self.keep(call, y, [])
+        if not self._drops:
+            return self.keep(call, y, NOTHING)
         with self.masks.drawn(*call.x.shape[:2]) as masks:
             return self.keep(call, y, masks)
 
     def keep(
-        self, call: Call, y: Array, masks: Sequence[Array], packs: Packs | None = None
+        self, call: Call, y: Array, masks: Drawn, packs: Packs | None = None
     ) -> tuple[States, StackRun]:
         """Do what `run_keeping` does, with masks that are drawn already."""
         packs = packs or self.store.packs(engine.isa(), backward=True)
@@ -277,18 +286,19 @@ class Stack:
                     target,
                     before,
                     after,
-                    cells[layer - 1] if layer else None,
-                    cells[layer],
+                    (cells[layer - 1] if layer else None, cells[layer]),
+                    tuple(masks.states[layer]) if masks.states else None,
                 )
                 kept.append(cast(_core.LayerCache, cache))
             if layer < top:
-                inputs.append(drop(target, masks[layer]) if masks else target)
+                between = masks.between
+                inputs.append(drop(target, between[layer]) if between else target)
         run = StackRun(
             self,
             packs.version,
             call.lengths,
             tuple(inputs),
-            tuple(masks),
+            masks.between,
             tuple(kept),
             tuple(cells),
         )

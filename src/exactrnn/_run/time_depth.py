@@ -23,7 +23,7 @@ import numpy as np
 
 from exactrnn import _checks, _core, engine
 from exactrnn._checks import Array, Lengths
-from exactrnn._run.dropout import drop
+from exactrnn._run.dropout import Drawn, drop
 from exactrnn._run.grid import GridRun, GridStack
 from exactrnn._run.grid_call import GridCall, line_mask
 from exactrnn._run.layout import Layout, layouts_of
@@ -48,6 +48,11 @@ class TimeDepthRun(NamedTuple):
     inputs: tuple[Array, ...]
     masks: tuple[Array, ...]
     runs: tuple[tuple[GridRun, ...], ...]
+
+    @property
+    def state_masks(self) -> dict[str, Array]:
+        """There are none: a grid has neither recurrent dropout nor zoneout."""
+        return {}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -208,7 +213,7 @@ class TimeDepthStack:
         self,
         call: Call,
         y: Array,
-        masks: Sequence[Array],
+        masks: Drawn,
         packs: Packs | None = None,
     ) -> tuple[States, TimeDepthRun]:
         """Do what `run_keeping` does, with masks that are drawn already."""
@@ -218,12 +223,12 @@ class TimeDepthStack:
         for direction in range(self.spec.directions):
             part = self._grid_call(call, direction)
             ends = self.grid.new_borders(part)
-            own = self._masks_of(call, masks, direction)
+            own = self._masks_of(call, masks.between, direction)
             runs.append(self._keep_layers(part, (direction, packs), ends, own))
             self._give(call, direction, ends, y, state_out)
         version = runs[0][0].version
         return state_out, TimeDepthRun(
-            self, version, call.lengths, (call.x,), tuple(masks), tuple(runs)
+            self, version, call.lengths, (call.x,), masks.between, tuple(runs)
         )
 
     def run_back(

@@ -85,6 +85,14 @@ def _dropout(_: str, value: object, __: Arguments) -> float:
     return _checks.check_dropout(value)
 
 
+def _recurrent_dropout(name: str, value: object, _: Arguments) -> float:
+    return _checks.check_dropout(value, name)
+
+
+def _zoneout(_: str, value: object, __: Arguments) -> float | tuple[float, float]:
+    return option_checks.check_zoneout(value)
+
+
 def _reverse(_: str, value: object, given: Arguments) -> bool:
     return option_checks.check_reverse(value, given["bidirectional"])
 
@@ -134,6 +142,8 @@ CHECKS: Mapping[str, Check] = {
     "bidirectional": as_flag,
     "reverse": _reverse,
     "dropout": _dropout,
+    "recurrent_dropout": _recurrent_dropout,
+    "zoneout": _zoneout,
     "dtype": _dtype,
     "init": _init,
     "forget_bias": _forget_bias,

@@ -17,6 +17,7 @@ from exactrnn import _core
 from exactrnn._checks import (
     FloatType,
     check_choice,
+    check_dropout,
     check_flag,
     check_integer,
     check_positive,
@@ -161,6 +162,22 @@ def check_clip(value: object, dtype: FloatType) -> float | None:
     if not 0 < _rounded(clip, dtype) < math.inf:
         raise ValueError(f"clip: expected {expected}, got {clip}")
     return clip
+
+
+def check_zoneout(value: object) -> float | tuple[float, float]:
+    """Return the share of units that stay as they were, or that of h and of c.
+
+    Two of 0 are the same as one.
+    """
+    if not isinstance(value, tuple | list):
+        return check_dropout(value, "zoneout")
+    if len(value) != 2:
+        raise ValueError(
+            "zoneout: expected a number p with 0 <= p < 1, or two, of h and of the "
+            f"cell state, got {quote(value)}"
+        )
+    h, cells = (check_dropout(p, f"zoneout[{k}]") for k, p in enumerate(value))
+    return (h, cells) if h or cells else 0.0
 
 
 # LSTM

@@ -20,6 +20,7 @@ from exactrnn._spec.rules import forget_bias_of
 SHARED = (
     *("clip", "bias", "bidirectional", "reverse", "dtype", "init", "forget_bias"),
     *("input_size", "hidden_size", "num_layers", "batch_first", "dropout"),
+    *("recurrent_dropout", "zoneout"),
 )
 LSTM_OPTIONS = ("proj_size", "peepholes", "coupled", "omit", "full_gate_recurrence")
 LSTM_PLAIN: Mapping[str, object] = {

@@ -40,6 +40,7 @@ from exactrnn._graph.program import Compiled
 from exactrnn._numeric import leak as _leak
 from exactrnn._numeric import scalars as _scalars
 from exactrnn._spec.activations import Activation
+from exactrnn._spec.dropping import Dropping
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import Init, Rule, forget_bias_of, set_biases
 from exactrnn._system.locks import cached_property
@@ -101,7 +102,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Dropping):
     """Sizes and options, all checked; `suffixed` tells a layer from a single step.
 
     `cell` is the form of the network, `record` what its class says. `options` is what
@@ -124,6 +125,8 @@ class Config:
     reverse: bool = False
     batch_first: bool = False
     dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    zoneout: float | tuple[float, float] = 0.0
     init: Init = "uniform"
     forget_bias: float | None = None
     suffixed: bool = True
@@ -142,6 +145,11 @@ class Config:
         spelled = ", ".join(f"{name}={size}" for name, size in sizes.items())
         itemsize = self.dtype.itemsize
         check_weights(spelled, self.num_arrays, self.num_elements, itemsize)
+        if isinstance(self.zoneout, tuple) and len(self.zones) < 2:
+            raise ValueError(
+                "zoneout: expected one number, as there is no state but "
+                f"{self.state_names[0]}, got {self.zoneout}"
+            )
 
     # Sizes
 
@@ -169,6 +177,11 @@ class Config:
         """What the definition of the cell comes to, where it has one."""
         found: Compiled | None = self.options.get("compiled")
         return found
+
+    @cached_property
+    def num_heads(self) -> int:
+        """The number of groups of units that R does not mix."""
+        return 1 if self.compiled is None else self.compiled.form.num_heads
 
     @cached_property
     def has_blocks(self) -> bool:
@@ -206,7 +219,8 @@ class Config:
     def options_of(self, layer: int) -> Options:
         """Return what that cell is asked for."""
         bottom = self.record.bottom
-        return self.options if layer or bottom is None else bottom[1]
+        own = self.options if layer or bottom is None else bottom[1]
+        return {**own, "zoneout": self.zone_shares} if self.has_zones else own
 
     def info_of(self, layer: int) -> _core.CellInfo:
         """Return what the kernels say about the cell of a layer."""
@@ -255,6 +269,12 @@ class Config:
     def state_sizes(self) -> tuple[int, ...]:
         """Width of each state but for the clock."""
         return tuple(width for _, _, width in self.state_parts)
+
+    @cached_property
+    def zones(self) -> Mapping[str, int]:
+        """Which of `zone_shares` each state has that may stay as it was: no gate."""
+        names = [name for name in self.state_names if name not in self._linked_gates()]
+        return {name: min(k, 1) for k, name in enumerate(names)}
 
     @cached_property
     def counts_steps(self) -> bool:

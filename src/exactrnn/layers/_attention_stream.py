@@ -1,7 +1,10 @@
 """One step at a time of an attention decoder, with the state kept inside.
 
-The keys of the memory are made when the stream is, and anew when the weights have
-changed: a step pays for one look and one step of the cell.
+What runs it is a `_core.LookStepper`, which makes the keys of the memory at its first
+step; another one takes its place when the weights have changed. So a step pays for one
+look and one step of the cell, and here for a lookup that the packed weights are still
+the decoder's and one that the shape is right. Only what the kernels refuse comes to the
+checks.
 """
 
 from __future__ import annotations
@@ -11,13 +14,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from exactrnn import _checks, _core, engine
+from exactrnn import _checks, engine
 from exactrnn._checks import Array, Lengths
 from exactrnn._run.attention import Decoder
 from exactrnn._run.layout import TIME_MAJOR
+from exactrnn._run.protocol import States
 from exactrnn._run.states import pack_state, take_state
 from exactrnn._spec.attention import AttentionSpec
-from exactrnn._weights.store import Packs
 
 __all__ = ["DecoderStream"]
 
@@ -50,38 +53,31 @@ class DecoderStream:
 
     __slots__ = (
         "_decoder",
-        "_inputs",
-        "_keys",
         "_lengths",
         "_memory",
         "_packs",
+        "_shapes",
         "_spec",
-        "_state",
-        "_sweep",
-        "_turn",
-        "_weights",
+        "_stepper",
+        "_store",
     )
 
     def __init__(
         self, decoder: Owner, memory: Array, memory_lengths: Lengths | None
     ) -> None:
-        S, B, M = memory.shape
-        self._decoder, self._spec = decoder, decoder._spec
+        spec, run = decoder._spec, decoder._decoder
+        B = memory.shape[1]
+        self._decoder, self._spec, self._store = decoder, spec, run.store
         self._memory, self._lengths = memory, memory_lengths
-        self._turn = _core.Turn()
-        self._keys = decoder._decoder.new_keys(B, S)
-        width = self._spec.input_size + (M if self._spec.looks_before else 0)
-        self._inputs = np.zeros((1, B, width), decoder._spec.dtype)
-        self._weights = np.zeros((1, B, S), decoder._spec.dtype)
-        self._packs: Packs | None = None
-        self._sweep: _core.Sweep | None = None
-        self._state: tuple[Array, ...] = ()
-        self.reset()
+        self._shapes = (B, spec.input_size), (B, spec.output_size)
+        self._packs = self._store.packs(engine.isa())
+        self._stepper = run.new_stepper(self._packs, memory, memory_lengths)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        with self._turn:
-            memory, lengths = self._memory, self._lengths
-            return _restore, (type(self), self._decoder, memory, lengths, self._state)
+        with self._stepper as stepper:
+            state = tuple(part.copy() for part in stepper.state)
+        own = self._memory, self._lengths, state
+        return _restore, (type(self), self._decoder, *own)
 
     def __repr__(self) -> str:
         S, B, _ = self._memory.shape
@@ -95,8 +91,8 @@ class DecoderStream:
     @property
     def state(self) -> Any:
         """A copy of the state: `h` `[1, B, H]`, or `(h, c)`. It can be set."""
-        with self._turn:
-            return pack_state([part.copy() for part in self._state], None, TIME_MAJOR)
+        with self._stepper as stepper:
+            return pack_state([part.copy() for part in stepper.state], None, TIME_MAJOR)
 
     @state.setter
     def state(self, state: object) -> None:
@@ -104,14 +100,18 @@ class DecoderStream:
             raise TypeError("state: expected an array or a tuple of them, got None")
         parts, _ = take_state(self._spec.cell, state, self.batch_size, TIME_MAJOR)
         assert parts is not None
-        with self._turn:
-            self._state = tuple(part.copy() for part in parts)
+        self._set_state(parts)
+
+    def _set_state(self, parts: States) -> None:
+        with self._stepper as stepper:
+            for own, part in zip(stepper.state, parts, strict=True):
+                own[...] = part
 
     @property
     def attention(self) -> Array:
         """The attention of the last step, `[B, S]`, a copy; zeros before the first."""
-        with self._turn:
-            found: Array = self._weights[0].copy()
+        with self._stepper as stepper:
+            found: Array = stepper.alpha[0].copy()
             return found
 
     def reset(self) -> None:
@@ -122,12 +122,9 @@ class DecoderStream:
         RuntimeError
             If another thread is inside this stream.
         """
-        with self._turn:
-            fresh = self._decoder._decoder.new_states(self.batch_size)
-            for part in fresh:
+        with self._stepper as stepper:
+            for part in (*stepper.state, stepper.alpha):
                 part[...] = 0
-            self._state = fresh
-            self._weights = np.zeros_like(self._weights)
 
     def step(self, x: ArrayLike) -> Array:
         """Go on by one step.
@@ -151,35 +148,43 @@ class DecoderStream:
         RuntimeError
             If another thread is inside this stream; likewise.
         """
-        spec, B = self._spec, self.batch_size
-        given = _checks.as_array("x", x, spec.dtype)
-        _checks.check_shape("x", given, B=B, I=spec.input_size)
-        with self._turn:
-            self._inputs[0, :, : spec.input_size] = given
-            y = np.empty((1, B, spec.output_size), spec.dtype)
-            if B > 0:
-                self._take_step(y)
-        return np.asarray(y[0])
+        if self._store.fresh.get(engine._active) is not self._packs:
+            self._renew()
+        given: Any = x  # whatever it is: the kernels refuse what is no fitting array
+        shape, result = self._shapes
+        try:
+            if given.shape == shape:
+                out = np.empty(result, self._spec.dtype)
+                return self._stepper.step(given, out)
+        except (TypeError, ValueError, BufferError, AttributeError):
+            pass
+        return self._step_checked(x)
 
-    def _take_step(self, y: Array) -> None:
-        """Run the kernels over the input; the state changes when all is well."""
-        run, inputs = self._decoder._decoder, self._inputs
-        packs = run.store.packs(engine.isa())
-        has_keys = packs is self._packs
-        self._packs = None
-        I, B = self._spec.input_size, len(y[0])
-        context = inputs[..., I:]
-        if not self._spec.looks_before:
-            context = np.empty((1, B, self._spec.memory_size), inputs.dtype)
-        alpha = np.zeros_like(self._weights)
-        found = (context, alpha, None, None)
-        looks = _core.Looks(self._memory, self._lengths, self._keys, has_keys, found)
-        threads = engine.threads_for_calls()
-        if self._sweep is None or self._sweep.threads != threads:
-            self._sweep = _core.Sweep(None, None, False, threads, False)
-        after = run.new_states(B)
-        run.look(packs, self._sweep, looks, (inputs, y, self._state, after))
-        self._packs, self._state, self._weights = packs, after, alpha
+    def _step_checked(self, x: object) -> Array:
+        """Do a step with an array that the kernels cannot take, or say why not."""
+        given = _checks.as_array("x", x, self._spec.dtype)
+        shape, result = self._shapes
+        _checks.check_shape("x", given, B=shape[0], I=shape[1])
+        inputs = np.ascontiguousarray(_checks.make_readable(given))
+        out = np.empty(result, self._spec.dtype)
+        return self._stepper.step(inputs, out) if shape[0] else out
+
+    def _renew(self) -> None:
+        """Take over changed weights, or another instruction set, with the state."""
+        packs = self._store.packs(engine.isa())
+        if packs is self._packs:
+            return
+        before, run = self._stepper, self._decoder._decoder
+        stepper = run.new_stepper(packs, self._memory, self._lengths)
+        before.take()  # and keep: a thread that still holds it must not step it
+        try:
+            had = (*before.state, before.alpha)
+            for own, part in zip((*stepper.state, stepper.alpha), had, strict=True):
+                own[...] = part
+            self._stepper, self._packs = stepper, packs
+        except BaseException:
+            before.give()
+            raise
 
 
 def _restore(
@@ -191,5 +196,5 @@ def _restore(
 ) -> DecoderStream:
     """Make a stream for a copy or a pickle."""
     stream = kind(decoder, memory, lengths)
-    stream._state = tuple(part.copy() for part in state)
+    stream._set_state(state)
     return stream

@@ -26,24 +26,30 @@ from exactrnn.layers.echo_state import EchoState
 __all__ = [
     "Layer",
     "Model",
+    "Part",
     "Receiver",
     "as_parts",
     "describe_layer",
     "describe_model",
+    "describe_parts",
     "restore_layer",
     "restore_model",
     "restore_parts",
+    "weights_of_parts",
 ]
 
 Layer: TypeAlias = Module | EchoState
 Model: TypeAlias = Layer | Composite
+Part: TypeAlias = Layer | Weightless | Sequential
 Description: TypeAlias = Mapping[str, Any]
 Named: TypeAlias = Sequence[tuple[str, Description]]
 
 LONGEST_NAME = 300
 WEIGHTLESS: Mapping[str, type[Weightless]] = {"Dropout": Dropout, "Last": Last}
 """Every class without weights that may be a part of a model in a file."""
-TRAINING_ONLY = {"dropout", "init", "forget_bias", "p", "variational"}
+TRAINING_ONLY = {
+    *("dropout", "recurrent_dropout", "init", "forget_bias", "p", "variational")
+}
 """Arguments in which a model may differ from what is copied into it."""
 
 
@@ -91,7 +97,22 @@ def _class_of(name: object) -> Any:
 # Several of them, by name
 
 
-def as_parts(parts: dict[str, Layer]) -> dict[str, Layer]:
+def describe_parts(parts: Mapping[str, Part]) -> dict[str, Any]:
+    """Return all that the parts of a model are but their weights, by name."""
+    return {"parts": [[name, _describe_part(part)] for name, part in parts.items()]}
+
+
+def weights_of_parts(parts: Mapping[str, Part]) -> dict[str, Array]:
+    """Return copies of all weights of the parts of a model."""
+    return {
+        f"{name}.{own}": array
+        for name, part in parts.items()
+        if not isinstance(part, Weightless)
+        for own, array in part.state_dict().items()
+    }
+
+
+def as_parts(parts: dict[str, Part]) -> dict[str, Part]:
     """Return the parts of a model if a file can hold them."""
     for name in parts:
         _check_name(name)
@@ -116,10 +137,10 @@ def _check_name(name: object) -> None:
         )
 
 
-def restore_parts(named: Named, weights: Mapping[str, Array]) -> dict[str, Layer]:
+def restore_parts(named: Named, weights: Mapping[str, Array]) -> dict[str, Part]:
     """Make the parts of a model; every array must be one of theirs."""
     own = _by_part(named, weights)
-    return as_parts({name: restore_layer(part, own[name]) for name, part in named})
+    return as_parts({name: restore_model(part, own[name]) for name, part in named})
 
 
 def _by_part(named: Named, weights: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
@@ -208,7 +229,7 @@ def _layers_in(description: Description) -> dict[str, Description]:
 class _Mapped(Composite):
     """A mapping of names to layers, as a composite."""
 
-    def __init__(self, parts: Mapping[str, Layer]) -> None:
+    def __init__(self, parts: Mapping[str, Part]) -> None:
         self.__dict__.update(as_parts(dict(parts)))
 
 

@@ -124,6 +124,8 @@ class Cache(KeptCache[RecurrentModule[Any], SequenceRun]):
     masks : tuple of ndarray
         The dropout masks [T, B, D*O] between the layers, 0 or 1/(1-p); empty without
         dropout.
+    state_masks : dict of str to ndarray
+        The masks of recurrent dropout and zoneout.
     """
 
     __slots__ = ("_gates", "_layout")
@@ -167,6 +169,17 @@ class Cache(KeptCache[RecurrentModule[Any], SequenceRun]):
     def masks(self) -> tuple[Array, ...]:
         """The dropout masks between the layers, time-major, read-only copies."""
         return tuple(read_only(mask.copy()) for mask in self._run.masks)
+
+    @property
+    def state_masks(self) -> dict[str, Array]:
+        """The masks of recurrent dropout and zoneout, read-only, by name.
+
+        `recurrent_l0` [B, H] are the factors 0 or 1/(1-p) of what R multiplies;
+        `h_l0`, `c_l0`, ... [T, B, H] are True where a unit of that state stayed as it
+        was: time-major, as `masks`. Empty without both.
+        """
+        masks = self._run.state_masks
+        return {name: read_only(mask.copy()) for name, mask in masks.items()}
 
     @property
     def gates(self) -> dict[str, Array]:

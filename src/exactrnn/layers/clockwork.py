@@ -14,6 +14,7 @@ from exactrnn._spec.record import Record
 from exactrnn._spec.recurrent import Config
 from exactrnn._spec.rules import InitLike
 from exactrnn.layers._recurrent import RecurrentLayer
+from exactrnn.layers._unzoned import without_zoneout
 
 __all__ = ["ClockworkRNN"]
 
@@ -150,6 +151,7 @@ class ClockworkRNN(RecurrentLayer[tuple[Array, Lengths], Array]):
     phase: int
     nonlinearity: Activation | tuple[Activation, Activation]
 
+    @without_zoneout("the units of a clockwork network rest by their clocks")
     def __init__(
         self,
         input_size: int,

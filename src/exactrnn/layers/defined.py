@@ -45,6 +45,13 @@ class Layer(RecurrentLayer[Any, Any]):
         [L*D, B, H] in any case.
     dropout : float
         Share of values dropped between layers by `forward`, 0 <= p < 1.
+    recurrent_dropout : float
+        Share of h that `forward` hides from R, 0 <= p < 1: by one mask for each row,
+        the same in all steps (Notes of `RNN`).
+    zoneout : float or tuple of two floats
+        Share of units that stay as they were in a step, 0 <= p < 1, or that of h and
+        that of all other states: drawn anew in each step of `forward`; a plain call
+        takes the mean (Notes of `RNN`).
     bidirectional : bool
         Whether a second direction runs from each row's end to its start (D = 2).
     reverse : bool
@@ -94,6 +101,9 @@ class Layer(RecurrentLayer[Any, Any]):
         checks={"cell": _check_cell},
     )
 
+    recurrent_dropout: float
+    zoneout: float | tuple[float, float]
+
     def __init__(
         self,
         cell: Cell | Mapping[str, Any],
@@ -104,6 +114,8 @@ class Layer(RecurrentLayer[Any, Any]):
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | tuple[float, float] = 0.0,
         bidirectional: bool = False,
         reverse: bool = False,
         init: InitLike = "uniform",

@@ -25,6 +25,7 @@ from exactrnn.layers._echo_stream import EchoStream
 from exactrnn.layers._facts import SequenceFacts
 from exactrnn.layers._notebook import describe_in_html
 from exactrnn.layers._readout import Samples, apply_readout, fit_readout
+from exactrnn.layers._unzoned import without_zoneout
 
 __all__ = ["EchoState", "EchoStream"]
 
@@ -133,6 +134,7 @@ class EchoState(SequenceFacts):
     _readout: tuple[Array, Array] | None
     _arguments: dict[str, Any]
 
+    @without_zoneout("a reservoir is not trained through time")
     def __init__(
         self,
         input_size: int,

@@ -24,6 +24,7 @@ from exactrnn._spec.record import Record
 from exactrnn._spec.rules import Init, InitLike
 from exactrnn.layers._module import Module
 from exactrnn.layers._results import KeptCache, read_only
+from exactrnn.layers._unzoned import without_zoneout
 
 __all__ = ["GridCache", "GridGradients", "GridLSTM"]
 
@@ -285,6 +286,7 @@ class GridLSTM(GridModule):
     _spec: GridConfig
     _stack: GridStack
 
+    @without_zoneout("the states of a grid go along several dimensions")
     def __init__(
         self,
         input_size: int | Sequence[int],

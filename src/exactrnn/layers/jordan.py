@@ -54,6 +54,12 @@ class JordanRNN(RecurrentLayer[Array, Array]):
         [L*D, B, O] in any case.
     dropout : float
         Share of values dropped between layers by `forward`, 0 <= p < 1.
+    recurrent_dropout : float
+        Share of h that `forward` hides from R, 0 <= p < 1: by one mask for each row,
+        the same in all steps (Notes of `RNN`).
+    zoneout : float or tuple of two floats
+        Share of units that stay as they were in a step, 0 <= p < 1: drawn anew
+        in each step of `forward`; a plain call takes the mean (Notes of `RNN`).
     bidirectional : bool
         Whether a second direction runs from each row's end to its start (D = 2).
     reverse : bool
@@ -108,6 +114,8 @@ class JordanRNN(RecurrentLayer[Array, Array]):
 
     nonlinearity: Activation | tuple[Activation, Activation]
     output_nonlinearity: Activation | tuple[Activation, Activation]
+    recurrent_dropout: float
+    zoneout: float | tuple[float, float]
 
     def __init__(
         self,
@@ -123,6 +131,8 @@ class JordanRNN(RecurrentLayer[Array, Array]):
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | tuple[float, float] = 0.0,
         bidirectional: bool = False,
         reverse: bool = False,
         init: InitLike = "uniform",

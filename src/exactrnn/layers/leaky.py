@@ -57,6 +57,12 @@ class LeakyRNN(RecurrentLayer[Array, Array]):
         [L*D, B, H] in any case.
     dropout : float
         Share of values dropped between layers by `forward`, 0 <= p < 1.
+    recurrent_dropout : float
+        Share of h that `forward` hides from R, 0 <= p < 1: by one mask for each row,
+        the same in all steps (Notes of `RNN`).
+    zoneout : float or tuple of two floats
+        Share of units that stay as they were in a step, 0 <= p < 1: drawn anew
+        in each step of `forward`; a plain call takes the mean (Notes of `RNN`).
     bidirectional : bool
         Whether a second direction runs from each row's end to its start (D = 2).
     reverse : bool
@@ -103,6 +109,8 @@ class LeakyRNN(RecurrentLayer[Array, Array]):
 
     leak: float | tuple[float, ...]
     learn_leak: bool
+    recurrent_dropout: float
+    zoneout: float | tuple[float, float]
     nonlinearity: Activation | tuple[Activation, Activation]
 
     def __init__(
@@ -118,6 +126,8 @@ class LeakyRNN(RecurrentLayer[Array, Array]):
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | tuple[float, float] = 0.0,
         bidirectional: bool = False,
         reverse: bool = False,
         init: InitLike = "uniform",

@@ -10,6 +10,7 @@ from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import InitLike
 from exactrnn.layers._lstm_layer import MEANINGS, LSTMLayer
+from exactrnn.layers._unzoned import without_zoneout
 
 __all__ = ["LSTM1997"]
 
@@ -112,6 +113,7 @@ class LSTM1997(LSTMLayer):
 
     block_size: int
 
+    @without_zoneout("the memory blocks of 1997 share gates that are states")
     def __init__(
         self,
         input_size: int,

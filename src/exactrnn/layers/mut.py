@@ -29,6 +29,9 @@ def _record(name: str, **meanings: str) -> Record:
 class _Mutation(RecurrentLayer[Array, Array]):
     """What the three have in common: arguments."""
 
+    recurrent_dropout: float
+    zoneout: float | tuple[float, float]
+
     def __init__(
         self,
         input_size: int,
@@ -38,6 +41,8 @@ class _Mutation(RecurrentLayer[Array, Array]):
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | tuple[float, float] = 0.0,
         bidirectional: bool = False,
         reverse: bool = False,
         init: InitLike = "uniform",
@@ -72,6 +77,12 @@ class MUT1(_Mutation):
         [L*D, B, H] in any case.
     dropout : float
         Share of values dropped between layers by `forward`, 0 <= p < 1.
+    recurrent_dropout : float
+        Share of h that `forward` hides from R, 0 <= p < 1: by one mask for each row,
+        the same in all steps (Notes of `RNN`).
+    zoneout : float or tuple of two floats
+        Share of units that stay as they were in a step, 0 <= p < 1: drawn anew
+        in each step of `forward`; a plain call takes the mean (Notes of `RNN`).
     bidirectional : bool
         Whether a second direction runs from each row's end to its start (D = 2).
     reverse : bool
@@ -140,6 +151,12 @@ class MUT2(_Mutation):
         [L*D, B, H] in any case.
     dropout : float
         Share of values dropped between layers by `forward`, 0 <= p < 1.
+    recurrent_dropout : float
+        Share of h that `forward` hides from R, 0 <= p < 1: by one mask for each row,
+        the same in all steps (Notes of `RNN`).
+    zoneout : float or tuple of two floats
+        Share of units that stay as they were in a step, 0 <= p < 1: drawn anew
+        in each step of `forward`; a plain call takes the mean (Notes of `RNN`).
     bidirectional : bool
         Whether a second direction runs from each row's end to its start (D = 2).
     reverse : bool
@@ -207,6 +224,12 @@ class MUT3(_Mutation):
         [L*D, B, H] in any case.
     dropout : float
         Share of values dropped between layers by `forward`, 0 <= p < 1.
+    recurrent_dropout : float
+        Share of h that `forward` hides from R, 0 <= p < 1: by one mask for each row,
+        the same in all steps (Notes of `RNN`).
+    zoneout : float or tuple of two floats
+        Share of units that stay as they were in a step, 0 <= p < 1: drawn anew
+        in each step of `forward`; a plain call takes the mean (Notes of `RNN`).
     bidirectional : bool
         Whether a second direction runs from each row's end to its start (D = 2).
     reverse : bool

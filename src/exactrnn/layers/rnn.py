@@ -42,6 +42,12 @@ class RNN(RecurrentLayer[Array, Array]):
         [L*D, B, H] in any case.
     dropout : float
         Share of values dropped between layers by `forward`, 0 <= p < 1.
+    recurrent_dropout : float
+        Share of h that `forward` hides from R, 0 <= p < 1: by one mask for each row,
+        the same in all steps (Notes of `RNN`).
+    zoneout : float or tuple of two floats
+        Share of units that stay as they were in a step, 0 <= p < 1: drawn anew
+        in each step of `forward`; a plain call takes the mean (Notes of `RNN`).
     bidirectional : bool
         Whether a second direction runs from each row's end to its start (D = 2).
     reverse : bool
@@ -68,6 +74,12 @@ class RNN(RecurrentLayer[Array, Array]):
     `bias_hh_l0` [H]. As attributes they are views that can be written to. One layer has
     H*(I + H + 2) of them.
 
+    Recurrent dropout is that of Y. Gal and Z. Ghahramani (arXiv 1512.05287): what
+    `weight_hh` multiplies is multiplied with a mask of 0 and 1/(1-p) first. Zoneout is
+    that of D. Krueger et al. (arXiv 1606.01305): a unit that stays has the state of the
+    step before; the mean, for inference, is p * old + (1 - p) * new. Masks do not
+    change with resets; `step` draws anew at each step.
+
     Source: J. L. Elman, "Finding Structure in Time", Cognitive Science 14(2), 1990.
 
     Examples
@@ -83,6 +95,8 @@ class RNN(RecurrentLayer[Array, Array]):
     record = Record(name="rnn", meanings={"a": "activation"}, paper="identity")
 
     nonlinearity: Activation | tuple[Activation, Activation]
+    recurrent_dropout: float
+    zoneout: float | tuple[float, float]
 
     def __init__(
         self,
@@ -95,6 +109,8 @@ class RNN(RecurrentLayer[Array, Array]):
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        zoneout: float | tuple[float, float] = 0.0,
         bidirectional: bool = False,
         reverse: bool = False,
         init: InitLike = "uniform",

@@ -16,6 +16,7 @@ from exactrnn._spec.record import Record
 from exactrnn._spec.rules import InitLike
 from exactrnn._spec.time_depth import TimeDepthConfig
 from exactrnn.layers._recurrent import RecurrentLayer
+from exactrnn.layers._unzoned import without_zoneout
 from exactrnn.layers.grid import MEANINGS, GridModule
 
 __all__ = ["TimeDepthGridLSTM"]
@@ -120,6 +121,7 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
 
     _stack: TimeDepthStack
 
+    @without_zoneout("the states of a grid go along several dimensions")
     def __init__(
         self,
         input_size: int,

@@ -14,6 +14,7 @@ import numpy as np
 from exactrnn import _checks
 from exactrnn._checks import Array, ArrayLike
 from exactrnn._run.call import plain_state
+from exactrnn._run.dropout import without_dropout
 from exactrnn._system.mode import ieee_mode
 from exactrnn.layers._recurrent import RecurrentLayer
 
@@ -142,6 +143,7 @@ def _one_direction(layer: RecurrentLayer[Any, Any], d: int) -> RecurrentLayer[An
     """Return a layer that runs forward with the weights of direction d."""
     arguments = layer.arguments()
     plain = {"bidirectional": False, "reverse": False, "dropout": 0.0}
+    plain |= {"recurrent_dropout": 0.0}
     arguments |= {name: plain[name] for name in plain if name in arguments}
     weights = {
         name.removesuffix("_reverse"): weight
@@ -166,9 +168,10 @@ def _walk_back(
 ) -> Iterator[list[Array]]:
     """Yield the norms [L] of the gradient by each state, from the last step back."""
     caches = []
-    for t in range(len(x)):
-        _, state, cache = layer.forward(x[t : t + 1], state)
-        caches.append(cache)
+    with without_dropout():
+        for t in range(len(x)):
+            _, state, cache = layer.forward(x[t : t + 1], state)
+            caches.append(cache)
     dstate = None
     for t in reversed(range(len(x))):
         dstate = layer.backward(caches[t], errors[t : t + 1], dstate).state

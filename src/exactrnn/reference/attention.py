@@ -52,6 +52,7 @@ from exactrnn.reference.arith import (
 )
 from exactrnn.reference.cells._cell import Array
 from exactrnn.reference.direction import Direction, Weights
+from exactrnn.reference.masks import NO_MASKS
 from exactrnn.reference.sequence import (
     DirectionCache,
     active_rows,
@@ -329,9 +330,13 @@ def _joined(
             return {k: np.concatenate([v[k] for v in values]) for k in values[0]}
         return np.concatenate(values)
 
-    names = ("active", "ticks", "prev", "state", "slots")
+    names = ("active", "ticks", "prev", "state", "slots", "proposed")
     return DirectionCache(
-        direction=direction, x=x, lower=None, **{name: join(name) for name in names}
+        direction=direction,
+        x=x,
+        lower=None,
+        masks=NO_MASKS,
+        **{name: join(name) for name in names},
     )
 
 

@@ -28,6 +28,7 @@ from exactrnn._spec.time_depth import TimeDepthConfig
 from exactrnn.reference.dense import linear_backward, linear_forward
 from exactrnn.reference.grid import Grid, grid_backward, grid_forward, line_of
 from exactrnn.reference.grid import GridCache as TwinCache
+from exactrnn.reference.masks import Masks
 
 DEPTH, TIME = 0, 1
 
@@ -215,9 +216,7 @@ class TimeDepthTwin:
     spec: TimeDepthConfig
     weights: Arrays
 
-    def run(
-        self, call: Call, masks: Sequence[Array]
-    ) -> tuple[Array, States, TimeDepthCache]:
+    def run(self, call: Call, masks: Masks) -> tuple[Array, States, TimeDepthCache]:
         """Return the output [T, B, D*H], the final states and what `back` needs."""
         spec, ends = self.spec, call.lengths
         T, B, _ = call.x.shape
@@ -230,12 +229,14 @@ class TimeDepthTwin:
             inputs = (in_order(without_padding(call.x, ends), ends, back),)
             borders = ((None, None), of_direction(spec, call.state, d))
             whole = GridCall(inputs, borders, (spec.num_layers, T), B, points)
-            own = [in_order(columns(spec, mask, d), ends, back) for mask in masks]
+            own = [
+                in_order(columns(spec, mask, d), ends, back) for mask in masks.between
+            ]
             y, final, kept = run_layers(GridTwin(spec, self.weights, d), whole, own)
             outputs.append(in_order(y, ends, back))
             finals.append(final)
             runs.append(kept)
-        cache = TimeDepthCache(tuple(runs), tuple(masks), ends, call.layout)
+        cache = TimeDepthCache(tuple(runs), masks.between, ends, call.layout)
         return np.concatenate(outputs, axis=2), of_both(finals), cache
 
     def back(

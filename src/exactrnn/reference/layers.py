@@ -51,6 +51,7 @@ from exactrnn.reference.grid_layers import (
     backward_grid,
     forward_grid,
 )
+from exactrnn.reference.masks import Masks, masks_of
 from exactrnn.reference.sequence import DirectionCache, direction_forward
 from exactrnn.reference.sequence_backward import direction_backward
 
@@ -173,7 +174,7 @@ def forward(
     lengths: object = None,
     mask: object = None,
     resets: object = None,
-    dropout_masks: Sequence[Array] | None = None,
+    dropout_masks: Sequence[Array] | Mapping[str, Any] | None = None,
 ) -> tuple[Array, State, Cache | EpisodesCache]: ...
 
 
@@ -186,7 +187,7 @@ def forward(
     lengths: object = None,
     mask: object = None,
     resets: object = None,
-    dropout_masks: Sequence[Array] | None = None,
+    dropout_masks: Sequence[Array] | Mapping[str, Any] | None = None,
     sizes: object = None,
 ) -> Any:
     """Compute what ``layer.forward`` does, from the definition, to the same bits.
@@ -210,7 +211,9 @@ def forward(
     dropout_masks : sequence of Array, optional
         For each boundary between two layers the factors 0 or 1 / (1 - p),
         [T, B, D * O], time first also in a ``batch_first`` layer.  Without them there
-        is no dropout.
+        is no dropout.  Or a mapping: the masks of recurrent dropout and zoneout, as
+        ``cache.state_masks`` of the layer's ``forward`` has them, and under
+        ``"between"`` those factors.  Without them the mean of zoneout is computed.
     sizes : sequence of int or None, optional
         As a `GridLSTM` takes them; for no other layer.
 
@@ -259,7 +262,8 @@ def forward(
     if not in_time:
         return forward_grid(layer, x, state, sizes, lengths)
     call = begin(spec, x, state, lengths, mask, resets)
-    twin, masks = twin_of(layer), tuple(dropout_masks or ())
+    twin = twin_of(layer)
+    masks = Masks.of(dropout_masks or ())
     if call.episodes is not None:
         y, final, cache = run_episodes(twin, call, call.episodes, masks)
     else:
@@ -359,7 +363,7 @@ class Twin(Protocol):
     def spec(self) -> SequenceSpec:
         """What the layer is."""
 
-    def run(self, call: Call, masks: Sequence[Array]) -> tuple[Array, States, Any]:
+    def run(self, call: Call, masks: Masks) -> tuple[Array, States, Any]:
         """Return the output [T, B, D*O], the final states and what `back` needs."""
 
     def back(
@@ -396,14 +400,14 @@ class StackTwin:
     spec: Config
     weights: Arrays
 
-    def run(self, call: Call, masks: Sequence[Array]) -> tuple[Array, States, Cache]:
+    def run(self, call: Call, masks: Masks) -> tuple[Array, States, Cache]:
         """Return the output [T, B, D*O], the final states and what `back` needs."""
         spec, y, states = self.spec, call.x, call.state
         last: list[States] = []
         caches: list[tuple[DirectionCache, ...]] = []
         for depth in range(spec.num_layers):
-            if depth > 0 and masks:
-                y = y * masks[depth - 1]
+            if depth > 0 and masks.between:
+                y = y * masks.between[depth - 1]
             runs = []
             for d in range(spec.directions):
                 direction = self.direction(depth, d)
@@ -412,13 +416,19 @@ class StackTwin:
                 lower = caches[-1][d].state["c"] if direction.cell.takes_lower else None
                 runs.append(
                     direction_forward(
-                        direction, y, initial, call.lengths, call.clock, lower
+                        direction,
+                        y,
+                        initial,
+                        call.lengths,
+                        call.clock,
+                        lower,
+                        masks_of(masks.states, spec.suffix(depth, d)),
                     )
                 )
             y = np.concatenate([run[0] for run in runs], axis=2)
             last += [run[1] for run in runs]
             caches.append(tuple(run[2] for run in runs))
-        return y, stacked(last), Cache(tuple(caches), tuple(masks), call.layout)
+        return y, stacked(last), Cache(tuple(caches), masks.between, call.layout)
 
     def back(
         self,
@@ -505,7 +515,7 @@ def stacked(runs: list[States]) -> States:
 
 
 def run_episodes(
-    twin: Twin, call: Call, episodes: Episodes, masks: Sequence[Array]
+    twin: Twin, call: Call, episodes: Episodes, masks: Masks
 ) -> tuple[Array, States, EpisodesCache]:
     """Do what `Twin.run` does with the episodes of a call, one group by another."""
     back, final = directions_back(twin.spec), new_states(twin.spec, episodes.rows)
@@ -513,7 +523,7 @@ def run_episodes(
     for group, clock in clocked(twin.spec, episodes, call.clock):
         state = group.take(call.state, group.enters(back))
         part = Call(group.gather(call.x), state, group.lengths, clock)
-        y, ends, cache = twin.run(part, [group.gather(mask) for mask in masks])
+        y, ends, cache = twin.run(part, masks.gather(group))
         outputs.append(y)
         runs.append(cache)
         group.give(ends, group.leaves(back), final)

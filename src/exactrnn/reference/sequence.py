@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 
 from exactrnn.reference.arith import chain
 from exactrnn.reference.cells._cell import Array, Arrays, Step, Sum
-from exactrnn.reference.direction import Bools, Clock, Direction, Product
+from exactrnn.reference.direction import Block, Bools, Clock, Direction, Product
+from exactrnn.reference.masks import NO_MASKS, DirectionMasks, mix, shares
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class DirectionCache:
         What the cell keeps for backward, by letter (``Cell.slots``).
     lower : Array, optional
         The cell state of the layer below, +0.0 in padding.
+    proposed : dict
+        States after each step before zoneout: `state` itself where there is none.
+    masks : DirectionMasks
+        What was dropped.
     """
 
     direction: Direction
@@ -59,6 +64,12 @@ class DirectionCache:
     state: Arrays
     slots: Arrays
     lower: Array | None
+    proposed: Arrays
+    masks: DirectionMasks
+
+    def read_by(self, block: Block) -> Array:
+        """Return what a block was multiplied with, [T, B, ...]."""
+        return self.masks.heard(block, self.kept(block.operand))
 
     def kept(self, name: str) -> Array:
         """Return what products are made with, [T, B, ...].
@@ -75,7 +86,7 @@ class DirectionCache:
             assert self.lower is not None
             return self.lower
         place, _, letter = name.partition(":")
-        places = {"prev": self.prev, "next": self.state, "slot": self.slots}
+        places = {"prev": self.prev, "next": self.proposed, "slot": self.slots}
         return places[place][letter]
 
 
@@ -127,12 +138,18 @@ def continue_sums(product: Product, operand: Array, a: Arrays) -> None:
         first += part.shape[1]
 
 
-def finish_sums(products: Iterable[Product], step: Step, a: Arrays) -> None:
+def finish_sums(
+    products: Iterable[Product],
+    step: Step,
+    a: Arrays,
+    masks: DirectionMasks = NO_MASKS,
+) -> None:
     """Run the sums of a stage on over their recurrent operands, in place."""
     for product in products:
-        place, _, letter = product.blocks[0].operand.partition(":")
+        block = product.blocks[0]
+        place, _, letter = block.operand.partition(":")
         values = step.prev if place == "prev" else step.slots
-        continue_sums(product, values[letter], a)
+        continue_sums(product, masks.heard(block, values[letter]), a)
 
 
 @np.errstate(all="ignore")
@@ -143,6 +160,7 @@ def direction_forward(
     lengths: NDArray[np.integer[Any]] | None = None,
     clock: Clock | None = None,
     lower: Array | None = None,
+    masks: DirectionMasks = NO_MASKS,
 ) -> tuple[Array, tuple[Array, ...], DirectionCache]:
     """Run one layer in one direction.
 
@@ -161,6 +179,8 @@ def direction_forward(
         The steps that each row has behind it, [B], for modules; none by default.
     lower : Array, optional
         The cell state of the layer below, [T, B, H], for cells that take it.
+    masks : DirectionMasks, optional
+        Of recurrent dropout and zoneout; without them the mean of zoneout.
 
     Returns
     -------
@@ -185,6 +205,8 @@ def direction_forward(
 
     prev = {name: np.zeros((T, B, widths[name]), dtype) for name in cell.states}
     after = {name: np.zeros((T, B, widths[name]), dtype) for name in cell.states}
+    zones = shares(direction)
+    proposed = after | {name: np.zeros_like(after[name]) for name in zones}
     slots = {
         name: np.zeros((T, B, direction.slot_width(name)), dtype) for name in cell.slots
     }
@@ -199,7 +221,7 @@ def direction_forward(
             step.lower = lower[t]
         a_t = {name: a[name][t] for name in a}
         for stage, point_forward in enumerate(cell.forward):
-            finish_sums(stages[stage], step, a_t)
+            finish_sums(stages[stage], step, a_t, masks)
             step.a.update({s.name: a_t[s.name] for s in cell.sums if s.stage == stage})
             point_forward(step)
 
@@ -207,12 +229,19 @@ def direction_forward(
         takes_part = direction.units_of(ticks[t])
         for name in cell.slots:
             slots[name][t, rows] = step.slots[name][rows]
+        for name, share in zones.items():
+            proposed[name][t, rows] = step.state[name][rows]
+            stays = masks.stays.get(name)
+            own = None if stays is None else stays[t]
+            step.state[name] = mix(share, own, now[name], step.state[name])
         for name in cell.states:
             state_t = np.where(takes_part, step.state[name], now[name])
             prev[name][t, rows] = now[name][rows]
             after[name][t, rows] = state_t[rows]
             now[name] = state_t
-    cache = DirectionCache(direction, x, active, ticks, prev, after, slots, lower)
+    cache = DirectionCache(
+        direction, x, active, ticks, prev, after, slots, lower, proposed, masks
+    )
     return after[direction.output].copy(), tuple(now.values()), cache
 
 

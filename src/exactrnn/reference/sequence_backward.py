@@ -16,6 +16,7 @@ import numpy as np
 from exactrnn.reference.arith import CHUNK, chain, flush, fma, long_sum
 from exactrnn.reference.cells._cell import Array, Arrays, Step
 from exactrnn.reference.direction import Bools, Direction, Weights
+from exactrnn.reference.masks import NO_MASKS, DirectionMasks, part_all
 from exactrnn.reference.sequence import DirectionCache, flat, new_step
 
 
@@ -92,7 +93,11 @@ def direction_backward(
             step.dstate[direction.output] = dy[t] + carry[direction.output]
         if dcells is not None:
             step.dstate["c"] = carry["c"] + dcells[t]
-        step_backward(direction, step, cache.ticks[t])
+        kept = part_all(direction, cache.masks, t, step.dstate)
+        step_backward(direction, step, cache.ticks[t], cache.masks)
+        for name, past in kept.items():
+            if not (truncated and name == direction.output):
+                step.dprev[name] = flush(step.dprev[name] + past)
 
         rows, takes_part = cache.active[t], direction.units_of(cache.ticks[t])
         for s in cell.sums:
@@ -114,7 +119,7 @@ def direction_backward(
 def cached_step(cache: DirectionCache, t: int, carry: Arrays) -> Step:
     """Return step t as forward left it, with the gradients that came back to it."""
     step = new_step(cache.direction, {name: cache.prev[name][t] for name in carry})
-    step.state = {name: cache.state[name][t] for name in carry}
+    step.state = {name: cache.proposed[name][t] for name in carry}
     step.slots = {name: slot[t] for name, slot in cache.slots.items()}
     step.dstate = dict(carry)
     if cache.lower is not None:
@@ -122,7 +127,9 @@ def cached_step(cache: DirectionCache, t: int, carry: Arrays) -> Step:
     return step
 
 
-def step_backward(direction: Direction, step: Step, ticks: Bools) -> None:
+def step_backward(
+    direction: Direction, step: Step, ticks: Bools, masks: DirectionMasks = NO_MASKS
+) -> None:
     """Fill `da` and `dprev` of one step: the stages, then the recurrent matrices.
 
     Parameters
@@ -133,6 +140,8 @@ def step_backward(direction: Direction, step: Step, ticks: Bools) -> None:
         From `cached_step`, `dstate` complete.
     ticks : NDArray
         Which modules take part, [B, modules].
+    masks : DirectionMasks, optional
+        What was dropped.
     """
     cell = direction.cell
     for stage in reversed(range(cell.stages)):
@@ -140,15 +149,20 @@ def step_backward(direction: Direction, step: Step, ticks: Bools) -> None:
         for letter in cell.operands:
             if any(s.operand == letter and s.stage == stage for s in cell.sums):
                 operand, zero = f"slot:{letter}", np.zeros_like(step.slots[letter])
-                step.doperands[letter] = spread_back(
-                    direction, operand, zero, step.da, ticks
-                )
+                doperand = spread_back(direction, operand, zero, step.da, ticks)
+                (block, *_) = direction.blocks_of(operand)
+                step.doperands[letter] = masks.heard(block, doperand)
     for name in cell.states:
         operand = f"prev:{name}"
         if not direction.blocks_of(operand):
             continue
+        (block, *_) = direction.blocks_of(operand)
         if step.truncated:
             step.dprev[name] = np.zeros_like(step.prev[name])
+        elif masks.recurrent is not None and block.matrix == "w_hh":
+            zero = np.zeros_like(step.dprev[name])
+            total = spread_back(direction, operand, zero, step.da, ticks)
+            step.dprev[name] = flush(fma(masks.recurrent, total, step.dprev[name]))
         else:
             takes_part = direction.units_of(ticks)
             init = np.where(takes_part, step.dprev[name], step.dstate[name])
@@ -207,7 +221,7 @@ def weight_gradients(
     da_k = {name: flat(da[name]) for name in da}
 
     for block in (*direction.input_blocks, *direction.recurrent_blocks):
-        fields = cache.kept(block.operand)[:, :, block.fields]
+        fields = cache.read_by(block)[:, :, block.fields]
         ticks = cache.ticks[:, :, block.module, None]
         operand = np.where(ticks, fields, direction.dtype.type(0))
         total = direction.entries(block, totals)

@@ -17,6 +17,7 @@ from exactrnn._system.mode import ieee_mode
 from exactrnn.reference.cells._cell import Array, Arrays
 from exactrnn.reference.grid_layers import TimeDepthCache
 from exactrnn.reference.layers import Cache, Gradients, Layer, State, twin_of
+from exactrnn.reference.masks import Masks
 
 
 @ieee_mode()
@@ -51,7 +52,7 @@ def step(
         An array has the wrong shape.
     """
     call = steps.begin(layer._spec, x, state)
-    y, final, cache = twin_of(layer).run(call, ())
+    y, final, cache = twin_of(layer).run(call, Masks())
     return call.layout.outward(y), final_state(layer._spec, call, final), cache
 
 

@@ -23,6 +23,7 @@ from exactrnn._checks import Array, FloatType
 from exactrnn._checks.arrays import Index
 from exactrnn.layers.attention import AttentionDecoder
 from exactrnn.reference import ctc, dense
+from exactrnn.reference.masks import draw_next_masks
 from exactrnn.train import (
     Adam,
     Embedding,
@@ -156,9 +157,16 @@ class ReferenceSide:
         """Return output, final states and all gradients."""
         x, dy, *states = inputs
         state, dstate = _split(layer, states)
-        y, last, cache = reference.forward(layer, x, state, lengths=_lengths(case))
+        lengths = _lengths(case)
+        masks = draw_next_masks(layer, *x.shape[:2])
+        y, last, cache = reference.forward(
+            layer, x, state, lengths=lengths, dropout_masks=masks
+        )
+        plain = y
+        if masks:
+            plain, *_ = reference.forward(layer, x, state, lengths=lengths)
         gradients = reference.backward(layer, cache, dy, dstate)
-        return [y, *_collect(y, last, gradients)]
+        return [plain, *_collect(y, last, gradients)]
 
     def grid(self, case: GridCase, layer: Any, inputs: list[list[Arrays]]) -> Arrays:
         """Return far borders and all gradients, from borders and gradients."""

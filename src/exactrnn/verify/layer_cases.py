@@ -210,6 +210,44 @@ LAYER_CASES: dict[str, LayerCase] = {
     "rows defined ragged": LayerCase(
         partial(Layer, RowsOfUnits()), BOTH_WAYS, H=17, lengths=RAGGED
     ),
+    "rnn zoneout": LayerCase(RNN, {"zoneout": 0.25}, H=17),
+    "rnn recurrent dropout": LayerCase(RNN, {"recurrent_dropout": 0.25}, H=17),
+    "lstm zoneout recurrent dropout bidirectional ragged": LayerCase(
+        LSTM,
+        {"zoneout": (0.125, 0.5), "recurrent_dropout": 0.5, **BOTH_WAYS},
+        lengths=RAGGED,
+    ),
+    "lstm projected gate recurrence zoneout": LayerCase(
+        LSTM,
+        {
+            "proj_size": 5,
+            "peepholes": "ifo",
+            "full_gate_recurrence": True,
+            "zoneout": (0.5, 0.125),
+        },
+    ),
+    "gru zoneout recurrent dropout": LayerCase(
+        GRU, {"zoneout": 0.375, "recurrent_dropout": 0.25}, H=17
+    ),
+    "gru reset before zoneout recurrent dropout": LayerCase(
+        GRU,
+        {"reset_after": False, "zoneout": 0.375, "recurrent_dropout": 0.25},
+        lengths=RAGGED,
+    ),
+    "mut2 zoneout recurrent dropout": LayerCase(
+        MUT2, {"zoneout": 0.25, "recurrent_dropout": 0.5}, lengths=RAGGED
+    ),
+    "depth-gated zoneout recurrent dropout": LayerCase(
+        DepthGatedLSTM,
+        {"zoneout": (0.25, 0.25), "recurrent_dropout": 0.25, **BOTH_WAYS},
+        lengths=RAGGED,
+    ),
+    "slstm defined heads zoneout recurrent dropout": LayerCase(
+        partial(Layer, SLSTM(num_heads=3)),
+        {"zoneout": (0.25, 0.375), "recurrent_dropout": 0.25},
+        H=18,
+        lengths=RAGGED,
+    ),
 }
 
 

@@ -118,6 +118,28 @@ def backward(
     return dy, tuple(dbegin), dweights
 
 
+def axes_of(*arguments: Any) -> frozenset[str]:
+    """Return the axes of a `shard_map` along which any of some arrays varies."""
+    types = [jax.typeof(leaf) for leaf in jax.tree.leaves(arguments)]
+    return frozenset[str]().union(*(found.manual_axis_type.varying for found in types))
+
+
+def spread(arguments: Any) -> Any:
+    """Return arrays that vary along the same axes of a `shard_map`, none elsewhere.
+
+    What is the same on all devices, as weights are, becomes each device's own here, so
+    that its gradient is added up over them.
+    """
+    axes = axes_of(arguments)
+    return jax.tree.map(lambda leaf: _vary(leaf, axes), arguments)
+
+
+def _vary(array: Tracer, axes: frozenset[str]) -> Tracer:
+    """Return an array that varies along these axes."""
+    missing = axes - axes_of(array)
+    return jax.lax.pcast(array, tuple(missing), to="varying") if missing else array
+
+
 def _call(
     plan: Plan,
     own: LayerPlan,
@@ -141,7 +163,8 @@ def _call(
         numbers=np.array(numbers, np.int64),
         reals=np.array(own.reals, np.float64),
     )
-    return found
+    axes = axes_of(*arguments)
+    return [_vary(result, axes) for result in found]
 
 
 def _parts(

@@ -13,14 +13,14 @@ from exactrnn._checks import check_lengths, check_parts, describe, shape_error
 from exactrnn._checks.limits import shorten
 from exactrnn._checks.naming import Problems, check_names, take_named
 from exactrnn.interop.checkpoints import sizes_of
-from exactrnn.interop.jax import _plans
+from exactrnn.interop.jax import _calls, _plans
 from exactrnn.interop.jax._calls import Tracer
 from exactrnn.interop.jax._operators import operator_of
 from exactrnn.interop.jax._plans import Plan
 from exactrnn.layers._recurrent import RecurrentLayer
 
 DTYPES = ("float32", "float64")
-NO_OPTIONS = ("dropout", "init", "forget_bias", "proj_size")
+NO_OPTIONS = ("dropout", "recurrent_dropout", "init", "forget_bias", "proj_size")
 """Arguments of classes that are none of functions, beside what weights tell."""
 
 
@@ -191,7 +191,7 @@ def run(
     ----------
     layer : LSTM, GRU, RNN, MUT1, MUT2, MUT3, JordanRNN, LeakyRNN, LSTM1997, ...
         Says what is computed: its class and options but for dropout, which there is
-        none of here. Not one with a clock, a learned leak, `layer_norm`
+        none of here. Not one with zoneout, a clock, a learned leak, `layer_norm`
         or a cell from its equations.
     x, lengths
         As of `lstm`, in the layout of the layer.
@@ -210,8 +210,8 @@ def run(
     ValueError, TypeError
         As of `lstm`.
     NotImplementedError
-        If the layer has a clock, a learned leak, `layer_norm` or a cell from its
-        equations.
+        If the layer has zoneout, a clock, a learned leak, `layer_norm` or a cell from
+        its equations.
 
     Examples
     --------
@@ -227,7 +227,9 @@ def run(
     """
     if not isinstance(layer, RecurrentLayer):
         raise TypeError(f"layer: expected a recurrent layer, got {describe(layer)}")
-    arguments = {**layer.arguments(), "dropout": 0.0}
+    drops = ("dropout", "recurrent_dropout")
+    plain = {name: 0.0 for name in drops if hasattr(layer, name)}
+    arguments = {**layer.arguments(), **plain}
     plan = _plans.plan_of(_plans.describe(type(layer).__name__, arguments))
     given = layer.state_dict() if weights is None else take_named("weights", weights)
     found: tuple[Tracer, Any] = _apply(plan, x, given, state, lengths)
@@ -276,7 +278,8 @@ def _apply(
     if 0 in sequence.shape[:2]:
         y, final = _nothing(plan, sequence, parts)
     else:
-        y, final = operator_of(plan)(sequence, counts, parts, own)
+        arguments = _calls.spread((sequence, counts, parts, own))
+        y, final = operator_of(plan)(*arguments)
     if not batched:
         y, final = jnp.squeeze(y, axis), tuple(part[:, 0] for part in final)
     return y, (final if len(final) > 1 else final[0])

@@ -105,6 +105,10 @@ def plan_of(line: str) -> Plan:
             f"layer: expected one without a clock, a learned leak, layer_norm and a "
             f"cell from its equations, got {kind.__name__}"
         )
+    if spec.has_zones:
+        raise NotImplementedError(
+            f"zoneout: expected 0, as functions of JAX have none, got {spec.zoneout}"
+        )
     return Plan(spec)
 
 

@@ -19,6 +19,7 @@ ACTIVATIONS = {"SimpleRNN": 1, "LSTM": 3, "GRU": 2}
 """Number of activations of one direction."""
 PLAIN = {
     "clip": None,
+    "zoneout": 0.0,
     "peepholes": "",
     "coupled": None,
     "omit": "",

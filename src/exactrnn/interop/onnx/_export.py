@@ -23,6 +23,7 @@ PLAIN = {
     "proj_size": 0,
     "full_gate_recurrence": False,
     "layer_norm": False,
+    "zoneout": 0.0,
 }
 """Options that ONNX's operators have not, as they must be."""
 

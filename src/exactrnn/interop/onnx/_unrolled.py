@@ -117,8 +117,14 @@ class Cell:
         return square and {*shapes.values()} <= {(rows,)} and len(shapes) != 1
 
 
-def find_cells(scopes: Sequence[Scope], constants: Constants) -> list[Cell]:
-    """Return the cells of all graphs that are clear, each with all its steps."""
+def find_cells(
+    scopes: Sequence[Scope], constants: Constants, either_order: bool = False
+) -> list[Cell]:
+    """Return the cells of all graphs that are clear, each with all its steps.
+
+    With `either_order` also those where nothing tells x from h: for a sum of both
+    products it does not matter.
+    """
     found = []
     for scope in scopes:
         groups: dict[Any, list[Step]] = {}
@@ -127,6 +133,8 @@ def find_cells(scopes: Sequence[Scope], constants: Constants) -> list[Cell]:
             groups.setdefault(key, []).append(step)
         for steps in groups.values():
             products = _ordered(steps, constants)
+            if products is None and either_order:
+                products = steps[0].products
             if products is not None:
                 cell = Cell(steps[0].kind, scope, constants, *products, tuple(steps))
                 found += [cell] if cell.fits() else []

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from exactrnn.interop.torch import _operators
+from exactrnn.interop.torch._direct import step_at_once
 from exactrnn.interop.torch._layers import check_kinship
 from exactrnn.interop.torch._network import Network
 
@@ -55,6 +57,10 @@ class Cell(Network):
             As torch's own cells for what is wrong with the arguments; for memory that
             is not the CPU's, autocast, and what has no derivative here.
         """
+        if not torch.compiler.is_compiling():
+            found = self._step_at_once(input, hx)
+            if found is not None:
+                return found
         if input.dim() not in (1, 2):
             raise ValueError(
                 f"{self.kind}: Expected input to be 1D or 2D, got {input.dim()}D "
@@ -68,6 +74,27 @@ class Cell(Network):
         if alone:
             ends = [part.squeeze(0) for part in ends]
         return tuple(ends) if len(ends) > 1 else ends[0]
+
+    def _step_at_once(self, x: Any, hx: Any) -> Any:
+        """Return what `forward` does for a plain call, None if this is not one.
+
+        It raises nothing: what is wrong with a call is found by the others.
+        """
+        if torch.is_grad_enabled() or _operators.is_watched():
+            return None
+        parts = len(self._widths)
+        if hx is None:
+            state: tuple[Any, ...] = ()
+        elif parts == 1:
+            state = (hx,)
+        elif type(hx) in (tuple, list) and len(hx) == parts:
+            state = tuple(hx)
+        else:
+            return None
+        ends = step_at_once(self._line, x, state, self._weights())
+        if ends is None:
+            return None
+        return tuple(ends) if parts > 1 else ends[0]
 
     def _take_state(
         self, hx: Any, x: torch.Tensor, alone: bool

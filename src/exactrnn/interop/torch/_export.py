@@ -74,6 +74,8 @@ PLAIN = {
     "reverse": False,
 }
 """Arguments that torch's classes have not, as they must be."""
+UNKNOWN = ("recurrent_dropout", "zoneout")
+"""Arguments that `exactrnn.torch` has not either; 0 asks for nothing."""
 PLAIN_STEP, PLAIN_TABLE = {"proj_size": 0}, {"dropout": 0.0}
 """Likewise of single steps, and of embeddings."""
 FIXED = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh")}
@@ -169,6 +171,13 @@ def _module(name: str, model: Any, stock: bool) -> nn.Module:
         raise TypeError(
             f"{name}: expected a layer that {room} has, got {describe(model)}{more}"
         )
+    for option in UNKNOWN:
+        value = getattr(model, option, 0.0)
+        if value:
+            raise ValueError(
+                f"{name}: expected {option} 0, which no module of torch has, got "
+                f"{quote(value)}"
+            )
     plain = stock or kind in STOCK.values()
     arguments = _stock_arguments(name, model) if plain else _own_arguments(model)
     with torch.random.fork_rng(devices=()):
@@ -204,7 +213,7 @@ def _stock_arguments(name: str, model: Module) -> dict[str, Any]:
             found[option] = _nonlinearity(name, kind, model)
         elif option == "activations":
             _check_activations(name, kind, model)
-        elif option not in FIRST and value != plain[option]:
+        elif option not in (*FIRST, *UNKNOWN) and value != plain[option]:
             raise _lacking(name, kind, option, repr(plain[option]), value)
     return found
 

@@ -30,6 +30,13 @@ def array_of(tensor: torch.Tensor) -> Any:
     return tensor.numpy()
 
 
+def gapless(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor whose memory holds its values one after the other."""
+    if tensor.is_contiguous() and not tensor.is_neg():
+        return tensor
+    return tensor.detach().resolve_neg().contiguous()
+
+
 def compact(tensor: torch.Tensor) -> Any:
     """Return the memory of a tensor as a C-contiguous array."""
     return array_of(tensor.contiguous())

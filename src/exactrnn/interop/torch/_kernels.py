@@ -19,19 +19,23 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 
+from exactrnn import _core, engine
 from exactrnn._checks import Array
 from exactrnn._run import foreign
+from exactrnn._run.dropout import Drawn
 from exactrnn._run.protocol import Call
 from exactrnn._run.stack import Wanted
+from exactrnn.interop.torch._direct import direct_of, take_step
 from exactrnn.interop.torch._frames import (
     Counts,
     Frame,
     Ragged,
     array_of,
     compact,
+    gapless,
     ragged_of,
 )
-from exactrnn.interop.torch._plans import Plan, packed_of, plan_of
+from exactrnn.interop.torch._plans import Plan, is_trusted, packed_of, plan_of
 
 Tensors: TypeAlias = Sequence[torch.Tensor]
 
@@ -59,6 +63,11 @@ def forward(
     """Return what a call gives, and with `keep` what `backward` needs of it."""
     plan = plan_of(line, weights[0].dtype)
     weights = ready(weights, plan)
+    steps, rows = lead_of(plan, x, batch_first)
+    if steps == 1 and batch_sizes is None and not keep:
+        found = step_direct(plan, line, x, state, weights, rows)
+        if found is not None:
+            return found
     packed = packed_of(line, plan, weights)
     packed.follow(weights)
     stack = packed.stack
@@ -72,7 +81,7 @@ def forward(
     y = frame.new(steps, rows, width, plan.spec.dtype)
     kept: list[Any] = []
     if keep:
-        final, run = stack.keep(call, y, take_masks(ragged, masks))
+        final, run = stack.keep(call, y, Drawn(tuple(take_masks(ragged, masks))))
         kept = foreign.hand_out(run)
         if ragged is not None:
             kept = [sequence, ragged.places, ragged.lengths, *kept]
@@ -84,6 +93,29 @@ def forward(
     if clock is not None:
         results.append(clock + (steps if ragged is None else ragged.lengths))
     return tensors_of([*results, *kept])
+
+
+def lead_of(plan: Plan, x: torch.Tensor, batch_first: bool) -> tuple[int, int]:
+    """Return T and B of an input that is not packed."""
+    if not plan.spec.suffixed:
+        return 1, x.shape[0]
+    return (x.shape[1], x.shape[0]) if batch_first else (x.shape[0], x.shape[1])
+
+
+def step_direct(
+    plan: Plan, line: str, x: torch.Tensor, state: Tensors, weights: Tensors, rows: int
+) -> list[torch.Tensor] | None:
+    """Return what `forward` gives for a step of some rows; None if there is no such."""
+    spec = plan.spec
+    layers = direct_of(line, plan.dtype, engine.isa())
+    if not layers or not 0 < rows <= _core.DIRECT_ROWS or is_trusted(line, weights):
+        return None
+    lead = (spec.num_layers * spec.directions, rows) if spec.suffixed else (rows,)
+    final = [x.new_empty((*lead, width)) for width in spec.state_sizes]
+    top = take_step(layers, gapless(x), [*map(gapless, state)], final, weights)
+    if not spec.suffixed:
+        return final
+    return [top.reshape(*x.shape[:-1], -1), *final]
 
 
 def backward(
@@ -141,7 +173,7 @@ def ready(weights: Tensors, plan: Plan) -> Tensors:
         plain = plain and weight.is_contiguous() and not weight.is_neg()
     if plain:
         return weights
-    return [weight.detach().resolve_neg().contiguous() for weight in weights]
+    return [gapless(weight) for weight in weights]
 
 
 def take_state(

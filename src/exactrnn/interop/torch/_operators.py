@@ -20,6 +20,7 @@ from torch.autograd import forward_ad
 
 from exactrnn._run.foreign import sizes_kept
 from exactrnn.interop.torch import _kernels
+from exactrnn.interop.torch._direct import PLAIN
 from exactrnn.interop.torch._kernels import Flags, Tensors
 from exactrnn.interop.torch._plans import plan_of
 
@@ -157,7 +158,15 @@ def is_plain(x: torch.Tensor, weights: Tensors) -> bool:
     )
 
 
-PLAIN = (torch.Tensor, torch.nn.Parameter)
+def is_watched() -> bool:
+    """Tell whether a mode, a tracer, a transform or autocast sees each operation."""
+    return bool(
+        torch._C._len_torch_dispatch_stack()
+        or torch._C._get_tracing_state() is not None
+        or peek_interpreter_stack() is not None
+        or forward_ad._current_level >= 0
+        or torch.is_autocast_enabled("cpu")
+    )
 
 
 def choose(x: torch.Tensor, weights: Tensors) -> Any:
