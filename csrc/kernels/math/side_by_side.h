@@ -34,7 +34,7 @@ static void enter_segment(struct side_chain *chain)
 static int count_sides(const struct panels *panels, ptrdiff_t *vectors)
 {
     const ptrdiff_t all = panels->vectors;
-    const int strips = all == 2 * SIDE_VECTORS && SIDE_VECTORS == STRIP ? 2 : 1;
+    const int strips = STRIP <= 2 && all == 2 * SIDE_VECTORS ? 2 : 1;
     *vectors = all / strips;
     const int is_narrow = panels->count == 1 && panels->sums == 1;
     return is_narrow && *vectors <= SIDE_VECTORS ? strips : 0;
