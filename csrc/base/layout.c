@@ -48,8 +48,10 @@ struct xr_cache_layout xr_cache_layout(const struct xr_problem *problem)
         at.operand[j] = end;
         end += all_rows;
     }
-    struct xr_mask_layout masks;
-    end = xr_lay_masks(problem, at.Hp, end, &masks);
+    if (problem->masks != NULL || xr_has_zones(layer)) {
+        struct xr_mask_layout masks;
+        end = xr_lay_masks(problem, at.Hp, end, &masks);
+    }
     at.direction = end;
     at.bytes = (size_t)(end * problem->directions) * layer->engine->element_bytes;
     return at;

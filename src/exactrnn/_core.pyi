@@ -7,6 +7,7 @@ from typing_extensions import disjoint_base
 
 Array: TypeAlias = NDArray[Any]
 States: TypeAlias = tuple[Array, ...]
+Pair: TypeAlias = tuple[float, float]
 
 class CellInfo(TypedDict):
     w_blocks: int
@@ -187,8 +188,7 @@ class GradientsOut:
 
 @final
 class LayerCache:
-    @property
-    def masks(self) -> tuple[Array | None, ...] | None: ...
+    masks: tuple[Array | None, ...] | None
     def gates(self, direction: int) -> dict[str, Array]: ...
     def states(self, direction: int) -> States: ...
     def content(self) -> dict[str, Any]: ...
@@ -232,12 +232,7 @@ def forward(
     masks: tuple[Array | None, ...] | None = None,
 ) -> LayerCache | None: ...
 def draw_mask(
-    out: Array,
-    key: int,
-    threshold: int,
-    values: tuple[float, float],
-    timeless: bool,
-    heads: tuple[int, int],
+    out: Array, key: int, threshold: int, values: Pair, timeless: bool, heads: Pair
 ) -> None: ...
 def backward(
     packs: tuple[Packed, ...],
@@ -389,10 +384,7 @@ class PackedAttention:
     def equals(self, other: PackedAttention) -> bool: ...
 
 def pack_attention(
-    isa: str,
-    dtype: str,
-    form: dict[str, Any],
-    weights: tuple[Array | None, ...],
+    isa: str, dtype: str, form: dict[str, Any], weights: tuple[Array | None, ...]
 ) -> PackedAttention: ...
 
 @final

@@ -316,8 +316,9 @@ def forward(tuple packs, Sweep sweep not None, x, y, tuple state, tuple state_ou
     """One layer over a whole sequence; returns a LayerCache to keep, or None.
 
     `state` are the states before, None for zeros, `state_out` those after; `cells` are
-    the cell states of the layer below, and where to put this layer's for the one above. `masks` are those of what R multiplies [D, B, Hp] and of zoneout, of h and of
-    cell states [D, T, B, Hp], contiguous, each or all None; they need a cache.
+    the cell states of the layer below, and where to put this layer's for the one above.
+    `masks` are those of what R multiplies [D, B, Hp] and of zoneout, of h and of cell
+    states [D, T, B, Hp], contiguous, each or all None; they need a cache.
     """
     cdef _View xs = _View(x, _itemsize((<Packed> packs[0]).kind), False)
     cdef Py_ssize_t T = xs.buffer.shape[0], B = xs.buffer.shape[1]
