@@ -27,9 +27,6 @@ struct split {
 
 enum { TANH_WORK = 16 }; /* multiplications that take as long as a tanh */
 
-/* A share of units is long if its half is worth so many threads. */
-enum { LONG_SHARES = 2 };
-
 /* What the looks at a memory leave for each other on the way back
  * (attention_backward.h): keys [B, S, Kp], the memory transposed [B, M, Sp], sums of
  * gradients of both in two parts, and of the query's products [T, B, Qp] and of v
@@ -54,16 +51,15 @@ struct run {
     ptrdiff_t heads;  /* modules without clocks: 1 where there are none */
     int in_step;      /* all rows have the same clock */
     int directions, states, sums;
-    int threads;            /* as many as the call is worth, of those it may have */
+    int threads;            /* as many as the call is worth, of those it may have: as
+                             * many items have memory of their own below */
     int team;               /* as many as share it */
-    int lanes;              /* the most items of the time loop: as many have memory of
-                             * their own below, those of the gradients `threads` */
     ptrdiff_t work;         /* multiplications of the products forward */
     const ptrdiff_t *order; /* [B] rows by falling length */
     struct split split;
-    const void **pointers; /* [lanes, pointers_per_lane] */
-    ptrdiff_t pointers_per_lane;
-    struct lane_module *lane_modules; /* [lanes, modules] */
+    const void **pointers; /* [threads, pointers_per_thread] */
+    ptrdiff_t pointers_per_thread;
+    struct lane_module *lane_modules; /* [threads, modules] */
     int zones; /* zoneout: old states stay, in part or here and there */
     const elem *recurrent_masks;          /* [D, B, Hp] or NULL */
     struct xr_mask_layout mask_at;        /* in the cache */
@@ -74,15 +70,15 @@ struct run {
     ptrdiff_t ahead;  /* steps whose input products are taken at once; 0: none, each
                        * step takes its own along with the recurrent ones */
     elem *ahead_sums; /* [D, ahead or 1, B, S, Hp] unless they go elsewhere */
-    elem *near_sums;  /* [lanes, near_size]: of a few rows of one panel */
+    elem *near_sums;  /* [threads, near_size]: of a few rows of one panel */
     ptrdiff_t near_size;
     elem *states_buffer;     /* [D, states, 2, B, Hp] without a cache */
     elem *operands_buffer;   /* [D, operands, B, Hp] likewise */
     elem *proposals_buffer;  /* [D, states, 2, B, Hp] likewise, with zoneout */
-    struct repeats *repeats; /* [lanes]; NULL: none are looked for */
-    struct stage *stages;    /* [lanes, stages_per_lane]: of a layer, or of modules */
-    ptrdiff_t stages_per_lane;
-    struct forward_lane *forward_lanes; /* [lanes] */
+    struct repeats *repeats; /* [threads]; NULL: none are looked for */
+    struct stage *stages; /* [threads, stages_per_thread]: of a layer, or of modules */
+    ptrdiff_t stages_per_thread;
+    struct forward_lane *forward_lanes; /* [threads] */
     /* Of the backward pass alone. */
     struct look_sums look_sums;
     elem *da;             /* [D, T, B, S, Hp] */
@@ -95,7 +91,7 @@ struct run {
     ptrdiff_t thread_buffer_size;
     ptrdiff_t loop_phases; /* of the time loop; the one of the gradients follows */
     struct gradient_place *places;        /* [threads] */
-    struct backward_lane *backward_lanes; /* [lanes] */
+    struct backward_lane *backward_lanes; /* [threads] */
 };
 
 struct range {
@@ -320,22 +316,14 @@ static ptrdiff_t shared_work(const struct run *run)
 /* Splits a team by rows, then by directions, neither of which ever wait. What is left
  * of it shares units, in up to `shares`, as far as a step pays for its waiting. Giving
  * units out before single rows, so that no thread reads all weights for few rows, was
- * tried: at T, B, H = 100, 8, 128 two threads took 1597 µs, by rows 930.
- *
- * Shares of units that are long are halved, so that a fast core can take one of a slow
- * one's in each step. */
+ * tried: at T, B, H = 100, 8, 128 two threads took 1597 µs, by rows 930. */
 static struct split split_team(const struct run *run, int team, ptrdiff_t shares)
 {
     struct split split = {.rows = run->B > 0 ? (int)min_of(team, run->B) : 1};
     split.directions = (int)min_of(team / split.rows, run->directions);
     const ptrdiff_t left = team / (split.rows * split.directions);
-    const ptrdiff_t step = shared_work(run);
-    split.units = threads_for(step, xr_thread_work.step, min_of(left, shares));
-    const ptrdiff_t most = run->lanes / (split.rows * split.directions);
-    const ptrdiff_t halves = min_of(2 * split.units, min_of(most, shares));
-    if (split.units > 1 && step >= halves * LONG_SHARES * xr_thread_work.step) {
-        split.units = (int)halves;
-    }
+    split.units =
+        threads_for(shared_work(run), xr_thread_work.step, min_of(left, shares));
     return split;
 }
 
@@ -448,7 +436,7 @@ static struct lane make_lane(const struct run *run, int item, int direction,
         .direction = direction,
         .group = group,
         .groups = split.rows,
-        .pointers = run->pointers + item * run->pointers_per_lane,
+        .pointers = run->pointers + item * run->pointers_per_thread,
         .modules = run->lane_modules + item * run->modules,
         .near_sums = run->near_sums ? run->near_sums + item * run->near_size : NULL,
         .look_space =
@@ -496,7 +484,7 @@ static ptrdiff_t pieces_of(const struct xr_layer *layer)
 /* Makes what forward and backward runs have in common. Its memory comes from the
  * arena. */
 static struct run make_run(const struct xr_problem *problem, const struct xr_cell *cell,
-                           struct arena *arena, ptrdiff_t pointers_per_lane)
+                           struct arena *arena, ptrdiff_t pointers_per_thread)
 {
     struct run run = {
         .problem = problem,
@@ -517,7 +505,7 @@ static struct run make_run(const struct xr_problem *problem, const struct xr_cel
         .directions = problem->directions,
         .states = problem->layer->info.states,
         .sums = problem->layer->info.sums,
-        .pointers_per_lane = pointers_per_lane,
+        .pointers_per_thread = pointers_per_thread,
         .attention = problem->attention,
     };
     run.zones = xr_has_zones(problem->layer);
@@ -528,15 +516,12 @@ static struct run make_run(const struct xr_problem *problem, const struct xr_cel
     }
     run.work = work_of_call(&run);
     run.threads = threads_for(run.work, xr_thread_work.call, problem->threads);
-    run.lanes = run.attention == NULL && run.B * run.directions < run.threads
-                    ? (int)min_of(2 * run.threads, XR_MAX_THREADS)
-                    : run.threads;
     ptrdiff_t *order = arena_take(arena, run.B, sizeof *order);
     ptrdiff_t *count = arena_take(arena, run.T + 1, sizeof *count);
     run.pointers =
-        arena_take(arena, run.lanes * pointers_per_lane, sizeof *run.pointers);
+        arena_take(arena, run.threads * pointers_per_thread, sizeof *run.pointers);
     run.lane_modules =
-        arena_take(arena, run.lanes * run.modules, sizeof *run.lane_modules);
+        arena_take(arena, run.threads * run.modules, sizeof *run.lane_modules);
     if (arena->memory != NULL) {
         sort_rows(&run, order, count);
         run.in_step = rows_in_step(problem);

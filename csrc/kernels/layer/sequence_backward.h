@@ -74,7 +74,7 @@ static struct run make_backward_run(const struct xr_problem *problem,
     }
     run.thread_buffers =
         arena_take(arena, run.threads * run.thread_buffer_size, sizeof(elem));
-    run.backward_lanes = arena_take(arena, run.lanes, sizeof *run.backward_lanes);
+    run.backward_lanes = arena_take(arena, run.threads, sizeof *run.backward_lanes);
     run.places = arena_take(arena, run.threads, sizeof *run.places);
     if (arena->memory != NULL) {
         memset(run.zeros, 0, (size_t)widest * sizeof(elem));
@@ -530,9 +530,6 @@ static void backward_item(void *context, ptrdiff_t phase, int item,
         }
         return;
     }
-    if (item >= run->team) {
-        return;
-    }
     elem *buffer = run->thread_buffers + item * run->thread_buffer_size;
     struct gradient_place *place = &run->places[item];
     if (!watch->goes_on) {
@@ -570,7 +567,7 @@ static void run_backward(const struct xr_problem *problem, const struct xr_cell 
         .body = backward_item,
         .context = &run,
         .phases = run.loop_phases + 1,
-        .items = (int)max_of(run.team, lane_items(&run)),
+        .items = run.team,
         .multiplications = run.work,
         .handing = run.split.units > 1 ? 1 : 2,
     };

@@ -94,13 +94,14 @@ static struct run make_forward_run(const struct xr_problem *problem,
         2 * ahead * B + (3 + 2 * info->states + info->operands + masked) * B;
     struct run run = make_run(problem, cell, arena, pointers);
     run.ahead = ahead;
-    run.stages_per_lane = info->stages * run.modules;
-    run.stages = arena_take(arena, run.lanes * run.stages_per_lane, sizeof *run.stages);
-    run.forward_lanes = arena_take(arena, run.lanes, sizeof *run.forward_lanes);
+    run.stages_per_thread = info->stages * run.modules;
+    run.stages =
+        arena_take(arena, run.threads * run.stages_per_thread, sizeof *run.stages);
+    run.forward_lanes = arena_take(arena, run.threads, sizeof *run.forward_lanes);
     make_repeats(&run, arena);
     if (sums_stay_near(problem, ahead)) {
         run.near_size = run.Hp + ROWS_AT_ONCE * near_stride(&run);
-        run.near_sums = arena_take(arena, run.lanes * run.near_size, sizeof(elem));
+        run.near_sums = arena_take(arena, run.threads * run.near_size, sizeof(elem));
     } else if (!sums_go_to_cache(problem)) {
         run.ahead_sums =
             arena_take(arena, D * max_of(ahead, 1) * B * row, sizeof(elem));
@@ -310,7 +311,7 @@ static void begin_forward_lane(const struct run *run, int item, int direction,
     own->lane.watch = watch;
     own->lane.repeats = find_repeats(&own->lane, item);
     own->frame = make_forward_frame(&own->lane);
-    own->stages = run->stages + item * run->stages_per_lane;
+    own->stages = run->stages + item * run->stages_per_thread;
     struct stage *stage = own->stages;
     for (int k = 0; k < run->info->stages; k++) {
         for (ptrdiff_t m = 0; m < run->modules; m++) {
