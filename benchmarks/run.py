@@ -6,6 +6,7 @@
     python benchmarks/run.py --all-cells              every cell beside LSTM and loop
     python benchmarks/run.py --group busy             beside a busy process
     python benchmarks/run.py --group attention ctc    beside the same in torch
+    python benchmarks/run.py --group pools            after calls of other libraries
 
 The measurement itself is `exactrnn.bench`, which `exactrnn bench` uses too; README.md
 here says how it is done.
@@ -21,6 +22,7 @@ from pathlib import Path
 import attention
 import ctc
 import pairs
+import pools
 import shapes
 
 import exactrnn as xr
@@ -34,6 +36,8 @@ from exactrnn.bench.session import Settings, run_session
 QUICK_SECONDS, QUICK_ROUNDS = 0.1, 3
 PAIRED = {"attention": attention.make_pairs, "ctc": ctc.make_pairs}
 """Groups that are measured beside torch alone, by themselves (pairs.py)."""
+POOLS = "pools"
+"""The group of pools.py, by itself too."""
 
 # G5: the most time per operation beside the plain LSTM, the least factor before a loop
 # of torch at one size, the most time of a clockwork RNN beside the dense one.
@@ -50,15 +54,16 @@ def parse_arguments(arguments=None):
         epilog="rows: " + ", ".join(row.name for row in shapes.ROWS),
     )
     parser.add_argument(
-        "--threads", type=int, help="threads (default 1; 2 for --group busy)"
+        "--threads", type=int, help="threads (default 1; 2 for --group busy or pools)"
     )
     parser.add_argument(
         "--group",
         nargs="+",
-        choices=[*shapes.GROUPS, *PAIRED, *shapes.CONDITIONS, "all"],
+        choices=[*shapes.GROUPS, *PAIRED, POOLS, *shapes.CONDITIONS, "all"],
         help="rows to measure, by group (default: readme, or all with --rows); busy: "
         "beside a busy process; avx2: --isa avx2 on a machine with AVX-512; these two "
-        "by themselves, as are attention and ctc, beside torch",
+        "by themselves, as are attention and ctc, beside torch, and pools, after calls "
+        "of other libraries",
     )
     parser.add_argument(
         "--rows", nargs="+", default=["*"], metavar="PATTERN", help="of these, by name"
@@ -107,7 +112,7 @@ def parse_arguments(arguments=None):
     if parsed.all_cells:
         parsed.group = ["cells"]
         parsed.rivals = [LOOP] if parsed.rivals is None else parsed.rivals
-    if PAIRED.keys() & {*(parsed.group or ())}:
+    if {POOLS, *PAIRED} & {*(parsed.group or ())}:
         check_paired(parser, parsed)
         return parsed
     parsed.selected = select_rows(parsed)
@@ -118,7 +123,8 @@ def parse_arguments(arguments=None):
 
 def apply_condition(parser, parsed):
     """Set what the groups that say how to measure ask for, and the defaults."""
-    conditions = [name for name in parsed.group or () if name in shapes.CONDITIONS]
+    alone = {POOLS, *shapes.CONDITIONS}
+    conditions = [name for name in parsed.group or () if name in alone]
     if conditions and len(parsed.group) > 1:
         parser.error(f"--group {conditions[0]}: it is measured by itself")
     busy = conditions == ["busy"]
@@ -132,19 +138,21 @@ def apply_condition(parser, parsed):
             parser.error(f"--group avx2: not with --isa {parsed.isa}")
         parsed.isa = "avx2"
     if parsed.threads is None:
-        parsed.threads = 2 if busy else 1
+        parsed.threads = 2 if busy or conditions == [POOLS] else 1
     if parsed.busy is None:
         parsed.busy = 1 if busy else 0
 
 
 def check_paired(parser, parsed):
-    """Refuse what the groups beside torch alone do not know."""
+    """Refuse what the groups with a frame of their own do not know."""
+    is_pools = parsed.group == [POOLS]
     others = [name for name in parsed.group if name not in PAIRED]
-    if others:
+    if others and not is_pools:
         parser.error(f"--group {others[0]}: not with {', '.join(PAIRED)}")
     for name, unknown in (
         ("--rows", parsed.rows != ["*"]),
-        ("--rivals", parsed.rivals is not None),
+        ("--rivals", parsed.rivals is not None and not is_pools),
+        ("--threads 1", parsed.threads == 1 and is_pools),
         ("--busy", parsed.busy),
         ("--table", parsed.table),
     ):
@@ -173,6 +181,10 @@ def select_rows(parsed):
 
 def main():
     parsed = parse_arguments()
+    if parsed.group == [POOLS]:
+        parsed.seconds = QUICK_SECONDS if parsed.quick else parsed.seconds
+        pools.run(parsed)
+        return
     if {*(parsed.group or ())} & PAIRED.keys():
         run_pairs(parsed)
         return

@@ -51,6 +51,15 @@ ODD = (
 )
 
 
+# T, B, I, H: sizes that nothing was tuned for (issue 11).
+HELD_OUT = (
+    (12, 256, 64, 128),
+    (40, 48, 100, 300),
+    (20, 20, 300, 650),
+    (30, 5, 512, 37),
+)
+
+
 def square(task, cells, shapes, **options):
     """Return rows whose input is as wide as their state."""
     return tuple(
@@ -109,6 +118,9 @@ GROUPS = {
     # G5: every cell and main option; the clockwork beside the RNN that is all clocks.
     "cells": every_cell(((100, 1, 128), (100, 16, 256)))
     + square("forward", ("clockwork",), ((256, 1, 512),), beside="rnn"),
+    "held_out": tuple(
+        Row("forward", cell, *shape) for cell in BOTH for shape in HELD_OUT
+    ),
     # Directions, stacks, and the cells that torch or ONNX have too.
     "more": square("forward", ("rnn", "gru_before"), MIDDLE)
     + square("gradients", ("rnn", "gru_before"), ((100, 16, 128),))

@@ -11,10 +11,11 @@
  *     XR_EXPORTED             a function that the shared library shows
  *     XR_PERHAPS(type, name)  declares an object that may not have been linked;
  *                             XR_IS_LINKED(pointer) tells
- *     XR_FETCH(p), XR_FETCH_TO_WRITE(p)    brings memory nearer, which it may be too late
- *                             or needless to do
- *     XR_READ_SHARED(p), XR_WRITE_SHARED(p, value)    an int that other threads read and
- *                             write too, and that has no word for it in C++
+ *     XR_FETCH(p), XR_FETCH_TO_WRITE(p)
+ *                             bring memory nearer, which may come too late or be needless
+ *     XR_READ_SHARED(p), XR_WRITE_SHARED(p, value)
+ *                             an int that other threads read and write too, and that has
+ *                             no word for it in C++
  *     XR_INFINITY, XR_NAN     doubles
  *     XR_SQRT, XR_SQRT_F32    one instruction, rounded as IEEE 754 has it
  */

@@ -6,6 +6,9 @@
  * - A turn goes by when all its items are done. So a claim of the present turn keeps
  *   the turn, and with it the call, until the item is done; a claim of a turn that has
  *   gone by is seen by looking at the turn again, and worth nothing.
+ * - An item that is handed on is not done, so its turn stays. Its claim goes on growing:
+ *   a count beside the turn, odd while the item is free. If nobody takes it, who has
+ *   laid it down takes it back.
  * - What a call is stands in the job before its first turn begins, and changes only
  *   when its last one has gone by.
  */
@@ -27,11 +30,17 @@ enum {
     /* About 40 µs of waiting for the next phase before one sleeps: far longer than a
      * step that is balanced, far shorter than a time slice. */
     SPINS_IN_JOB = 1000,
-    SPINS_FOR_OTHERS = 25 /* about 1 µs */
+    SPINS_FOR_OTHERS = 25,    /* about 1 µs */
+    SPINS_FOR_A_TAKER = 2500, /* about 100 µs: who sleeps takes 50 to wake */
+    HAND_BITS = 8
 };
 
+/* Who waits for less calls for nothing. */
+static const int64_t LEAST_PATIENCE = 40 * MICROSECOND;
+
+/* A turn, and behind it how often the item was laid down and taken. */
 struct claim {
-    _Alignas(CACHE_LINE) _Atomic int64_t turn;
+    _Alignas(CACHE_LINE) _Atomic int64_t value;
 };
 
 struct job {
@@ -41,6 +50,7 @@ struct job {
     _Atomic(void *) context;
     _Atomic(struct xr_stop *) stop;
     _Atomic int64_t first, last; /* turns; the call is over when `last` has gone by */
+    _Atomic int64_t handed_from; /* from this turn on items are handed on */
     atomic_int items, team;
     _Atomic uint64_t seats; /* the first turn, and how many workers take part in it */
     /* How far it is. */
@@ -48,6 +58,9 @@ struct job {
     atomic_int done;       /* items of this turn, on the line that is handed on then */
     atomic_int dozing;     /* who sleep until the next turn, */
     _Atomic uint32_t bell; /* on this number */
+    atomic_int laid_down;  /* items that wait for a taker */
+    /* A call for an item: one that was begun before this time. 0: nobody calls. */
+    _Alignas(CACHE_LINE) _Atomic int64_t called;
     /* What came of it. */
     atomic_int helped;
     atomic_int stalled; /* a worker was off its core while the caller slept */
@@ -60,6 +73,14 @@ static struct job jobs[JOBS];
 /* The items from one on and before another. */
 struct items {
     int begin, end;
+};
+
+/* A thread's part in a job. */
+struct seat {
+    struct items own;
+    int others_lag;  /* they have not kept up with the turn before */
+    int64_t longest; /* nanoseconds of this turn's longest item; 0: none yet */
+    int has_given;   /* it has handed one on, and calls for none */
 };
 
 /* Rung when there is a new job: idle workers wait for it. */
@@ -79,29 +100,78 @@ static void delay(int64_t nanoseconds)
     }
 }
 
-/* Whoever looks at a turn that has gone by may have read what belongs to another
- * call. */
-static int claim_item(struct job *job, int item, int64_t turn)
+/* Takes an item of this turn that nobody has begun, or that was laid down: `goes_on`
+ * says which. Whoever looks at a turn that has gone by may have read what belongs to
+ * another call. */
+static int claim_item(struct job *job, int item, int64_t turn, int *goes_on)
 {
-    _Atomic int64_t *claim = &job->claim[item].turn;
+    const int64_t fresh = turn << HAND_BITS;
+    _Atomic int64_t *claim = &job->claim[item].value;
     int64_t seen = atomic_load_explicit(claim, memory_order_relaxed);
-    while (seen < turn) {
-        if (atomic_compare_exchange_weak(claim, &seen, turn)) {
+    while (seen < fresh || (seen >> HAND_BITS == turn && seen % 2 == 1)) {
+        *goes_on = seen >= fresh;
+        if (atomic_compare_exchange_weak(claim, &seen, *goes_on ? seen + 1 : fresh)) {
+            atomic_fetch_sub(&job->laid_down, *goes_on);
             return atomic_load(&job->turn) == turn;
         }
     }
     return 0;
 }
 
-static void open_next(struct job *job, int64_t turn, const struct xr_watch *watch)
+static void ring(struct job *job)
 {
-    const int64_t last = atomic_load_explicit(&job->last, memory_order_relaxed);
-    atomic_store_explicit(&job->done, 0, memory_order_relaxed);
-    atomic_store(&job->turn, xr_stop_seen(watch) ? last + 1 : turn + 1);
     if (atomic_load(&job->dozing) > 0) {
         atomic_fetch_add(&job->bell, 1);
         xr_wake(&job->bell, INT_MAX);
     }
+}
+
+static int is_called_since(_Atomic int64_t *called, int64_t begun)
+{
+    return atomic_load_explicit(called, memory_order_relaxed) > begun;
+}
+
+int xr_is_called(struct xr_watch *watch)
+{
+    if (!watch->asks) {
+        delay(xr_worker_delay.in_part);
+    }
+    watch->hands_on = is_called_since(watch->called, watch->begun);
+    return watch->hands_on;
+}
+
+/* Answers a call, if nobody else has, by laying down an item in hand. Returns whether
+ * another thread has taken it. */
+static int hand_on(struct job *job, int item, int64_t turn, int64_t begun)
+{
+    _Atomic int64_t *claim = &job->claim[item].value;
+    int64_t called = atomic_load(&job->called);
+    int64_t own = atomic_load_explicit(claim, memory_order_relaxed);
+    if (called <= begun || (own + 2) >> HAND_BITS != turn ||
+        !atomic_compare_exchange_strong(&job->called, &called, 0)) {
+        return 0;
+    }
+    atomic_store(claim, ++own);
+    atomic_fetch_add(&job->laid_down, 1);
+    ring(job);
+    for (int spins = 0; spins < SPINS_FOR_A_TAKER; spins++) {
+        relax();
+        if (atomic_load_explicit(claim, memory_order_relaxed) != own) {
+            return 1;
+        }
+    }
+    const int is_back = atomic_compare_exchange_strong(claim, &own, own + 1);
+    atomic_fetch_sub(&job->laid_down, is_back);
+    return !is_back;
+}
+
+static void open_next(struct job *job, int64_t turn, const struct xr_watch *watch)
+{
+    const int64_t last = atomic_load_explicit(&job->last, memory_order_relaxed);
+    atomic_store_explicit(&job->done, 0, memory_order_relaxed);
+    atomic_store_explicit(&job->called, 0, memory_order_relaxed);
+    atomic_store(&job->turn, xr_stop_seen(watch) ? last + 1 : turn + 1);
+    ring(job);
 }
 
 /* The worker's preemptions when it took its seat. */
@@ -114,22 +184,54 @@ static void note_stall(struct job *job)
     }
 }
 
-/* Executes a claimed item, and opens the next turn if it was the last of this one. */
-static void execute(struct job *job, int64_t turn, int item, struct xr_watch *watch)
+static void run_body(struct job *job, int64_t turn, int item, struct xr_watch *watch)
 {
     const int64_t first = atomic_load_explicit(&job->first, memory_order_relaxed);
-    const int items = atomic_load_explicit(&job->items, memory_order_relaxed);
-    xr_watch_stop(watch, atomic_load_explicit(&job->stop, memory_order_relaxed));
+    xr_item_body *body = atomic_load_explicit(&job->body, memory_order_relaxed);
+    void *context = atomic_load_explicit(&job->context, memory_order_relaxed);
+    watch->hands_on = 0;
     if (xr_stop_seen(watch)) {
         xr_leave(watch);
     }
     if (!watch->leaving) {
-        xr_item_body *body = atomic_load_explicit(&job->body, memory_order_relaxed);
-        void *context = atomic_load_explicit(&job->context, memory_order_relaxed);
         body(context, turn - first, item, watch);
     }
     if (!watch->asks && atomic_load_explicit(&job->dozing, memory_order_relaxed) > 0) {
         note_stall(job);
+    }
+}
+
+/* Executes an item that can be handed on. Returns whether it is done. */
+static int execute_in_parts(struct job *job, int64_t turn, int item, struct seat *seat,
+                            struct xr_watch *watch)
+{
+    watch->called = &job->called;
+    const int64_t begin = watch->begun = now_in_nanoseconds();
+    run_body(job, turn, item, watch);
+    while (watch->hands_on) {
+        if (hand_on(job, item, turn, watch->begun)) {
+            seat->has_given = 1;
+            return 0;
+        }
+        watch->goes_on = 1;
+        watch->begun = now_in_nanoseconds();
+        run_body(job, turn, item, watch);
+    }
+    seat->longest = max_of(seat->longest, now_in_nanoseconds() - begin);
+    return 1;
+}
+
+/* Executes a claimed item, and opens the next turn if it was the last of this one. */
+static void execute(struct job *job, int64_t turn, int item, struct seat *seat,
+                    struct xr_watch *watch)
+{
+    const int items = atomic_load_explicit(&job->items, memory_order_relaxed);
+    xr_watch_stop(watch, atomic_load_explicit(&job->stop, memory_order_relaxed));
+    if (turn < atomic_load_explicit(&job->handed_from, memory_order_relaxed)) {
+        watch->called = NULL;
+        run_body(job, turn, item, watch);
+    } else if (!execute_in_parts(job, turn, item, seat, watch)) {
+        return;
     }
     if (atomic_fetch_add(&job->done, 1) + 1 == items) {
         open_next(job, turn, watch);
@@ -144,33 +246,34 @@ static void note_help(struct job *job)
     }
 }
 
-/* Executes those of some items that nobody has begun; returns how many. */
-static int take_items(struct job *job, int64_t turn, const struct items *some,
-                      struct xr_watch *watch)
+/* Executes those of some items that nobody has begun or that were laid down; returns
+ * how many. */
+static int take_items(struct job *job, int64_t turn, struct items some,
+                      struct seat *seat, struct xr_watch *watch)
 {
     int taken = 0;
-    for (int item = some->begin; item < some->end; item++) {
-        if (claim_item(job, item, turn)) {
+    for (int item = some.begin; item < some.end; item++) {
+        if (claim_item(job, item, turn, &watch->goes_on)) {
             if (!watch->asks) {
                 delay(xr_worker_delay.in_item);
                 note_help(job);
             }
-            execute(job, turn, item, watch);
+            execute(job, turn, item, seat, watch);
             taken++;
         }
     }
     return taken;
 }
 
-/* Executes what nobody has begun of the shares of others: of those behind this one
- * first, so that not all fall upon the same one. */
-static int take_from_others(struct job *job, int64_t turn, const struct items *own,
+/* Executes such items of the shares of others: of those behind this one first, so that
+ * not all fall upon the same one. */
+static int take_from_others(struct job *job, int64_t turn, struct seat *seat,
                             struct xr_watch *watch)
 {
     const int items = atomic_load_explicit(&job->items, memory_order_relaxed);
-    const struct items behind = {own->end, items}, before = {0, own->begin};
-    return take_items(job, turn, &behind, watch) +
-           take_items(job, turn, &before, watch);
+    const struct items behind = {seat->own.end, items}, before = {0, seat->own.begin};
+    return take_items(job, turn, behind, seat, watch) +
+           take_items(job, turn, before, seat, watch);
 }
 
 static struct items own_items(struct job *job, int seat)
@@ -182,8 +285,30 @@ static struct items own_items(struct job *job, int seat)
                           (int)min_of(items, (seat + 1) * items / team)};
 }
 
-/* The calling thread goes on asking whether the call is to end. */
-static int64_t doze_until_next(struct job *job, int64_t turn, struct xr_watch *watch)
+static int may_call(const struct seat *seat)
+{
+    return seat->longest > 0 && !seat->has_given;
+}
+
+/* Calls for an item if it is time to. Returns for how long nothing is to be done. */
+static int64_t call_for_item(struct job *job, const struct seat *seat, int64_t since)
+{
+    if (!may_call(seat)) {
+        return INT64_MAX;
+    }
+    const int64_t patience = max_of(LEAST_PATIENCE, seat->longest / 8);
+    const int64_t now = now_in_nanoseconds(), left = since + patience - now;
+    if (left > 0) {
+        return left;
+    }
+    atomic_store(&job->called, now - seat->longest - patience);
+    return patience;
+}
+
+/* Sleeps until the next turn begins or an item is laid down. The calling thread goes on
+ * asking whether the call is to end. */
+static int64_t doze_until_next(struct job *job, int64_t turn, const struct seat *seat,
+                               struct xr_watch *watch)
 {
     int64_t now;
     const int64_t begin = now_in_nanoseconds();
@@ -191,13 +316,14 @@ static int64_t doze_until_next(struct job *job, int64_t turn, struct xr_watch *w
     for (;;) {
         const uint32_t seen = atomic_load(&job->bell);
         now = atomic_load(&job->turn);
-        if (now != turn) {
+        if (now != turn || (may_call(seat) && atomic_load(&job->laid_down) > 0)) {
             break;
         }
         if (watch->asks) {
             xr_look_idle(watch);
         }
-        xr_doze(&job->bell, seen, xr_idle_time(watch));
+        const int64_t rest = call_for_item(job, seat, begin);
+        xr_doze(&job->bell, seen, min_of(rest, xr_idle_time(watch)));
     }
     atomic_fetch_sub(&job->dozing, 1);
     if (watch->asks) {
@@ -219,25 +345,33 @@ static int64_t spin_until_next(struct job *job, int64_t turn, int spins)
 /* Takes part until the turn is over. Where others have kept up with the turn before,
  * they are given a moment to begin theirs and to end it: looking at their claims, which
  * their cores have just written, costs more than a short item. Returns the next one. */
-static int64_t take_turn(struct job *job, int64_t turn, const struct items *own,
-                         struct xr_watch *watch, int *others_lag)
+static int64_t take_turn(struct job *job, int64_t turn, struct seat *seat,
+                         struct xr_watch *watch)
 {
-    take_items(job, turn, own, watch);
-    int64_t now = spin_until_next(job, turn, *others_lag ? 0 : SPINS_FOR_OTHERS);
+    seat->longest = seat->has_given = 0;
+    take_items(job, turn, seat->own, seat, watch);
+    int64_t now = spin_until_next(job, turn, seat->others_lag ? 0 : SPINS_FOR_OTHERS);
     if (now == turn) {
-        *others_lag = take_from_others(job, turn, own, watch) > 0;
+        seat->others_lag = take_from_others(job, turn, seat, watch) > 0;
         now = spin_until_next(job, turn, SPINS_IN_JOB);
     }
-    return now == turn ? doze_until_next(job, turn, watch) : now;
+    while (now == turn) {
+        now = doze_until_next(job, turn, seat, watch);
+        if (now == turn) {
+            take_items(job, turn, seat->own, seat, watch);
+            take_from_others(job, turn, seat, watch);
+            now = spin_until_next(job, turn, SPINS_IN_JOB);
+        }
+    }
+    return now;
 }
 
-static void take_part(struct job *job, int64_t last, int seat, struct xr_watch *watch)
+static void take_part(struct job *job, int64_t last, int number, struct xr_watch *watch)
 {
-    const struct items own = own_items(job, seat);
-    int others_lag = 0;
+    struct seat seat = {.own = own_items(job, number)};
     int64_t turn = atomic_load_explicit(&job->turn, memory_order_acquire);
     while (turn <= last) {
-        turn = take_turn(job, turn, &own, watch, &others_lag);
+        turn = take_turn(job, turn, &seat, watch);
     }
 }
 
@@ -269,6 +403,9 @@ static int64_t post(struct job *job, const struct xr_work *work, int team,
     atomic_store_explicit(&job->helped, 0, memory_order_relaxed);
     atomic_store_explicit(&job->stalled, 0, memory_order_relaxed);
     job->waited = 0;
+    atomic_store_explicit(&job->handed_from, last + 1 - work->handing,
+                          memory_order_relaxed);
+    atomic_store_explicit(&job->called, 0, memory_order_relaxed);
     atomic_store_explicit(&job->first, first, memory_order_relaxed);
     atomic_store(&job->turn, first);
     atomic_store(&job->seats, (uint64_t)first << SEAT_BITS);
@@ -371,6 +508,7 @@ void xr_forget_jobs(void)
             atomic_store(&job->turn, turn + 1);
             atomic_store(&job->done, 0);
             atomic_store(&job->dozing, 0);
+            atomic_store(&job->laid_down, 0);
             atomic_store(&job->owner, NULL);
         }
     }

@@ -7,6 +7,15 @@
  * Each prefers a share of its own, the same in each phase, so that the weights of its
  * items stay in its caches.
  *
+ * A long item can be handed on before its end. Whoever has nothing left to do, and has
+ * waited for an eighth of the time that its own item took, calls for one that was begun
+ * so long ago that its core must be slower, or its item larger. The body of such an item
+ * looks for calls now and then, never before it has come further (xr_hands_on of
+ * stop.h), writes down how far it is and returns; another thread, or the same if none
+ * comes, begins it anew with `goes_on` set. Who has handed an item on
+ * calls for none in the same phase, so that none goes to and fro. On a machine whose
+ * threads keep pace nobody calls.
+ *
  * What an item writes no other item of its phase touches; what it reads from others is
  * of phases before. Bits do not depend on who executes what.
  */
@@ -28,6 +37,7 @@ struct xr_work {
     ptrdiff_t phases;          /* at least one */
     int items;                 /* of each phase, at most XR_MAX_THREADS */
     ptrdiff_t multiplications; /* or what takes as long, all in all */
+    ptrdiff_t handing;         /* of so many of the last phases items are handed on */
 };
 
 /* What came of sharing a call. */

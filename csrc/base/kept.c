@@ -27,12 +27,12 @@
 
 #if defined(_WIN32) /* what is aligned is freed by a function of its own */
 #include <malloc.h>
-static void *take_aligned(size_t bytes) { return _aligned_malloc(bytes, XR_ALIGNMENT); }
-static void free_aligned(void *memory) { _aligned_free(memory); }
-static void *take_large(size_t bytes) { return take_aligned(bytes); }
+void *xr_take_lines(size_t bytes) { return _aligned_malloc(bytes, XR_ALIGNMENT); }
+void xr_give_memory(void *memory) { _aligned_free(memory); }
+static void *take_large(size_t bytes) { return xr_take_lines(bytes); }
 #else
-static void *take_aligned(size_t bytes) { return aligned_alloc(XR_ALIGNMENT, bytes); }
-static void free_aligned(void *memory) { free(memory); }
+void *xr_take_lines(size_t bytes) { return aligned_alloc(XR_ALIGNMENT, bytes); }
+void xr_give_memory(void *memory) { free(memory); }
 
 static void *take_large(size_t bytes)
 {
@@ -41,7 +41,7 @@ static void *take_large(size_t bytes)
         return again;
     }
     free(again);
-    return take_aligned(bytes);
+    return xr_take_lines(bytes);
 }
 #endif
 
@@ -54,10 +54,8 @@ void *xr_take_memory(size_t bytes)
         void *volatile piece = malloc(LARGEST); /* or the compiler leaves both out */
         free(piece);
     }
-    return bytes >= LARGE ? take_large(bytes) : take_aligned(bytes);
+    return bytes >= LARGE ? take_large(bytes) : xr_take_lines(bytes);
 }
-
-void xr_give_memory(void *memory) { free_aligned(memory); }
 
 /* The beginning of the piece that waits, which holds nothing else. */
 struct waiting_piece {
@@ -74,7 +72,7 @@ void *xr_take_scratch(size_t *bytes)
         *bytes = piece->bytes;
         return piece;
     }
-    free_aligned(piece);
+    xr_give_memory(piece);
     return xr_take_memory(*bytes);
 }
 
@@ -91,6 +89,6 @@ void xr_give_scratch(void *piece, size_t bytes)
         }
         given = atomic_exchange(&waiting, given); /* another thread's, if any */
     }
-    free_aligned(given);
-    free_aligned(other);
+    xr_give_memory(given);
+    xr_give_memory(other);
 }

@@ -13,6 +13,10 @@
 void *xr_take_memory(size_t bytes);
 void xr_give_memory(void *memory);
 
+/* Does the same for who decides by itself what the process keeps: one allocation, and
+ * no other. */
+void *xr_take_lines(size_t bytes);
+
 /* Scratch of one call: the same, of `*bytes` or more, which becomes what there is. It
  * is given back with that number, and may then wait for the next call, of any thread:
  * one piece of up to 32 MiB does. `piece` may be NULL. */

@@ -13,6 +13,8 @@
 #ifndef XR_STOP_H
 #define XR_STOP_H
 
+#include <stdatomic.h>
+
 #include "base/calls.h"
 
 /* What a thread knows during one call. */
@@ -24,6 +26,11 @@ struct xr_watch {
     ptrdiff_t stride;     /* work between two looks */
     int64_t looked;       /* nanoseconds of the last look; 0: none */
     int64_t asked, rest;  /* of the last question, and from it to the next one */
+    /* Of the item in hand (jobs.h). */
+    _Atomic int64_t *called; /* NULL: it may not be handed on */
+    int64_t begun;           /* nanoseconds */
+    int goes_on;             /* somebody has begun it before */
+    int hands_on;            /* its body has left it to whoever is free */
 };
 
 /* The watch of a thread; `asks` is for the calling one. */
@@ -44,6 +51,15 @@ int64_t xr_idle_time(const struct xr_watch *watch);
 int xr_stop_seen(const struct xr_watch *watch);
 /* Lets the thread do no more work. */
 void xr_leave(struct xr_watch *watch);
+
+/* Returns whether the body of the item in hand is to return now, having written down
+ * how far it is, since somebody who is free takes it over: see jobs.h. */
+int xr_is_called(struct xr_watch *watch);
+
+static inline int xr_hands_on(struct xr_watch *watch)
+{
+    return watch->called != NULL && xr_is_called(watch);
+}
 
 /* Returns whether to leave instead of doing `work` multiplications, or what takes as
  * long. */

@@ -11,8 +11,8 @@ typedef uintptr_t xr_thread;
  * theirs are the handlers. Nobody waits for its end. Returns whether there is one. */
 int xr_start_thread(void *(*run)(void *), void *argument);
 
-/* Starts one whose end is waited for, by xr_await_end; with the stack that OMP_STACKSIZE
- * asks for. Returns whether there is one. */
+/* Starts one whose end is waited for, by xr_await_end; its stack is as OMP_STACKSIZE has
+ * it. Returns whether there is one. */
 int xr_start_waited(xr_thread *thread, void *(*run)(void *), void *argument);
 void xr_await_end(xr_thread thread);
 

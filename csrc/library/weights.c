@@ -35,7 +35,7 @@ void *xr_new_memory(ptrdiff_t count, size_t element)
         return NULL;
     }
     const size_t bytes = (size_t)count * element;
-    return xr_take_memory((bytes / XR_ALIGNMENT + 1) * XR_ALIGNMENT);
+    return xr_take_lines((bytes / XR_ALIGNMENT + 1) * XR_ALIGNMENT);
 }
 
 static enum xr_status no_memory(void)

@@ -36,7 +36,7 @@ const char *shape_text(char text[SHAPE_TEXT], size_t rank, const int64_t *shape)
 void *take_lines(size_t bytes)
 {
     const size_t lines = bytes / XR_ALIGNMENT + 1;
-    return xr_take_memory(lines * XR_ALIGNMENT);
+    return xr_take_lines(lines * XR_ALIGNMENT);
 }
 
 static ort_result read_shape(const struct ort_api *api, const struct ort_shape *shape,

@@ -52,7 +52,7 @@ static int has(const struct call *call, enum xr_xla_part part)
 static void *own(struct call *call, size_t bytes)
 {
     const size_t rounded = (bytes / XR_ALIGNMENT + 1) * XR_ALIGNMENT;
-    void *memory = is_wrong(call) ? NULL : xr_take_memory(rounded);
+    void *memory = is_wrong(call) ? NULL : xr_take_lines(rounded);
     if (memory == NULL) {
         complain(call, XLA_RESOURCE_EXHAUSTED, "out of memory");
         return NULL;

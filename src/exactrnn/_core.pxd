@@ -199,7 +199,7 @@ cdef extern from "base/calls.h" nogil:
         ptrdiff_t call, step
     xr_thread_work_of xr_thread_work
     struct xr_worker_delay_of "xr_worker_delay":
-        int64_t before_seat, in_item
+        int64_t before_seat, in_item, in_part
     xr_worker_delay_of xr_worker_delay
 
     struct xr_stop_pace_of "xr_stop_pace":

@@ -47,10 +47,11 @@ def watch_quota(str quota, str period=None):
 
 
 def worker_delay(delays=None):
-    """Nanoseconds that workers sleep before a call, and an item; sets `delays`."""
-    before = (xr_worker_delay.before_seat, xr_worker_delay.in_item)
+    """Nanoseconds that workers sleep before a call, an item, a part; sets `delays`."""
+    cdef xr_worker_delay_of *delay = &xr_worker_delay
+    before = (delay.before_seat, delay.in_item, delay.in_part)
     if delays is not None:
-        xr_worker_delay.before_seat, xr_worker_delay.in_item = delays
+        delay.before_seat, delay.in_item, delay.in_part = delays
     return before
 
 

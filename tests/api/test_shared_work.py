@@ -6,6 +6,7 @@ import signal
 import statistics
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +17,12 @@ from exactrnn import _core
 from exactrnn.bench.busy import busy_processes
 
 MILLISECOND = 1_000_000
-DELAYS = {"prompt": (0, 0), "late": (2 * MILLISECOND, 0), "slow": (0, MILLISECOND // 2)}
+DELAYS = {
+    "prompt": (0, 0, 0),
+    "late": (2 * MILLISECOND, 0, 0),
+    "slow to begin": (0, MILLISECOND // 2, 0),
+    "slow": (0, 0, MILLISECOND),
+}
 # T, B: rows are split; directions; units, where a phase is a stage of a step.
 SIZES = {"rows": (5, 9), "directions": (7, 1), "units": (6, 1)}
 
@@ -96,7 +102,7 @@ def test_a_caller_does_not_wait_for_workers_that_have_not_begun(
     layer, x = make_layer(xr.LSTM, size)
     with xr.threads(3):
         everything_of(layer, x)  # the workers are there
-        delays((3000 * MILLISECOND, 0))
+        delays((3000 * MILLISECOND, 0, 0))
         begin = time.monotonic()
         everything_of(layer, x)
         assert time.monotonic() - begin < 2
@@ -108,10 +114,35 @@ def test_what_a_slow_worker_has_not_begun_is_done_by_others(every_split, delays)
     x = np.ones((2, 36, 4), np.float32)
     with xr.threads(9):
         expected = layer(x)[0]
-        delays((0, 500 * MILLISECOND))
+        delays((0, 500 * MILLISECOND, 0))
         begin = time.monotonic()
         assert np.array_equal(layer(x)[0], expected)
         assert time.monotonic() - begin < 1.9
+
+
+# T, B, whether with gradients. A worker that keeps what it has begun takes 10 ms for
+# each of 100 steps, or for each of 79 chunks of the gradients' sums.
+HANDED_ON = {
+    "rows": (100, 2, False),
+    "directions": (100, 1, False),
+    "backward": (100, 2, True),
+    "gradients": (5, 4000, True),
+}
+
+
+@pytest.mark.parametrize("case", HANDED_ON)
+def test_what_a_slow_worker_has_begun_is_handed_on(every_split, delays, case):
+    T, B, with_gradients = HANDED_ON[case]
+    layer = xr.RNN(3, 8, bidirectional=case == "directions", seed=2)
+    x = np.linspace(-1, 1, T * B * 3, dtype="f4").reshape(T, B, 3)
+    y, _, cache = layer.forward(x)
+    work = partial(layer.backward, cache, y) if with_gradients else partial(layer, x)
+    with xr.threads(2):
+        work()
+        delays((0, 0, 10 * MILLISECOND))
+        begin = time.monotonic()
+        work()
+        assert time.monotonic() - begin < 0.5
 
 
 def call_for_ever(layer, x):
@@ -131,7 +162,7 @@ def test_a_call_that_waits_for_a_slow_worker_can_be_interrupted(every_split, del
     try:
         with xr.threads(2):
             layer(x)
-            delays((0, 100 * MILLISECOND))
+            delays((0, 100 * MILLISECOND, 0))
             signal.setitimer(signal.ITIMER_REAL, 2)
             begin = time.monotonic()
             with pytest.raises(KeyboardInterrupt):

@@ -171,6 +171,26 @@ MODULES = {
 }
 
 
+# Modules whose chains go side by side in a single row: more than there is room for, of
+# one width and of several, with others between them, that do not fill their vectors.
+SIDE_BY_SIDE = {
+    "seven of 16": ((1, 1, 1, 2, 2, 4, 8), (16,) * 7),
+    "five of 32": ((1, 1, 2, 1, 4), (32,) * 5),
+    "of several widths": ((1, 2, 1, 1, 1, 2), (16, 32, 16, 70, 16, 8)),
+    "not filled": ((1, 1, 2, 1), (5, 13, 9, 1)),
+}
+
+
+@pytest.mark.parametrize("name", SIDE_BY_SIDE, ids=lambda name: name.replace(" ", "_"))
+def test_modules_side_by_side_equal_twin(isa, dtype, name):
+    periods, sizes = SIDE_BY_SIDE[name]
+    layer = xr.ClockworkRNN(
+        3, sum(sizes), periods=periods, module_sizes=sizes, dtype=dtype, seed=6
+    )
+    problem = random_problem(layer, 9, 1, None, seed=7)
+    assert_same_results(run_layer(layer, **problem), run_twin(layer, **problem))
+
+
 @functools.cache
 def modules_and_expected(name, in_step, lengths, dtype):
     periods, sizes = MODULES[name]

@@ -1,6 +1,7 @@
 """Busy processes beside a measurement: there while it runs, gone however it ends."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pools
 import pytest
 import run
 import shapes
@@ -205,3 +207,27 @@ def test_help_names_the_options(ask, command, capsys):
     words = " ".join(capsys.readouterr().out.split())
     assert "--busy N run N busy processes beside, on the same cores" in words
     assert "--seed N draw the order of the libraries from N" in words
+
+
+@pytest.mark.usefixtures("settings_are_put_back")
+def test_pools_is_a_group_of_the_suite(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out.json"
+    monkeypatch.setattr(pools, "ROWS", [ROW])
+    monkeypatch.setattr(pools, "TURN", 2)
+    command = ["run.py", "--group", "pools", "--rivals", "--seconds", "0.02"]
+    monkeypatch.setattr(sys, "argv", [*command, "--json", str(out)])
+    run.main()
+    [found] = json.loads(out.read_text())
+    assert (found["row"], found["after"]) == (ROW.name, "nothing")
+    assert found["ratio"] == found["1"]["mean"] / found["2"]["mean"]
+    assert f"| {ROW.name} | nothing | " in capsys.readouterr().out
+    for more in (["--threads", "1"], ["--busy", "1"], ["--group", "pools", "g1"]):
+        with pytest.raises(SystemExit):
+            run.parse_arguments(["--group", "pools", *more])
+
+
+def test_a_call_of_another_library_precedes_each_of_ours():
+    calls = []
+    seconds = pools.time_turn(lambda: calls.append("own"), lambda: calls.append(0), 3)
+    assert calls == [0, "own"] * 3
+    assert len(seconds) == 3

@@ -461,17 +461,28 @@ static void vector_gradients(const struct run *run, int direction, int item, int
     }
 }
 
-/* Adds an item's share of all gradients of weights: the rows of some units. */
-static void weight_gradients(const struct run *run, int item, int size, elem *memory,
-                             struct xr_watch *watch)
+/* How far an item's share of the gradients is. */
+struct gradient_place {
+    ptrdiff_t input;            /* the next k of dx */
+    struct weight_share weight; /* the next chunk */
+};
+
+/* Adds an item's share of all gradients of weights, the rows of some units, to its end
+ * or until it is handed on. */
+static void weight_gradients(const struct run *run, struct weight_share *share,
+                             elem *memory, struct xr_watch *watch)
 {
     struct weight_buffer buffer = make_weight_buffer(memory, run->sums * run->Hp);
-    for (int d = 0; d < run->directions; d++) {
-        struct weight_share share = {.direction = d, .item = item, .size = size};
-        for (; share.k0 < run->T * run->B && !watch->leaving; share.k0 += CHUNK) {
-            matrix_gradients(run, &share, &buffer, watch);
+    for (; share->direction < run->directions; share->direction++, share->k0 = 0) {
+        while (share->k0 < run->T * run->B && !watch->leaving) {
+            matrix_gradients(run, share, &buffer, watch);
+            share->k0 += CHUNK;
+            if (share->k0 < run->T * run->B && xr_hands_on(watch)) {
+                return;
+            }
         }
-        vector_gradients(run, d, item, size, memory, watch);
+        vector_gradients(run, share->direction, share->item, share->size, memory,
+                         watch);
     }
 }
 
@@ -546,15 +557,16 @@ static void input_rows(const struct run *run, const struct time_row *waiting,
     }
 }
 
-/* Writes an item's share of dx, which is a range of k; +0.0 behind the end of a
- * row. */
-static void input_gradients(const struct run *run, int item, int size, elem *buffer,
-                            struct xr_watch *watch)
+/* Writes an item's share of dx, which is a range of k, to its end or until it is handed
+ * on; +0.0 behind the end of a row. */
+static void input_gradients(const struct run *run, struct gradient_place *place,
+                            elem *buffer, struct xr_watch *watch)
 {
     struct time_row waiting[INPUT_ROWS];
     ptrdiff_t rows = 0;
-    const ptrdiff_t end = (item + 1) * (run->T * run->B) / size;
-    for (ptrdiff_t k = item * (run->T * run->B) / size; k < end; k++) {
+    const struct weight_share *share = &place->weight;
+    const ptrdiff_t end = share_of(share, run->T * run->B).end;
+    for (ptrdiff_t k = place->input; k < end; k++) {
         const ptrdiff_t t = k / run->B, b = k % run->B;
         if (xr_leaves(watch, run->I)) {
             return;
@@ -568,8 +580,13 @@ static void input_gradients(const struct run *run, int item, int size, elem *buf
         if (rows == INPUT_ROWS || (k + 1 == end && rows > 0)) {
             input_rows(run, waiting, rows, buffer, watch);
             rows = 0;
+            place->input = k + 1;
+            if (k + 1 < end && xr_hands_on(watch)) {
+                return;
+            }
         }
     }
+    place->input = end;
 }
 
 static ptrdiff_t input_buffer_size(const struct run *run)

@@ -49,15 +49,15 @@ static ptrdiff_t most_repeats(const struct run *run)
     return min_of(min_of(rows / 2, MOST_REPEATS), REPEAT_BYTES / bytes);
 }
 
-/* Makes room for what each thread may find. */
+/* Makes room for what each lane may find. */
 static void make_repeats(struct run *run, struct arena *arena)
 {
     const ptrdiff_t most = most_repeats(run), row = run->sums * run->Hp;
     if (most == 0) {
         return;
     }
-    struct repeats *all = arena_take(arena, run->threads, sizeof *all);
-    for (int i = 0; i < run->threads; i++) {
+    struct repeats *all = arena_take(arena, run->lanes, sizeof *all);
+    for (int i = 0; i < run->lanes; i++) {
         const struct repeats own = {
             .most = most,
             .x = arena_take(arena, most, sizeof *own.x),

@@ -27,6 +27,9 @@ struct split {
 
 enum { TANH_WORK = 16 }; /* multiplications that take as long as a tanh */
 
+/* A share of units is long if its half is worth so many threads. */
+enum { LONG_SHARES = 2 };
+
 /* What the looks at a memory leave for each other on the way back
  * (attention_backward.h): keys [B, S, Kp], the memory transposed [B, M, Sp], sums of
  * gradients of both in two parts, and of the query's products [T, B, Qp] and of v
@@ -51,15 +54,16 @@ struct run {
     ptrdiff_t heads;  /* modules without clocks: 1 where there are none */
     int in_step;      /* all rows have the same clock */
     int directions, states, sums;
-    int threads;            /* as many as the call is worth, of those it may have: as
-                             * many items have memory of their own below */
+    int threads;            /* as many as the call is worth, of those it may have */
     int team;               /* as many as share it */
+    int lanes;              /* the most items of the time loop: as many have memory of
+                             * their own below, those of the gradients `threads` */
     ptrdiff_t work;         /* multiplications of the products forward */
     const ptrdiff_t *order; /* [B] rows by falling length */
     struct split split;
-    const void **pointers; /* [threads, pointers_per_thread] */
-    ptrdiff_t pointers_per_thread;
-    struct lane_module *lane_modules; /* [threads, modules] */
+    const void **pointers; /* [lanes, pointers_per_lane] */
+    ptrdiff_t pointers_per_lane;
+    struct lane_module *lane_modules; /* [lanes, modules] */
     int zones; /* zoneout: old states stay, in part or here and there */
     const elem *recurrent_masks;          /* [D, B, Hp] or NULL */
     struct xr_mask_layout mask_at;        /* in the cache */
@@ -70,15 +74,15 @@ struct run {
     ptrdiff_t ahead;  /* steps whose input products are taken at once; 0: none, each
                        * step takes its own along with the recurrent ones */
     elem *ahead_sums; /* [D, ahead or 1, B, S, Hp] unless they go elsewhere */
-    elem *near_sums;  /* [threads, near_size]: of a few rows of one panel */
+    elem *near_sums;  /* [lanes, near_size]: of a few rows of one panel */
     ptrdiff_t near_size;
     elem *states_buffer;     /* [D, states, 2, B, Hp] without a cache */
     elem *operands_buffer;   /* [D, operands, B, Hp] likewise */
     elem *proposals_buffer;  /* [D, states, 2, B, Hp] likewise, with zoneout */
-    struct repeats *repeats; /* [threads]; NULL: none are looked for */
-    struct stage *stages; /* [threads, stages_per_thread]: of a layer, or of modules */
-    ptrdiff_t stages_per_thread;
-    struct forward_lane *forward_lanes; /* [threads] */
+    struct repeats *repeats; /* [lanes]; NULL: none are looked for */
+    struct stage *stages;    /* [lanes, stages_per_lane]: of a layer, or of modules */
+    ptrdiff_t stages_per_lane;
+    struct forward_lane *forward_lanes; /* [lanes] */
     /* Of the backward pass alone. */
     struct look_sums look_sums;
     elem *da;             /* [D, T, B, S, Hp] */
@@ -90,7 +94,8 @@ struct run {
     elem *thread_buffers; /* [threads, thread_buffer_size] */
     ptrdiff_t thread_buffer_size;
     ptrdiff_t loop_phases; /* of the time loop; the one of the gradients follows */
-    struct backward_lane *backward_lanes; /* [threads] */
+    struct gradient_place *places;        /* [threads] */
+    struct backward_lane *backward_lanes; /* [lanes] */
 };
 
 struct range {
@@ -315,14 +320,22 @@ static ptrdiff_t shared_work(const struct run *run)
 /* Splits a team by rows, then by directions, neither of which ever wait. What is left
  * of it shares units, in up to `shares`, as far as a step pays for its waiting. Giving
  * units out before single rows, so that no thread reads all weights for few rows, was
- * tried: at T, B, H = 100, 8, 128 two threads took 1597 µs, by rows 930. */
+ * tried: at T, B, H = 100, 8, 128 two threads took 1597 µs, by rows 930.
+ *
+ * Shares of units that are long are halved, so that a fast core can take one of a slow
+ * one's in each step. */
 static struct split split_team(const struct run *run, int team, ptrdiff_t shares)
 {
     struct split split = {.rows = run->B > 0 ? (int)min_of(team, run->B) : 1};
     split.directions = (int)min_of(team / split.rows, run->directions);
     const ptrdiff_t left = team / (split.rows * split.directions);
-    split.units =
-        threads_for(shared_work(run), xr_thread_work.step, min_of(left, shares));
+    const ptrdiff_t step = shared_work(run);
+    split.units = threads_for(step, xr_thread_work.step, min_of(left, shares));
+    const ptrdiff_t most = run->lanes / (split.rows * split.directions);
+    const ptrdiff_t halves = min_of(2 * split.units, min_of(most, shares));
+    if (split.units > 1 && step >= halves * LONG_SHARES * xr_thread_work.step) {
+        split.units = (int)halves;
+    }
     return split;
 }
 
@@ -435,7 +448,7 @@ static struct lane make_lane(const struct run *run, int item, int direction,
         .direction = direction,
         .group = group,
         .groups = split.rows,
-        .pointers = run->pointers + item * run->pointers_per_thread,
+        .pointers = run->pointers + item * run->pointers_per_lane,
         .modules = run->lane_modules + item * run->modules,
         .near_sums = run->near_sums ? run->near_sums + item * run->near_size : NULL,
         .look_space =
@@ -451,70 +464,6 @@ static struct lane make_lane(const struct run *run, int item, int direction,
         lane.rows = ceil_div(run->B - group, split.rows);
     }
     return lane;
-}
-
-/* Returns piece m of h: the units of a module, or all O of them. */
-static struct units piece_of(const struct run *run, const struct pack *pack,
-                             ptrdiff_t m)
-{
-    struct units units = pack_units_of(pack)[m];
-    units.size = run->pieces == 1 ? run->O : units.size;
-    return units;
-}
-
-/* Returns where state k, an h, of a direction begins in a row of the output. */
-static ptrdiff_t output_column(const struct run *run, int direction, int k)
-{
-    return (direction * run->info->cells + k) * run->O;
-}
-
-/* Where state k of row b is in the caller's arrays [D, B, width], in which the cells of
- * a unit lie side by side: which array, where it begins there, and how many units it
- * has. */
-struct state_place {
-    int array;
-    ptrdiff_t at, units;
-};
-
-static struct state_place place_state(const struct run *run, int direction, int k,
-                                      ptrdiff_t b)
-{
-    const int cells = run->info->cells;
-    const int array = k < cells ? 0 : k < 2 * cells ? 1 : k - 2 * cells + 2;
-    const int of_unit = array < 2 ? cells : 1, cell = array < 2 ? k - array * cells : 0;
-    const ptrdiff_t units = array == 0 ? run->O : run->H;
-    const ptrdiff_t row = (direction * run->B + b) * of_unit;
-    return (struct state_place){array, (row + cell) * units, units};
-}
-
-/* Copies a state of the caller's to a padded row. A missing state is zero. */
-static void state_to_row(const struct run *run, const void *const *states,
-                         int direction, int k, ptrdiff_t b, elem *row)
-{
-    const struct state_place place = place_state(run, direction, k, b);
-    memset(row, 0, (size_t)run->Hp * sizeof(elem));
-    const elem *from = states[place.array];
-    const struct pack *pack = run->problem->packed[direction];
-    for (ptrdiff_t m = 0; from != NULL && m < run->modules; m++) {
-        const struct units units = pack_units_of(pack)[m];
-        const ptrdiff_t size = run->modules > 1 ? units.size : place.units;
-        memcpy(row + units.at, from + place.at + units.user,
-               (size_t)size * sizeof(elem));
-    }
-}
-
-/* Copies a padded row to a state of the caller's. */
-static void row_to_state(const struct run *run, const elem *row, int direction, int k,
-                         ptrdiff_t b, void *const *states)
-{
-    const struct state_place place = place_state(run, direction, k, b);
-    elem *to = (elem *)states[place.array] + place.at;
-    const struct pack *pack = run->problem->packed[direction];
-    for (ptrdiff_t m = 0; m < run->modules; m++) {
-        const struct units units = pack_units_of(pack)[m];
-        const ptrdiff_t size = run->modules > 1 ? units.size : place.units;
-        memcpy(to + units.user, row + units.at, (size_t)size * sizeof(elem));
-    }
 }
 
 /* Returns whether all rows have the same clock. */
@@ -547,7 +496,7 @@ static ptrdiff_t pieces_of(const struct xr_layer *layer)
 /* Makes what forward and backward runs have in common. Its memory comes from the
  * arena. */
 static struct run make_run(const struct xr_problem *problem, const struct xr_cell *cell,
-                           struct arena *arena, ptrdiff_t pointers_per_thread)
+                           struct arena *arena, ptrdiff_t pointers_per_lane)
 {
     struct run run = {
         .problem = problem,
@@ -568,7 +517,7 @@ static struct run make_run(const struct xr_problem *problem, const struct xr_cel
         .directions = problem->directions,
         .states = problem->layer->info.states,
         .sums = problem->layer->info.sums,
-        .pointers_per_thread = pointers_per_thread,
+        .pointers_per_lane = pointers_per_lane,
         .attention = problem->attention,
     };
     run.zones = xr_has_zones(problem->layer);
@@ -579,12 +528,15 @@ static struct run make_run(const struct xr_problem *problem, const struct xr_cel
     }
     run.work = work_of_call(&run);
     run.threads = threads_for(run.work, xr_thread_work.call, problem->threads);
+    run.lanes = run.attention == NULL && run.B * run.directions < run.threads
+                    ? (int)min_of(2 * run.threads, XR_MAX_THREADS)
+                    : run.threads;
     ptrdiff_t *order = arena_take(arena, run.B, sizeof *order);
     ptrdiff_t *count = arena_take(arena, run.T + 1, sizeof *count);
     run.pointers =
-        arena_take(arena, run.threads * pointers_per_thread, sizeof *run.pointers);
+        arena_take(arena, run.lanes * pointers_per_lane, sizeof *run.pointers);
     run.lane_modules =
-        arena_take(arena, run.threads * run.modules, sizeof *run.lane_modules);
+        arena_take(arena, run.lanes * run.modules, sizeof *run.lane_modules);
     if (arena->memory != NULL) {
         sort_rows(&run, order, count);
         run.in_step = rows_in_step(problem);

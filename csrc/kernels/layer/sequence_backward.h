@@ -18,6 +18,7 @@
 #include "kernels/layer/attention_backward.h"
 #include "kernels/layer/gradients.h"
 #include "kernels/layer/masks_backward.h"
+#include "kernels/layer/states.h"
 
 /* What the cell sees of a step, and the lists of rows in it, which each step fills. */
 struct backward_frame {
@@ -73,7 +74,8 @@ static struct run make_backward_run(const struct xr_problem *problem,
     }
     run.thread_buffers =
         arena_take(arena, run.threads * run.thread_buffer_size, sizeof(elem));
-    run.backward_lanes = arena_take(arena, run.threads, sizeof *run.backward_lanes);
+    run.backward_lanes = arena_take(arena, run.lanes, sizeof *run.backward_lanes);
+    run.places = arena_take(arena, run.threads, sizeof *run.places);
     if (arena->memory != NULL) {
         memset(run.zeros, 0, (size_t)widest * sizeof(elem));
     }
@@ -462,13 +464,18 @@ static void backward_stage_products(struct backward_lane *own)
     }
 }
 
-/* Takes a lane through so many point functions, or to its end: each but the first comes
- * after the products of the one before, which read what all lanes have left. */
+/* Takes a lane through so many point functions, or to its end, or until it is handed on:
+ * each but the first comes after the products of the one before, which read what all
+ * lanes have left. */
 static void backward_stages(struct backward_lane *own, ptrdiff_t stages)
 {
     for (; stages > 0; stages--) {
         if (own->is_between) {
             backward_stage_products(own);
+            const int ends_step = own->stage == own->lane.run->info->stages - 1;
+            if (ends_step && own->s >= 0 && xr_hands_on(own->lane.watch)) {
+                return;
+            }
         }
         if (own->s < 0 || own->lane.watch->leaving) {
             return;
@@ -477,25 +484,39 @@ static void backward_stages(struct backward_lane *own, ptrdiff_t stages)
     }
 }
 
+/* Takes a lane through its part of a phase, and to its end. */
+static void go_back(struct backward_lane *own, struct xr_watch *watch)
+{
+    own->lane.watch = watch;
+    backward_stages(own, own->lane.run->split.units > 1 ? 1 : PTRDIFF_MAX);
+    if (!watch->hands_on) {
+        end_looks_back(&own->lane);
+    }
+}
+
 /* Takes the lanes of an item through their part of a phase: all of it, where units are
- * not split. */
+ * not split, unless the item is handed on between two steps. */
 static void backward_lanes(const struct run *run, ptrdiff_t phase, int item,
                            struct xr_watch *watch)
 {
     struct backward_lane *own = &run->backward_lanes[item];
-    if (run->split.units > 1 && phase > 0) {
-        own->lane.watch = watch;
-        backward_stages(own, 1);
-        return;
+    int d = item / (run->split.rows * run->split.units);
+    if (watch->goes_on || phase > 0) {
+        go_back(own, watch);
+        d = own->lane.direction + run->split.directions;
     }
-    const int turn = item / (run->split.rows * run->split.units);
-    for (int d = turn; d < run->directions; d += run->split.directions) {
+    for (; d < run->directions && !watch->hands_on; d += run->split.directions) {
         begin_backward_lane(run, item, d, own);
         own->lane.watch = watch;
         begin_looks_back(&own->lane);
-        backward_stages(own, run->split.units > 1 ? 1 : PTRDIFF_MAX);
-        end_looks_back(&own->lane);
+        go_back(own, watch);
     }
+}
+
+static struct gradient_place gradients_begin(const struct run *run, int item)
+{
+    const struct weight_share share = {.item = item, .size = run->team};
+    return (struct gradient_place){share_of(&share, run->T * run->B).begin, share};
 }
 
 /* The last phase is that of the gradients of inputs and weights, shared anew. */
@@ -509,12 +530,22 @@ static void backward_item(void *context, ptrdiff_t phase, int item,
         }
         return;
     }
-    elem *buffer = run->thread_buffers + item * run->thread_buffer_size;
-    if (run->problem->dx.data != NULL && !looks_before(run)) {
-        input_gradients(run, item, run->team, buffer, watch);
+    if (item >= run->team) {
+        return;
     }
-    if (run->problem->dw[0].w_ih != NULL) {
-        weight_gradients(run, item, run->team, buffer, watch);
+    elem *buffer = run->thread_buffers + item * run->thread_buffer_size;
+    struct gradient_place *place = &run->places[item];
+    if (!watch->goes_on) {
+        *place = gradients_begin(run, item);
+    }
+    if (run->problem->dx.data != NULL && !looks_before(run)) {
+        input_gradients(run, place, buffer, watch);
+    }
+    if (run->problem->dw[0].w_ih != NULL && !watch->hands_on) {
+        weight_gradients(run, &place->weight, buffer, watch);
+    }
+    if (watch->hands_on) {
+        return;
     }
     if (run->attention != NULL && run->problem->dw[0].w_ih != NULL) {
         look_gradients(run, item, run->team, buffer, watch);
@@ -539,8 +570,9 @@ static void run_backward(const struct xr_problem *problem, const struct xr_cell 
         .body = backward_item,
         .context = &run,
         .phases = run.loop_phases + 1,
-        .items = run.team,
+        .items = (int)max_of(run.team, lane_items(&run)),
         .multiplications = run.work,
+        .handing = run.split.units > 1 ? 1 : 2,
     };
     if (xr_run(&work, run.team, problem->stop)) {
         return;

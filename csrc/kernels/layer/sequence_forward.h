@@ -13,6 +13,8 @@
 
 #include "kernels/layer/attention_forward.h"
 #include "kernels/layer/stage_forward.h"
+#include "kernels/layer/states.h"
+#include "kernels/math/side_by_side.h"
 
 /* So many bytes may sums taken ahead fill: with one panel they are well inside
  * an L2. */
@@ -92,14 +94,13 @@ static struct run make_forward_run(const struct xr_problem *problem,
         2 * ahead * B + (3 + 2 * info->states + info->operands + masked) * B;
     struct run run = make_run(problem, cell, arena, pointers);
     run.ahead = ahead;
-    run.stages_per_thread = info->stages * run.modules;
-    run.stages =
-        arena_take(arena, run.threads * run.stages_per_thread, sizeof *run.stages);
-    run.forward_lanes = arena_take(arena, run.threads, sizeof *run.forward_lanes);
+    run.stages_per_lane = info->stages * run.modules;
+    run.stages = arena_take(arena, run.lanes * run.stages_per_lane, sizeof *run.stages);
+    run.forward_lanes = arena_take(arena, run.lanes, sizeof *run.forward_lanes);
     make_repeats(&run, arena);
     if (sums_stay_near(problem, ahead)) {
         run.near_size = run.Hp + ROWS_AT_ONCE * near_stride(&run);
-        run.near_sums = arena_take(arena, run.threads * run.near_size, sizeof(elem));
+        run.near_sums = arena_take(arena, run.lanes * run.near_size, sizeof(elem));
     } else if (!sums_go_to_cache(problem)) {
         run.ahead_sums =
             arena_take(arena, D * max_of(ahead, 1) * B * row, sizeof(elem));
@@ -212,6 +213,64 @@ static void keep_states(const struct lane *lane, const struct forward_frame *fra
     }
 }
 
+/* Modules of a step whose chains, of so many vectors each, are to run side by side. */
+struct side_group {
+    const struct stage *stage[SIDE_CHAINS];
+    struct side_chain chain[SIDE_CHAINS];
+    int count, chains;
+    ptrdiff_t vectors;
+};
+
+/* Takes the modules of a group through the step, and empties it. */
+static void run_group(struct side_group *group, struct forward_step *step,
+                      void (*point)(const struct forward_step *step))
+{
+    const int count = group->count;
+    run_side_by_side(group->chain, group->chains, group->vectors);
+    group->count = group->chains = 0;
+    for (int i = 0; i < count; i++) {
+        const struct panels *panels = group->stage[i]->panels;
+        step->begin = panels->unit;
+        step->end = panels->unit + panels->vectors * VEC_LANES;
+        point(step);
+    }
+}
+
+/* Returns how many chains a module has that may go with others': those of one row whose
+ * sums the inputs have begun; 0: none may. */
+static int sides_of(const struct stage *stage, ptrdiff_t *vectors)
+{
+    const int is_whole = stage->share.begin == 0 && stage->share.end == 1;
+    const int is_begun = !stage->takes_input && stage->count == 1;
+    return is_whole && is_begun ? count_sides(stage->panels, vectors) : 0;
+}
+
+/* Puts a module into the group, or if it does not belong there takes it alone. */
+static void forward_module(const struct stage *stage, struct side_group *group,
+                           struct forward_step *step,
+                           void (*point)(const struct forward_step *step),
+                           int backwards)
+{
+    ptrdiff_t vectors = 0;
+    const int sides = step->rows == 1 ? sides_of(stage, &vectors) : 0;
+    if (sides == 0) {
+        forward_stage(stage, step, point, backwards);
+        return;
+    }
+    if (group->chains + sides > SIDE_CHAINS || vectors != group->vectors) {
+        run_group(group, step, point);
+    }
+    if (xr_leaves(stage->lane->watch, stage->work)) {
+        return;
+    }
+    group->vectors = vectors;
+    group->stage[group->count++] = stage;
+    for (int strip = 0; strip < sides; strip++) {
+        group->chain[group->chains++] = begin_side(stage->product, strip, vectors,
+                                                   stage->left[0][0], step->sums[0]);
+    }
+}
+
 /* Takes one step of a lane of modules, whose cell has one stage; `stages` has one for
  * each module. Rows in step are the same for each module, so they are placed once. */
 static void forward_modules(const struct lane *lane, const struct stage *stages,
@@ -220,6 +279,9 @@ static void forward_modules(const struct lane *lane, const struct stage *stages,
 {
     const struct run *run = lane->run;
     const struct units *units = pack_units_of(lane->pack);
+    struct side_group group;
+    group.count = group.chains = 0;
+    group.vectors = 0;
     place_forward_rows(lane, NULL, s, s0, alive, frame);
     keep_states(lane, frame);
     for (ptrdiff_t m = 0; m < run->modules; m++) {
@@ -230,10 +292,14 @@ static void forward_modules(const struct lane *lane, const struct stage *stages,
             place_forward_rows(lane, &units[m], s, s0, alive, frame);
         }
         if (frame->step.rows > 0) {
-            forward_stage(&stages[m], &frame->step, run->cell->point_forward[0],
-                          (int)(s & 1));
+            forward_module(&stages[m], &group, &frame->step,
+                           run->cell->point_forward[0], (int)(s & 1));
+        }
+        if (!run->in_step) {
+            run_group(&group, &frame->step, run->cell->point_forward[0]);
         }
     }
+    run_group(&group, &frame->step, run->cell->point_forward[0]);
     xr_leaves(lane->watch, alive * ROW_WORK); /* for steps without any module */
 }
 
@@ -244,7 +310,7 @@ static void begin_forward_lane(const struct run *run, int item, int direction,
     own->lane.watch = watch;
     own->lane.repeats = find_repeats(&own->lane, item);
     own->frame = make_forward_frame(&own->lane);
-    own->stages = run->stages + item * run->stages_per_thread;
+    own->stages = run->stages + item * run->stages_per_lane;
     struct stage *stage = own->stages;
     for (int k = 0; k < run->info->stages; k++) {
         for (ptrdiff_t m = 0; m < run->modules; m++) {
@@ -328,7 +394,7 @@ static void forward_cell(struct forward_lane *own)
     }
 }
 
-/* Takes a lane through so many stages, or to its end. */
+/* Takes a lane through so many stages, or to its end, or until it is handed on. */
 static void forward_stages(struct forward_lane *own, ptrdiff_t stages)
 {
     const struct lane *lane = &own->lane;
@@ -353,7 +419,9 @@ static void forward_stages(struct forward_lane *own, ptrdiff_t stages)
         }
         if (own->stage == stages_end(run)) {
             own->stage = first_stage(run);
-            own->s++;
+            if (++own->s < own->steps && xr_hands_on(lane->watch)) {
+                return;
+            }
         }
     }
 }
@@ -382,23 +450,26 @@ static void forward_padding(const struct lane *lane)
 }
 
 /* Takes the lanes of an item through their part of a phase: all of it, where units are
- * not split and there is one. */
+ * not split and there is one, unless the item is handed on between two steps. */
 static void forward_item(void *context, ptrdiff_t phase, int item,
                          struct xr_watch *watch)
 {
     const struct run *run = context;
     struct forward_lane *own = &run->forward_lanes[item];
-    if (run->split.units > 1 && phase > 0) {
-        own->lane.watch = watch;
-        forward_stages(own, 1);
-        return;
-    }
+    const int goes_on = watch->goes_on || phase > 0;
     const int turn = item / (run->split.rows * run->split.units);
-    for (int d = turn; d < run->directions; d += run->split.directions) {
+    const ptrdiff_t stages = run->split.units > 1 ? 1 : PTRDIFF_MAX;
+    int d = turn;
+    if (goes_on) {
+        own->lane.watch = watch;
+        forward_stages(own, stages);
+        d = own->lane.direction + run->split.directions;
+    }
+    for (; d < run->directions && !watch->hands_on; d += run->split.directions) {
         begin_forward_lane(run, item, d, watch, own);
         forward_padding(&own->lane);
         begin_looks(&own->lane);
-        forward_stages(own, run->split.units > 1 ? 1 : PTRDIFF_MAX);
+        forward_stages(own, stages);
     }
 }
 
@@ -422,6 +493,7 @@ static void run_forward(const struct xr_problem *problem, const struct xr_cell *
         .phases = run.split.units > 1 ? max_of(1, stages_to_meet(&run)) : 1,
         .items = lane_items(&run),
         .multiplications = run.work,
+        .handing = run.split.units == 1,
     };
     if (xr_run(&work, run.team, problem->stop)) {
         return;
