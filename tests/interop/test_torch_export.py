@@ -139,7 +139,7 @@ def test_options_that_torch_lacks_are_named(words):
 
 def test_every_option_of_the_classes_that_torch_has_is_known():
     known = _export.TAKEN | _export.FIRST | _export.PLAIN.keys()
-    known |= {"activations", "nonlinearity"}
+    known |= {"activations", "nonlinearity", *_export.UNKNOWN}
     for kind in _export.STOCK:
         assert known >= {*kind._given({})}
 
