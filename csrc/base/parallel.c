@@ -152,7 +152,7 @@ int xr_run(const struct xr_work *work, int team, struct xr_stop *stop)
 int xr_run_phase(int team, ptrdiff_t multiplications, xr_item_body *body, void *context,
                  struct xr_stop *stop)
 {
-    const struct xr_work work = {body, context, 1, team, multiplications};
+    const struct xr_work work = {body, context, 1, team, multiplications, 0};
     return xr_run(&work, team, stop);
 }
 
