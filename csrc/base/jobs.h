@@ -13,7 +13,7 @@
  * looks for calls now and then, never before it has come further (xr_hands_on of
  * stop.h), writes down how far it is and returns; another thread, or the same if none
  * comes, begins it anew with `goes_on` set. Who has handed an item on
- * calls for none in the same phase, so that none goes to and fro. On a machine whose
+ * calls for none in the same phase, so that none goes back and forth. On a machine whose
  * threads keep pace nobody calls.
  *
  * What an item writes no other item of its phase touches; what it reads from others is

@@ -7,7 +7,6 @@ from typing_extensions import disjoint_base
 
 Array: TypeAlias = NDArray[Any]
 States: TypeAlias = tuple[Array, ...]
-Pair: TypeAlias = tuple[float, float]
 
 class CellInfo(TypedDict):
     w_blocks: int
@@ -232,7 +231,7 @@ def forward(
     masks: tuple[Array | None, ...] | None = None,
 ) -> LayerCache | None: ...
 def draw_mask(
-    out: Array, key: int, threshold: int, values: Pair, timeless: bool, heads: Pair
+    out: Array, key: int, threshold: int, values: Any, timeless: bool, heads: Any
 ) -> None: ...
 def backward(
     packs: tuple[Packed, ...],
@@ -463,9 +462,7 @@ def embedding_backward(
     index: NDArray[np.int64], dy: Array, dw: Array, isa: str, threads: int
 ) -> None: ...
 def long_sum(x: Array, isa: str) -> np.floating[Any]: ...
-def long_sum_squares(
-    x: Array, init: float | np.floating[Any], isa: str
-) -> np.floating[Any]: ...
+def long_sum_squares(x: Array, init: Any, isa: str) -> np.floating[Any]: ...
 
 @final
 class Ieee:

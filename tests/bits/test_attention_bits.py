@@ -122,7 +122,7 @@ def test_threads_and_layouts_cannot_be_seen(paper, isa, dtype):
 @pytest.mark.parametrize("paper", [*PAPERS, "gru-new"])
 def test_one_row_in_several_threads_and_in_steps_has_the_same_bits(paper, isa):
     """Threads share its units, and meet before and after each look; a stream walks the
-    panels of units to and fro."""
+    panels of units back and forth."""
     setting = PAPERS.get(paper, {"cell": "gru", "query": "new"})
     decoder = make_decoder(setting, ONE_WIDE_ROW, "float32")
     problem = draw_problem(decoder, ONE_WIDE_ROW, ragged=False)
