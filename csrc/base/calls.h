@@ -100,9 +100,9 @@ struct xr_thread_work {
 };
 extern struct xr_thread_work xr_thread_work;
 
-/* Nanoseconds that each worker sleeps before it joins a call, with each item of one, and
- * at each place where it might hand the item on. They are zero; tests set them to have
- * threads that run at different speeds. */
+/* Nanoseconds that each worker sleeps before it joins a call, with each item of one,
+ * and at each place where it might hand the item on. They are zero; tests set them to
+ * have threads that run at different speeds. */
 struct xr_worker_delay {
     int64_t before_seat, in_item, in_part;
 };

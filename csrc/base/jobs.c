@@ -6,9 +6,9 @@
  * - A turn goes by when all its items are done. So a claim of the present turn keeps
  *   the turn, and with it the call, until the item is done; a claim of a turn that has
  *   gone by is seen by looking at the turn again, and worth nothing.
- * - An item that is handed on is not done, so its turn stays. Its claim goes on growing:
- *   a count beside the turn, odd while the item is free. If nobody takes it, who has
- *   laid it down takes it back.
+ * - An item that is handed on is not done, so its turn stays. Its claim goes on
+ *   growing: a count beside the turn, odd while the item is free. If nobody takes it,
+ *   who has laid it down takes it back.
  * - What a call is stands in the job before its first turn begins, and changes only
  *   when its last one has gone by.
  */

@@ -9,12 +9,12 @@
  *
  * A long item can be handed on before its end. Whoever has nothing left to do, and has
  * waited for an eighth of the time that its own item took, calls for one that was begun
- * so long ago that its core must be slower, or its item larger. The body of such an item
- * looks for calls now and then, never before it has come further (xr_hands_on of
+ * so long ago that its core must be slower, or its item larger. The body of such an
+ * item looks for calls now and then, never before it has come further (xr_hands_on of
  * stop.h), writes down how far it is and returns; another thread, or the same if none
- * comes, begins it anew with `goes_on` set. Who has handed an item on
- * calls for none in the same phase, so that none goes back and forth. On a machine whose
- * threads keep pace nobody calls.
+ * comes, begins it anew with `goes_on` set. Who has handed an item on calls for none in
+ * the same phase, so that none goes back and forth. On a machine whose threads keep
+ * pace nobody calls.
  *
  * What an item writes no other item of its phase touches; what it reads from others is
  * of phases before. Bits do not depend on who executes what.

@@ -1,7 +1,8 @@
 """Zoneout and recurrent dropout: the kernels' bits are the twin's, for every cell.
 
 Both are the time loop's, so each cell that may have them goes through them, in training
-and in the mean; sizes, shares and ways to run are drawn by hypothesis besides.
+(whose masks are contract N9's) and in the mean; sizes, shares and ways to run are drawn
+by hypothesis besides.
 """
 
 import copy

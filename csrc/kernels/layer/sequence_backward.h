@@ -464,9 +464,9 @@ static void backward_stage_products(struct backward_lane *own)
     }
 }
 
-/* Takes a lane through so many point functions, or to its end, or until it is handed on:
- * each but the first comes after the products of the one before, which read what all
- * lanes have left. */
+/* Takes a lane through so many point functions, or to its end, or until it is handed
+ * on: each but the first comes after the products of the one before, which read what
+ * all lanes have left. */
 static void backward_stages(struct backward_lane *own, ptrdiff_t stages)
 {
     for (; stages > 0; stages--) {

@@ -1,5 +1,5 @@
-/* States between the caller's arrays and padded rows: where each lies in either, and the
- * pieces of a row of h.
+/* States between the caller's arrays and padded rows: where each lies in either, and
+ * the pieces of a row of h.
  */
 #ifndef XR_STATES_H
 #define XR_STATES_H

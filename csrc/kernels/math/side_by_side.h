@@ -2,8 +2,9 @@
  *
  * A chain waits for the last multiply-add at every k, and a module of 16 units is one
  * vector, hence one chain. Modules that take part in the same step know nothing of each
- * other, so their chains run side by side in registers. They are of unequal length: when
- * one ends, all sums go back to memory, which rounds nothing, and the others go on.
+ * other, so their chains run side by side in registers. They are of unequal length:
+ * when one ends, all sums go back to memory, which rounds nothing, and the others go
+ * on.
  */
 #ifndef XR_SIDE_BY_SIDE_H
 #define XR_SIDE_BY_SIDE_H
