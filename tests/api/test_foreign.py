@@ -12,6 +12,7 @@ from arrays import draw, same_bits
 import exactrnn as xr
 from exactrnn import _core
 from exactrnn._run import foreign
+from exactrnn._run.dropout import NOTHING
 from exactrnn._run.protocol import Call
 from exactrnn._run.stack import Wanted
 
@@ -51,7 +52,7 @@ def test_what_is_handed_out_and_taken_in_again_gives_the_same_bits(name):
     follow(stack, weights)
     x, lengths = draw(T, B, I), np.array([2, T, 0])
     clock, y = clock_of(layer), np.empty((T, B, 2 * layer.output_size), "f4")
-    ends, run = stack.keep(Call(x, None, lengths, clock), y, [])
+    ends, run = stack.keep(Call(x, None, lengths, clock), y, NOTHING)
     kept = [crooked(array) for array in foreign.hand_out(run)]
     assert [a.shape for a in kept] == foreign.sizes_kept(layer._spec, T, B)
     del run
@@ -82,7 +83,7 @@ def test_gradients_that_are_not_wanted_change_no_other():
     stack = foreign.ForeignStack(layer._spec, lambda: 1)
     follow(stack, layer.state_dict())
     x, y = draw(T, B, I), np.empty((T, B, 2 * H), "f4")
-    _, run = stack.keep(Call(x, None), y, [])
+    _, run = stack.keep(Call(x, None), y, NOTHING)
     dx, dbegin, dweights = stack.run_back(run, y, None)
     for want_x in (True, False):
         for want_weights in (True, False):

@@ -521,7 +521,7 @@ def test_attention_is_measured_as_a_program(tmp_path):
     command += ["--units", "8", "--rounds", "1", "--cells", "gru", "--json", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows = re.findall(r"^\| gru \| (\w+) \|", done.stdout, re.MULTILINE)
-    assert rows == ["gradients", "step"]
+    assert rows == ["gradients", "tutorial", "step"]
     for row in json.loads(out.read_text()):
         assert 0 < row["ours"] < 1
 
@@ -537,8 +537,9 @@ def test_attention_and_ctc_are_groups_of_the_suite(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(sys, "argv", command)
     run.main()
     rows = [(row["cell"], row["task"]) for row in json.loads(out.read_text())]
-    assert rows == [("gru", "gradients"), ("gru", "step"), ("ctc", "9x2x5x3")]
-    assert capsys.readouterr().out.count("\n| ") == 4
+    of_gru = [("gru", task) for task in ("gradients", "tutorial", "step")]
+    assert rows == [*of_gru, ("ctc", "9x2x5x3")]
+    assert capsys.readouterr().out.count("\n| ") == 5
     for more in (["g1"], ["ctc", "--rows", "x"], ["ctc", "--busy", "1"]):
         with pytest.raises(SystemExit):
             run.parse_arguments(["--group", "attention", *more])

@@ -470,7 +470,12 @@ def run_training(
         raise CommandError(f"--{reason}") from None
     run.begin(steps, parsed.resume)
     last = None
-    with steps, of_workers(), make_reporter() as reporter, interrupts.ending_steps():
+    with (
+        contextlib.closing(steps),
+        of_workers(),
+        make_reporter() as reporter,
+        interrupts.ending_steps(),
+    ):
         for progress in steps:
             last = progress
             reporter.show(progress)
