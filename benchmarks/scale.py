@@ -79,9 +79,10 @@ def sequences_of(units):
 
 def mapped_steps(layer, sequences, workers, seconds):
     """Return the steps in a second once the workers are at work, and our share."""
-    # A list, whose items need no copies. None ends it, and it is no longer than that
-    # asks for: the collector of cycles goes through it again and again.
-    source = sequences * round(200 + 300 * seconds)
+    # A list, whose items need no copies. None ends it, not of few units either, and it
+    # is no longer than that asks for: the collector of cycles goes through it again and
+    # again.
+    source = sequences * round((200 + 300 * seconds) * max(1, 128 / layer.hidden_size))
     given = {"workers": workers, "threads": 1, "memory": 1 << 26}
     with xr.distributed.map_sequences(layer, source, **given) as mapped:
         next(mapped)
