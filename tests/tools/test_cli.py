@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -241,14 +242,31 @@ def test_every_command_has_help_as_wide_as_the_terminal(
     printed = capsys.readouterr().out
     assert "usage: exactrnn" in printed
     assert "(default: )" not in printed
-    text = printed.split("examples:")[0]
-    assert max(map(len, text.splitlines())) <= columns
+    assert max(map(len, printed.splitlines())) <= columns
 
 
-def test_without_a_command_three_things_to_try_are_shown(capsys):
+@pytest.mark.parametrize("columns", [40, 60])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_examples_are_the_same_commands_on_a_narrow_terminal(
+    command, columns, capsys, monkeypatch
+):
+    found = []
+    for width in (200, columns):
+        monkeypatch.setenv("COLUMNS", str(width))
+        with pytest.raises(SystemExit):
+            main([*command.split(), "--help"])
+        examples = capsys.readouterr().out.partition("examples:")[2]
+        found.append(shlex.split(examples.replace("\\\n", "\n")))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_without_a_command_three_things_to_try_are_shown(columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
     assert main([]) == 0
     printed = capsys.readouterr().out
     assert printed.count("\n  exactrnn ") == 3
+    assert max(map(len, printed.splitlines())) <= columns
     for command in re.findall(r"^  exactrnn (\w+)", printed, re.MULTILINE):
         assert command in COMMANDS
 

@@ -9,6 +9,7 @@ kept its model.
 from __future__ import annotations
 
 import argparse
+import shutil
 from collections.abc import Sequence
 
 from exactrnn.cli import bench, completion, doctor, info, lm, verify
@@ -18,6 +19,7 @@ from exactrnn.cli._arguments import (
     CommandError,
     HelpFormatter,
     Parser,
+    fill,
 )
 from exactrnn.cli._output import complain, failure, say, standard_streams
 from exactrnn.engine import version
@@ -30,7 +32,7 @@ Three things to try:
 
   exactrnn verify   prove the bits on this machine; half a minute
   exactrnn bench    measure it beside what else is installed here; half a minute
-  exactrnn lm       train a language model on real text and see it write; a minute
+  exactrnn lm       train a language model on text and see it write; a minute
 
 exactrnn --help lists all commands.
 """
@@ -63,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise
             return _end("exactrnn", 0)
         if parsed.command is None:
-            say(f"exactrnn {version()}. {DESCRIPTION}\n{THREE_THINGS}", end="")
+            welcome = f"exactrnn {version()}. {DESCRIPTION}\n{THREE_THINGS}"
+            say(fill(welcome, shutil.get_terminal_size().columns))
             return _end("exactrnn", 0)
         command = f"exactrnn {parsed.command}"
         return _end(command, _run(command, parsed))

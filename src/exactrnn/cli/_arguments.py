@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
-import functools
 import json
+import re
 import textwrap
 from collections.abc import Callable
 from math import inf
@@ -29,6 +29,9 @@ INTERRUPTED = 130
 
 
 STANDARD_OUTPUT = Path("-")
+
+LEAST_WIDTH = 20
+"""Of a column of words, however narrow the terminal is."""
 
 
 class CommandError(Exception):
@@ -57,22 +60,54 @@ class Parser(argparse.ArgumentParser):
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
-    """Help that shows defaults, fills paragraphs and leaves indented lines alone."""
+    """Help that shows defaults and is filled to the terminal's width."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         """Return paragraphs as wide as the terminal."""
-        wrap = functools.partial(textwrap.wrap, width=width, break_on_hyphens=False)
-        filled = [
-            block if "\n  " in block else "\n".join(wrap(" ".join(block.split())))
-            for block in text.strip("\n").split("\n\n")
-        ]
-        return textwrap.indent("\n\n".join(filled), indent)
+        return textwrap.indent(fill(text, width), indent)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         """Return an option's help, with a default that says something."""
         if action.default is False or action.default == "":
             return action.help
         return super()._get_help_string(action)
+
+
+def fill(text: str, width: int) -> str:
+    """Return paragraphs filled to a width; indented lines that fit are left alone."""
+    return "\n\n".join(
+        "\n".join(_wrap_line(line, width) for line in block.splitlines())
+        if re.search(r"^  ", block, re.MULTILINE)
+        else _wrap(" ".join(block.split()), width)
+        for block in text.strip("\n").split("\n\n")
+    )
+
+
+def _wrap(text: str, width: int, then: str = "", end: str = "") -> str:
+    """Return text in lines: later ones begin with `then`, all but the last end so."""
+    width = max(width - len(end), len(then) + LEAST_WIDTH)
+    lines = textwrap.wrap(
+        text,
+        width,
+        subsequent_indent=then,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return f"{end}\n".join(lines)
+
+
+def _wrap_line(line: str, width: int) -> str:
+    """Return an indented line in as many as it takes.
+
+    Words beside a name go on under each other, a command as a shell reads it.
+    """
+    if len(line) <= width:
+        return line
+    if name := re.match(r"  \S.*?  +(?=\S)", line):
+        return _wrap(line, width, " " * len(name[0]))
+    together = r'--[a-z-]+ (?=[^-])("[^"]*")?'
+    held = re.sub(together, lambda words: words[0].replace(" ", "\0"), line)
+    return _wrap(held, width, " " * 6, " \\").replace("\0", " ")
 
 
 def read_number(
