@@ -17,9 +17,13 @@ void xr_give_memory(void *memory);
  * no other. */
 void *xr_take_lines(size_t bytes);
 
-/* Scratch of one call: the same, of `*bytes` or more, which becomes what there is. It
- * is given back with that number, and may then wait for the next call, of any thread:
- * one piece of up to 32 MiB does. `piece` may be NULL. */
+/* From this size on a piece is mapped by itself, see kept.c. */
+static const size_t XR_MAPPED = ((size_t)1 << 25) - 65536;
+
+/* Scratch of one call, or any piece that is mapped: the same, of `*bytes` or more,
+ * which becomes what there is. It is given back with that number, and may then wait for
+ * the next call, of any thread: one piece below XR_MAPPED does, and three above, of up
+ * to 128 MiB, whose pages the system may have. `piece` may be NULL. */
 void *xr_take_scratch(size_t *bytes);
 void xr_give_scratch(void *piece, size_t bytes);
 

@@ -26,6 +26,11 @@ int xr_is_thread(long number);
 /* Has a function called in every child that is forked. */
 void xr_watch_forks(void (*in_child)(void));
 
+/* Lets the system have the pages of memory whose content nobody needs, when it wants
+ * them; until then they are there for who writes to them again. Returns 0 where it
+ * cannot take them so. */
+int xr_offer_pages(void *memory, size_t bytes);
+
 /* Opens a file to read, which programs that are started meanwhile do not inherit. */
 FILE *xr_open_text(const char *path);
 

@@ -6,6 +6,8 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdint.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -52,5 +54,13 @@ long xr_thread_number(void) { return syscall(SYS_gettid); }
 int xr_is_thread(long number) { return syscall(SYS_tgkill, getpid(), number, 0) == 0; }
 
 void xr_watch_forks(void (*in_child)(void)) { pthread_atfork(NULL, NULL, in_child); }
+
+int xr_offer_pages(void *memory, size_t bytes)
+{
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t begin = ((uintptr_t)memory + page - 1) / page * page;
+    const uintptr_t end = ((uintptr_t)memory + bytes) / page * page;
+    return end > begin && madvise((void *)begin, end - begin, MADV_FREE) == 0;
+}
 
 FILE *xr_open_text(const char *path) { return fopen(path, "re"); }

@@ -79,4 +79,10 @@ int xr_is_thread(long number)
 
 void xr_watch_forks(void (*in_child)(void)) { pthread_atfork(NULL, NULL, in_child); }
 
+int xr_offer_pages(void *memory, size_t bytes)
+{
+    (void)memory, (void)bytes;
+    return 0;
+}
+
 FILE *xr_open_text(const char *path) { return fopen(path, "re"); }

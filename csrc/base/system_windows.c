@@ -133,6 +133,14 @@ int xr_startable(int wanted) { return wanted; }
 
 void xr_started(void) {}
 
+/* Memory */
+
+int xr_offer_pages(void *memory, size_t bytes)
+{
+    (void)memory, (void)bytes;
+    return 0;
+}
+
 /* Files */
 
 FILE *xr_open_text(const char *path) { return fopen(path, "rN"); }

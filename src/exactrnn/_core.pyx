@@ -26,6 +26,7 @@ cdef extern from "base/kept.h" nogil:
     void *xr_take_scratch(size_t *bytes)
     void xr_give_scratch(void *piece, size_t bytes)
     void xr_give_memory(void *memory)
+    const size_t XR_MAPPED
 
 # Below this many multiplications a step keeps the GIL: giving it up costs more.
 cdef enum: KEEP_GIL_WORK = 300000
@@ -38,18 +39,19 @@ cdef class _Memory:
 
     cdef void *data
     cdef Py_ssize_t size
-    cdef bint is_scratch
+    cdef size_t taken  # that lie there: more where it had waited
+    cdef bint may_wait
 
     def __cinit__(self, size_t size, bint zeroed, bint is_scratch=False):
         cdef size_t rounded = (size + XR_ALIGNMENT - 1) // XR_ALIGNMENT * XR_ALIGNMENT
         if rounded < size:
             raise MemoryError
-        self.is_scratch = is_scratch
-        if is_scratch:
-            rounded = max(rounded, <size_t> XR_ALIGNMENT)
-            self.data = xr_take_scratch(&rounded)
+        self.taken = max(rounded, <size_t> XR_ALIGNMENT)
+        self.may_wait = is_scratch or rounded > XR_MAPPED
+        if self.may_wait:
+            self.data = xr_take_scratch(&self.taken)
         else:
-            self.data = xr_take_memory(rounded if rounded else XR_ALIGNMENT)
+            self.data = xr_take_memory(self.taken)
         if self.data == NULL:
             raise MemoryError(f"could not allocate {size} bytes")
         self.size = <Py_ssize_t> rounded
@@ -57,8 +59,8 @@ cdef class _Memory:
             memset(self.data, 0, rounded)
 
     def __dealloc__(self):
-        if self.is_scratch:
-            xr_give_scratch(self.data, <size_t> self.size)
+        if self.may_wait:
+            xr_give_scratch(self.data, self.taken)
         else:
             xr_give_memory(self.data)
 

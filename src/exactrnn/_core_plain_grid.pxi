@@ -84,7 +84,8 @@ cdef class GridPlan(AnyPlan):
     cdef int _compute(self, _PlainCall call, _GridCall part, xr_grid_problem *problem,
                       bint back) except -1:
         cdef const xr_grid *kernels = part.block.kernels
-        cdef _Memory scratch = _Memory(kernels.scratch_bytes(problem, back), False)
+        cdef size_t needed = kernels.scratch_bytes(problem, back)
+        cdef _Memory scratch = _Memory(needed, False, True)
         cdef void (*kernel)(const xr_grid_problem *) noexcept nogil
         kernel = kernels.backward if back else kernels.forward
         problem.scratch = scratch.data

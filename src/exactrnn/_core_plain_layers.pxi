@@ -61,7 +61,7 @@ cdef class Plan(AnyPlan):
                 if layer < self.layers - 1:
                     inputs.append(target)
             scratch = None  # that of the last layer goes before the next comes
-            scratch = _Memory(xr_scratch_bytes(problem, False), False)
+            scratch = _Memory(xr_scratch_bytes(problem, False), False, True)
             problem.scratch = scratch.data
             self._compute(call, xr_forward)
             problem.x = problem.y
@@ -161,7 +161,7 @@ cdef class Plan(AnyPlan):
                 problem.dlower = _address(dlower)
             self._set_gradients(problem, self.names[layer], weights)
             scratch = None  # that of the last layer goes before the next comes
-            scratch = _Memory(xr_scratch_bytes(problem, True), False)
+            scratch = _Memory(xr_scratch_bytes(problem, True), False, True)
             problem.scratch = scratch.data
             self._compute(call, xr_backward)
             problem.dy = problem.dx

@@ -227,7 +227,8 @@ cdef class SpacePlan:
 
     cdef int _compute(self, xr_grid_problem *problem, bint back) except -1:
         cdef const xr_grid *kernels = self.part.block.kernels
-        cdef _Memory scratch = _Memory(kernels.scratch_bytes(problem, back), False)
+        cdef size_t needed = kernels.scratch_bytes(problem, back)
+        cdef _Memory scratch = _Memory(needed, False, True)
         cdef xr_stop stop
         problem.scratch, problem.stop = scratch.data, _begin_call(&stop)
         with nogil:

@@ -35,13 +35,65 @@ print(*[faults(text[i : i + 10]) for i in (10, 0, 10, 0, 10)])
 """
 
 
+LARGE = """
+import resource
+
+import numpy as np
+
+import exactrnn as xr
+
+layer = xr.LSTM(16, 16, seed=0)
+
+
+def call(B):
+    y, _, cache = layer.forward(np.zeros((200, B, 16), np.float32))
+    layer.backward(cache, y)
+
+
+xr.set_num_threads(1)
+for _ in range(3):
+    call(512)
+"""
+FAULTS_OF_LARGE = (
+    LARGE
+    + """
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+call(512)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+)
+LITTLE_ROOM = (
+    LARGE
+    + """
+with open("/proc/self/statm") as file:
+    pages, *_ = map(int, file.read().split())
+limit = pages * resource.getpagesize() + 16 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+layer.forward(np.zeros((200, 560, 16), np.float32))
+"""
+)
+
+
+def printed(program):
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 @pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="only glibc learns from what is freed"
 )
 def test_training_finds_its_pages_again():
-    found = subprocess.run(
-        [sys.executable, "-c", STEPS], capture_output=True, text=True, check=True
-    )
     # Over 1000 of every ten steps before. Where an array does not fit between others,
     # the heap grows once more, in some layouts after dozens of steps: not each time.
-    assert min(map(int, found.stdout.split())) < 300
+    assert min(map(int, printed(STEPS).split())) < 300
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux is offered pages")
+def test_a_large_cache_finds_its_pages_again():
+    assert int(printed(FAULTS_OF_LARGE)) < 3000  # of 9,600 of the cache
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_cache_that_waits_makes_room_for_another():
+    # 40 MB wait, and are not enough; with them there is no room for 44.
+    printed(LITTLE_ROOM)

@@ -20,7 +20,7 @@ SYSTEM_WORDS = re.compile(
     r"malloc|sys/\w+|linux/\w+)\.h>|"
     r"\b(?:pthread_\w+|posix_memalign|aligned_alloc|_aligned_\w+|clock_gettime|"
     r"strn?dup|strn?casecmp|strtok_r|getline|asprintf|usleep|nanosleep|ssize_t|off_t|"
-    r"mmap|sysconf)\b"
+    r"mmap|madvise|sysconf)\b"
 )
 KNOW_SYSTEMS = {
     "system_linux.c",
