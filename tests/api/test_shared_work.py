@@ -160,6 +160,23 @@ def test_what_a_slow_worker_has_begun_is_handed_on(every_split, delays, case):
     assert min(took) < 0.5
 
 
+@pytest.mark.parametrize("size", ["rows", "directions"])
+def test_a_call_after_one_with_items_handed_on_waits_for_all_of_its_own(
+    every_split, delays, size
+):
+    """What is counted of items is right again: no call ends before its slow worker."""
+    layer, x = make_layer(xr.LSTM, size)
+    inputs = [np.float32(k) * x for k in (1, -1, 0.5)]
+    expected = [layer(x)[0].tobytes() for x in inputs]
+    with xr.threads(2):
+        for _ in range(3):
+            delays((0, 0, MILLISECOND))
+            for _ in range(3):
+                layer(x)
+            delays((0, 10 * MILLISECOND, 0))
+            assert [layer(x)[0].tobytes() for x in inputs] == expected
+
+
 def call_for_ever(layer, x):
     """Call: 30 ms each time, but half an hour when the slow worker has come."""
     while True:
