@@ -519,7 +519,7 @@ static void end_turns(struct job *job)
     atomic_store(&job->turn, turn + 1);
 }
 
-/* Of a job that this thread has taken: whether its call goes on, and has had workers. */
+/* Whether a call of this thread goes on, and workers have come to it. */
 static int has_workers(struct job *job)
 {
     const uint64_t taken = atomic_load(&job->seats) & ((1u << SEAT_BITS) - 1);
