@@ -13,11 +13,11 @@ import json
 import statistics
 import time
 from fnmatch import fnmatch
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from arguments import output
 
 import exactrnn as xr
 import exactrnn.jax as xrj
@@ -107,7 +107,7 @@ def main():
     parser.add_argument("--shapes", nargs="+", default=["*"], metavar="PATTERN")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--isa", help="instruction set of exactrnn: see xr.isas()")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--json", type=output, metavar="FILE", help="write all figures")
     parsed = parser.parse_args()
     if parsed.isa:
         xr.use_isa(parsed.isa)

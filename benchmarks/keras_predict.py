@@ -21,9 +21,9 @@ import os
 import statistics
 import time
 from fnmatch import fnmatch
-from pathlib import Path
 
 import numpy as np
+from arguments import output
 
 import exactrnn as xr
 from exactrnn.keras import from_keras
@@ -91,7 +91,7 @@ def main():
     parser.add_argument("--backend", default="jax", choices=("jax", "torch"))
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--isa", help="instruction set of exactrnn: see xr.isas()")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--json", type=output, metavar="FILE", help="write all figures")
     parsed = parser.parse_args()
     os.environ["KERAS_BACKEND"] = parsed.backend  # read when keras is imported
     import keras

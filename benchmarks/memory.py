@@ -19,6 +19,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import shapes
+from arguments import output
 from tqdm import tqdm
 
 from exactrnn.bench import load_rivals
@@ -66,8 +67,8 @@ def format_rise(rise):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="+", default=["*"], metavar="PATTERN")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
-    parser.add_argument("--table", type=Path, metavar="FILE", help="write the table")
+    parser.add_argument("--json", type=output, metavar="FILE", help="write all figures")
+    parser.add_argument("--table", type=output, metavar="FILE", help="write the table")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     parsed = parser.parse_args()
     if parsed.one:

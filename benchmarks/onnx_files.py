@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+from arguments import output, positive_float
 
 import exactrnn as xr
 from exactrnn.onnx import from_onnx, layers_from_onnx, to_onnx
@@ -131,9 +132,11 @@ def main():
     parser.add_argument("--steps", type=int, default=20, help="of nodes in files")
     parser.add_argument("--rows", type=int, default=1, help="of nodes in files")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=1.0, help="for each case")
+    parser.add_argument(
+        "--seconds", type=positive_float, default=1.0, help="for each case"
+    )
     parser.add_argument("--isa", help="instruction set of exactrnn: see xr.isas()")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--json", type=output, metavar="FILE", help="write all figures")
     parsed = parser.parse_args()
     xr.set_num_threads(parsed.threads)
     if parsed.isa:

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from arguments import output
 from onnx import TensorProto, helper, numpy_helper
 
 import exactrnn as xr
@@ -179,7 +180,7 @@ def main():
     parser.add_argument(
         "--dequantize", action="store_true", help="take these nodes too"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--json", type=output, metavar="FILE", help="write all figures")
     parsed = parser.parse_args()
     if parsed.isa:
         xr.use_isa(parsed.isa)

@@ -9,10 +9,10 @@ import argparse
 import json
 import statistics
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from arguments import output
 
 import exactrnn as xr
 
@@ -93,7 +93,7 @@ def make_parser(doc):
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--isa", choices=xr.isas(), help="of exactrnn (default: best)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--json", type=output, metavar="FILE", help="write all figures")
     return parser
 
 

@@ -10,13 +10,15 @@ import argparse
 import json
 from pathlib import Path
 
+from arguments import output
+
 from exactrnn.bench.picture import save_picture
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", type=Path, metavar="JSON")
-    parser.add_argument("--png", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--png", type=output, required=True, metavar="FILE")
     parsed = parser.parse_args()
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in parsed.runs]
     save_picture(runs, parsed.png)

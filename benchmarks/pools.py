@@ -16,10 +16,10 @@ import itertools
 import json
 import random
 import time
-from pathlib import Path
 
 import numpy as np
 import shapes
+from arguments import output, positive_float
 
 import exactrnn as xr
 from exactrnn.bench.control import PERCENTILES
@@ -124,10 +124,13 @@ def main():
         help="libraries before ours (default: all that are installed)",
     )
     parser.add_argument(
-        "--seconds", type=float, default=SECONDS, help="per row and number of threads"
+        "--seconds",
+        type=positive_float,
+        default=SECONDS,
+        help="per row and number of threads",
     )
     parser.add_argument("--isa", choices=xr.isas(), help="of exactrnn (default: best)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--json", type=output, metavar="FILE", help="write all figures")
     parsed = parser.parse_args()
     if parsed.threads < 2:
         parser.error("--threads: expected 2 or more")

@@ -24,6 +24,7 @@ import ctc
 import pairs
 import pools
 import shapes
+from arguments import natural_int, output, positive_float, thread_count
 
 import exactrnn as xr
 from exactrnn.bench.busy import MOST_BUSY
@@ -54,7 +55,9 @@ def parse_arguments(arguments=None):
         epilog="rows: " + ", ".join(row.name for row in shapes.ROWS),
     )
     parser.add_argument(
-        "--threads", type=int, help="threads (default 1; 2 for --group busy or pools)"
+        "--threads",
+        type=thread_count,
+        help="threads (default 1; 2 for --group busy or pools)",
     )
     parser.add_argument(
         "--group",
@@ -91,22 +94,23 @@ def parse_arguments(arguments=None):
     )
     parser.add_argument(
         "--seed",
-        type=int,
+        type=natural_int,
         metavar="N",
         help="draw the order of the libraries from N (default: another every time)",
     )
     parser.add_argument(
-        "--seconds", type=float, default=1.0, help="per row and library (default 1)"
+        "--seconds",
+        type=positive_float,
+        default=1.0,
+        help="per row and library (default 1)",
     )
     parser.add_argument(
         "--quick", action="store_true", help=f"--seconds {QUICK_SECONDS}"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
-    parser.add_argument("--table", type=Path, metavar="FILE", help="write the tables")
+    parser.add_argument("--json", type=output, metavar="FILE", help="write all figures")
+    parser.add_argument("--table", type=output, metavar="FILE", help="write the tables")
     parsed = parser.parse_args(arguments)
     apply_condition(parser, parsed)
-    if parsed.threads < 1:
-        parser.error("--threads: expected 1 or more")
     if not 0 <= parsed.busy <= MOST_BUSY:
         parser.error(f"--busy: expected 0 to {MOST_BUSY}")
     if parsed.all_cells:

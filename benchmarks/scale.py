@@ -27,12 +27,12 @@ import signal
 import statistics
 import threading
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import scale_model
 import two_hosts
+from arguments import output
 
 import exactrnn as xr
 from exactrnn.distributed import LocalEngine, _host
@@ -348,8 +348,8 @@ def parse_arguments(given=None):
     )
     parser.add_argument("--delay", type=float, default=0.05, help="theirs one way, ms")
     parser.add_argument("--quick", action="store_true", help="a few seconds, rougher")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures")
-    parser.add_argument("--png", type=Path, metavar="FILE", help="draw the model")
+    parser.add_argument("--json", type=output, metavar="FILE", help="write the figures")
+    parser.add_argument("--png", type=output, metavar="FILE", help="draw the model")
     parsed = parser.parse_args(given)
     for name in ("units", "seconds", "runs", "batches", "shards", "gbits"):
         if np.min(getattr(parsed, name)) <= 0:

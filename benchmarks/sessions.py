@@ -17,9 +17,9 @@ import itertools
 import json
 import statistics
 import time
-from pathlib import Path
 
 import numpy as np
+from arguments import output
 
 import exactrnn as xr
 
@@ -97,7 +97,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the medians")
+    parser.add_argument("--json", type=output, metavar="FILE", help="write the medians")
     parsed = parser.parse_args()
     xr.set_num_threads(parsed.threads)
     found = {}

@@ -17,10 +17,10 @@ import json
 import statistics
 import time
 from fnmatch import fnmatch
-from pathlib import Path
 
 import numpy as np
 import torch
+from arguments import output
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence
 
@@ -148,7 +148,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--isa", help="instruction set of exactrnn: see xr.isas()")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--json", type=output, metavar="FILE", help="write all figures")
     parsed = parser.parse_args()
     torch.set_num_threads(parsed.threads)
     xr.set_num_threads(parsed.threads)

@@ -14,9 +14,9 @@ import json
 import statistics
 import time
 from fnmatch import fnmatch
-from pathlib import Path
 
 import torch
+from arguments import output
 
 import exactrnn as xr
 import exactrnn.torch as xrt
@@ -72,7 +72,7 @@ def main():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--isa", help="instruction set of exactrnn: see xr.isas()")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures")
+    parser.add_argument("--json", type=output, metavar="FILE", help="write all figures")
     parsed = parser.parse_args()
     torch.set_num_threads(parsed.threads)
     xr.set_num_threads(parsed.threads)

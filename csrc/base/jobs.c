@@ -19,6 +19,7 @@
 
 #include "base/busy.h"
 #include "base/clock.h"
+#include "base/compiler.h"
 #include "base/doze.h"
 #include "base/processor.h"
 #include "base/system.h"
@@ -65,6 +66,7 @@ struct job {
     atomic_int helped;
     atomic_int stalled; /* a worker was off its core while the caller slept */
     int64_t waited;     /* nanoseconds that the caller has slept; its own */
+    int is_orphaned;    /* its workers were left behind in a fork; the caller's own */
     struct claim claim[XR_MAX_THREADS];
 };
 
@@ -403,6 +405,7 @@ static int64_t post(struct job *job, const struct xr_work *work, int team,
     atomic_store_explicit(&job->helped, 0, memory_order_relaxed);
     atomic_store_explicit(&job->stalled, 0, memory_order_relaxed);
     job->waited = 0;
+    job->is_orphaned = 0;
     atomic_store_explicit(&job->handed_from, last + 1 - work->handing,
                           memory_order_relaxed);
     atomic_store_explicit(&job->called, 0, memory_order_relaxed);
@@ -417,6 +420,14 @@ static int64_t post(struct job *job, const struct xr_work *work, int team,
     return last;
 }
 
+/* What is counted of a turn, where some of those who count are gone. */
+static void clear_counts(struct job *job)
+{
+    atomic_store(&job->done, 0);
+    atomic_store(&job->dozing, 0);
+    atomic_store(&job->laid_down, 0);
+}
+
 int xr_share(const struct xr_work *work, int team, struct xr_watch *watch,
              struct xr_sharing *sharing)
 {
@@ -429,6 +440,9 @@ int xr_share(const struct xr_work *work, int team, struct xr_watch *watch,
     sharing->helped = atomic_load_explicit(&job->helped, memory_order_relaxed);
     const int stalled = atomic_load_explicit(&job->stalled, memory_order_relaxed);
     sharing->lost = stalled ? job->waited : 0;
+    if (job->is_orphaned) {
+        clear_counts(job);
+    }
     atomic_store(&job->owner, NULL);
     return 1;
 }
@@ -497,18 +511,42 @@ void xr_dismiss_workers(int dismissed)
     xr_wake(&idle.bell, INT_MAX);
 }
 
-/* What this thread has shared itself it may go on with, in the child too. */
+/* Lets the turn go by, and no other come. */
+static void end_turns(struct job *job)
+{
+    const int64_t turn = atomic_load(&job->turn);
+    atomic_store(&job->last, turn);
+    atomic_store(&job->turn, turn + 1);
+}
+
+/* Whether a call of this thread goes on, and workers have come to it. */
+static int has_workers(struct job *job)
+{
+    const uint64_t taken = atomic_load(&job->seats) & ((1u << SEAT_BITS) - 1);
+    return taken > 0 && atomic_load(&job->turn) <= atomic_load(&job->last);
+}
+
+/* Ends a call of this thread's, forked by who was asked whether it is to end: what its
+ * workers had begun nobody ends. Where nobody is asked, nobody forks. */
+static void orphan(struct job *job)
+{
+    struct xr_stop *stop = atomic_load(&job->stop);
+    if (stop != NULL && has_workers(job)) {
+        XR_WRITE_SHARED(&stop->stopped, 1);
+        job->is_orphaned = 1;
+        end_turns(job);
+    }
+}
+
 void xr_forget_jobs(void)
 {
     for (int i = 0; i < JOBS; i++) {
         struct job *job = &jobs[i];
-        if (atomic_load(&job->owner) != &own_mark) {
-            const int64_t turn = atomic_load(&job->turn);
-            atomic_store(&job->last, turn);
-            atomic_store(&job->turn, turn + 1);
-            atomic_store(&job->done, 0);
-            atomic_store(&job->dozing, 0);
-            atomic_store(&job->laid_down, 0);
+        if (atomic_load(&job->owner) == &own_mark) {
+            orphan(job);
+        } else {
+            end_turns(job);
+            clear_counts(job);
             atomic_store(&job->owner, NULL);
         }
     }

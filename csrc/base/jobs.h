@@ -60,7 +60,8 @@ void xr_serve_jobs(int turns);
  * take part in jobs again. */
 void xr_dismiss_workers(int dismissed);
 
-/* In a forked child: no call but one of this thread goes on, and no worker is there. */
+/* In a forked child: no worker is there, and no call goes on but one of this thread to
+ * which none had come. Others of this thread are ended as by their `stop`. */
 void xr_forget_jobs(void);
 
 #endif

@@ -216,7 +216,8 @@ struct xr_sequence {
 /* A way to end a long call early. About every 20 ms the thread that made the call asks
  * `wanted`; once the answer is not 0, all threads leave and `stopped` is set: states
  * are as before, what else was to be written is undefined. The caller clears `stopped`
- * before each call. */
+ * before each call. If `wanted` forks the process and returns in the child too, a call
+ * that other threads share is ended there: they are not in the child. */
 struct xr_stop {
     int (*wanted)(void *context); /* NULL: never */
     void *context;

@@ -15,9 +15,15 @@ cdef extern from "Python.h":
     int PyErr_CheckSignals() noexcept
     PyObject *PyObject_CallNoArgs(PyObject *function) noexcept
     void Py_DecRef(PyObject *thing) noexcept
+    PyObject *PyExc_RuntimeError
+    void PyErr_SetString(PyObject *kind, const char *message) noexcept
 
 cdef unsigned long _main_thread = threading.main_thread().ident
 cdef object _handler = None
+cdef const char *_LEFT_ALONE = (
+    b"a signal handler has forked during a call that several threads share: "
+    b"they are not in the child, which cannot finish the call"
+)
 
 
 def _note_main_thread():
@@ -31,21 +37,31 @@ if hasattr(os, "register_at_fork"):
 
 
 cdef int _signalled(void *context) noexcept with gil:
-    """Whether a handler has raised; the exception stays set for `_end_call`."""
+    """Whether the call is to end; the exception stays set for `_end_call`."""
     cdef PyObject *answer
     if _handler is None:
-        return PyErr_CheckSignals() != 0
-    answer = PyObject_CallNoArgs(<PyObject *> _handler)
-    if answer == NULL:
-        return True
-    Py_DecRef(answer)
-    return False
+        if PyErr_CheckSignals() != 0:
+            return True
+    else:
+        answer = PyObject_CallNoArgs(<PyObject *> _handler)
+        if answer == NULL:
+            return True
+        Py_DecRef(answer)
+    return _was_left_alone(<const xr_stop *> context)
+
+
+cdef int _was_left_alone(const xr_stop *stop) noexcept:
+    """Whether a handler has forked, and this is the child; raises an exception."""
+    if stop.stopped:
+        PyErr_SetString(PyExc_RuntimeError, _LEFT_ALONE)
+    return stop.stopped
 
 
 cdef xr_stop *_begin_call(xr_stop *stop) noexcept:
     """Prepare `stop` for a call of the running thread, and return it."""
     stop.stopped = False
     stop.wanted = NULL
+    stop.context = stop
     if (PyThread_get_thread_ident() == _main_thread
             and PyInterpreterState_Get() == PyInterpreterState_Main()):
         stop.wanted = _signalled

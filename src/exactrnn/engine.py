@@ -14,6 +14,7 @@ import sys
 import threading
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import numpy as np
 
@@ -177,18 +178,24 @@ class use_isa:  # noqa: N801 (a function to its users)
         use_isa._latest = None
 
 
+class _Wish(NamedTuple):
+    """What `set_num_threads` was given, once: an equal one is another wish."""
+
+    threads: int | None
+    """None is "auto"."""
+
+
 # OpenMP keeps a number of threads for each thread that calls it, and threadpoolctl
 # changes it there. `set_num_threads` is for the whole process, so each other thread
-# takes it over at its next call: `_wish` is (number of the wish, threads); None is
-# "auto".
-_wish: tuple[int, int | None] = (0, None)
+# takes it over at its next call.
+_wish = _Wish(None)
 
 
 class _Own(threading.local):
     """What a Python thread knows of the number of threads."""
 
-    wish = 0
-    """The number of the last wish that it took over, or put off."""
+    wish = _wish
+    """The last wish that it took over, or put off."""
     blocks = 0
     """`threads` blocks that it is in: a wish of another thread waits for their end."""
 
@@ -207,10 +214,10 @@ def _choose_threads(count: int | None) -> None:
 
 
 def _take_wish() -> None:
-    number, count = _wish
+    wish = _wish
     if not _own.blocks:
-        _choose_threads(count)
-    _own.wish = number
+        _choose_threads(wish.threads)
+    _own.wish = wish
 
 
 def threads_for_calls() -> int:
@@ -218,7 +225,7 @@ def threads_for_calls() -> int:
 
     What a call of the library asks for.
     """
-    if _own.wish != _wish[0]:
+    if _own.wish is not _wish:
         _take_wish()
     return _core.max_threads()
 
@@ -243,7 +250,7 @@ def get_num_threads() -> int:
     int
         At least 1.
     """
-    if _own.wish != _wish[0]:
+    if _own.wish is not _wish:
         _take_wish()
     return _core.max_threads_now()
 
@@ -289,8 +296,9 @@ def set_num_threads(n: int | str) -> None:
     """
     global _wish  # noqa: PLW0603 (one setting per process)
     number = None if isinstance(n, str) and n == "auto" else _check_threads(n)
-    _wish = (_wish[0] + 1, number)
-    _take_wish()
+    # If another thread is at this too, `_wish` may be its own from here on: that one is
+    # taken over by the next call.
+    _wish = _own.wish = _Wish(number)
     _choose_threads(number)
 
 
@@ -322,7 +330,7 @@ class threads:  # noqa: N801 (a function to its users)
         self._blocks = _Blocks()
 
     def __enter__(self) -> None:
-        if _own.wish != _wish[0]:
+        if _own.wish is not _wish:
             _take_wish()
         self._blocks.before.append((_own.wish, *_core.thread_wish()))
         _own.blocks += 1
@@ -337,7 +345,7 @@ class threads:  # noqa: N801 (a function to its users)
         _own.blocks -= 1
         wish, number, chosen = self._blocks.before.pop()
         _core.wish_threads(number, chosen)
-        if wish != _wish[0]:
+        if wish is not _wish:
             _take_wish()  # set_num_threads was called meanwhile
 
 
@@ -345,7 +353,7 @@ class _Blocks(threading.local):
     """The blocks of one `threads` object that a Python thread is in."""
 
     def __init__(self) -> None:
-        self.before: list[tuple[int, int, bool]] = []
+        self.before: list[tuple[_Wish, int, bool]] = []
 
 
 def _describe_threads() -> str:

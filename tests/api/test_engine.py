@@ -196,6 +196,53 @@ def test_set_num_threads_of_another_thread_waits_for_the_end_of_a_block():
     xr.set_num_threads(before)
 
 
+def after_lines(count, act):
+    """Return a tracer that acts once: so many lines into what it traces."""
+    left = [count]
+
+    def trace(frame, event, argument):
+        left[0] -= event == "line"
+        if left[0] == 0:
+            sys.settrace(None)
+            act()
+        return trace
+
+    return trace
+
+
+def test_two_python_threads_that_set_the_number_at_once_agree_afterwards():
+    """Wherever the other one comes between, its number or ours is that of both."""
+    before, tracer = xr.get_num_threads(), sys.gettrace()
+    found = []
+
+    def set_and_look():
+        xr.set_num_threads(3)
+        came.set()
+        go_on.wait(30)
+        found.append(xr.get_num_threads())
+
+    def start_other():
+        other.start()
+        assert came.wait(30)
+
+    for lines in range(1, 30):
+        came, go_on = threading.Event(), threading.Event()
+        other = threading.Thread(target=set_and_look)
+        sys.settrace(after_lines(lines, start_other))
+        try:
+            xr.set_num_threads(2)
+        finally:
+            sys.settrace(tracer)
+        if not came.is_set():
+            break
+        found.append(xr.get_num_threads())
+        go_on.set()
+        other.join()
+    xr.set_num_threads(before)
+    assert len(found) > 10
+    assert found[::2] == found[1::2]
+
+
 def test_omp_num_threads_is_respected():
     code = "import exactrnn as xr; print(xr.get_num_threads())"
     assert run_python(code, OMP_NUM_THREADS="3").stdout == "3\n"

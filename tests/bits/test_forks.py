@@ -124,6 +124,90 @@ assert [os.waitpid(child, 0)[1] for child in workers] == [0, 0, 0]
     )
 
 
+# A handler of signals forks, and in the child the call goes on where it was. Its other
+# threads, which sleep with each item that they have begun, are not there.
+FORK_IN_A_CALL = """
+class Fork:
+    "Forks when it is asked for the n-th time, and others have had time to come."
+    def __init__(self, n):
+        self.left, self.child = n, None
+    def __call__(self):
+        self.left -= 1
+        if self.left == 0:
+            time.sleep(2e-3)
+            self.child = os.fork()
+
+def forked(call, n):
+    "Return what comes of a call that forks, and the child, 0 inside it."
+    fork = Fork(n)
+    before = _core.stop_pace((0, 0), fork)
+    try:
+        return call(), fork.child
+    except RuntimeError as error:
+        return str(error), fork.child
+    finally:
+        _core.stop_pace(before)
+
+def is_right(call, found, expected):
+    "In the child: it has the bits or an error, and computes as it should from now on."
+    if found != expected:
+        assert "forked during a call that several threads share" in found, found
+    _core.worker_delay((0, 0, 0))
+    for threads in (1, 4):
+        xr.set_num_threads(threads)
+        assert call() == expected
+    return found == expected
+
+def fork_in(call):
+    "Fork at one question after another; return the statuses of the children."
+    statuses, expected = set(), call()
+    for n in (1, 2, 3, 6, 12, 24):
+        found, child = forked(call, n)
+        if child == 0:
+            signal.alarm(60)
+            try:
+                os._exit(0 if is_right(call, found, expected) else 7)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        assert found == expected
+        if child is None:
+            return statuses
+        statuses.add(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    return statuses
+"""
+IN_A_CALL = {
+    "rows": "lambda: rows(x)[0].tobytes()",
+    "everything": "digest",
+    "a stream": "step",
+}
+
+
+@pytest.mark.parametrize("call", IN_A_CALL)
+def test_child_of_a_handler_in_a_call_is_right_or_is_told(call):
+    """A fork finds workers in an item, before or after it, if they come at all."""
+    code = f"""
+import time
+rows = xr.LSTM(7, 40, seed=2)
+stream = rows.stream(640)
+def step():
+    before = [part.copy() for part in stream.state]
+    try:
+        return stream.step(np.ones((640, 7), np.float32)).tobytes()
+    finally:
+        stream.state = before
+call = {IN_A_CALL[call]}
+xr.set_num_threads(3)
+_core.worker_delay((0, 1_000_000, 0))
+end = time.monotonic() + 1
+found = fork_in(call)
+while 7 not in found and time.monotonic() < end:
+    found |= fork_in(call)
+assert found <= {{0, 7}}, found
+"""
+    run_python(TEAM + FORK_IN_A_CALL + code)
+
+
 # Layers of all kinds, of which a thread trains one after the other.
 TRAINING = """
 import itertools, multiprocessing, time

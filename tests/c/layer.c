@@ -1,13 +1,15 @@
 /* One layer, forward and back, through the public C interface alone (see arrays.h).
  *
  *     layer ISA f32|f64 CELL T B I H O D THREADS BARE OPTIONS ACTIVATIONS
- *           [SIZE PERIOD]...
+ *           DROPS [SIZE PERIOD]...
  *
  *     BARE         1: whatever may be NULL is NULL: lengths, clock, states, dstates
  *     OPTIONS      peepholes, omit, coupled, full_gate_recurrence, clip, cells,
  *                  projects
  *     ACTIVATIONS  three times the kind, an enum xr_activation, alpha, beta; for each
  *                  direction
+ *     DROPS        shares of zoneout, of h and of other states, share of recurrent
+ *                  dropout, key of the call that draws masks; 0: no masks, the mean
  *     SIZE PERIOD  of each module
  *
  * in    unless bare lengths [B] and clock [B] (int64); for each direction the weights
@@ -17,12 +19,23 @@
  * out   y, states, dx, dstates, for each direction the gradients of the weights; upper
  *       and dlower where lower was read
  *
- * Inference, which keeps nothing for backward, must give the y and states of training.
+ * Inference, which keeps nothing for backward, must give the y and states of training
+ * without masks.
  * Every call comes after others of the same problem that were ended early.
  */
-#include "arrays.h"
+#include <math.h>
 
-enum { ROLES = 8, FIRST_OPTION = 12, FIRST_ACTIVATION = 19, FIRST_MODULE = 37 };
+#include "arrays.h"
+#include "base/masks.h"
+
+enum {
+    ROLES = 8,
+    FIRST_OPTION = 12,
+    FIRST_ACTIVATION = 19,
+    FIRST_DROP = 37,
+    FIRST_MODULE = 41,
+    USES = 3 /* of masks: recurrent dropout, zoneout of h, of other states */
+};
 
 struct sizes {
     ptrdiff_t T, B, I, H, D;
@@ -253,11 +266,52 @@ static void run_problem(struct xr_problem *problem, const struct sizes *n)
     end_at_chances(call_forward, problem);
     xr_forward(problem);
     release(problem->scratch);
-    check_inference(problem, n);
+    if (problem->masks == NULL) {
+        check_inference(problem, n);
+    }
     problem->scratch = allocate(xr_scratch_bytes(problem, 1));
     end_at_chances(call_backward, problem);
     clear_gradients(problem, n);
     xr_backward(problem);
+}
+
+/* The masks of one use of the first layer, as a call of training draws them. */
+static void *draw_masks(const struct xr_problem *problem, enum xr_dtype dtype,
+                        uint64_t key, int use, double share)
+{
+    const ptrdiff_t Hp = xr_padded_units(problem->layer);
+    const double scale = 1 / (1 - share);
+    struct xr_mask mask = {.threshold = (uint64_t)ceil(ldexp(share, 53)),
+                           .below = use == 0 ? 0 : 1,
+                           .above = use == 0 ? scale : 0,
+                           .steps = use == 0 ? 1 : problem->T,
+                           .rows = problem->B,
+                           .units = use < 2 ? problem->layer->O : problem->layer->H,
+                           .heads = 1,
+                           .timeless = use == 0};
+    const size_t element = dtype == XR_F32 ? 4 : 8;
+    const size_t bytes = (size_t)(mask.steps * mask.rows * Hp) * element;
+    char *masks = allocate_zeros((size_t)problem->directions * bytes);
+    for (int d = 0; d < problem->directions; d++) {
+        mask.key = xr_hash(key, (uint64_t)(d * USES + use));
+        xr_draw_mask(&mask, dtype, Hp, masks + (size_t)d * bytes);
+    }
+    return masks;
+}
+
+static void read_masks(struct xr_problem *problem, enum xr_dtype dtype, char **words)
+{
+    static struct xr_masks masks;
+    const uint64_t key = strtoull(words[3], NULL, 10);
+    if (key == 0) {
+        return;
+    }
+    masks.recurrent = draw_masks(problem, dtype, key, 0, atof(words[2]));
+    for (int zone = 0; zone < XR_ZONES; zone++) {
+        masks.zoneout[zone] =
+            draw_masks(problem, dtype, key, 1 + zone, atof(words[zone]));
+    }
+    problem->masks = &masks;
 }
 
 static void read_modules(struct xr_layer *layer, int argc, char **argv)
@@ -288,6 +342,7 @@ static struct xr_layer read_layer(int argc, char **argv)
         .H = atoi(argv[7]),
         .O = atoi(argv[8]),
         .clip = atof(option[4]),
+        .zoneout = {atof(argv[FIRST_DROP]), atof(argv[FIRST_DROP + 1])},
         .options = {.peepholes = (unsigned)atoi(option[0]),
                     .omit = (unsigned)atoi(option[1]),
                     .coupled = (enum xr_coupled)atoi(option[2]),
@@ -328,6 +383,7 @@ int main(int argc, char **argv)
                                  .T = n.T,
                                  .B = n.B};
     read_problem(&problem, &n);
+    read_masks(&problem, dtype_of(argv[2]), argv + FIRST_DROP);
     run_problem(&problem, &n);
     write_results(&problem, &n);
     return 0;

@@ -54,6 +54,15 @@ LAYERS += [Case(cell, 2, 1, 5, 16, 2, bare=True) for cell in NETWORKS]
 LAYERS += [Case(variant, 3, 2, 3, 18, 1) for variant in VARIANTS]
 # Enough rows for x and h to go together, and one more than a tile's rows at once.
 LAYERS += [Case(cell, 2, 25, 3, 17, 2) for cell in ("rnn", "lstm")]
+# Zoneout, and masks of h, of operands of later stages, of several of them.
+LAYERS += [Case("lstm-everything", *sizes, drops="mean") for sizes in SIZES]
+LAYERS += [
+    Case(name, *sizes, drops="masks")
+    for name in ("lstm-everything", "gru_before", "jordan")
+    for sizes in SIZES
+]
+# As few rows as repeats are looked for among, of which x goes ahead of h or with it.
+LAYERS += [Case("rnn", T, B, 16, 5, 2, symbols=7) for T, B in ((171, 3), (22, 24))]
 
 GRIDS = {
     "1d": {"sizes": (4,), "H": 5, "B": 3},

@@ -19,6 +19,7 @@ from variants import CELLS, CSRC, DTYPES, ROOT, TESTS, make_layer
 from exactrnn._spec.activations import with_parameters
 from exactrnn.reference import direction_backward, direction_forward
 from exactrnn.reference.layers import StackTwin
+from exactrnn.reference.masks import draw_state_masks, masks_of
 
 SOURCES = TESTS / "c"
 FLAGS = ("-O3", "-ffp-contract=off", "-fno-math-errno")
@@ -159,8 +160,16 @@ class Programs:
         self.check(program, words, arrays, run_here(case, dtype))
 
 
+DROPPED = {"recurrent_dropout": 0.25, "zoneout": 0.3}
+KEY = 2**63 + 11
+
+
 class Case(NamedTuple):
-    """A cell or variant at a size; bare where all that may be missing is missing."""
+    """A cell or variant at a size; bare where all that may be missing is missing.
+
+    `drops`: what of zoneout and recurrent dropout is computed, "mean" or "masks".
+    `symbols`: of so many distinct rows is x made; 0: no two are alike.
+    """
 
     name: str
     T: int
@@ -169,10 +178,13 @@ class Case(NamedTuple):
     H: int
     D: int
     bare: bool = False
+    drops: str = ""
+    symbols: int = 0
 
     def __str__(self):
-        sizes = "x".join(map(str, self[1:6]))
-        return f"{self.name}-{sizes}{'-bare' * self.bare}"
+        words = [self.name, "x".join(map(str, self[1:6])), *["bare"] * self.bare]
+        words += [self.drops] * bool(self.drops)
+        return "-".join(words + [f"{self.symbols} symbols"] * bool(self.symbols))
 
 
 @dataclass(frozen=True)
@@ -191,13 +203,15 @@ class Problem:
     dstates: list
     lower: np.ndarray
     dupper: np.ndarray
+    masks: dict
 
 
 def make_problem(case, dtype):
     """Return a random problem: the top layer of a layer object."""
-    name, T, B, I, H, D, bare = case
+    name, T, B, I, H, D, bare = case[:7]
     rng = np.random.default_rng(7)
-    layer = make_layer(name, I, H, bidirectional=D == 2, dtype=dtype, seed=1)
+    options = {"bidirectional": D == 2, "dtype": dtype, "seed": 1}
+    layer = make_layer(name, I, H, **options | (DROPPED if case.drops else {}))
     config, depth = layer._spec, layer.num_layers - 1
     twin = StackTwin(config, layer.state_dict())
     lengths = rng.integers(T if bare else 0, T + 1, B)
@@ -205,6 +219,12 @@ def make_problem(case, dtype):
 
     def draw(*shape):
         return rng.standard_normal(shape).astype(dtype)
+
+    def draw_input():
+        width = config.input_size_of(depth)
+        if not case.symbols:
+            return draw(T, B, width)
+        return draw(case.symbols, width)[rng.integers(0, case.symbols, (T, B))]
 
     def draw_states():
         states = [draw(D, B, width) for width in config.state_sizes]
@@ -217,12 +237,13 @@ def make_problem(case, dtype):
         directions=[with_both_biases(twin.direction(depth, d), draw) for d in range(D)],
         lengths=lengths,
         clock=rng.integers(0, 1 if bare else 5, B),
-        x=draw(T, B, config.input_size_of(depth)),
+        x=draw_input(),
         states=draw_states(),
         dy=draw(T, B, D * config.output_size),
         dstates=draw_states(),
         lower=draw(D, T, B, H),
         dupper=draw(D, T, B, H),
+        masks=draw_state_masks(config, KEY, T, B) if case.drops == "masks" else {},
     )
 
 
@@ -248,8 +269,9 @@ def run_here(case, dtype):
         state = tuple(s[d] for s in problem.states)
         lower = problem.lower[d] if linked else None
         clock = problem.clock if problem.config.counts_steps else None
+        masks = masks_of(problem.masks, problem.config.suffix(problem.depth, d))
         y, final, cache = direction_forward(
-            direction, problem.x, state, problem.lengths, clock, lower
+            direction, problem.x, state, problem.lengths, clock, lower, masks
         )
         dy = problem.dy[:, :, d * O : (d + 1) * O]
         dstate = tuple(s[d] for s in problem.dstates)
@@ -281,6 +303,8 @@ def describe_layer(problem):
         chosen = map(with_parameters, config.activations_of(direction))
         given = [n for name, *ab in chosen for n in (ACTIVATIONS.index(name), *ab)]
         words += [*given, *[0] * 9][:9]
+    words += [*config.zone_shares, config.recurrent_dropout]
+    words += [KEY if problem.masks else 0]
     return words + [n for module in options.get("modules", ()) for n in module]
 
 

@@ -7,6 +7,7 @@ import random
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import compare
 import numpy as np
@@ -53,6 +54,7 @@ MORE = [
     for cell in MEASURABLE
     for task, ragged in (("forward", True), ("gradients", False))
 ]
+MEASUREMENTS = sorted((ROOT / "benchmarks").glob("*.py"))
 LIMITS = {"peak": Probe(lambda: None, 10**6), "read": Probe(lambda: None, 10**6)}
 
 # Which of the tiny rows a library must compute; the others it lacks.
@@ -544,3 +546,37 @@ def test_attention_and_ctc_are_groups_of_the_suite(tmp_path, monkeypatch, capsys
         with pytest.raises(SystemExit):
             run.parse_arguments(["--group", "attention", *more])
         assert "not with" in capsys.readouterr().err
+
+
+WRONG = [
+    *(["--threads", number] for number in ("0", "1025", "x")),
+    *(["--seconds", number] for number in ("0", "-1", "nan", "inf")),
+    ["--seed", "-1"],
+]
+
+
+@pytest.mark.parametrize("words", WRONG, ids=" ".join)
+def test_what_cannot_be_measured_is_refused_at_once(words, capsys):
+    with pytest.raises(SystemExit):
+        run.parse_arguments(words)
+    assert f"argument {words[0]}: expected" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--json", "--table"])
+def test_a_file_that_cannot_be_written_is_refused_at_once(option, tmp_path, capsys):
+    for path in (tmp_path, tmp_path / "none" / "out.json"):
+        with pytest.raises(SystemExit):
+            run.parse_arguments([option, str(path)])
+        assert f"argument {option}: {path}: " in capsys.readouterr().err
+    new, device = tmp_path / "out.json", Path(os.devnull)
+    for path in (new, device):
+        parsed = run.parse_arguments([option, str(path)])
+        assert getattr(parsed, option[2:]) == path
+    assert not new.exists()
+
+
+@pytest.mark.parametrize("script", MEASUREMENTS, ids=lambda path: path.stem)
+def test_every_measurement_looks_at_its_files_before_it_begins(script):
+    asked = r'add_argument\(\s*"--(?:json|table|png)",[^)]*'
+    written = re.findall(asked, script.read_text())
+    assert all("type=output," in option for option in written)
