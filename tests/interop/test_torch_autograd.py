@@ -409,6 +409,9 @@ def transforms(module):
     yield lambda: torch.func.vmap(lambda t: module(t)[0])(torch.stack([x, x]))
     yield lambda: torch.func.grad(lambda t: module(t)[0].sum())(x)
     yield lambda: torch.func.jvp(lambda t: module(t)[0], (x,), (x,))
+    yield lambda: torch.autograd.functional.jacobian(
+        lambda t: module(t)[0], x, vectorize=True
+    )
 
     def dual(grad, state):
         with forward_ad.dual_level(), torch.set_grad_enabled(grad):
