@@ -117,7 +117,10 @@ def _take(root: Node, name: str | None) -> KerasLayer | KerasModel:
     """Return the layer of this name, or the whole."""
     if name is not None:
         return make_layer(_find(root, name))
-    return make_model(root) if root.is_model or root.children else make_layer(root)
+    inside = (node for child in root.children for node in all_nodes(child))
+    if root.is_model or any(node.kind in RECURRENT for node in inside):
+        return make_model(root)
+    return make_layer(root)
 
 
 def _take_all(root: Node) -> dict[str, KerasLayer]:
