@@ -496,6 +496,26 @@ def test_compiled_without_a_break_it_gives_the_same_bits(kind, fresh_dynamo):
     )
 
 
+TWICE = {
+    "GRUCell": lambda module, x: module(x, x),
+    "LSTMCell": lambda module, x: module(x, (x, x))[0],
+    "LSTM": lambda module, x: module(x[None], (x[None],) * 2)[0],
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", TWICE)
+def test_a_tensor_that_is_given_twice_breaks_no_graph(kind, fresh_dynamo):
+    module, x = getattr(xrt, kind)(H, H), torch.randn(B, H, requires_grad=True)
+    compiled = torch.compile(TWICE[kind], backend="aot_eager", fullgraph=True)
+    results = TWICE[kind](module, x), compiled(module, x)
+    assert torch.equal(*results)
+    wanted = [x, *module.parameters()]
+    eager, traced = (torch.autograd.grad(y.sum(), wanted) for y in results)
+    assert torch.allclose(eager[0], traced[0], atol=1e-6)  # torch adds three of x
+    assert all(map(torch.equal, eager[1:], traced[1:]))
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_compiled_by_inductor_within_a_model_it_gives_the_same_bits(fresh_dynamo):

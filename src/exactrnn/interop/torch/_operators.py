@@ -248,15 +248,28 @@ def run(
     if not torch.compiler.is_compiling():
         refuse_transforms(x, *tensors)
     if torch.is_grad_enabled() and any_needs_grad(x, state, weights):
-        found: Sequence[torch.Tensor] = Recurrence.apply(
-            job, x, batch_sizes, *state, *masks, *weights
-        )
+        given: Tensors = (*state, *masks, *weights)
+        if torch.compiler.is_compiling():
+            given = made_distinct(x, given)
+        found: Sequence[torch.Tensor] = Recurrence.apply(job, x, batch_sizes, *given)
         return found
     keep = job.masks > 0  # dropout is a thing of training
     found = choose(x, weights).forward(
         x, state, weights, batch_sizes, masks, job.line, job.batch_first, keep
     )
     return found[: job.results]
+
+
+def made_distinct(x: torch.Tensor, tensors: Tensors) -> Tensors:
+    """Return these with a view for each that is there before, or is x.
+
+    Dynamo traces no function that is given a tensor twice, as in `h = c = zeros`.
+    """
+    found = [x]
+    for tensor in tensors:
+        twice = any(tensor is other for other in found)
+        found.append(tensor.view_as(tensor) if twice else tensor)
+    return found[1:]
 
 
 def any_needs_grad(x: torch.Tensor, *groups: Tensors) -> bool:
