@@ -16,7 +16,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: extra torch")
 
-from torch.nn.utils.rnn import pack_sequence  # noqa: E402
+from torch.nn.utils.rnn import PackedSequence, pack_sequence  # noqa: E402
 from torch_pairs import (  # noqa: E402 (torch first)
     CELLS,
     FORMS,
@@ -263,6 +263,14 @@ def test_sparse_inputs_are_an_error_with_a_way_out():
                     ),
                 ):
                     module(given)
+
+
+def test_packed_sequences_that_hold_something_else_are_refused():
+    module, data = xrt.GRU(I, H), torch.randn(5, I)
+    for sizes in ([2, 2], [2, 3], [3, 0, 2], [3, 2, 0], [3, 2, -1, 1]):
+        packed = PackedSequence(data, torch.tensor(sizes))
+        with pytest.raises(RuntimeError, match=r"^input: expected a packed .* got"):
+            module(packed)
 
 
 def test_empty_batch_is_empty():
