@@ -409,6 +409,9 @@ def transforms(module):
     yield lambda: torch.func.vmap(lambda t: module(t)[0])(torch.stack([x, x]))
     yield lambda: torch.func.grad(lambda t: module(t)[0].sum())(x)
     yield lambda: torch.func.jvp(lambda t: module(t)[0], (x,), (x,))
+    yield lambda: torch.autograd.functional.jacobian(
+        lambda t: module(t)[0], x, vectorize=True
+    )
 
     def dual(grad, state):
         with forward_ad.dual_level(), torch.set_grad_enabled(grad):
@@ -491,6 +494,26 @@ def test_compiled_without_a_break_it_gives_the_same_bits(kind, fresh_dynamo):
     check_compiled(
         module, compiled, [torch.randn(s, requires_grad=True) for s in shapes]
     )
+
+
+TWICE = {
+    "GRUCell": lambda module, x: module(x, x),
+    "LSTMCell": lambda module, x: module(x, (x, x))[0],
+    "LSTM": lambda module, x: module(x[None], (x[None],) * 2)[0],
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", TWICE)
+def test_a_tensor_that_is_given_twice_breaks_no_graph(kind, fresh_dynamo):
+    module, x = getattr(xrt, kind)(H, H), torch.randn(B, H, requires_grad=True)
+    compiled = torch.compile(TWICE[kind], backend="aot_eager", fullgraph=True)
+    results = TWICE[kind](module, x), compiled(module, x)
+    assert torch.equal(*results)
+    wanted = [x, *module.parameters()]
+    eager, traced = (torch.autograd.grad(y.sum(), wanted) for y in results)
+    assert torch.allclose(eager[0], traced[0], atol=1e-6)  # torch adds three of x
+    assert all(map(torch.equal, eager[1:], traced[1:]))
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: extra torch")
 
+from torch.nn.utils.rnn import PackedSequence, pack_sequence  # noqa: E402
 from torch_pairs import (  # noqa: E402 (torch first)
     CELLS,
     FORMS,
@@ -224,6 +225,54 @@ def test_cells_raise_what_torch_raises(kind):
             ours(x, state)
 
 
+def leave_shape(module, name):
+    weight = module._parameters[name]
+    setattr(module, name, torch.nn.Parameter(weight.to("meta")))
+
+
+def take_memory(module, name):
+    """Do what FSDP does between two calls."""
+    module._parameters[name].untyped_storage().resize_(0)
+
+
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("change", [leave_shape, take_memory])
+@pytest.mark.parametrize("kind", [*LAYERS, *CELLS, "MUT1"])
+def test_weights_without_memory_are_an_error(kind, change, grad):
+    said = r"not at the same device|^weights: expected memory of the CPU, got none"
+    for name in getattr(xrt, kind)(I, H).state_dict():
+        module = getattr(xrt, kind)(I, H)
+        change(module, name)
+        for lead in [(B,)] if kind in CELLS else [(T, B), (1, B)]:
+            with torch.set_grad_enabled(grad), pytest.raises(RuntimeError, match=said):
+                module(torch.randn(*lead, I))
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
+def test_sparse_inputs_are_an_error_with_a_way_out():
+    x = torch.randn(B, I)
+    for kind in ("LSTM", "GRUCell"):
+        module = getattr(xrt, kind)(I, H)
+        for given in (x.to_sparse(), x.to_sparse_csr(), x.to_mkldnn()):
+            for grad in (True, False):
+                with (
+                    torch.set_grad_enabled(grad),
+                    pytest.raises(
+                        NotImplementedError,
+                        match=r"^input: expected a dense .*to_dense",
+                    ),
+                ):
+                    module(given)
+
+
+def test_packed_sequences_that_hold_something_else_are_refused():
+    module, data = xrt.GRU(I, H), torch.randn(5, I)
+    for sizes in ([2, 2], [2, 3], [3, 0, 2], [3, 2, 0], [3, 2, -1, 1]):
+        packed = PackedSequence(data, torch.tensor(sizes))
+        with pytest.raises(RuntimeError, match=r"^input: expected a packed .* got"):
+            module(packed)
+
+
 def test_empty_batch_is_empty():
     for kind in LAYERS:
         stock, ours = make_pair(kind)
@@ -322,6 +371,19 @@ def test_clock_goes_on_from_call_to_call():
         RuntimeError, match=r"hx\[-1\]: expected a clock of torch.int64"
     ):
         module(x, (state[0], state[1].float()))
+
+
+def test_modules_are_made_anywhere_and_count_where_they_are():
+    for kind, options in {"LSTM": {"peepholes": "i"}, **OTHERS}.items():
+        with torch.device("meta"):
+            module = getattr(xrt, kind)(I, H, **options)
+        assert all(weight.is_meta for weight in module.parameters())
+        module.to_empty(device="cpu").reset_parameters()
+        x = torch.randn(T, B, I)
+        packed = pack_sequence([x[:4, 0], x[:2, 1]])
+        with torch.device("meta"):
+            found = flat((module(x), module(packed)))
+        assert all(tensor.is_cpu for tensor in found)
 
 
 def test_option_that_is_wrong_is_refused_by_exactrnns_message():

@@ -2,12 +2,14 @@
 
 import copy
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs torch: extra torch")
 
 from torch import nn  # noqa: E402 (torch first)
 from torch.nn.utils import parametrizations  # noqa: E402
+from torch.nn.utils.parametrize import remove_parametrizations  # noqa: E402
 from torch.nn.utils.rnn import pack_sequence  # noqa: E402
 from torch_pairs import (  # noqa: E402
     CELLS,
@@ -150,16 +152,24 @@ def strange_modules():
     with torch.device("meta"):
         elsewhere = nn.GRU(I, H)
     normed = parametrizations.weight_norm(nn.LSTM(I, H), "weight_hh_l0")
+    sparse = nn.RNNCell(I, H)
+    sparse.weight_hh = nn.Parameter(sparse.weight_hh.detach().to_sparse())
     return {
         "own": (Own(I, H), "Own is a class of its own"),
         "replaced": (replaced, "its forward was replaced"),
         "elsewhere": (elsewhere, "its weight_ih_l0 is on meta, not on the CPU"),
         "half": (nn.GRU(I, H).bfloat16(), "of torch.bfloat16, not of float32"),
         "normed": (normed, "it is parametrized: swap first"),
+        "sparse": (sparse, "its weight_hh is torch.sparse_coo, not dense"),
+        "empty": (nn.GRUCell(0, H), "input_size: expected an integer >= 1, got 0"),
+        "unknown": (nn.RNNCell(I, H, nonlinearity="gelu"), "nonlinearity: expected"),
     }
 
 
-@pytest.mark.parametrize("name", ["own", "replaced", "elsewhere", "half", "normed"])
+STRANGE = ("own", "replaced", "elsewhere", "half", "normed", "sparse", "empty")
+
+
+@pytest.mark.parametrize("name", [*STRANGE, "unknown"])
 def test_what_cannot_be_swapped_is_left_and_reported(name):
     module, reason = strange_modules()[name]
     kind, model = type(module), nn.ModuleDict({"part": module})
@@ -168,7 +178,60 @@ def test_what_cannot_be_swapped_is_left_and_reported(name):
     assert reason in report.left["part"]
     assert str(report) == f"part: left, {report.left['part']}"
     assert type(module) is kind
+    assert "_line" not in vars(module)
     assert xrt.unswap(model).swapped == {}
+
+
+def test_modules_of_another_class_than_swap_gave_them_are_left_by_unswap():
+    normed, sharded = nn.GRU(I, H), nn.LSTMCell(I, H)
+    model = nn.ModuleDict({"normed": normed, "sharded": sharded, "plain": nn.RNN(I, H)})
+    xrt.swap(model)
+    parametrizations.weight_norm(normed, "weight_hh_l0")
+    sharded.__class__ = type("FSDPLSTMCell", (type(sharded),), {})  # as fully_shard
+    x = torch.randn(T, B, I)
+    before = normed(x)[0]
+    report = xrt.unswap(model)
+    assert report.swapped == {"plain": "torch.nn.RNN"}
+    assert report.left == {
+        "normed": "it is parametrized: remove the parametrizations first",
+        "sharded": "FSDPLSTMCell is a class that it was given after swap",
+    }
+    assert torch.equal(normed(x)[0], before)
+    remove_parametrizations(normed, "weight_hh_l0")
+    assert xrt.unswap(normed).swapped == {"": "torch.nn.GRU"}
+    assert (normed(x)[0] - before).abs().max() < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported:UserWarning")
+def test_sizes_and_flags_of_any_kind_that_torch_takes_are_taken():
+    two = np.int64(2)
+    for kind, sizes, options in (
+        ("LSTM", (I, H, two), {"proj_size": two}),
+        ("GRU", (I, H, two), {}),
+        ("GRUCell", (np.int64(I), np.int32(H)), {}),
+        ("LSTMCell", (I, H), {"bias": np.False_}),
+        ("RNNCell", (I, H), {"bias": 1}),
+        ("RNNCell", (I, H), {"bias": None}),
+    ):
+        stock = getattr(nn, kind)(*sizes, **options)
+        x = torch.randn(B, I) if kind in CELLS else torch.randn(T, B, I)
+        expected, module = stock(x), getattr(xrt, kind)(*sizes, **options)
+        module.load_state_dict(stock.state_dict())
+        xrt.swap(stock)
+        for found in (stock(x), module(x)):
+            assert largest_difference(flat(expected), flat(found)) < 1e-5
+
+
+def test_a_nonlinearity_that_is_changed_counts_from_the_next_step_on():
+    stock = nn.RNNCell(I, H)
+    swapped, x = copy.deepcopy(stock), torch.randn(B, I)
+    xrt.swap(swapped)
+    for cell in (stock, swapped):
+        cell.nonlinearity = "relu"
+    assert largest_difference([stock(x)], [swapped(x)]) < 1e-5
+    with pytest.raises(ValueError, match="nonlinearity: expected one of"):
+        swapped.nonlinearity = "gelu"
+    assert swapped.nonlinearity == "relu"
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

@@ -120,6 +120,6 @@ def read_cell(node: Node, more: frozenset[str] = frozenset()) -> Cell:
         read_size(node, "units"),
         read_flag(node, "use_bias", True),
         activations,
-        kind == "GRU" and read_flag(node, "reset_after", True),
+        kind == "GRU" and read_flag(node, "reset_after", not node.keras2),
         read_dtype(node),
     )

@@ -17,6 +17,8 @@ OF_MASK = ("NotEqual", "Any")
 """Operations of which Keras makes a mask."""
 QUIET = frozenset({"training", "mask"})
 """Arguments of a call that a chain may have."""
+RANDOM = ("rate", "stddev", "dropout", "recurrent_dropout")
+"""Options by which a layer draws numbers in training."""
 
 
 def links_of(root: Node) -> list[Node]:
@@ -47,6 +49,8 @@ def _follow(root: Node) -> list[Node]:
 
 def _only(root: Node, ends: Any) -> str:
     """Return the name of a model's only input or output."""
+    if isinstance(ends, Mapping):
+        ends = [*ends.values()]
     if len(ends) == 3 and isinstance(ends[0], str):
         ends = [ends]
     if len(ends) != 1:
@@ -69,7 +73,18 @@ def _source(root: Node, node: Node, specs: Mapping[str, Any]) -> str:
     used = {key for key, value in call["kwargs"].items() if value not in (None, False)}
     if len(call["args"]) != 1 or used - QUIET:
         raise _refused(root, f"{node.title()} has more than one input")
+    if call["kwargs"].get("training") and _is_random(node.config):
+        raise _refused(root, f"{node.title()} is called with training=True")
     return _tensor(root, call["args"][0])
+
+
+def _is_random(config: Mapping[str, Any]) -> bool:
+    """Tell whether a layer of these options draws numbers in training."""
+    inner = config.get("layer")
+    inside = inner.get("config") if isinstance(inner, Mapping) else None
+    return any(config.get(option) for option in RANDOM) or (
+        isinstance(inside, Mapping) and _is_random(inside)
+    )
 
 
 def _tensor(root: Node, value: Any) -> str:

@@ -73,7 +73,7 @@ def to_keras(layer: layers.RNN | layers.LSTM | layers.GRU) -> KerasParts:
     Notes
     -----
     The two biases of an LSTM, an RNN and a GRU that resets before the product are one
-    in Keras: their sum, rounded once. Dropout between layers is not handed on.
+    in Keras: their sum, rounded once. Dropout is not handed on.
 
     Examples
     --------

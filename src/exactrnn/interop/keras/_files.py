@@ -29,7 +29,7 @@ import numpy as np
 from exactrnn._checks import Array
 from exactrnn._checks.limits import check_memory, quote, shorten
 from exactrnn._system import files
-from exactrnn.interop.keras._nodes import MODELS, Node, RefusedError
+from exactrnn.interop.keras._nodes import MODELS, WRAPPER, Node, RefusedError
 from exactrnn.io import BAD_CONTENT, HDF5_START, bad_content
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
@@ -93,7 +93,7 @@ def _archive_root(h5py: Any, content: bytes) -> Node:
         facts = json.loads(_member(archive, METADATA))
         weights = h5py.File(io.BytesIO(_member(archive, WEIGHTS)), "r")
     keras2 = str(facts.get("keras_version", "")).startswith("2.")
-    return _stored_node(spec, "", weights, keras2)
+    return _Archive(keras2).node(spec, "", weights)
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
@@ -113,23 +113,62 @@ def check_claim(name: str, claimed: int, stored: int) -> None:
     check_memory(name, "content", claimed)
 
 
-def _stored_node(spec: Mapping[str, Any], path: str, group: Any, keras2: bool) -> Node:
-    """Return the node of a layer whose weights lie in a group, and those in it."""
-    kind, config = str(spec["class_name"]), spec["config"]
-    children = []
+class _Archive:
+    """What makes nodes of the layers in a `.keras` file.
+
+    The weights of a layer that is in two models are written where it is first; it is
+    known again by its description, in which Keras numbers the objects that are shared.
+    """
+
+    def __init__(self, keras2: bool) -> None:
+        self._keras2 = keras2
+        self._first: dict[str, Any] = {}
+
+    def node(self, spec: Mapping[str, Any], path: str, group: Any) -> Node:
+        """Return the node of a layer whose weights lie in a group, and those in it."""
+        kind, config = str(spec["class_name"]), spec["config"]
+        inner = _specs_in(kind, config)
+        if not inner:
+            group = self._own_or_first(spec, group)
+        groups = _groups(group, inner) if kind in MODELS else []
+        if kind == WRAPPER:
+            groups = [child_group(group, "layer")]
+        children = tuple(
+            self.node(child, _join(path, _name_of(child)), found)
+            for child, found in zip(inner, groups, strict=True)
+        )
+        weights = StoredWeights(group)
+        return Node(kind, config, path, weights, children, self._keras2)
+
+    def _own_or_first(self, spec: Mapping[str, Any], group: Any) -> Any:
+        """Return the group of a layer, or that of its first place in the model."""
+        described = json.dumps([spec["class_name"], spec["config"]], sort_keys=True)
+        if "shared_object_id" not in described:
+            return group
+        if group is None:
+            return self._first.get(described)
+        self._first.setdefault(described, group)
+        return group
+
+
+def _specs_in(kind: str, config: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """Return what stands for the layers of a model, or of a wrapper."""
     if kind in MODELS:
-        inner = config["layers"]
-        for child, found in zip(inner, _groups(group, inner), strict=True):
-            below = _join(path, child["config"].get("name"))
-            children.append(_stored_node(child, below, found, keras2))
-    weights = StoredWeights(group)
-    return Node(kind, config, path, weights, tuple(children), keras2)
+        specs: Sequence[Mapping[str, Any]] = config["layers"]
+        return specs
+    return [config["layer"]] if kind == WRAPPER else []
 
 
-def _join(path: str, name: object) -> str:
+def _name_of(spec: Mapping[str, Any]) -> str:
+    """Return the name of a layer; a class of the user's may have written none."""
+    name = spec["config"].get("name", spec.get("name", spec["class_name"]))
+    if not isinstance(name, str) or not name:
+        raise RefusedError(f"name: expected the name of a layer, got {quote(name)}")
+    return name
+
+
+def _join(path: str, name: str) -> str:
     """Return the path of a layer in a model."""
-    if not isinstance(name, str) or not name or "/" in name:
-        raise RefusedError(f"name: expected a name without a slash, got {quote(name)}")
     return f"{path}/{name}" if path else name
 
 
@@ -149,7 +188,7 @@ def _groups(group: Any, specs: Sequence[Mapping[str, Any]]) -> list[Any]:
     if {*by_name} <= {None}:
         keys = counted_names([str(spec["class_name"]) for spec in specs])
         return [child_group(folder, key) for key in keys]
-    return [by_name.get(spec["config"].get("name")) for spec in specs]
+    return [by_name.get(_name_of(spec)) for spec in specs]
 
 
 def child_group(group: Any, key: str) -> Any:
@@ -228,18 +267,21 @@ def _legacy_root(file: Any) -> Node:
         raise RefusedError("it has weights alone: give the model that has loaded them")
     spec = json.loads(file.attrs["model_config"])
     version = _text(weights.attrs.get("keras_version", ""))
-    return _legacy_node(spec, "", weights, version.startswith("2."))
+    keras2 = version.startswith("2.")
+    return _legacy_node(spec, "", LegacyWeights(weights, ()), keras2)
 
 
-def _legacy_node(spec: Mapping[str, Any], path: str, group: Any, keras2: bool) -> Node:
+def _legacy_node(
+    spec: Mapping[str, Any], path: str, weights: LegacyWeights, keras2: bool
+) -> Node:
     """Return the node of a layer; all groups lie below that of the outermost model."""
     kind, config = str(spec["class_name"]), spec["config"]
     children = []
-    if kind in MODELS:
-        for child in config["layers"]:
-            below = _join(path, child["config"].get("name"))
-            children.append(_legacy_node(child, below, group, keras2))
-    return Node(kind, config, path, LegacyWeights(group, path), tuple(children), keras2)
+    for child in _specs_in(kind, config):
+        name = _name_of(child)
+        below = weights if kind == WRAPPER else weights.below(name)
+        children.append(_legacy_node(child, _join(path, name), below, keras2))
+    return Node(kind, config, path, weights, tuple(children), keras2)
 
 
 def _text(value: Any) -> str:
@@ -247,14 +289,23 @@ def _text(value: Any) -> str:
 
 
 class LegacyWeights(_Values):
-    """What a layer has in the group of the outermost layer around it, in order."""
+    """What a layer has in the group of the outermost layer around it, in order.
 
-    def __init__(self, group: Any, path: str) -> None:
-        self._group, self._names = group, path.split("/")
+    `names` are those of the models around it and its own.
+    """
+
+    def __init__(self, group: Any, names: tuple[str, ...]) -> None:
+        self._group, self._names = group, names
+
+    def below(self, name: str) -> LegacyWeights:
+        """Return those of a layer in this one."""
+        return LegacyWeights(self._group, (*self._names, name))
 
     def entries(self, places: Sequence[str]) -> dict[str, Any]:
         """Return its arrays, the first ones at the places that are expected."""
-        group = child_group(self._group, self._names[0])
+        group = self._group
+        for part in "/".join(self._names[:1]).split("/"):
+            group = child_group(group, part)
         if group is None:
             return {}
         mine = [name for name in _weight_names(group) if self._is_own(name)]
@@ -264,7 +315,7 @@ class LegacyWeights(_Values):
 
     def _is_own(self, name: str) -> bool:
         """Tell whether a weight is this layer's: the group may be a model's."""
-        return len(self._names) == 1 or self._names[-1] in name.split("/")
+        return len(self._names) == 1 or f"/{self._names[-1]}/" in f"/{name}/"
 
 
 def descend(group: Any, name: str) -> Any:

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from exactrnn._checks import describe
-from exactrnn._checks.limits import quote
+from exactrnn._checks.limits import list_names, quote
 from exactrnn.interop.keras._files import read_file, reading
 from exactrnn.interop.keras._layer import RECURRENT, KerasLayer, make_layer
 from exactrnn.interop.keras._model import KerasModel, make_model
@@ -82,7 +82,8 @@ def layers_from_keras(model: str | os.PathLike[str] | Any) -> dict[str, KerasLay
     Returns
     -------
     dict of str to KerasLayer
-        By name, `"encoder/gru"` for a layer of a model in the model, in its order.
+        By name, `"encoder/gru"` for a layer of a model in the model, of a
+        `TimeDistributed` and, in the object, of a class of the user's; in its order.
 
     Raises
     ------
@@ -116,12 +117,21 @@ def _take(root: Node, name: str | None) -> KerasLayer | KerasModel:
     """Return the layer of this name, or the whole."""
     if name is not None:
         return make_layer(_find(root, name))
-    return make_model(root) if root.is_model else make_layer(root)
+    inside = (node for child in root.children for node in all_nodes(child))
+    if root.is_model or any(node.kind in RECURRENT for node in inside):
+        return make_model(root)
+    return make_layer(root)
 
 
 def _take_all(root: Node) -> dict[str, KerasLayer]:
     """Return the recurrent layers by their paths."""
     nodes = [node for node in all_nodes(root) if node.kind in RECURRENT]
+    if not nodes and not root.is_model and not root.children:
+        expected = "a model that lists its layers, or the object"
+        raise root.refused("class", root.kind, expected)
+    paths = [node.path for node in nodes]
+    if len({*paths}) < len(paths):
+        raise RefusedError(f"name: two layers have one path among {list_names(paths)}")
     return {node.path: make_layer(node) for node in nodes}
 
 

@@ -23,7 +23,14 @@ from exactrnn._numeric.random import elementary
 from exactrnn._spec.activations import Activation
 from exactrnn.interop.keras._chain import links_of
 from exactrnn.interop.keras._layer import RECURRENT, KerasLayer, make_layer
-from exactrnn.interop.keras._nodes import FREE, Node, RefusedError, Slot, take_weights
+from exactrnn.interop.keras._nodes import (
+    FREE,
+    Node,
+    RefusedError,
+    Slot,
+    all_nodes,
+    take_weights,
+)
 from exactrnn.interop.keras._options import (
     check_known,
     read_activation,
@@ -265,7 +272,7 @@ def make_model(root: Node) -> KerasModel:
     unknown = [node for node in nodes if node.kind not in MAKERS]
     if unknown:
         others = list_names([node.title() for node in unknown])
-        takeable = [node.path for node in nodes if node.kind in RECURRENT]
+        takeable = [node.path for node in all_nodes(root) if node.kind in RECURRENT]
         raise RefusedError(
             f"layers: expected {', '.join(sorted(MAKERS))}, got {others}; by name= can "
             f"be taken: {list_names(takeable) or 'none'}"

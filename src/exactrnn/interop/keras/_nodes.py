@@ -19,6 +19,8 @@ from exactrnn._checks.limits import list_names, quote, shorten
 
 MODELS = ("Sequential", "Functional", "Model")
 """Classes whose options list layers."""
+WRAPPER = "TimeDistributed"
+"""The class whose options have one layer, which may be a model, beside its own."""
 FREE = "I"
 """The letter of an axis whose size is that of the weights: the input's."""
 
@@ -49,7 +51,10 @@ class Weights(Protocol):
 
 @dataclass(frozen=True)
 class Node:
-    """A layer or a model. `path` has the names of the models around it and its own."""
+    """A layer or a model. `path` has the names of what is around it and its own.
+
+    `children` are a model's layers, and those in a wrapper or a class of the user's.
+    """
 
     kind: str
     config: Mapping[str, Any]
@@ -61,7 +66,10 @@ class Node:
 
     @property
     def name(self) -> str:
-        """The layer's own name."""
+        """The layer's own name, which may have slashes in models of Keras 2."""
+        own = self.config.get("name")
+        if isinstance(own, str) and f"/{self.path}".endswith(f"/{own}"):
+            return own
         return self.path.rpartition("/")[2]
 
     @property
@@ -88,10 +96,9 @@ class Node:
 
 
 def all_nodes(root: Node) -> list[Node]:
-    """Return the layers of a model that are no models, in its order."""
-    if not root.is_model:
-        return [root]
-    return [node for child in root.children for node in all_nodes(child)]
+    """Return all layers that are no models, in their order."""
+    own = [] if root.is_model else [root]
+    return own + [node for child in root.children for node in all_nodes(child)]
 
 
 def list_nodes(nodes: Sequence[Node]) -> str:

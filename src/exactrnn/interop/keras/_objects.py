@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from exactrnn._checks import Array, describe
-from exactrnn.interop.keras._nodes import MODELS, Node, RefusedError
+from exactrnn.interop.keras._nodes import MODELS, WRAPPER, Node, RefusedError
 
 
 def is_keras(value: object) -> bool:
@@ -20,32 +20,46 @@ def is_keras(value: object) -> bool:
     return all(hasattr(value, name) for name in ("get_config", "get_weights", "name"))
 
 
-def read_object(value: Any, path: str = "") -> Node:
-    """Return the node of a layer or model; `path` is empty for a model itself."""
+def read_object(value: Any, path: str = "", around: Sequence[Any] = ()) -> Node:
+    """Return the node of a layer or model; `path` is empty for the outermost.
+
+    `around` are the objects that it is in.
+    """
     kind = type(value).__name__
     own = type(value).__module__.partition(".")[0] == "keras"
     if not own:
         kind = f"{type(value).__module__}.{kind}"
+    within = (*around, value)
+    children = tuple(
+        read_object(layer, f"{path}/{layer.name}" if path else layer.name, within)
+        for layer in _layers_in(value, kind, own)
+        if not any(layer is outer for outer in within)
+    )
+    config: Mapping[str, Any] = _config_of(value) if own else {}
+    path = path if kind in MODELS else path or value.name
+    return Node(kind, config, path, OrderedWeights(value), children)
+
+
+def _layers_in(value: Any, kind: str, own: bool) -> Sequence[Any]:
+    """Return the layers of a model, of a wrapper, and of a class of the user's."""
     if kind in MODELS:
-        return _read_model(value, kind, path)
+        return list(value.layers)
+    if kind == WRAPPER:
+        return [value.layer]
+    find = None if own else getattr(value, "_flatten_layers", None)
+    return [] if find is None else list(find(include_self=False, recursive=False))
+
+
+def _config_of(value: Any) -> Mapping[str, Any]:
+    """Return the options of a layer or model, which may hold objects of the user's."""
     try:
-        config = value.get_config()
-    except Exception as error:  # of a class of the user's: whatever it raises
+        config: Mapping[str, Any] = value.get_config()
+    except Exception as error:  # whatever these raise
         got = describe(value)
         raise RefusedError(
             f"model: expected a layer with a config, got {got}"
         ) from error
-    return Node(kind, config, path or value.name, OrderedWeights(value))
-
-
-def _read_model(model: Any, kind: str, path: str) -> Node:
-    """Return the node of a model; its config also says how layers are connected."""
-    children = tuple(
-        read_object(layer, f"{path}/{layer.name}" if path else layer.name)
-        for layer in model.layers
-    )
-    config: Mapping[str, Any] = model.get_config()
-    return Node(kind, config, path, OrderedWeights(model), children)
+    return config
 
 
 class OrderedWeights:

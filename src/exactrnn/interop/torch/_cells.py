@@ -13,9 +13,6 @@ from exactrnn.interop.torch._direct import step_at_once
 from exactrnn.interop.torch._layers import check_kinship
 from exactrnn.interop.torch._network import Network
 
-SIZES = ("input_size", "hidden_size", "bias")
-"""Arguments that torch has too and that say what is computed."""
-
 
 class Cell(Network):
     """What all single steps do: one step of a batch or of one row."""
@@ -25,8 +22,12 @@ class Cell(Network):
     bias: bool
 
     def _sizes(self) -> dict[str, object]:
-        """Return what torch's own arguments say of the computation."""
-        return {name: getattr(self, name) for name in SIZES}
+        """Return what torch's own arguments say of the computation.
+
+        Torch takes anything for the flag.
+        """
+        sizes = {"input_size": self.input_size, "hidden_size": self.hidden_size}
+        return {**sizes, "bias": bool(self.bias)}
 
     def _begin(self, options: dict[str, Any], device: Any, dtype: Any) -> None:
         """Become what is computed; with options of ours, with parameters of its own."""
@@ -91,7 +92,10 @@ class Cell(Network):
             state = tuple(hx)
         else:
             return None
-        ends = step_at_once(self._line, x, state, self._weights())
+        try:
+            ends = step_at_once(self._line, x, state, self._weights())
+        except RuntimeError:  # of a tensor that has no strides: sparse, nested
+            return None
         if ends is None:
             return None
         return tuple(ends) if parts > 1 else ends[0]
@@ -235,6 +239,11 @@ class RNNCell(Cell, nn.RNNCell):
         sizes = (input_size, hidden_size, bias, nonlinearity)
         nn.RNNCell.__init__(self, *sizes, device, dtype)
         self._begin(options, device, dtype)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "nonlinearity" and "_line" in vars(self):  # torch reads it each time
+            self._adopt({**self._sizes(), name: value}, self._own)
+        super().__setattr__(name, value)
 
     def _sizes(self) -> dict[str, object]:
         return {**super()._sizes(), "nonlinearity": self.nonlinearity}

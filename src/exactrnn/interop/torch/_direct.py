@@ -17,7 +17,12 @@ import torch
 from exactrnn import _core, engine
 from exactrnn._spec.activations import with_parameters
 from exactrnn._spec.recurrent import Config
-from exactrnn.interop.torch._plans import DTYPES, is_trusted, plan_of
+from exactrnn.interop.torch._plans import (
+    DTYPES,
+    addresses_of,
+    is_trusted,
+    plan_of,
+)
 
 
 class DirectLayer(NamedTuple):
@@ -76,7 +81,7 @@ def take_step(
     """
     *lead, rows, width = final[0].shape
     threads = min(engine.threads_for_calls(), torch.get_num_threads())
-    at = [weight.data_ptr() for weight in weights]
+    at = addresses_of(weights)
     before = [part.data_ptr() for part in state]
     after = [part.data_ptr() for part in final]
     stride = rows * width * final[0].itemsize

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from exactrnn._checks import Array, allocate
+from exactrnn._checks.limits import quote
 
 Counts = NDArray[np.int64]
 
@@ -64,9 +65,14 @@ class Ragged(NamedTuple):
         return padded.reshape(-1, padded.shape[2]).take(self.places, axis=0)
 
 
-def ragged_of(batch_sizes: torch.Tensor) -> Ragged:
+def ragged_of(batch_sizes: torch.Tensor, count: int) -> Ragged:
     """Return where the rows of a packed sequence lie; given are those of each step."""
     sizes = batch_sizes.numpy()
+    if sizes.sum() != count or sizes[-1] < 1 or (sizes[1:] > sizes[:-1]).any():
+        raise RuntimeError(
+            "input: expected a packed sequence whose batch_sizes do not grow, with "
+            f"{count} rows in all, got {quote(sizes.tolist())}"
+        )
     there = np.arange(sizes[0]) < sizes[:, None]
     lengths = np.count_nonzero(there, axis=0)
     return Ragged(np.flatnonzero(there), lengths, there.shape)

@@ -71,7 +71,7 @@ def forward(
     packed = packed_of(line, plan, weights)
     packed.follow(weights)
     stack = packed.stack
-    ragged = None if batch_sizes is None else ragged_of(batch_sizes)
+    ragged = None if batch_sizes is None else ragged_of(batch_sizes, len(x))
     frame = Frame(not plan.spec.suffixed, batch_first, ragged)
     sequence = frame.inward(array_of(x))
     steps, rows, _ = sequence.shape

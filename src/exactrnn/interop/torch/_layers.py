@@ -166,7 +166,8 @@ class Layer(Network, nn.RNNBase):
         planes = self.num_layers * (1 + self.bidirectional)
         state = [x.new_zeros((planes, rows, width)) for width in self._widths]
         if self._clocked:
-            state.append(torch.full((rows,), self._phase, dtype=torch.int64))
+            clock = x.new_full((rows,), self._phase, dtype=torch.int64)
+            state.append(clock)
         return state
 
     def _take_state(

@@ -68,7 +68,8 @@ class Network(nn.Module):
     def _draw_weights(self) -> None:
         """Draw first weights as the library does, from torch's random numbers."""
         kind, _ = network_of(self._line)
-        seed = random.Seed(int(torch.randint(2**62, ())), random.kind_of(kind))
+        drawn_seed = int(torch.randint(2**62, (), device="cpu"))
+        seed = random.Seed(drawn_seed, random.kind_of(kind))
         with ieee_mode():
             drawn = kind._draw_weights(self._plan().spec, seed)
         with torch.no_grad():
@@ -115,6 +116,11 @@ class Network(nn.Module):
                 f"input: expected torch.float32 or torch.float64, got {dtype}; convert "
                 f"the module and its input, or {WAYS_OUT}"
             )
+        if x.layout is not torch.strided:
+            raise NotImplementedError(
+                f"input: expected a dense tensor, got {x.layout}; convert it by "
+                f".to_dense(), or {WAYS_OUT}"
+            )
         if not (x.is_cpu and weights[0].is_cpu):
             check_devices(x, weights[0])
         if torch.is_autocast_enabled("cpu"):
@@ -151,6 +157,11 @@ def check_devices(x: torch.Tensor, weight: torch.Tensor) -> None:
                 f"{name}: expected memory of the CPU, got {tensor.device}; move module "
                 f"and input by .cpu(), or {WAYS_OUT}"
             )
+    if x.device != weight.device:
+        raise RuntimeError(
+            "Input and parameter tensors are not at the same device, found input "
+            f"tensor at {x.device} and parameter tensor at {weight.device}"
+        )
 
 
 @contextmanager

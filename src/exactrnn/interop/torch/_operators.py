@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import torch
-from torch._C._functorch import peek_interpreter_stack
+from torch._C._functorch import is_legacy_batchedtensor, peek_interpreter_stack
 from torch.autograd import forward_ad
 
 from exactrnn._run.foreign import sizes_kept
@@ -212,11 +212,8 @@ class Recurrence(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[Any, ...]:
         """Go back through time."""
-        if not torch.compiler.is_compiling() and torch.is_grad_enabled():
-            raise RuntimeError(
-                "exactrnn: expected backward without create_graph=True: its modules "
-                "have no second derivatives; swap back to torch.nn by unswap"
-            )
+        if not torch.compiler.is_compiling():
+            refuse_more(grads)
         job, needs = ctx.job, ctx.needs_input_grad
         before = 3 + job.given + job.masks
         count = len(needs) - before
@@ -251,9 +248,10 @@ def run(
     if not torch.compiler.is_compiling():
         refuse_transforms(x, *tensors)
     if torch.is_grad_enabled() and any_needs_grad(x, state, weights):
-        found: Sequence[torch.Tensor] = Recurrence.apply(
-            job, x, batch_sizes, *state, *masks, *weights
-        )
+        given: Tensors = (*state, *masks, *weights)
+        if torch.compiler.is_compiling():
+            given = made_distinct(x, given)
+        found: Sequence[torch.Tensor] = Recurrence.apply(job, x, batch_sizes, *given)
         return found
     keep = job.masks > 0  # dropout is a thing of training
     found = choose(x, weights).forward(
@@ -262,11 +260,38 @@ def run(
     return found[: job.results]
 
 
+def made_distinct(x: torch.Tensor, tensors: Tensors) -> Tensors:
+    """Return these with a view for each that is there before, or is x.
+
+    Dynamo traces no function that is given a tensor twice, as in `h = c = zeros`.
+    """
+    found = [x]
+    for tensor in tensors:
+        twice = any(tensor is other for other in found)
+        found.append(tensor.view_as(tensor) if twice else tensor)
+    return found[1:]
+
+
 def any_needs_grad(x: torch.Tensor, *groups: Tensors) -> bool:
     """Tell whether a gradient of any of these tensors may be asked for."""
     if torch.jit.is_tracing():  # of what is to run without this module
         return False
     return x.requires_grad or any(t.requires_grad for group in groups for t in group)
+
+
+def refuse_more(grads: Sequence[torch.Tensor | None]) -> None:
+    """Raise within backward where a second derivative or batches are asked for."""
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            "exactrnn: expected backward without create_graph=True: its modules have "
+            "no second derivatives; swap back to torch.nn by unswap"
+        )
+    if any(grad is not None and is_legacy_batchedtensor(grad) for grad in grads):
+        raise NotImplementedError(
+            "exactrnn: expected no batch of gradients (is_grads_batched=True, or "
+            "vectorize=True of jacobian), for which its modules have no rules: go back "
+            "for one after the other, or swap back to torch.nn by unswap"
+        )
 
 
 def refuse_transforms(x: torch.Tensor, *groups: Tensors) -> None:

@@ -49,8 +49,8 @@ def describe(kind: str, arguments: Mapping[str, object]) -> str:
 
 
 def _plain(value: object) -> object:
-    """Return an array among arguments as a list."""
-    if isinstance(value, torch.Tensor | np.ndarray):
+    """Return an array among arguments as a list, a scalar of NumPy as Python's."""
+    if isinstance(value, torch.Tensor | np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"expected plain values, got {type(value).__name__}")
 
@@ -95,7 +95,7 @@ class Packed:
 
     def follow(self, weights: Sequence[torch.Tensor]) -> None:
         """See to it that the stack has these weights, of the plan's shapes."""
-        addresses = tuple([weight.data_ptr() for weight in weights])
+        addresses = tuple(addresses_of(weights))
         if self.trusted:
             versions = versions_of(weights)
             if self._seen == addresses and self._versions == versions:
@@ -113,8 +113,22 @@ class Packed:
         Gradients are of the weights that forward has read: what was written since is
         not looked for. torch raises for writes that it has seen.
         """
-        if self._seen != tuple([weight.data_ptr() for weight in weights]):
+        if self._seen != tuple(addresses_of(weights)):
             self.follow(weights)
+
+
+def addresses_of(weights: Sequence[torch.Tensor]) -> list[int]:
+    """Return where contiguous weights lie in the CPU's memory."""
+    addresses = [weight.data_ptr() for weight in weights]
+    if 0 in addresses:
+        place = addresses.index(0)
+        shape, device = tuple(weights[place].shape), weights[place].device
+        raise RuntimeError(
+            f"weights: expected memory of the CPU, got none: weight {place}, {shape} "
+            f"on {device}, has shape alone (to_empty, or load_state_dict with "
+            "assign=True, gives it memory), or its memory was taken away"
+        )
+    return addresses
 
 
 def versions_of(weights: Sequence[torch.Tensor]) -> list[int]:
@@ -163,6 +177,8 @@ def trusting(modules: Iterable[tuple[str, Sequence[torch.Tensor]]]) -> Iterator[
     _trusting.append(None)
     try:
         for line, weights in modules:
+            if weights[0].dtype not in DTYPES:
+                continue
             packed = packed_of(line, plan_of(line, weights[0].dtype), weights)
             packed.begin_trust()
             held.append(packed)

@@ -92,8 +92,11 @@ def swap(model: nn.Module) -> Swapped:
         if reason is not None:
             done.left[name] = reason
         elif type(module) in HERE:
-            take_over(module)
-            done.swapped[name] = f"exactrnn.torch.{type(module).__name__}"
+            reason = take_over(module)
+            if reason is None:
+                done.swapped[name] = f"exactrnn.torch.{type(module).__name__}"
+            else:
+                done.left[name] = reason
     return done
 
 
@@ -110,7 +113,7 @@ def unswap(model: nn.Module) -> Swapped:
     Returns
     -------
     Swapped
-        What is torch's again.
+        What is torch's again, and what stays since it has become of another class.
 
     Raises
     ------
@@ -128,9 +131,13 @@ def unswap(model: nn.Module) -> Swapped:
     """
     done = Swapped()
     for name, module in named_modules(model):
-        if module.__dict__.get("_swapped"):
+        if not module.__dict__.get("_swapped"):
+            continue
+        if type(module) in THERE:
             give_back(module)
             done.swapped[name] = f"torch.nn.{type(module).__name__}"
+        else:
+            done.left[name] = reason_to_stay(module)
     return done
 
 
@@ -148,6 +155,8 @@ def reason_to_leave(module: nn.Module) -> str | None:
             return f"its {name} is on {weight.device}, not on the CPU"
         if weight.dtype not in DTYPES:
             return f"its {name} is of {weight.dtype}, not of float32 or float64"
+        if weight.layout is not torch.strided:
+            return f"its {name} is {weight.layout}, not dense"
         if type(weight.data) is not torch.Tensor:
             return f"its {name} is a {type(weight.data).__name__}"
     return None
@@ -170,12 +179,25 @@ def reason_of_class(module: nn.Module) -> str | None:
     return None
 
 
-def take_over(module: nn.Module) -> None:
-    """Make a module of torch's one of ours."""
-    module.__class__ = HERE[type(module)]
+def reason_to_stay(module: nn.Module) -> str:
+    """Return why a module that was swapped cannot be torch's again."""
+    if hasattr(module, "parametrizations"):
+        return "it is parametrized: remove the parametrizations first"
+    return f"{type(module).__name__} is a class that it was given after swap"
+
+
+def take_over(module: nn.Module) -> str | None:
+    """Make a module of torch's one of ours, or return why it stays torch's."""
+    kind = type(module)
     network: Any = module
-    network._adopt(network._sizes(), {})
+    network.__class__ = HERE[kind]
+    try:
+        network._adopt(network._sizes(), {})
+    except (TypeError, ValueError) as error:
+        network.__class__ = kind
+        return str(error)
     network._swapped = True
+    return None
 
 
 def give_back(module: nn.Module) -> None:
