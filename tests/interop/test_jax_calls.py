@@ -245,6 +245,15 @@ def test_vmap_of_single_sequences_and_of_vmap():
             assert same_bits([a[k, b] for a in arrays(found)], [y, h])
 
 
+@pytest.mark.parametrize("shape", [(0, T, I), (0, T, B, I), (0, T, 0, I)], ids=str)
+def test_vmap_over_nothing_gives_nothing(shape):
+    weights = LAYERS["gru"]().state_dict()
+    for transform in (lambda call: call, jax.jit):
+        y, h = transform(jax.vmap(lambda x: xrj.gru(x, weights)))(jnp.zeros(shape))
+        assert y.shape == (*shape[:-1], y.shape[-1])
+        assert h.shape[0] == 0
+
+
 def test_vmap_over_weights_is_a_call_for_each():
     layers = [xr.GRU(I, H, 2, seed=k) for k in range(3)]
     weights = jax.tree.map(lambda *w: np.stack(w), *[g.state_dict() for g in layers])
@@ -451,6 +460,19 @@ def wrong_calls():
         ((x.astype("f8"), weights), {}, TypeError, "x: expected float32, got float64"),
         ((x, [1]), {}, TypeError, "weights: expected a mapping"),
         ((x, {}), {}, ValueError, "weights: expected weight_ih_l0"),
+        ((x, {0: x, **weights}), {}, TypeError, "weights: expected names as keys"),
+        (
+            (x, {n: w.tolist() for n, w in weights.items()}),
+            {},
+            TypeError,
+            "weight_ih_l0: expected an array of float32 or float64, got list",
+        ),
+        (
+            (x, {n: w.ravel() for n, w in weights.items()}),
+            {},
+            ValueError,
+            r"weight_ih_l0: expected \[G\*H, I\], got \(96,\)",
+        ),
         ((x, less), {}, ValueError, "weights: expected .* missing 'bias_hh_l0'"),
         (
             (x, {**less, "bias_ih_l0": draw(7)}),

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from exactrnn._checks import check_lengths, check_parts, describe, shape_error
-from exactrnn._checks.limits import shorten
+from exactrnn._checks.limits import quote, shorten
 from exactrnn._checks.naming import Problems, check_names, take_named
 from exactrnn.interop.checkpoints import sizes_of
 from exactrnn.interop.jax import _calls, _plans
@@ -22,6 +22,12 @@ from exactrnn.layers._recurrent import RecurrentLayer
 DTYPES = ("float32", "float64")
 NO_OPTIONS = ("dropout", "recurrent_dropout", "init", "forget_bias", "proj_size")
 """Arguments of classes that are none of functions, beside what weights tell."""
+MATRICES = {
+    "weight_ih_l0": "G*H, I",
+    "weight_hh_l0": "G*H, H",
+    "weight_hr_l0": "P, H",
+}
+"""The weights whose shapes tell all sizes."""
 
 
 def lstm(
@@ -246,8 +252,7 @@ def _call(
 ) -> Any:
     """Run a class of networks whose sizes are those of its weights."""
     given = take_named("weights", weights)
-    if "weight_ih_l0" not in given or "weight_hh_l0" not in given:
-        raise ValueError("weights: expected weight_ih_l0, weight_hh_l0 and their like")
+    _check_matrices(given)
     arguments = {"dtype": _dtype_of("x", x), **sizes_of(kind, given)}
     for name in options:
         if name in {*arguments, *NO_OPTIONS}:
@@ -318,6 +323,19 @@ def _check_dtype(name: str, array: Any, plan: Plan) -> None:
     dtype = _dtype_of(name, array)
     if dtype != plan.spec.dtype:
         raise TypeError(f"{name}: expected {plan.spec.dtype}, got {dtype}")
+
+
+def _check_matrices(weights: Mapping[Any, Any]) -> None:
+    """Raise unless there are names, and the matrices that tell all sizes."""
+    if not {str}.issuperset(map(type, weights)):
+        other = next(name for name in weights if type(name) is not str)
+        raise TypeError(f"weights: expected names as keys, got {quote(other)}")
+    if "weight_ih_l0" not in weights or "weight_hh_l0" not in weights:
+        raise ValueError("weights: expected weight_ih_l0, weight_hh_l0 and their like")
+    for name, axes in MATRICES.items():
+        if name in weights and len(getattr(weights[name], "shape", ())) != 2:
+            _dtype_of(name, weights[name])
+            raise shape_error(name, axes, weights[name].shape)
 
 
 def _check_weights(plan: Plan, weights: Mapping[str, Any]) -> None:

@@ -17,10 +17,14 @@ import numpy as np
 
 from exactrnn import _core, layers
 from exactrnn._checks import Array
+from exactrnn._checks.limits import quote
 from exactrnn._checks.naming import check_names
 from exactrnn._numeric import leak
 from exactrnn._spec.activations import with_parameters
 from exactrnn._spec.recurrent import LEAK_ROLE, Config
+
+NUMBERS: Mapping[Any, Any] = {np.bool_: bool, np.integer: int, np.floating: float}
+"""NumPy's numbers, and what they are in a line."""
 
 
 class LayerPlan(NamedTuple):
@@ -81,12 +85,22 @@ class Plan:
 
 def describe(kind: str, arguments: Mapping[str, object]) -> str:
     """Return the line that stands for a network, the same for equal arguments."""
-    return json.dumps({"kind": kind, **arguments}, sort_keys=True, default=_plain)
+    try:
+        return json.dumps({"kind": kind, **arguments}, sort_keys=True, default=_plain)
+    except TypeError:
+        network: Any = layers.CLASSES[kind]
+        network._configure(network._given(dict(arguments)))  # says what is wrong
+        raise
 
 
 def _plain(value: object) -> object:
-    """Return a dtype or an array among arguments as text or a list."""
-    return value.tolist() if isinstance(value, np.ndarray) else np.dtype(value).name  # type: ignore[call-overload]
+    """Return an array or a number of NumPy's as Python has them, or raise."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return value.tolist()
+    for numpys, own in NUMBERS.items():
+        if isinstance(value, numpys):
+            return own(value)
+    raise TypeError(f"expected plain values as options, got {quote(value)}")
 
 
 @lru_cache(maxsize=256)
