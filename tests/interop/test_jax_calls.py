@@ -25,6 +25,7 @@ from jax.sharding import Mesh, PartitionSpec  # noqa: E402
 import exactrnn as xr  # noqa: E402
 import exactrnn.jax as xrj  # noqa: E402
 from exactrnn import _core  # noqa: E402
+from exactrnn.interop import _lines  # noqa: E402
 from exactrnn.interop.jax import _calls, _operators, _plans  # noqa: E402
 
 T, B, I, H = 5, 3, 4, 6
@@ -518,7 +519,7 @@ def test_layers_that_cannot_be_run_are_named():
 def call_handler(name="forward", drop=0, **changes):
     """Call a handler as `_calls` does, with some attributes or arguments changed."""
     layer = xr.GRU(I, H, seed=1)
-    plan = _plans.plan_of(_plans.describe("GRU", layer.arguments()))
+    plan = _plans.plan_of(_lines.describe("GRU", layer.arguments()))
     [own] = plan.layers
     numbers = _calls._core.xla_call(own.numbers, False, False, 0, own.roles, ())
     attributes = {
@@ -576,7 +577,7 @@ def test_a_call_that_does_not_fit_is_an_error(changes, says):
 
 def test_equal_networks_have_one_plan_and_one_operator():
     layer = LAYERS["lstm-peepholes"]()
-    lines = {_plans.describe("LSTM", layer.arguments()) for _ in range(2)}
+    lines = {_lines.describe("LSTM", layer.arguments()) for _ in range(2)}
     [line] = lines
     plan = _plans.plan_of(line)
     assert _operators.operator_of(plan) is _operators.operator_of(_plans.plan_of(line))

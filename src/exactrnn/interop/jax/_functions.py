@@ -12,11 +12,12 @@ import numpy as np
 from exactrnn._checks import check_lengths, check_parts, describe, shape_error
 from exactrnn._checks.limits import quote, shorten
 from exactrnn._checks.naming import Problems, check_names, take_named
+from exactrnn.interop import _lines
 from exactrnn.interop.checkpoints import sizes_of
-from exactrnn.interop.jax import _calls, _plans
+from exactrnn.interop.jax import _calls
 from exactrnn.interop.jax._calls import Tracer
 from exactrnn.interop.jax._operators import operator_of
-from exactrnn.interop.jax._plans import Plan
+from exactrnn.interop.jax._plans import Plan, plan_of
 from exactrnn.layers._recurrent import RecurrentLayer
 
 DTYPES = ("float32", "float64")
@@ -236,7 +237,7 @@ def run(
     drops = ("dropout", "recurrent_dropout")
     plain = {name: 0.0 for name in drops if hasattr(layer, name)}
     arguments = {**layer.arguments(), **plain}
-    plan = _plans.plan_of(_plans.describe(type(layer).__name__, arguments))
+    plan = plan_of(_lines.describe(type(layer).__name__, arguments))
     given = layer.state_dict() if weights is None else take_named("weights", weights)
     found: tuple[Tracer, Any] = _apply(plan, x, given, state, lengths)
     return found
@@ -261,9 +262,8 @@ def _call(
                 "weights and of dropout, which there is none of here"
             )
     arguments |= options
-    return _apply(
-        _plans.plan_of(_plans.describe(kind, arguments)), x, given, state, lengths
-    )
+    plan = plan_of(_lines.describe(kind, arguments))
+    return _apply(plan, x, given, state, lengths)
 
 
 def _apply(

@@ -9,22 +9,15 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from exactrnn import _core, layers
 from exactrnn._checks import Array
-from exactrnn._checks.limits import quote
 from exactrnn._checks.naming import check_names
 from exactrnn._numeric import leak
 from exactrnn._spec.activations import with_parameters
 from exactrnn._spec.recurrent import LEAK_ROLE, Config
-
-NUMBERS: Mapping[Any, Any] = {np.bool_: bool, np.integer: int, np.floating: float}
-"""NumPy's numbers, and what they are in a line."""
 
 
 class LayerPlan(NamedTuple):
@@ -81,26 +74,6 @@ class Plan:
         self.leak: Array | None = None
         if spec.leak is not None:
             self.leak = leak.leak_row(spec.leak, None, spec.hidden_size, spec.dtype)
-
-
-def describe(kind: str, arguments: Mapping[str, object]) -> str:
-    """Return the line that stands for a network, the same for equal arguments."""
-    try:
-        return json.dumps({"kind": kind, **arguments}, sort_keys=True, default=_plain)
-    except TypeError:
-        network: Any = layers.CLASSES[kind]
-        network._configure(network._given(dict(arguments)))  # says what is wrong
-        raise
-
-
-def _plain(value: object) -> object:
-    """Return an array or a number of NumPy's as Python has them, or raise."""
-    if isinstance(value, np.ndarray) and value.ndim:
-        return value.tolist()
-    for numpys, own in NUMBERS.items():
-        if isinstance(value, numpys):
-            return own(value)
-    raise TypeError(f"expected plain values as options, got {quote(value)}")
 
 
 @lru_cache(maxsize=256)
