@@ -41,7 +41,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from io import BytesIO
+from io import BytesIO, RawIOBase
 from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
@@ -231,7 +231,18 @@ def write_file(
     if isinstance(path, str | os.PathLike) or not hasattr(path, "write"):
         files.replace_file(cast(Any, path), content)
     else:
-        path.write(content)
+        _write_all(path, content)
+
+
+def _write_all(file: BinaryIO, content: bytes) -> None:
+    """Write to a binary file; one without a buffer may take a part at a time."""
+    left = memoryview(content)
+    while isinstance(written := file.write(left), int) and written < len(left):
+        if written == 0:
+            raise OSError(f"path: {name_of(file)} takes no more bytes")
+        left = left[written:]
+    if written is None and isinstance(file, RawIOBase):
+        raise BlockingIOError(f"path: {name_of(file)} takes no bytes at the moment")
 
 
 def read_file(path: Source) -> tuple[dict[str, Array], dict[str, Any]]:
