@@ -237,12 +237,13 @@ def write_file(
 def _write_all(file: BinaryIO, content: bytes) -> None:
     """Write to a binary file; one without a buffer may take a part at a time."""
     left = memoryview(content)
-    while isinstance(written := file.write(left), int) and written < len(left):
-        if written == 0:
-            raise OSError(f"path: {name_of(file)} takes no more bytes")
+    while left:
+        written: Any = file.write(left)
+        if written is None and not isinstance(cast(Any, file), RawIOBase):
+            return  # a file of somebody's own, which says nothing
+        if not written:
+            raise BlockingIOError(f"path: {name_of(file)} takes no more bytes")
         left = left[written:]
-    if written is None and isinstance(file, RawIOBase):
-        raise BlockingIOError(f"path: {name_of(file)} takes no bytes at the moment")
 
 
 def read_file(path: Source) -> tuple[dict[str, Array], dict[str, Any]]:
