@@ -41,7 +41,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from io import BytesIO
+from io import BytesIO, RawIOBase
 from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
@@ -231,7 +231,19 @@ def write_file(
     if isinstance(path, str | os.PathLike) or not hasattr(path, "write"):
         files.replace_file(cast(Any, path), content)
     else:
-        path.write(content)
+        _write_all(path, content)
+
+
+def _write_all(file: BinaryIO, content: bytes) -> None:
+    """Write to a binary file; one without a buffer may take a part at a time."""
+    left = memoryview(content)
+    while left:
+        written: Any = file.write(left)
+        if written is None and not isinstance(cast(Any, file), RawIOBase):
+            return  # a file of somebody's own, which says nothing
+        if not written:
+            raise BlockingIOError(f"path: {name_of(file)} takes no more bytes")
+        left = left[written:]
 
 
 def read_file(path: Source) -> tuple[dict[str, Array], dict[str, Any]]:

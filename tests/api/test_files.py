@@ -392,3 +392,29 @@ def test_a_kill_leaves_the_old_file_or_the_new_one(kills, path):
     left = parts_in(path.parent)
     assert all(name.startswith(".model.safetensors.") for name in left)
     assert len(left) <= kills
+
+
+class Unbuffered(io.RawIOBase):
+    """A file that takes at most so many bytes at a time, or none for now."""
+
+    def __init__(self, most):
+        self.most, self.content = most, b""
+
+    def writable(self):
+        return True
+
+    def write(self, given):
+        part = bytes(given)[: self.most]
+        self.content += part
+        return len(part) if self.most is not None else None
+
+
+def test_files_without_a_buffer_get_every_byte():
+    layer, whole = xr.GRU(3, 4, seed=1), io.BytesIO()
+    xr.save(layer, whole)
+    file = Unbuffered(100)
+    xr.save(layer, file)
+    assert file.content == whole.getvalue()
+    for most in (0, None):
+        with pytest.raises(OSError, match=r"path: .* takes no"):
+            xr.save(layer, Unbuffered(most))

@@ -25,6 +25,7 @@ from jax.sharding import Mesh, PartitionSpec  # noqa: E402
 import exactrnn as xr  # noqa: E402
 import exactrnn.jax as xrj  # noqa: E402
 from exactrnn import _core  # noqa: E402
+from exactrnn.interop import _lines  # noqa: E402
 from exactrnn.interop.jax import _calls, _operators, _plans  # noqa: E402
 
 T, B, I, H = 5, 3, 4, 6
@@ -245,6 +246,15 @@ def test_vmap_of_single_sequences_and_of_vmap():
             assert same_bits([a[k, b] for a in arrays(found)], [y, h])
 
 
+@pytest.mark.parametrize("shape", [(0, T, I), (0, T, B, I), (0, T, 0, I)], ids=str)
+def test_vmap_over_nothing_gives_nothing(shape):
+    weights = LAYERS["gru"]().state_dict()
+    for transform in (lambda call: call, jax.jit):
+        y, h = transform(jax.vmap(lambda x: xrj.gru(x, weights)))(jnp.zeros(shape))
+        assert y.shape == (*shape[:-1], y.shape[-1])
+        assert h.shape[0] == 0
+
+
 def test_vmap_over_weights_is_a_call_for_each():
     layers = [xr.GRU(I, H, 2, seed=k) for k in range(3)]
     weights = jax.tree.map(lambda *w: np.stack(w), *[g.state_dict() for g in layers])
@@ -451,6 +461,19 @@ def wrong_calls():
         ((x.astype("f8"), weights), {}, TypeError, "x: expected float32, got float64"),
         ((x, [1]), {}, TypeError, "weights: expected a mapping"),
         ((x, {}), {}, ValueError, "weights: expected weight_ih_l0"),
+        ((x, {0: x, **weights}), {}, TypeError, "weights: expected names as keys"),
+        (
+            (x, {n: w.tolist() for n, w in weights.items()}),
+            {},
+            TypeError,
+            "weight_ih_l0: expected an array of float32 or float64, got list",
+        ),
+        (
+            (x, {n: w.ravel() for n, w in weights.items()}),
+            {},
+            ValueError,
+            r"weight_ih_l0: expected \[G\*H, I\], got \(96,\)",
+        ),
         ((x, less), {}, ValueError, "weights: expected .* missing 'bias_hh_l0'"),
         (
             (x, {**less, "bias_ih_l0": draw(7)}),
@@ -496,7 +519,7 @@ def test_layers_that_cannot_be_run_are_named():
 def call_handler(name="forward", drop=0, **changes):
     """Call a handler as `_calls` does, with some attributes or arguments changed."""
     layer = xr.GRU(I, H, seed=1)
-    plan = _plans.plan_of(_plans.describe("GRU", layer.arguments()))
+    plan = _plans.plan_of(_lines.describe("GRU", layer.arguments()))
     [own] = plan.layers
     numbers = _calls._core.xla_call(own.numbers, False, False, 0, own.roles, ())
     attributes = {
@@ -554,7 +577,7 @@ def test_a_call_that_does_not_fit_is_an_error(changes, says):
 
 def test_equal_networks_have_one_plan_and_one_operator():
     layer = LAYERS["lstm-peepholes"]()
-    lines = {_plans.describe("LSTM", layer.arguments()) for _ in range(2)}
+    lines = {_lines.describe("LSTM", layer.arguments()) for _ in range(2)}
     [line] = lines
     plan = _plans.plan_of(line)
     assert _operators.operator_of(plan) is _operators.operator_of(_plans.plan_of(line))

@@ -104,6 +104,50 @@ def test_dequantised_weights_are_found():
     assert_defined(make_model(drawn, put=move), drawn)
 
 
+@pytest.mark.parametrize("domain", ["", "ai.onnx"])
+@pytest.mark.parametrize("opset", [7, 9, 10, 11, 12, 13, 18, 21])
+def test_nodes_that_arrange_weights_are_those_of_the_models_opset(opset, domain):
+    drawn = draw_lstm()
+    drawn.opset = opset
+
+    def move(name, array):
+        """Store it beside another one: Split, and two Squeezes of the first axis."""
+        axes, attribute, nodes = [], {"axes": [0]}, []
+        if opset >= 13:
+            axes, attribute = [f"{name}.axes"], {}
+            nodes = [constant(*axes, np.array([0]))]
+        parts = {"num_outputs": 2} if opset >= 18 else {}
+        chain = (
+            ("Split", {"axis": 0, **parts}, []),
+            *((kind, attribute, axes) for kind in ("Squeeze", "Unsqueeze", "Squeeze")),
+        )
+        names = [*(f"{name}.{k}" for k in range(len(chain))), name]
+        for k, (kind, given, more) in enumerate(chain):
+            ends = [names[k + 1], *([f"{name}.rest"] if kind == "Split" else [])]
+            inputs = [names[k], *more]
+            nodes.append(helper.make_node(kind, inputs, ends, domain=domain, **given))
+        return nodes, [numpy_helper.from_array(np.stack([array, array + 1]), names[0])]
+
+    assert_defined(make_model(drawn, put=move), drawn)
+
+
+@pytest.mark.parametrize("opset", [10, 13, 19, 21])
+def test_scales_of_old_opsets_are_applied(opset):
+    drawn = draw_lstm()
+    drawn.opset = opset
+    stored = np.round(drawn.arrays["W"] / 0.01).astype(np.uint8)
+    drawn.arrays["W"] = (stored.astype("f4") - 3) * np.float32(0.01)
+
+    def move(name, array):
+        if name != "W":
+            return [], [numpy_helper.from_array(array, name)]
+        given = {"q": stored, "scale": np.float32(0.01), "zero": np.uint8(3)}
+        node = helper.make_node("DequantizeLinear", [*given], [name])
+        return [node], [numpy_helper.from_array(a, n) for n, a in given.items()]
+
+    assert_defined(make_model(drawn, put=move), drawn)
+
+
 # Graphs in graphs
 
 
@@ -176,11 +220,12 @@ def test_input_of_a_loop_hides_a_constant_around_it():
         from_onnx(model)
 
 
-def test_node_in_a_function_of_the_model_is_found():
+@pytest.mark.parametrize("version", [17, 13, 18], ids=str)
+def test_node_in_a_function_of_the_model_is_found(version):
     drawn = draw_lstm()
     model = make_model(drawn)
     node = model.graph.node[0]
-    opset = [helper.make_opsetid("", 17)]
+    opset = [helper.make_opsetid("", version)]
     inputs = [name for name in node.input if name]
     function = helper.make_function("mine", "Cell", inputs, node.output, [node], opset)
     call = helper.make_node("Cell", inputs, node.output, "call", domain="mine")
@@ -415,7 +460,9 @@ def test_states_of_zeros_are_no_constants_and_inputs_are_wired():
         ({"x": np.zeros((T, I), "f4")}, ValueError, r"x: expected \[T, B, I=3\]"),
         ({"x": np.zeros((T, B, I))}, TypeError, "x: expected float32"),
         ({"sequence_lens": [1, 2, 3]}, ValueError, r"sequence_lens: expected \[B=2\]"),
-        ({"sequence_lens": [1, 9]}, ValueError, r"lengths\[1\]: expected 0..T=5"),
+        ({"sequence_lens": [1, 9]}, ValueError, r"^sequence_lens\[1\]: .* 0..T=5"),
+        ({"sequence_lens": [1.0, 2]}, TypeError, "^sequence_lens: expected integers"),
+        ({"sequence_lens": [[1], 2]}, TypeError, "^sequence_lens: expected integers"),
         ({"initial_h": np.zeros((1, B, 3), "f4")}, ValueError, r"initial_h: .*H=4"),
         ({"initial_c": np.zeros((B, H), "f4")}, ValueError, r"initial_c: .*D=1, B=2"),
         ({"initial_c": np.zeros((1, B, H))}, TypeError, "initial_c: expected float32"),
@@ -426,6 +473,16 @@ def test_call_with_a_bad_argument_says_which(given, error, says):
     node = from_onnx(make_model(draw_lstm()))
     with pytest.raises(error, match=says):
         node(**{"x": np.zeros((T, B, I), "f4")} | given)
+
+
+def test_messages_have_the_layout_of_the_call():
+    node = from_onnx(make_model(draw_lstm(layout=1)))
+    x = np.zeros((B, T, I), "f4")
+    with pytest.raises(ValueError, match=r"sequence_lens\[0\]: expected 0..T=5"):
+        node(x, [T + 1, T])
+    says = r"initial_h: expected \[B=2, D=1, H=4\], got \(1, 2, 4\)"
+    with pytest.raises(ValueError, match=says):
+        node(x, initial_h=np.zeros((1, B, H), "f4"))
 
 
 def test_gru_has_no_cell_state():
@@ -487,6 +544,21 @@ def test_nodes_are_found_by_name():
     assert from_onnx(make_model(draw_lstm()), "Y_h").name == "cell"
     with pytest.raises(TypeError, match="node: expected the name"):
         from_onnx(model, 3)
+
+
+def test_no_node_is_lost_where_names_are_there_twice():
+    model = make_model(draw_lstm())
+    [node] = model.graph.node
+    for k, name in enumerate(["cell", "cell (2)", "cell", "Y3", ""]):
+        more = copy.deepcopy(node)
+        more.name, more.output[:] = name, [f"Y{k}"]
+        model.graph.node.append(more)
+    model.graph.node[-1].output[0] = "Y3"
+    found = layers_from_onnx(model)
+    assert len(found) == 6
+    assert found["cell (2)"].name == "cell (2)"
+    for name in found:
+        assert from_onnx(model, name).name == name
 
 
 def test_model_without_a_recurrent_node_says_so():

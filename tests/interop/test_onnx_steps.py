@@ -253,6 +253,24 @@ def test_other_forms_are_left(change):
     assert difference == 0
 
 
+@pytest.mark.parametrize("version", [3, 8])
+@pytest.mark.parametrize("name", ["W", "b2"])
+def test_step_whose_weights_a_caller_may_give_is_left(name, version):
+    nodes, stored = make_step()
+    model = as_model(nodes, stored)
+    model.ir_version = version
+    shape = stored[name].shape
+    for own in stored if version < 4 else [name]:  # before, each had to be an input
+        given = helper.make_tensor_value_info(own, FLOAT, stored[own].shape)
+        model.graph.input.append(given)
+    _, session = compare(model, draw_feed())
+    may_give = version > 3
+    assert bool(session.accelerated.accelerated) == (not may_give)
+    if may_give:
+        compared, _ = compare(model, draw_feed() | {name: np.zeros(shape, "f4")})
+        assert compared == 0
+
+
 def test_step_whose_rows_are_unknown_is_left():
     nodes, stored = make_step()
     _, session = compare(as_model(nodes, stored, rows=None), draw_feed())

@@ -118,6 +118,25 @@ def test_steps_or_widths_tell_where_names_do_not():
     assert_same(from_onnx(rename(model)).layer, cell, draw("LSTM")[1])
 
 
+@pytest.mark.parametrize("kind", CELLS)
+def test_steps_with_other_biases_are_another_cell(kind):
+    cell, inputs = draw(kind)
+    model = export(Loop(cell), inputs, [*CALLED[kind]])
+    name = "cell.bias_hh"
+    [stored] = [t for t in model.graph.initializer if t.name == name]
+    readers = [op for op in model.graph.node if name in op.input]
+    changed = numpy_helper.to_array(stored) + 1
+    for k, op in enumerate(readers):  # an exporter may store one for each step
+        array = changed if k == T - 1 else numpy_helper.to_array(stored)
+        own = numpy_helper.from_array(array, f"{name}.{k}")
+        model.graph.initializer.append(own)
+        op.input[:] = [own.name if n == name else n for n in op.input]
+    first, last = layers_from_onnx(model).values()
+    assert_same(first.layer, cell, inputs)
+    cell.bias_hh.data += 1
+    assert_same(last.layer, cell, inputs)
+
+
 def test_cell_that_is_not_clear_is_not_taken():
     _, model = step_of("LSTM", H)
     assert layers_from_onnx(model) != {}

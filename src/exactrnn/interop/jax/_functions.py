@@ -10,18 +10,25 @@ import jax.numpy as jnp
 import numpy as np
 
 from exactrnn._checks import check_lengths, check_parts, describe, shape_error
-from exactrnn._checks.limits import shorten
+from exactrnn._checks.limits import quote, shorten
 from exactrnn._checks.naming import Problems, check_names, take_named
+from exactrnn.interop import _lines
 from exactrnn.interop.checkpoints import sizes_of
-from exactrnn.interop.jax import _calls, _plans
+from exactrnn.interop.jax import _calls
 from exactrnn.interop.jax._calls import Tracer
 from exactrnn.interop.jax._operators import operator_of
-from exactrnn.interop.jax._plans import Plan
+from exactrnn.interop.jax._plans import Plan, plan_of
 from exactrnn.layers._recurrent import RecurrentLayer
 
 DTYPES = ("float32", "float64")
 NO_OPTIONS = ("dropout", "recurrent_dropout", "init", "forget_bias", "proj_size")
 """Arguments of classes that are none of functions, beside what weights tell."""
+MATRICES = {
+    "weight_ih_l0": "G*H, I",
+    "weight_hh_l0": "G*H, H",
+    "weight_hr_l0": "P, H",
+}
+"""The weights whose shapes tell all sizes."""
 
 
 def lstm(
@@ -230,7 +237,7 @@ def run(
     drops = ("dropout", "recurrent_dropout")
     plain = {name: 0.0 for name in drops if hasattr(layer, name)}
     arguments = {**layer.arguments(), **plain}
-    plan = _plans.plan_of(_plans.describe(type(layer).__name__, arguments))
+    plan = plan_of(_lines.describe(type(layer).__name__, arguments))
     given = layer.state_dict() if weights is None else take_named("weights", weights)
     found: tuple[Tracer, Any] = _apply(plan, x, given, state, lengths)
     return found
@@ -246,8 +253,7 @@ def _call(
 ) -> Any:
     """Run a class of networks whose sizes are those of its weights."""
     given = take_named("weights", weights)
-    if "weight_ih_l0" not in given or "weight_hh_l0" not in given:
-        raise ValueError("weights: expected weight_ih_l0, weight_hh_l0 and their like")
+    _check_matrices(given)
     arguments = {"dtype": _dtype_of("x", x), **sizes_of(kind, given)}
     for name in options:
         if name in {*arguments, *NO_OPTIONS}:
@@ -256,9 +262,8 @@ def _call(
                 "weights and of dropout, which there is none of here"
             )
     arguments |= options
-    return _apply(
-        _plans.plan_of(_plans.describe(kind, arguments)), x, given, state, lengths
-    )
+    plan = plan_of(_lines.describe(kind, arguments))
+    return _apply(plan, x, given, state, lengths)
 
 
 def _apply(
@@ -318,6 +323,19 @@ def _check_dtype(name: str, array: Any, plan: Plan) -> None:
     dtype = _dtype_of(name, array)
     if dtype != plan.spec.dtype:
         raise TypeError(f"{name}: expected {plan.spec.dtype}, got {dtype}")
+
+
+def _check_matrices(weights: Mapping[Any, Any]) -> None:
+    """Raise unless there are names, and the matrices that tell all sizes."""
+    if not {str}.issuperset(map(type, weights)):
+        other = next(name for name in weights if type(name) is not str)
+        raise TypeError(f"weights: expected names as keys, got {quote(other)}")
+    if "weight_ih_l0" not in weights or "weight_hh_l0" not in weights:
+        raise ValueError("weights: expected weight_ih_l0, weight_hh_l0 and their like")
+    for name, axes in MATRICES.items():
+        if name in weights and len(getattr(weights[name], "shape", ())) != 2:
+            _dtype_of(name, weights[name])
+            raise shape_error(name, axes, weights[name].shape)
 
 
 def _check_weights(plan: Plan, weights: Mapping[str, Any]) -> None:

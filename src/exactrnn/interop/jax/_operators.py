@@ -92,7 +92,7 @@ def _fold(
 ) -> tuple[Any, Any]:
     """Return what a function gives for mapped arguments, as one call if it can be."""
     *_, has_weights = in_batched
-    if any(jax.tree.leaves(has_weights)):
+    if any(jax.tree.leaves(has_weights)) or not size:
         found = _map(function, in_batched, arguments)
         return found, jax.tree.map(lambda _: True, found)
     rows = 0 if plan.spec.batch_first else 1

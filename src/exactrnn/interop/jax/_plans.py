@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from exactrnn import _core, layers
 from exactrnn._checks import Array
@@ -77,16 +74,6 @@ class Plan:
         self.leak: Array | None = None
         if spec.leak is not None:
             self.leak = leak.leak_row(spec.leak, None, spec.hidden_size, spec.dtype)
-
-
-def describe(kind: str, arguments: Mapping[str, object]) -> str:
-    """Return the line that stands for a network, the same for equal arguments."""
-    return json.dumps({"kind": kind, **arguments}, sort_keys=True, default=_plain)
-
-
-def _plain(value: object) -> object:
-    """Return a dtype or an array among arguments as text or a list."""
-    return value.tolist() if isinstance(value, np.ndarray) else np.dtype(value).name  # type: ignore[call-overload]
 
 
 @lru_cache(maxsize=256)

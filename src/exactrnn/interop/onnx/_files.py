@@ -147,11 +147,31 @@ def open_model(content: Any, folder: Path | None) -> Source:
     model = _parsed(onnx, content) if isinstance(content, bytes) else content
     if not model.HasField("graph") or not model.opset_import:
         raise RefusedError("not an ONNX model: it has no graph or no opset")
-    if model.functions:
-        from onnx import inliner
+    return Source(_inlined(onnx, model) if model.functions else model, folder)
 
-        model = inliner.inline_local_functions(model)
-    return Source(model, folder)
+
+def _inlined(onnx: Any, model: Any) -> Any:
+    """Return a model whose graphs have what is in its functions.
+
+    Functions of another opset are brought to the model's, for which onnx has to know
+    the types of what they read; those for which it cannot stay functions.
+    """
+    from onnx import inliner
+
+    plain = inliner.inline_local_functions(model)
+    if not plain.functions:
+        return plain
+    try:
+        typed = onnx.shape_inference.infer_shapes(plain)
+        known = {given.name for given in (*typed.graph.value_info, *typed.graph.input)}
+        typed.graph.value_info.extend(
+            onnx.helper.make_tensor_value_info(own.name, own.data_type, own.dims)
+            for own in typed.graph.initializer
+            if own.name not in known
+        )
+        return inliner.inline_local_functions(typed, convert_version=True)
+    except RuntimeError:
+        return plain
 
 
 def _parsed(onnx: Any, content: bytes) -> Any:

@@ -10,6 +10,7 @@ not constant.
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ import numpy as np
 
 from exactrnn._checks import Array
 from exactrnn._checks.limits import quote, shorten
-from exactrnn.interop.onnx._files import RefusedError, Source
+from exactrnn.interop.onnx._files import RefusedError, Source, import_onnx
 from exactrnn.interop.onnx._words import (
     CONTRIBUTED,
     FIRST_OPSET,
@@ -36,6 +37,11 @@ FOLDED = frozenset(
     }
 )
 """Operators that arrange numbers, or change their type."""
+OLDEST_DEFINED = {"DequantizeLinear": 19}
+"""Opsets before which the reference implementation lacks an operator.
+
+What it does with the arguments of an older one is the same.
+"""
 SMALL = 2**24
 MOST_EXPANSION = 100
 """Folding may make SMALL bytes, and so many times what the model holds."""
@@ -43,6 +49,8 @@ DEEPEST = 100
 """Nodes on top of each other between a stored tensor and a weight."""
 WIDEST = 8
 """Bytes of a number, at most."""
+FIRST_WITH_DEFAULTS = 4
+"""The version of the format since which stored tensors may be defaults of inputs."""
 
 
 Named = TypeVar("Named", bound=Any)
@@ -74,10 +82,16 @@ class Scope:
 
 
 class Constants:
-    """The constants of a model, each computed once."""
+    """The constants of a model, each computed once.
 
-    def __init__(self, source: Source, opset: int) -> None:
+    Since version 4 of the format a stored tensor that is an input of its graph, too, is
+    the default of that input. It is a constant with `defaults` alone: a session may be
+    given another.
+    """
+
+    def __init__(self, source: Source, opset: int, *, defaults: bool) -> None:
         self._source, self._opset = source, opset
+        self._defaults = defaults or source.model.ir_version < FIRST_WITH_DEFAULTS
         self._known: dict[tuple[Scope, str], Array] = {}
         self._made = 0
 
@@ -92,7 +106,7 @@ class Constants:
 
     def _compute(self, owner: Scope, name: str, depth: int) -> None:
         """Have the value of a name known, and those made along with it."""
-        if name in owner.stored:
+        if name in owner.stored and (self._defaults or name not in owner.others):
             self._known[owner, name] = self._source.read(owner.stored[name])
             return
         op = owner.makers.get(name)
@@ -106,10 +120,8 @@ class Constants:
             raise NotConstantError(f"it is computed by {title(op)}")
         inputs = {n: self.find(owner, n, depth + 1) for n in op.input if n}
         self._charge(op, [*inputs.values()])
-        made = self._run(op, inputs)
         self._known |= {
-            (owner, n): np.asarray(value)
-            for n, value in zip(op.output, made, strict=True)
+            (owner, n): np.asarray(value) for n, value in self._run(op, inputs).items()
         }
 
     def _value_of(self, op: Any) -> Array:
@@ -142,12 +154,24 @@ class Constants:
                 f"{self._source.stored} that it holds"
             )
 
-    def _run(self, op: Any, inputs: dict[str, Array]) -> Any:
-        """Run a node by its definition."""
+    def _run(self, op: Any, inputs: dict[str, Array]) -> dict[str, Any]:
+        """Run a node by its definition in the model's opset; return what it gives.
+
+        It stands in a graph, since the evaluator takes a node alone to be of the newest
+        opset; and its domain is written as the evaluator knows it.
+        """
         from onnx.reference import ReferenceEvaluator
 
+        onnx, names = import_onnx(), [name for name in op.output if name]
+        plain = onnx.NodeProto()
+        plain.CopyFrom(op)
+        plain.domain = ""
+        opset = max(self._opset, OLDEST_DEFINED.get(op.op_type, 0))
+        ends = [[onnx.ValueInfoProto(name=n) for n in side] for side in (inputs, names)]
+        graph = onnx.helper.make_graph([plain], "folded", *ends)
         with np.errstate(all="ignore"):
-            return ReferenceEvaluator(op, opsets={"": self._opset}).run(None, inputs)
+            made = ReferenceEvaluator(graph, opsets={"": opset}).run(None, inputs)
+        return dict(zip(names, made, strict=True))
 
 
 @dataclass(frozen=True)
@@ -237,14 +261,16 @@ def name_all(found: Sequence[Named]) -> list[Named]:
     Where several are called the same, what is around them says which.
     """
     counts = Counter(item.own_name for item in found)
-    taken, named = Counter[str](), list[Named]()
+    own = {name for name, count in counts.items() if count == 1}
+    taken, named = set[str](), list[Named]()
     for item in found:
-        name = item.own_name
+        name = wanted = item.own_name
         if counts[name] > 1:
-            name = f"{item.scope.place}{name}"
-        taken[name] += 1
-        if taken[name] > 1:
-            name = f"{name} ({taken[name]})"
+            name = wanted = f"{item.scope.place}{name}"
+            numbers = itertools.count(2)
+            while name in taken or name in own:
+                name = f"{wanted} ({next(numbers)})"
+        taken.add(name)
         named.append(replace(item, name=name))
     return named
 

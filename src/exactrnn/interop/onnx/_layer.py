@@ -96,8 +96,9 @@ class OnnxLayer:
             raise _checks.shape_error("x", expected, given.shape)
         B = given.shape[1 - self.layout]
         lengths = self._fixed("sequence_lens", sequence_lens, (B,))
-        if lengths is not None and np.shape(lengths) != (B,):
-            raise _checks.shape_error("sequence_lens", f"B={B}", np.shape(lengths))
+        if lengths is not None:
+            T, name = given.shape[self.layout], "sequence_lens"
+            lengths = _checks.check_lengths(lengths, T, B, batched=True, name=name)
         state = self._begin(initial_h, initial_c, B)
         y, final = self.layer(given, state, lengths=lengths)
         parts = final if isinstance(final, tuple) else (final,)
@@ -122,13 +123,16 @@ class OnnxLayer:
         if c is not None and self.kind != "LSTM":
             got = _checks.describe(c)
             raise TypeError(f"initial_c: expected None for this {self.kind}, got {got}")
-        sizes = {"D": layer.num_directions, "B": B, "H": layer.hidden_size}
-        shape = tuple(sizes.values())
+        D, H = layer.num_directions, layer.hidden_size
+        shape, sizes = (D, B, H), {"D": D, "B": B, "H": H}
+        if self.layout:
+            sizes = {"B": B, "D": D, "H": H}
         parts = []
         for name, value in (("initial_h", h), ("initial_c", c)):
             if value is not None:
-                value = self._turned(_checks.as_array(name, value, layer.dtype))
+                value = _checks.as_array(name, value, layer.dtype)
                 _checks.check_shape(name, value, **sizes)
+                value = self._turned(value)
             parts.append(self._fixed(name, value, shape))
         del parts[len(OPERATORS[self.kind].states) :]
         if all(part is None for part in parts):
@@ -139,7 +143,7 @@ class OnnxLayer:
 
     def _turned(self, state: Array) -> Array:
         """Return a state [D, B, H] in the node's layout, or such a one as ours."""
-        return state.swapaxes(0, 1) if self.layout and state.ndim == 3 else state
+        return state.swapaxes(0, 1) if self.layout else state
 
     def _split(self, y: Array) -> Array:
         """Return a layer's output with an axis for its directions."""

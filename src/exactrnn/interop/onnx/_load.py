@@ -135,7 +135,7 @@ def _find_all(content: Any, folder: Path | None) -> list[Node | Cell]:
     """Return the recurrent nodes and cells of a model, with their names."""
     source, onnx = open_model(content, folder), import_onnx()
     scopes = find_scopes(source.model)
-    constants = Constants(source, check_opset(source.model, onnx))
+    constants = Constants(source, check_opset(source.model, onnx), defaults=True)
     nodes, cells = find_nodes(scopes, constants), find_cells(scopes, constants)
     return name_all([*nodes, *cells])
 

@@ -74,7 +74,8 @@ def rewrite(source: Source, setting: Setting) -> Accelerated:
     opset = check_opset(source.model, import_onnx())
     join_steps(source, opset)
     scopes = find_scopes(source.model)
-    for node in name_all(find_nodes(scopes, Constants(source, opset))):
+    constants = Constants(source, opset, defaults=False)
+    for node in name_all(find_nodes(scopes, constants)):
         try:
             kind = _rewrite_node(node, setting, source)
         except RefusedError as error:
@@ -117,6 +118,8 @@ def _check_types(node: Node) -> None:
 
 def _type_of(node: Node, place: int) -> int:
     """Return the type of a weight where the graph says it, else 0."""
+    if not node.has(place):  # which the runtime refuses
+        return 0
     name = node.op.input[place]
     owner = node.scope.owner(name)
     if owner is None:

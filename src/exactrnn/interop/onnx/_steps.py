@@ -207,7 +207,7 @@ def join_steps(source: Source, opset: int) -> None:
         return
     model, names = source.model, Names(source.model)
     inferred = import_onnx().shape_inference.infer_shapes(model, data_prop=True)
-    constants = Constants(source, opset)
+    constants = Constants(source, opset, defaults=False)
     pairs = zip(find_scopes(model), find_scopes(inferred), strict=True)
     found = [
         (scope.graph, step)

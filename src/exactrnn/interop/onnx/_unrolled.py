@@ -56,6 +56,14 @@ class Product:
         array = constants.find(*self.weight)
         return array if self.turned else array.T
 
+    def identity(self, constants: Constants) -> tuple[Any, ...]:
+        """Return what products of one cell have in common.
+
+        Exporters store a bias anew for each step, so its numbers count.
+        """
+        bias = None if self.bias is None else constants.find(*self.bias).tobytes()
+        return self.weight, self.turned, bias
+
 
 @dataclass(frozen=True)
 class Step:
@@ -67,6 +75,12 @@ class Step:
     gives: tuple[str, ...]
     c: str = ""
     """The name of the c that an LSTM's step reads."""
+
+    def identity(self, constants: Constants) -> tuple[Any, ...]:
+        """Return what steps of one cell have in common, an LSTM's in either order."""
+        of_x, of_h = (product.identity(constants) for product in self.products)
+        pair = (of_x, of_h) if self.kind == "GRU" else frozenset((of_x, of_h))
+        return self.kind, pair
 
 
 @dataclass(frozen=True)
@@ -129,8 +143,7 @@ def find_cells(
     for scope in scopes:
         groups: dict[Any, list[Step]] = {}
         for step in _Finder(scope, constants).steps():
-            key = (step.kind, frozenset(product.weight for product in step.products))
-            groups.setdefault(key, []).append(step)
+            groups.setdefault(step.identity(constants), []).append(step)
         for steps in groups.values():
             products = _ordered(steps, constants)
             if products is None and either_order:

@@ -7,6 +7,7 @@ that a compiler which reads its `forward` finds nothing else.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
@@ -14,18 +15,20 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from exactrnn._checks.limits import quote
 from exactrnn._numeric import random
 from exactrnn._system.mode import ieee_mode
+from exactrnn.interop._lines import describe
 from exactrnn.interop.torch import _operators
 from exactrnn.interop.torch._kernels import Tensors
 from exactrnn.interop.torch._operators import Job
 from exactrnn.interop.torch._plans import (
     DTYPES,
-    describe,
     network_of,
     plan_of,
     trusting,
 )
+from exactrnn.layers import CLASSES
 
 WAYS_OUT = "swap back to torch.nn by exactrnn.torch.unswap"
 
@@ -47,6 +50,12 @@ class Network(nn.Module):
 
     def _adopt(self, sizes: Mapping[str, object], own: Mapping[str, object]) -> None:
         """Become what is computed for these arguments; `own` torch does not have."""
+        known = inspect.signature(CLASSES[self.kind]).parameters
+        for name in own:
+            if name not in known or name == "seed":
+                raise TypeError(
+                    f"{self.kind}: got an unexpected keyword argument {quote(name)}"
+                )
         line = describe(self.kind, {**sizes, **own})
         spec = plan_of(line, torch.float32).spec
         self._line, self._own = line, dict(own)

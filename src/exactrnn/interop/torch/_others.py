@@ -11,8 +11,9 @@ from typing import Any
 
 from torch import nn
 
+from exactrnn.interop._lines import describe
 from exactrnn.interop.torch._layers import Layer
-from exactrnn.interop.torch._plans import describe, network_of
+from exactrnn.interop.torch._plans import network_of
 
 
 class Other(Layer):

@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from exactrnn import layers
@@ -41,18 +40,6 @@ class Plan(NamedTuple):
     def clock(self) -> bool:
         """Whether the last part of a state is a clock, int64 [B]."""
         return self.spec.counts_steps
-
-
-def describe(kind: str, arguments: Mapping[str, object]) -> str:
-    """Return the line that stands for a network, the same for equal arguments."""
-    return json.dumps({"kind": kind, **arguments}, sort_keys=True, default=_plain)
-
-
-def _plain(value: object) -> object:
-    """Return an array among arguments as a list, a scalar of NumPy as Python's."""
-    if isinstance(value, torch.Tensor | np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"expected plain values, got {type(value).__name__}")
 
 
 def network_of(
