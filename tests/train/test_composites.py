@@ -387,3 +387,28 @@ def test_frozen_parts_stay_and_factors_scale_the_rate(kind):
 def test_names_that_no_part_has_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         Adam(make_sequential(), **options)
+
+
+class NeedsTwo(Last):
+    """Reads two arrays."""
+
+    def forward(self, x, other):
+        return x + other, None
+
+
+class NeedsState(Last):
+    """Reads a state, which `Sequential` gives."""
+
+    def forward(self, x, state):
+        return x, state, None
+
+
+@pytest.mark.parametrize(
+    ("make", "needed"),
+    [(lambda: xr.AttentionDecoder("gru", 3, 4, 4), "memory"), (NeedsTwo, "other")],
+)
+def test_a_part_that_reads_more_than_its_input_is_refused(make, needed):
+    message = rf"parts\[1\]: .* whose forward needs {needed} too"
+    with pytest.raises(TypeError, match=message):
+        Sequential(xr.GRU(3, 3), make())
+    assert len(Sequential(NeedsState(), xr.GRU(3, 3))) == 2
