@@ -13,6 +13,7 @@ from exactrnn.train import (
     Adam,
     AdamW,
     Composite,
+    Dropout,
     Embedding,
     Last,
     Linear,
@@ -412,3 +413,20 @@ def test_a_part_that_reads_more_than_its_input_is_refused(make, needed):
     with pytest.raises(TypeError, match=message):
         Sequential(xr.GRU(3, 3), make())
     assert len(Sequential(NeedsState(), xr.GRU(3, 3))) == 2
+
+
+def test_two_parts_of_one_name_are_refused():
+    parts = {1: xr.GRU(3, 3), "1": xr.GRU(3, 3)}
+    with pytest.raises(ValueError, match="parts: expected each name once, got '1'"):
+        Sequential(parts)
+    model = Composite()
+    model.layers = parts
+    with pytest.raises(ValueError, match=r"layers\.1: expected one part"):
+        model.state_dict()
+
+
+@pytest.mark.parametrize("part", [Last(), Dropout(0.5)])
+@pytest.mark.parametrize("cache", [None, (1, 2), "abc"])
+def test_a_part_without_weights_refuses_what_is_no_cache(part, cache):
+    with pytest.raises(TypeError, match="cache: expected one of forward"):
+        part.backward(cache, np.zeros((2, 3)))

@@ -97,6 +97,7 @@ class Sequential(Composite):
                 "parts: expected each part in one place, got one in two: its "
                 "gradients would be two under one name"
             )
+        _check_names([link.name for link in self._links])
         if seed is not None:
             self.seed_parts(seed)
 
@@ -351,6 +352,16 @@ def _link(name: str, part: Any) -> _Link:
     _check_reads_one(name, part, [*parameters.values()][1:])
     known = frozenset(parameters)
     return _Link(name, part, known & {*HANDED_ON}, "state" in known)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raise where two parts have one name, as 1 and "1" in a mapping."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"parts: expected each name once, got {name!r} twice: one part's "
+                "weights would hide the other's"
+            )
 
 
 def _check_reads_one(name: str, part: Any, others: Sequence[inspect.Parameter]) -> None:
