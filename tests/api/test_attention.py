@@ -268,6 +268,7 @@ def test_a_copied_stream_goes_on_by_itself(paper, make_copy):
     stream.step(problem["x"][0])
     twin = make_copy(stream)
     assert (type(twin), repr(twin)) == (type(stream), repr(stream))
+    assert same_bits(twin.attention, stream.attention)
     expected = twin.step(problem["x"][1])
     assert same_bits(stream.step(problem["x"][1]), expected)
     assert same_bits(flat(stream.state), flat(twin.state))

@@ -335,6 +335,18 @@ def test_the_text_is_not_overwritten(training, text, tmp_path, capsys):
     assert text.read_text(encoding="utf-8") == TEXT
 
 
+def test_a_text_where_the_run_would_be_kept_is_not_taken_away(
+    training, text, tmp_path, capsys
+):
+    named = text.rename(tmp_path / "novel.run")
+    options = [str(named) if own == str(text) else own for own in training]
+    assert str(named) in options
+    assert main([*options, "--out", str(tmp_path / "novel")]) == 2
+    error = only_line(capsys.readouterr().err)
+    assert "--out: expected another file than --text" in error
+    assert named.read_text(encoding="utf-8") == TEXT
+
+
 def test_a_link_as_target_is_followed(training, tmp_path):
     link, target = tmp_path / "link", tmp_path / "target"
     link.symlink_to(target)

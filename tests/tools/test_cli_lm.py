@@ -191,3 +191,13 @@ def test_what_workers_cannot_do_is_one_line(train, capsys, monkeypatch):
     assert train("--workers", "2")[0] == 2
     line = "exactrnn lm: error: --workers: expected 2 to be placed, got none\n"
     assert error_of(capsys) == line
+
+
+def test_a_last_word_alone_is_not_measured(tmp_path, capsys):
+    text = tmp_path / "words"
+    text.write_text("ab\n" * 12 + "ab", encoding="utf-8")
+    sizes = ["--hidden", "4", "--embedding", "2", "--batch", "2", "--length", "4"]
+    path = str(tmp_path / "model")
+    options = ["--text", str(text), "--out", path, "--unit", "words", "--steps", "2"]
+    assert main(["lm", *options, *sizes]) == 0
+    assert "held out  one word, behind which nothing" in capsys.readouterr().out

@@ -13,6 +13,7 @@ from exactrnn.train import (
     Adam,
     AdamW,
     Composite,
+    Dropout,
     Embedding,
     Last,
     Linear,
@@ -387,3 +388,45 @@ def test_frozen_parts_stay_and_factors_scale_the_rate(kind):
 def test_names_that_no_part_has_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         Adam(make_sequential(), **options)
+
+
+class NeedsTwo(Last):
+    """Reads two arrays."""
+
+    def forward(self, x, other):
+        return x + other, None
+
+
+class NeedsState(Last):
+    """Reads a state, which `Sequential` gives."""
+
+    def forward(self, x, state):
+        return x, state, None
+
+
+@pytest.mark.parametrize(
+    ("make", "needed"),
+    [(lambda: xr.AttentionDecoder("gru", 3, 4, 4), "memory"), (NeedsTwo, "other")],
+)
+def test_a_part_that_reads_more_than_its_input_is_refused(make, needed):
+    message = rf"parts\[1\]: .* whose forward needs {needed} too"
+    with pytest.raises(TypeError, match=message):
+        Sequential(xr.GRU(3, 3), make())
+    assert len(Sequential(NeedsState(), xr.GRU(3, 3))) == 2
+
+
+def test_two_parts_of_one_name_are_refused():
+    parts = {1: xr.GRU(3, 3), "1": xr.GRU(3, 3)}
+    with pytest.raises(ValueError, match="parts: expected each name once, got '1'"):
+        Sequential(parts)
+    model = Composite()
+    model.layers = parts
+    with pytest.raises(ValueError, match=r"layers\.1: expected one part"):
+        model.state_dict()
+
+
+@pytest.mark.parametrize("part", [Last(), Dropout(0.5)])
+@pytest.mark.parametrize("cache", [None, (1, 2), "abc"])
+def test_a_part_without_weights_refuses_what_is_no_cache(part, cache):
+    with pytest.raises(TypeError, match="cache: expected one of forward"):
+        part.backward(cache, np.zeros((2, 3)))

@@ -1,6 +1,7 @@
 """CTC is right: against all paths, central differences and torch; decoders likewise."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -228,7 +229,42 @@ def test_a_language_model_that_returns_something_else_is_told(given):
         xr.train.ctc_beam_decode(ZEROS, score=lambda _: given)
 
 
+@pytest.mark.parametrize("given", [math.nan, math.inf])
+def test_advice_for_the_blank_is_not_read_and_that_for_labels_is_below_infinity(given):
+    logits = rng.standard_normal((3, 1, 3))
+    plain = xr.train.ctc_beam_decode(logits, beam_width=99, nbest=99)
+    heard = xr.train.ctc_beam_decode(
+        logits, beam_width=99, nbest=99, score=lambda _: np.array([given, 0, 0])
+    )
+    assert str(heard) == str(plain)
+    with pytest.raises(ValueError, match=r"^score: expected numbers below infinity"):
+        xr.train.ctc_beam_decode(logits, score=lambda _: [0, given, 0])
+
+
+def test_no_beginning_that_is_allowed_is_no_result():
+    logits = rng.standard_normal((3, 2, 3))
+    logits[0, 1, 0] = -np.inf  # row 1 begins with a label
+    found = xr.train.ctc_beam_decode(logits, score=lambda _: np.full(3, -np.inf))
+    assert [len(row) for row in found] == [1, 0]
+    assert found[0][0].labels.tolist() == []
+
+
+@pytest.mark.parametrize("time", range(3))
+@pytest.mark.parametrize("given", [math.nan, math.inf, -math.inf])
+def test_outputs_that_rank_nothing_are_named(given, time):
+    logits = rng.standard_normal((3, 2, 3))
+    logits[time, 1] = given
+    with pytest.raises(ValueError, match=rf"^logits\[{time}, 1\]: expected a largest"):
+        xr.train.ctc_beam_decode(logits, beam_width=99)
+    xr.train.ctc_beam_decode(logits, [3, time])  # what is past the length is not read
+
+
 @pytest.mark.parametrize("argument", ["beam_width", "nbest"])
 def test_sizes_of_the_search_are_judged(argument):
     with pytest.raises(ValueError, match=f"^{argument}: "):
         xr.train.ctc_beam_decode(ZEROS, **{argument: 0})
+
+
+def test_a_language_model_is_a_function():
+    with pytest.raises(TypeError, match=r"^score: expected a function, got 5"):
+        xr.train.ctc_beam_decode(ZEROS, score=5)

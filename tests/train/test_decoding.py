@@ -250,6 +250,8 @@ def test_no_rows_are_no_results():
         ({"end": 1.5}, TypeError, "end"),
         ({"start": "a"}, TypeError, "start"),
         ({"stream": 1}, TypeError, "stream: expected one of layer.stream"),
+        ({"embedding": None}, TypeError, "embedding: expected a function, got None"),
+        ({"readout": 5}, TypeError, "readout: expected a function, got 5"),
         (
             {"readout": lambda h: h[0]},
             ValueError,

@@ -217,3 +217,14 @@ WORDS = ("a", "b")
 def test_what_does_not_fit_is_named(call, error, says):
     with pytest.raises(error, match=says):
         call()
+
+
+@pytest.mark.parametrize(
+    ("unit", "text", "got"),
+    [("characters", "", 0), ("bytes", "a", 1), ("words", " the", 1)],
+)
+def test_a_text_of_one_symbol_is_not_measured(unit, text, got):
+    model = make(unit)
+    expected = f"text: expected at least two {unit}, got {got}"
+    with pytest.raises(ValueError, match=expected):
+        model.evaluate(text)

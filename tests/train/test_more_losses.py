@@ -169,6 +169,17 @@ def test_formulas_are_those_of_the_docstrings(dtype):
     assert same_bits(dy, d * (own * (number(2) / total)))
 
 
+@pytest.mark.parametrize("name", LOSSES)
+def test_weights_of_the_first_axes_count_for_all_behind_them(name, dtype):
+    y, target = problem(name, dtype)
+    loss = LOSSES[name][0]
+    for own in (draw(T, dtype=dtype) ** 2, np.array(2.0, dtype)):
+        whole = np.broadcast_to(own.reshape(-1, 1), (T, B))
+        few, many = (loss(y, target, weights=w, lengths=LENGTHS) for w in (own, whole))
+        assert few[0] == many[0]
+        assert same_bits(few[1], many[1])
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
@@ -192,6 +203,7 @@ def test_lengths_and_weights_that_do_not_fit_are_named(name, call, error, messag
         (lambda y: train.huber_loss(y, y, delta=0.0), "delta: expected"),
         (lambda y: train.quantile_loss(y, y[..., 0], quantiles=(0.5,)), "y: expected"),
         (lambda y: train.quantile_loss(y, y, quantiles=(0.0,) * O), "quantiles.0"),
+        (lambda y: train.quantile_loss(y, y, quantiles=(1.0,) * O), "below 1, got 1.0"),
         (lambda y: train.gaussian_likelihood(y[..., :3], y), "y: expected"),
         (lambda y: train.binary_cross_entropy(y, y[0]), "target: expected"),
         (
@@ -305,6 +317,35 @@ def test_label_error_rate_counts_the_least_edits():
     assert train.label_error_rate([[1]], [[]]) == math.inf
     with pytest.raises(ValueError, match="decoded: expected B=2"):
         train.label_error_rate([[1]], [[1], [2]])
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (train.ctc_greedy_decode(np.zeros((2, 1, 3))), r"decoded\[0\]: .* CTCLabels"),
+        ([[1], 2], r"decoded\[1\]: expected a list of labels, got 2"),
+        (np.zeros(2), r"decoded\[0\]: expected a list of labels"),
+        (iter([[1]]), "decoded: expected a list of rows of labels"),
+        (None, "decoded: expected a list of rows of labels, got None"),
+    ],
+)
+def test_what_is_no_list_of_labels_is_named(rows, message):
+    with pytest.raises(TypeError, match=message):
+        train.label_error_rate(rows, [[1]])
+
+
+def test_labels_may_be_arrays():
+    found = train.label_error_rate([np.array([1, 2]), [np.int64(3)]], [[1, 3], [3]])
+    assert (found, type(found)) == (1 / 3, float)
+    assert train.label_error_rate(np.array([[1, 2]]), [np.array([1, 2])]) == 0.0
+
+
+def test_root_of_squares_is_that_of_rows_first_too():
+    y, target = problem("squares")
+    rows_first = np.ascontiguousarray(y.swapaxes(0, 1)), target.swapaxes(0, 1)
+    expected = train.rmse(y, target, lengths=LENGTHS)
+    found = train.rmse(*rows_first, lengths=LENGTHS, batch_first=True)
+    assert np.isclose(found, expected)
 
 
 @pytest.mark.parametrize("dtype", ["M8[s]", float, bool, object])

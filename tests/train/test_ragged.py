@@ -122,6 +122,8 @@ def test_fit_trains_on_them_and_resumes_to_the_same_bytes(tmp_path):
         ),
         (lambda: train.ragged_batches([], list), ValueError, "examples: expected at"),
         (lambda: train.ragged_batches(iter([1]), list), TypeError, "examples"),
+        (lambda: train.ragged_batches({"a": 1}, list), TypeError, "examples: .* list"),
+        (lambda: train.pad({"a": [1]}), TypeError, "sequences: expected a list"),
         (lambda: train.ragged_batches([1], 5), TypeError, "make: expected a function"),
         (lambda: train.ragged_batches([1], list, 0), ValueError, "size"),
         (lambda: train.ragged_batches([1], list, seed=-1), ValueError, "seed"),
@@ -136,7 +138,7 @@ def test_fit_trains_on_them_and_resumes_to_the_same_bytes(tmp_path):
             "lengths: expected integers",
         ),
     ],
-    ids=range(13),
+    ids=range(15),
 )
 def test_mistakes_are_named(make, error, message):
     with pytest.raises(error, match=message):

@@ -32,13 +32,16 @@ def check_real(
     highest: float = math.inf,
     *,
     open_below: bool = False,
+    open_above: bool = False,
 ) -> float:
     """Return `value` as a finite float in the range, or raise."""
     bound = "above" if open_below else "at least"
-    limit = "" if highest == math.inf else f" and at most {highest:g}"
+    most = "below" if open_above else "at most"
+    limit = "" if highest == math.inf else f" and {most} {highest:g}"
     expected = f"a finite number {bound} {lowest:g}{limit}"
     number = check_number(name, value, expected)
     below = number <= lowest if open_below else number < lowest
-    if not math.isfinite(number) or below or number > highest:
+    beyond = number >= highest if open_above else number > highest
+    if not math.isfinite(number) or below or beyond:
         raise ValueError(f"{name}: expected {expected}, got {number}")
     return number

@@ -16,6 +16,11 @@ KEPT_EVERY = 60.0
 """Seconds from one writing of the file to the next."""
 
 
+def run_path(out: Path) -> Path:
+    """Return where the training of a model is kept."""
+    return out.with_name(f"{out.name}.run")
+
+
 class RunFile:
     """Where a training is kept until it is done: beside the model.
 
@@ -26,7 +31,7 @@ class RunFile:
     """
 
     def __init__(self, parsed: argparse.Namespace) -> None:
-        self._path = parsed.out.with_name(f"{parsed.out.name}.run")
+        self._path = run_path(parsed.out)
         self._counted = "seconds" not in parsed
         self._training: Training | None = None
         self._next = 0.0

@@ -37,7 +37,7 @@ from exactrnn.cli._arguments import (
 from exactrnn.cli._interrupts import Interrupts, note_interrupts
 from exactrnn.cli._output import is_read, say
 from exactrnn.cli._progress import make_reporter
-from exactrnn.cli._run_file import RunFile
+from exactrnn.cli._run_file import RunFile, run_path
 from exactrnn.cli._text import default_text, read_text
 from exactrnn.train import LanguageModel
 from exactrnn.train._model_spec import CELLS
@@ -312,19 +312,26 @@ def train(parsed: argparse.Namespace) -> int:
 
 def describe_bits(model: LanguageModel, text: str) -> str:
     """Return the loss of a text in words."""
+    symbols = len(model.encode(text))
+    if symbols < LEAST_HELD_OUT:
+        return "one word, behind which nothing could be foretold"
     bits = model.evaluate(text)
     if model.unit == "characters":
         return f"{bits:.3f} bits per character"
-    each = bits * (len(model.encode(text)) - 1) / (len(text) - 1)
+    each = bits * (symbols - 1) / (len(text) - 1)
     return f"{bits:.3f} bits per {model.unit[:-1]}, {each:.3f} per character"
 
 
 def check_out(parsed: argparse.Namespace) -> None:
-    """Raise if the model cannot be written, or would take the place of the text."""
+    """Raise if the model cannot be written, or a file would replace the text."""
     check_writable("--out", parsed.out)
-    with contextlib.suppress(OSError):
-        if "text" in parsed and parsed.out.samefile(parsed.text):
-            raise CommandError(f"--out: expected another file than --text {parsed.out}")
+    for path in (parsed.out, run_path(parsed.out)):
+        with contextlib.suppress(OSError):
+            if "text" in parsed and path.samefile(parsed.text):
+                raise CommandError(
+                    f"--out: expected another file than --text {parsed.text}, which "
+                    f"{path} would replace"
+                )
 
 
 def split_text(text: str, source: str, streams: int) -> tuple[str, str]:

@@ -28,7 +28,7 @@ from exactrnn._checks import Array, describe
 from exactrnn._numeric.random import make_generator
 from exactrnn._system.mode import ieee_mode
 from exactrnn.layers._gradients import GradientsLike, as_gradient, weights_of
-from exactrnn.train._models import check_carried, set_generator_states
+from exactrnn.train._models import check_carried, check_loss, set_generator_states
 from exactrnn.train._stored import FileRows, read
 from exactrnn.train.batches import Batch
 from exactrnn.train.losses import IGNORED
@@ -306,7 +306,7 @@ def shard_gradient(
         output, *rest, cache = model.forward(rows.x, **given, **before)
     finally:
         set_generator_states(model, generators)
-    value, dy = loss(output, rows.y, **more)
+    value, dy = check_loss(loss(output, rows.y, **more))
     with ieee_mode():
         value *= shard.share
     layout, vector = as_vector(model.backward(cache, _scaled(dy, shard.share)).weights)

@@ -76,7 +76,7 @@ class DecoderStream:
     def __reduce__(self) -> tuple[Any, ...]:
         with self._stepper as stepper:
             state = tuple(part.copy() for part in stepper.state)
-        own = self._memory, self._lengths, state
+            own = self._memory, self._lengths, state, stepper.alpha.copy()
         return _restore, (type(self), self._decoder, *own)
 
     def __repr__(self) -> str:
@@ -102,10 +102,12 @@ class DecoderStream:
         assert parts is not None
         self._set_state(parts)
 
-    def _set_state(self, parts: States) -> None:
+    def _set_state(self, parts: States, attention: Array | None = None) -> None:
         with self._stepper as stepper:
             for own, part in zip(stepper.state, parts, strict=True):
                 own[...] = part
+            if attention is not None:
+                stepper.alpha[...] = attention
 
     @property
     def attention(self) -> Array:
@@ -193,8 +195,9 @@ def _restore(
     memory: Array,
     lengths: Lengths | None,
     state: tuple[Array, ...],
+    attention: Array | None = None,
 ) -> DecoderStream:
-    """Make a stream for a copy or a pickle."""
+    """Make a stream for a copy or a pickle; older ones have no attention."""
     stream = kind(decoder, memory, lengths)
-    stream._set_state(state)
+    stream._set_state(state, attention)
     return stream

@@ -79,6 +79,8 @@ class Composite:
         for name, part in _parts_in(self.__dict__, ""):
             if id(part) not in seen:
                 seen.add(id(part))
+                if name in found:
+                    raise ValueError(f"{name}: expected one part of this name, got two")
                 found[name] = part
         return found
 

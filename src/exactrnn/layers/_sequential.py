@@ -9,12 +9,13 @@ given and hands on; the states of several parts are a tuple.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from exactrnn._checks import Array, ArrayLike, FloatType, describe
+from exactrnn._checks.limits import list_names
 from exactrnn.layers._composite import Composite
 from exactrnn.layers._dense import DenseModule
 from exactrnn.layers._gradients import weights_of
@@ -96,6 +97,7 @@ class Sequential(Composite):
                 "parts: expected each part in one place, got one in two: its "
                 "gradients would be two under one name"
             )
+        _check_names([link.name for link in self._links])
         if seed is not None:
             self.seed_parts(seed)
 
@@ -346,5 +348,33 @@ def _link(name: str, part: Any) -> _Link:
     if isinstance(part, Sequential):
         own = frozenset[str]().union(*(link.options for link in part._links))
         return _Link(name, part, own, any(link.has_state for link in part._links))
-    known = frozenset(inspect.signature(part.forward).parameters)
+    parameters = inspect.signature(part.forward).parameters
+    _check_reads_one(name, part, [*parameters.values()][1:])
+    known = frozenset(parameters)
     return _Link(name, part, known & {*HANDED_ON}, "state" in known)
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Raise where two parts have one name, as 1 and "1" in a mapping."""
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(
+                f"parts: expected each name once, got {name!r} twice: one part's "
+                "weights would hide the other's"
+            )
+
+
+def _check_reads_one(name: str, part: Any, others: Sequence[inspect.Parameter]) -> None:
+    """Raise where `forward` needs more than x, which nobody would give it."""
+    several = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+    needed = [
+        own.name
+        for own in others
+        if own.default is own.empty and own.kind not in several and own.name != "state"
+    ]
+    if needed:
+        raise TypeError(
+            f"parts[{name}]: expected a module whose forward reads x alone, got "
+            f"{type(part).__name__}, whose forward needs {list_names(needed)} too: "
+            "make a Composite of it"
+        )

@@ -134,7 +134,7 @@ class Last(Weightless):
 
     def backward(self, cache: Any, dy: ArrayLike) -> ModuleGradients:
         """Return the gradient of `x`: that of `y` at the last steps, zero elsewhere."""
-        shape, dtype, counts = cache
+        shape, dtype, counts = _check_cache(cache)
         checked = check_floats("dy", dy, dtype, (len(counts), *shape[2:]))
         dx: Array = np.zeros(shape, dtype)
         there = np.flatnonzero(counts)
@@ -260,9 +260,7 @@ class Dropout(Weightless):
         TypeError, ValueError
             If `dy` has another dtype or shape.
         """
-        if not isinstance(cache, tuple) or len(cache) != 3:
-            raise TypeError(f"cache: expected one of forward, got {describe(cache)}")
-        shape, dtype, mask = cache
+        shape, dtype, mask = _check_cache(cache)
         checked = check_floats("dy", dy, dtype, shape)
         dx = checked.copy() if mask is None else drop(checked, mask)
         return ModuleGradients(dx, {})
@@ -272,3 +270,10 @@ class Dropout(Weightless):
 
     def _set_generator_state(self, state: Mapping[str, Any]) -> None:
         self._masks.set_generator_state(state)
+
+
+def _check_cache(cache: Any) -> tuple[Any, Any, Any]:
+    """Return shape and dtype of the input and what else was kept, or raise."""
+    if not isinstance(cache, tuple) or len(cache) != 3:
+        raise TypeError(f"cache: expected one of forward, got {describe(cache)}")
+    return cache

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from exactrnn._checks.naming import check_names
 from exactrnn.engine import NUMERICS_VERSION
 from exactrnn.io import Source, Target, bad_content, read_file, write_file
 
@@ -66,12 +67,12 @@ def joined_optimizer(
     arrays: Mapping[str, Any], rest: Mapping[str, Any], own: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return a `state_dict` of the form of `own` from what `split_optimizer` gave."""
+    wanted = [f"{n}.{k}" for n, mine in own["slots"].items() for k in range(len(mine))]
+    check_names("optimizer", arrays, wanted)
     slots = {
         name: tuple(arrays[f"{name}.{k}"] for k in range(len(mine)))
         for name, mine in own["slots"].items()
     }
-    if len(arrays) != sum(map(len, slots.values())):
-        raise ValueError("it has state of parameters that this optimiser does not have")
     options = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in rest["options"].items()

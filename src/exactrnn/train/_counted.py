@@ -54,6 +54,15 @@ def count(
     if weights is None:
         size = like.size if mask is None else int(np.count_nonzero(mask))
         return Counted(mask, None, number(size))
+    wide = spread(like, weights)
+    own: Array = np.ascontiguousarray(wide if mask is None else np.where(mask, wide, 0))
+    if not np.all((own >= 0) & (own < np.inf)):
+        raise ValueError("weights: expected finite numbers of at least 0")
+    return Counted(mask, own, number(_core.long_sum(own.reshape(-1), isa())))
+
+
+def spread(like: Array, weights: ArrayLike) -> Array:
+    """Return weights of the first axes of `like` in its shape, or raise."""
     given = as_any_array("weights", weights)
     if given.shape != like.shape[: given.ndim]:
         expected = ", ".join(map(str, like.shape))
@@ -62,18 +71,8 @@ def count(
             f"{shorten(given.shape)}"
         )
     given = check_floats("weights", given, like.dtype)
-    wide = np.broadcast_to(
-        given.reshape(given.shape + (1,) * missing(like, given)), like.shape
-    )
-    own: Array = np.ascontiguousarray(wide if mask is None else np.where(mask, wide, 0))
-    if not np.all((own >= 0) & (own < np.inf)):
-        raise ValueError("weights: expected finite numbers of at least 0")
-    return Counted(mask, own, number(_core.long_sum(own.reshape(-1), isa())))
-
-
-def missing(like: Array, given: Array) -> int:
-    """Return how many axes `given` lacks."""
-    return like.ndim - given.ndim
+    missing = (1,) * (like.ndim - given.ndim)
+    return np.broadcast_to(given.reshape(given.shape + missing), like.shape)
 
 
 def step_mask(like: Array, lengths: object, batch_first: bool) -> NDArray[np.bool_]:

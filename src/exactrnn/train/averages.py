@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from exactrnn._checks import Array
-from exactrnn._checks.naming import check_names
+from exactrnn._checks.naming import check_names, take_named
 from exactrnn._checks.numbers import check_real
 from exactrnn._system.mode import ieee_mode
 from exactrnn.layers._gradients import GradientsLike, as_gradient, weights_of
@@ -141,7 +141,7 @@ class WeightAverage:
         TypeError, ValueError
             If names, shapes or dtypes are not the model's; nothing is changed.
         """
-        check_names("state_dict", state_dict, self._mean)
+        check_names("state_dict", take_named("state_dict", state_dict), self._mean)
         for name, own in self._mean.items():
             given = as_gradient(name, state_dict[name])
             if (given.shape, given.dtype) != (own.shape, own.dtype):
@@ -155,8 +155,12 @@ class WeightAverage:
     def applied(self) -> Iterator[None]:
         """Give the model the mean for a block, and its own weights back after it."""
         own = self._model.state_dict()
-        self._model.load_state_dict(self._mean)
         try:
+            self._model.load_state_dict(self._mean)
             yield
         finally:
-            self._model.load_state_dict(own)
+            try:
+                self._model.load_state_dict(own)
+            except KeyboardInterrupt:  # in the middle of giving them back
+                self._model.load_state_dict(own)
+                raise

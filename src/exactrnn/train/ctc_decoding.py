@@ -18,7 +18,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from exactrnn._checks import Array, check_lengths, check_positive
+from exactrnn._checks import Array, check_lengths, check_positive, describe
+from exactrnn._checks.limits import shorten
 from exactrnn._numeric.random import elementary
 from exactrnn._system.mode import ieee_mode
 from exactrnn.train.ctc import check_blank, check_logits
@@ -124,12 +125,14 @@ def ctc_beam_decode(
     Returns
     -------
     list of list of CTCLabels
-        For each row its results, best first.
+        For each row its results, best first; none where `score` forbids all that the
+        outputs allow.
 
     Raises
     ------
     TypeError, ValueError
-        As `ctc_loss`; if `score` returns anything but K numbers.
+        As `ctc_loss`; if `score` returns anything but K numbers below infinity, or if
+        logits of a row are NaN, infinite or all -inf.
 
     Examples
     --------
@@ -148,10 +151,13 @@ def ctc_beam_decode(
         check_positive("beam_width", beam_width),
         check_positive("nbest", nbest),
     )
+    if score is not None and not callable(score):
+        raise TypeError(f"score: expected a function, got {describe(score)}")
     values, counts, blank = _check(logits, lengths, blank)
     results = []
     for b in range(values.shape[1]):
         outputs = log_softmax(values[: counts[b], b])
+        _check_outputs(outputs, b)
         beam = _Beam(blank, values.shape[2], values.dtype, score)
         for output in outputs:
             beam.step(output, width)
@@ -173,6 +179,15 @@ def _check(
         return values, np.full(B, T), check_blank(blank, K)
     counts = check_lengths(lengths, T, B, batched=True)
     return values, counts, check_blank(blank, K)
+
+
+def _check_outputs(outputs: Array, row: int) -> None:
+    """Raise where the log-softmax of a row is none: nothing can be ranked by it."""
+    for t in np.flatnonzero(np.isnan(outputs).any(axis=1))[:1]:
+        raise ValueError(
+            f"logits[{t}, {row}]: expected a largest one that is finite, got NaN, inf "
+            "or nothing but -inf"
+        )
 
 
 def log_softmax(logits: Array) -> Array:
@@ -228,10 +243,18 @@ class _Beam:
                 f"score: expected numbers [K={self.symbols}], "
                 f"got {given.dtype} {given.shape}"
             )
-        return given.astype(self.dtype)
+        advice = given.astype(self.dtype)
+        advice[self.blank] = 0  # which is not read
+        if not (advice < np.inf).all():
+            raise ValueError(
+                f"score: expected numbers below infinity, got {shorten(given.tolist())}"
+            )
+        return advice
 
     def step(self, output: Array, width: int) -> None:
         """Go on by one time with log-probabilities ``[K]``."""
+        if not self.prefixes:
+            return
         last = np.array([p[-1] if p else self.blank for p in self.prefixes])
         total = log_add(self.in_blank, self.in_label)
         in_blank = total + output[self.blank]

@@ -116,6 +116,9 @@ def beam_search(
     wanted = check_size("nbest", nbest)
     steps = check_size("max_length", max_length)
     first, last = check_integer("start", start), check_integer("end", end)
+    for name, given in (("embedding", embedding), ("readout", readout)):
+        if not callable(given):
+            raise TypeError(f"{name}: expected a function, got {describe(given)}")
     beam = _Beam(_rows_of(stream, W), W, first, last)
     for _ in range(steps):
         outputs = stream.step(embedding(beam.last_symbols()))

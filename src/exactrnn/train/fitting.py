@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrnn._checks import Array, check_flag, check_size, describe
+from exactrnn._checks.limits import shorten
 from exactrnn._checks.naming import check_names
 from exactrnn._checks.numbers import check_real
 from exactrnn._system.mode import ieee_mode
@@ -30,11 +31,15 @@ from exactrnn.layers._composite import first_output
 from exactrnn.train import _bar, _checkpoint
 from exactrnn.train._models import (
     check_carried,
+    check_loss,
     check_model,
+    check_of_model,
+    check_told,
     generator_states,
     set_generator_states,
 )
 from exactrnn.train._sharing import SHARING, Sharing, hand_over
+from exactrnn.train._sources import arrays_of
 from exactrnn.train.averages import Accumulator, WeightAverage
 from exactrnn.train.batches import Batch
 from exactrnn.train.clipping import clip_global_norm, global_norm
@@ -211,6 +216,7 @@ class Run:
         self.batches = _check_batches("batches", batches)
         self.loss = _check_callable("loss", loss)
         self.optimizer: Optimizer = _check_kind("optimizer", optimizer, Optimizer)
+        check_of_model("optimizer", model, arrays_of(optimizer._source))
         self._take(options)
         self.curves: dict[str, list[float]] = {name: [] for name in CURVES}
         self.measured: dict[str, list[float]] = {name: [] for name in self.metrics}
@@ -223,10 +229,7 @@ class Run:
         self.validation = options.get("validation")
         if self.validation is not None:
             _check_batches("validation", self.validation)
-        self.metrics = {
-            str(name): _check_callable(f"metrics[{name!r}]", metric)
-            for name, metric in (options.get("metrics") or {}).items()
-        }
+        self.metrics = _check_metrics(options.get("metrics") or {})
         if self.metrics and self.validation is None:
             raise ValueError("metrics: expected validation data with them, got none")
         self.schedule = options.get("schedule")
@@ -241,13 +244,18 @@ class Run:
         self.average: WeightAverage | None = average
         if average is not None:
             _check_kind("average", average, WeightAverage)
+            check_of_model("average", self.model, average._model.parameters())
         patience = options.get("patience")
         self.patience = None if patience is None else check_size("patience", patience)
         self.checkpoint = options.get("checkpoint")
-        self.resume = bool(options.get("resume", False))
+        if self.checkpoint is not None:
+            _check_place(self.checkpoint)
+        self.resume = check_flag("resume", options.get("resume", False))
         if self.resume and self.checkpoint is None:
             raise ValueError("resume: expected a checkpoint with it, got none")
         self.progress = options.get("progress")
+        if self.progress is not None:
+            check_flag("progress", self.progress)
 
     # The loop
 
@@ -287,17 +295,25 @@ class Run:
         judged = found["loss" if self.validation is None else "validation"]
         if self.schedule is not None:
             self.schedule.observe(judged)
-        own = self.curves["loss" if self.validation is None else "validation"]
-        if self.best < 0 or judged < own[self.best]:
-            self.best = self.epoch
-            if self.patience is not None:
-                self.best_weights = self._judged_weights()
-        for name, value in measured.items():
-            self.measured[name].append(value)
-        for name in CURVES:
-            self.curves[name].append(found[name])
+        self._note(found, measured, judged)
         if self.checkpoint is not None:
             self.save()
+
+    def _note(
+        self, found: dict[str, float], measured: dict[str, float], judged: float
+    ) -> None:
+        """Take an epoch into the history: at once, whenever Ctrl-C comes."""
+        own = self.curves["loss" if self.validation is None else "validation"]
+        least = own[self.best] if self.best >= 0 else math.nan
+        best, weights = self.best, self.best_weights
+        if not (math.isnan(judged) or least <= judged):
+            best = self.epoch
+            if self.patience is not None:
+                weights = self._judged_weights()
+        curves = {name: [*curve, found[name]] for name, curve in self.curves.items()}
+        values = {n: [*curve, measured[n]] for n, curve in self.measured.items()}
+        after = curves, values, best, weights
+        self.curves, self.measured, self.best, self.best_weights = after
 
     def _judged_weights(self) -> dict[str, Array]:
         source = self.model if self.average is None else self.average
@@ -347,7 +363,7 @@ class Run:
         """Return the loss of a batch, the gradients of the weights, and a state."""
         given = self._given(batch, state)
         output, *rest, cache = self.model.forward(batch.x, **given)
-        value, dy = self.loss(output, batch.y, **_extras(batch))
+        value, dy = check_loss(self.loss(output, batch.y, **_extras(batch)))
         gradients = self.model.backward(cache, dy).weights
         return value, gradients, self._carried(rest)
 
@@ -388,12 +404,13 @@ class Run:
                 found = self.model(batch.x, **self._given(batch, state))
                 output = first_output(found)
                 state = self._carried(found[1:] if isinstance(found, tuple) else ())
-                value, _ = self.loss(output, batch.y, **_extras(batch))
+                value, _ = check_loss(self.loss(output, batch.y, **_extras(batch)))
                 rows = _rows_of(batch)
                 with ieee_mode():
                     total, targets = total + value * rows, targets + rows
                 for name, metric in self.metrics.items():
                     own = metric(output, batch.y, **self._given(batch, None))
+                    check_told(f"metrics[{name!r}]", own)
                     with ieee_mode():
                         sums[name] += own * rows
         if not targets:
@@ -439,12 +456,14 @@ class Run:
         if not Path(self.checkpoint).exists():
             return
         groups, description = _checkpoint.read(self.checkpoint)
-        before = self.model.state_dict()
+        owners = (self.model, self.optimizer, self.average, self.schedule)
+        before = [(own, own.state_dict()) for own in owners if own is not None]
         with bad_content(self.checkpoint, "a checkpoint of this training"):
             try:
                 self._restore(groups, description)
             except BaseException:
-                self.model.load_state_dict(before)
+                for own, state in before:
+                    own.load_state_dict(state)
                 raise
 
     def _restore(
@@ -456,6 +475,8 @@ class Run:
         history, measured = groups["history"], groups.get("metrics", {})
         check_names("history", history, CURVES)
         check_names("metrics", measured, self.metrics)
+        if self.average is not None and "average" not in groups:
+            raise ValueError("average: expected a run with one, got one without")
         self.model.load_state_dict(groups["model"])
         if self.average is not None:
             self.average.load_state_dict(groups["average"])
@@ -490,7 +511,7 @@ def _rows_of(batch: Batch) -> int:
     """Return how much a batch counts: its steps that count, or else its targets."""
     if batch.lengths is not None:
         return sum(np.asarray(batch.lengths).tolist())
-    return int(np.size(batch.y))
+    return int(np.asarray(batch.y).size)
 
 
 def _extras(batch: Batch) -> dict[str, Any]:
@@ -528,6 +549,29 @@ def _check_kind(name: str, given: Any, kind: type) -> Any:
     if not isinstance(given, kind):
         raise TypeError(f"{name}: expected a {kind.__name__}, got {describe(given)}")
     return given
+
+
+def _check_metrics(given: Any) -> dict[str, Callable[..., float]]:
+    if not isinstance(given, Mapping):
+        got = describe(given)
+        raise TypeError(f"metrics: expected functions by their names, got {got}")
+    return {
+        str(name): _check_callable(f"metrics[{name!r}]", metric)
+        for name, metric in given.items()
+    }
+
+
+def _check_place(path: Any) -> None:
+    """Raise where no checkpoint could be written after the first epoch."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"checkpoint: expected a path, got {describe(path)}")
+    name = shorten(path)
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"checkpoint: expected a file, got a folder, {name}")
+    if not Path(path).parent.is_dir():
+        raise FileNotFoundError(
+            f"checkpoint: expected a file in a folder that exists, got {name}"
+        )
 
 
 def _check_callable(name: str, given: Any) -> Any:

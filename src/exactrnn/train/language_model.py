@@ -338,10 +338,13 @@ class LanguageModel(Passes):
         Raises
         ------
         ValueError
-            If the text has fewer than two characters or unknown ones.
+            If the text has fewer than two symbols, or unknown characters.
         """
         check_one_way("recurrent", self.recurrent)
         sequence = self.encode(text)
+        if len(sequence) < 2:
+            got = len(sequence)
+            raise ValueError(f"text: expected at least two {self.unit}, got {got}")
         wanted = (len(sequence) - 1) // EVALUATION_LENGTH
         streams = max(1, min(EVALUATION_STREAMS, wanted))
         total, count, state = 0.0, 0, None

@@ -18,7 +18,7 @@ from exactrnn._checks.arrays import Index, check_floats, check_index
 from exactrnn._checks.numbers import check_real
 from exactrnn._system.mode import ieee_mode
 from exactrnn.engine import isa, threads_for_calls
-from exactrnn.train._counted import count, mean, step_mask
+from exactrnn.train._counted import count, mean, spread, step_mask
 
 __all__ = ["mean_squared_error", "softmax_cross_entropy"]
 
@@ -141,7 +141,7 @@ def _weighted(
     """Return the mean of the rows' losses by their weights, and its gradient."""
     counts = targets != IGNORED
     whole = np.ones_like(losses) if weights is None else weights
-    given = check_floats("weights", whole, losses.dtype, losses.shape)
+    given = spread(losses, whole)
     by = count(losses, None, np.where(counts, given, 0), batch_first=False)
     ones = np.ones_like(losses)
     loss, scales = mean(losses, ones, by)

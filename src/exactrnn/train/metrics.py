@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from exactrnn import _core
-from exactrnn._checks import Array, check_size
+from exactrnn._checks import Array, check_size, describe
 from exactrnn._checks.arrays import check_floats
 from exactrnn._checks.numbers import check_number
 from exactrnn._system.mode import ieee_mode
@@ -86,7 +86,13 @@ def bits_per_symbol(loss: float) -> float:
     return check_number("loss", loss, "a number") / LN2
 
 
-def rmse(y: ArrayLike, target: ArrayLike, *, lengths: object = None) -> float:
+def rmse(
+    y: ArrayLike,
+    target: ArrayLike,
+    *,
+    lengths: object = None,
+    batch_first: bool = False,
+) -> float:
     """Root of the mean squared error.
 
     Parameters
@@ -95,6 +101,8 @@ def rmse(y: ArrayLike, target: ArrayLike, *, lengths: object = None) -> float:
         Equal shapes and dtypes, float32 or float64.
     lengths : array_like of int, ``[B]``, optional
         Steps of each row of ``[T, B, ...]``.
+    batch_first : bool
+        Whether rows are the first axis; for `lengths` alone.
 
     Raises
     ------
@@ -108,7 +116,8 @@ def rmse(y: ArrayLike, target: ArrayLike, *, lengths: object = None) -> float:
     >>> xr.train.rmse(np.array([1.0, 2.0]), np.array([1.0, 4.0])) == 2**0.5
     True
     """
-    return float(np.sqrt(mean_squared_error(y, target, lengths=lengths)[0]))
+    loss, _ = mean_squared_error(y, target, lengths=lengths, batch_first=batch_first)
+    return float(np.sqrt(loss))
 
 
 @ieee_mode()
@@ -182,6 +191,8 @@ def label_error_rate(
 
     Raises
     ------
+    TypeError
+        If it is no list of rows: of `ctc_greedy_decode`, take the ``labels`` of each.
     ValueError
         If there are not as many rows.
 
@@ -191,16 +202,32 @@ def label_error_rate(
     >>> xr.train.label_error_rate(["kitten", "abc"], ["sitting", "abc"])
     0.3
     """
-    if len(decoded) != len(labels):
+    all_found, all_right = _rows("decoded", decoded), _rows("labels", labels)
+    if len(all_found) != len(all_right):
         raise ValueError(
-            f"decoded: expected B={len(labels)} rows, as labels, got {len(decoded)}"
+            f"decoded: expected B={len(all_right)} rows, as labels, got "
+            f"{len(all_found)}"
         )
-    pairs = zip(decoded, labels, strict=True)
-    edits = sum(_edits(list(found), list(right)) for found, right in pairs)
-    number = sum(len(right) for right in labels)
+    pairs = zip(all_found, all_right, strict=True)
+    edits = sum(_edits(found, right) for found, right in pairs)
+    number = sum(len(right) for right in all_right)
     if number == 0:
         return float("inf") if edits else 0.0
     return edits / number
+
+
+def _rows(name: str, value: object) -> list[list[object]]:
+    """Return the labels of each row, or raise."""
+    rows = _elements(name, value, "rows of labels")
+    return [_elements(f"{name}[{b}]", row, "labels") for b, row in enumerate(rows)]
+
+
+def _elements(name: str, value: object, what: str) -> list[object]:
+    """Return what a sequence holds, of an array plain numbers, or raise."""
+    given = value.tolist() if hasattr(value, "tolist") else value
+    if not hasattr(given, "__len__") or not hasattr(given, "__iter__"):
+        raise TypeError(f"{name}: expected a list of {what}, got {describe(value)}")
+    return list(given)
 
 
 def _edits(found: list[object], right: list[object]) -> int:
@@ -210,7 +237,7 @@ def _edits(found: list[object], right: list[object]) -> int:
         row = [i]
         for j, other in enumerate(right, 1):
             row.append(
-                min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (one != other))
+                min(before[j] + 1, row[j - 1] + 1, before[j - 1] + bool(one != other))
             )
         before = row
     return before[-1]

@@ -7,7 +7,7 @@ epoch is drawn from the seed and the epoch's number alone (contract N9).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -164,7 +164,8 @@ def ragged_batches(
 def _count_of(name: str, value: object) -> int:
     """Return how many elements a list or the like has, at least one, or raise."""
     try:
-        count = len(value) if hasattr(value, "__getitem__") else None  # type: ignore[arg-type]
+        has_places = hasattr(value, "__getitem__") and not isinstance(value, Mapping)
+        count = len(value) if has_places else None  # type: ignore[arg-type]
     except TypeError:  # an array of no axis
         count = None
     if count is None:

@@ -313,8 +313,7 @@ def _check_quantiles(quantiles: Any) -> list[float]:
     if isinstance(quantiles, str) or not hasattr(quantiles, "__iter__"):
         got = type(quantiles).__name__
         raise TypeError(f"quantiles: expected a sequence of numbers, got {got}")
-    below_one = 1.0 - 2.0**-53
     return [
-        check_real(f"quantiles[{k}]", q, 0.0, below_one, open_below=True)
+        check_real(f"quantiles[{k}]", q, 0.0, 1.0, open_below=True, open_above=True)
         for k, q in enumerate(quantiles)
     ]

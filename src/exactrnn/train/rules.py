@@ -17,8 +17,6 @@ from exactrnn.train.optimizers import Optimizer, ParameterSource, State
 
 __all__ = ["SGD", "Adam", "AdamW", "RMSprop"]
 
-BELOW_ONE = 1.0 - 2.0**-53
-
 
 class SGD(Optimizer):
     """Gradient descent, with momentum in the form of ``torch.optim.SGD``.
@@ -267,7 +265,7 @@ class RMSprop(Optimizer):
         frozen: Collection[str] = (),
         lr_factors: Mapping[str, float] | None = None,
     ) -> None:
-        self.alpha = check_real("alpha", alpha, 0.0, BELOW_ONE)
+        self.alpha = check_real("alpha", alpha, 0.0, 1.0, open_above=True)
         self.eps = check_real("eps", eps, 0.0, open_below=True)
         self.momentum = check_real("momentum", momentum, 0.0, 1.0)
         slots = 2 if self.momentum else 1
@@ -278,7 +276,7 @@ class RMSprop(Optimizer):
         return first, second
 
     def _numbers(self, state: State, lr: float) -> _core.RuleNumbers:  # noqa: ARG002
-        alpha = check_real("alpha", self.alpha, 0.0, BELOW_ONE)
+        alpha = check_real("alpha", self.alpha, 0.0, 1.0, open_above=True)
         eps = check_real("eps", self.eps, 0.0, open_below=True)
         return lr, (self._momentum(), alpha), 0.0, eps, 1.0
 
@@ -288,6 +286,7 @@ def _check_betas(betas: object) -> tuple[float, float]:
     if not isinstance(betas, tuple | list) or len(betas) != 2:
         raise TypeError(f"betas: expected two numbers, got {describe(betas)}")
     first, second = (
-        check_real(f"betas[{i}]", beta, 0.0, BELOW_ONE) for i, beta in enumerate(betas)
+        check_real(f"betas[{i}]", beta, 0.0, 1.0, open_above=True)
+        for i, beta in enumerate(betas)
     )
     return first, second

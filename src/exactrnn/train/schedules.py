@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from exactrnn._checks import check_size
+from exactrnn._checks import check_size, describe
+from exactrnn._checks.naming import check_names, take_named
 from exactrnn._checks.numbers import check_count, check_number, check_real
 from exactrnn._system.mode import ieee_mode
 
@@ -249,6 +250,7 @@ class Plateau(Schedule):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
+        check_names("state", take_named("state", state), ("rate", "best", "waited"))
         rate = check_real("rate", state["rate"], 0.0)
         best, waited = state["best"], check_count("waited", state["waited"])
         self._best = math.inf if best is None else check_number("best", best, "a loss")
@@ -257,9 +259,13 @@ class Plateau(Schedule):
 
 def check_schedule(name: str, schedule: Any) -> Schedule:
     """Return a schedule, or raise."""
-    if not callable(getattr(schedule, "rate", None)):
-        got = type(schedule).__name__
-        raise TypeError(f"{name}: expected a schedule, with rate(step), got {got}")
+    methods = ("rate", "observe", "state_dict", "load_state_dict")
+    missing = [m for m in methods if not callable(getattr(schedule, m, None))]
+    if missing or isinstance(schedule, type):
+        raise TypeError(
+            f"{name}: expected a schedule, with the methods of exactrnn.train.Schedule,"
+            f" got {describe(schedule)}"
+        )
     checked: Schedule = schedule
     return checked
 

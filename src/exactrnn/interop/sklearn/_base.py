@@ -48,7 +48,6 @@ NUMBERS_AT_ONCE = 2**22
 SIZES = ("hidden_size", "num_layers", "bidirectional", "dropout", "dtype")
 """Parameters that are arguments of every layer."""
 LARGEST_SEED = 2**31 - 1
-BELOW_ONE = 1.0 - 2.0**-53
 
 
 class Seeds(NamedTuple):
@@ -175,7 +174,9 @@ class SequenceEstimator(BaseEstimator):
     def _share_held_out(self) -> float:
         """Return the share that is held out, where one is."""
         share = self.validation_fraction
-        return check_real("validation_fraction", share, 0, BELOW_ONE, open_below=True)
+        return check_real(
+            "validation_fraction", share, 0, 1, open_below=True, open_above=True
+        )
 
     # Data
 
