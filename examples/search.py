@@ -19,7 +19,9 @@ from multiprocessing import get_context
 from operator import add, mul
 from pathlib import Path
 
+import matplotlib  # noqa: F401 (for the end; pip install '.[examples]')
 import numpy as np
+import safetensors  # noqa: F401 (for the end, too)
 
 import exactrnn as xr
 from exactrnn import train
@@ -140,9 +142,7 @@ def breed(ranked, seen, rng):
     while True:
         parent, other = (ranked[int(len(ranked) * rng.random() ** 2)] for _ in range(2))
         child = change(parent, other, rng)
-        with suppress(
-            ValueError, AttributeError
-        ):  # too large, or c where there is none
+        with suppress(ValueError, AttributeError):  # too large; c where there is none
             xr.Layer(Tree(child), 2, H)
             if child not in seen:
                 return child
@@ -173,7 +173,8 @@ def main():
     parser.add_argument("--candidates", type=int, default=100)
     parsed = parser.parse_args()
     most, parsed.steps = (20, 100) if parsed.quick else (10_000, 300)
-    parsed.candidates = min(parsed.candidates, most)
+    parsed.candidates = max(3, min(parsed.candidates, most))  # RNN, GRU and LSTM
+    parsed.out.mkdir(parents=True, exist_ok=True)
     ours, begin, spent = [], time.perf_counter(), [0.0]
     for seed in parsed.seed:
         best, found = search(parsed, seed)
@@ -189,7 +190,6 @@ def main():
         found = ", ".join(f"{worths[name]:.3f}" for worths in ours)
         row = (f"{name}, best beside GRU", PAPER, "1.028", "10,000 candidates", found)
         print(f"| {' | '.join(row)} | {budget} | ≥ 1 |")
-    parsed.out.mkdir(parents=True, exist_ok=True)
     model, _ = learn(best, "tags", parsed.steps, parsed.seed[-1])
     xr.save(model.parts, parsed.out / "search.safetensors")
     xr.plot.cell(Tree(best)).savefig(parsed.out / "search.png", dpi=160)

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from matplotlib import pyplot
+from matplotlib import pyplot  # pip install '.[examples]'
 from statsmodels import datasets
 
 import exactrnn as xr
@@ -170,6 +170,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=20)
     parsed = parser.parse_args()
     xr.set_num_threads(parsed.threads)
+    parsed.out.mkdir(parents=True, exist_ok=True)
     epochs = min(parsed.epochs, 2 if parsed.quick else 10_000)
     figure, axes = pyplot.subplots(3, figsize=(8, 6), layout="constrained")
     rows, parts = [], {}
@@ -189,7 +190,6 @@ def main():
             parts |= {f"{name} {k} gru": gru, f"{name} {k} readout": readout}
         draw(own, name, task, forecast)
     print_tables(rows, epochs)
-    parsed.out.mkdir(parents=True, exist_ok=True)
     xr.save(parts, parsed.out / "series.safetensors")
     figure.savefig(parsed.out / "series.png", dpi=66)
     missed = any(r[0] >= min(rivals) for *_, runs, rivals in rows for r in runs)
