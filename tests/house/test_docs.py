@@ -173,6 +173,27 @@ def test_link_to_nowhere_is_seen():
     assert missing_targets("![a](figures/none.svg)", DOCS) == ["figures/none.svg"]
 
 
+PRODUCT = re.compile(r"[\w)]\*+[\w(].*")
+"""Markdown takes the stars of two products for those of emphasis."""
+
+
+def products_outside_code(text):
+    """Return what stands from a product on that is neither code nor an equation."""
+    told = r"\$\$.*?\$\$|`[^`]*`|\$[^$]+\$"
+    prose = re.sub(told, "", FENCED.sub("", text), flags=re.DOTALL)
+    return PRODUCT.findall(prose)
+
+
+@pytest.mark.parametrize("path", [*PAGES, *OTHERS], ids=page_name)
+def test_products_are_code(path):
+    assert products_outside_code(path.read_text(encoding="utf-8")) == []
+
+
+def test_product_in_prose_is_seen():
+    assert products_outside_code("`a*b` and $a*b$, **bold**, f * c, x (*y*)") == []
+    assert products_outside_code("is a*b + (1 - a)*c") == ["a*b + (1 - a)*c"]
+
+
 def anchors_of(text):
     """Return the anchors that a page's headings have, by the rule of the sites."""
     headings = re.findall(r"^#+ (.+)$", FENCED.sub("", text), re.MULTILINE)
