@@ -12,6 +12,7 @@ from pathlib import Path
 
 import draw_cells
 import draw_rooms
+import draw_speed
 import pytest
 from variants import ROOT
 
@@ -230,7 +231,7 @@ def test_link_to_no_heading_is_seen():
 
 
 def drawings():
-    return draw_cells.pictures() | draw_rooms.pictures()
+    return draw_cells.pictures() | draw_rooms.pictures() | draw_speed.pictures()
 
 
 def test_pictures_are_those_that_the_scripts_draw():
