@@ -215,8 +215,9 @@ def test_a_module_that_cannot_be_imported_is_one_line(
 
 def test_data_are_data_whatever_a_module_prints(tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / "talks_on_import.py").write_text("print('hello')")
-    assert main(["doctor", "--json", "--with", "talks_on_import"]) == 0
+    name = "talks_on_import"
+    (tmp_path / f"{name}.py").write_text("print('hello')")
+    assert main(["doctor", "--json", "--with", name]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out)[0]["name"] == "instructions"
     assert printed.err == "hello\n"
