@@ -168,13 +168,13 @@ def main():
     runs = {"VAE": [], "DRAW": []}
     for seed in parsed.seed:
         for found, sizes in zip(runs.values(), SIZES, strict=True):
-            model = DRAW(*sizes, seed)
-            found.append(learn(model, data, epochs, seed))
+            found.append(learn(model := DRAW(*sizes, seed), data, epochs, seed))
     print_table(runs)
     xr.save(model.parts, parsed.out / "draw.safetensors")
     picture = np.vstack([np.hstack(images) for images in model.draw(16)])
     picture = picture.repeat(5, axis=0).repeat(5, axis=1)
     image.imsave(parsed.out / "draw.png", picture, cmap="gray_r")
+    print(f"\npicture: {parsed.out / 'draw.png'}")
     pairs = zip(*runs.values(), strict=True)
     return not parsed.quick and any(own >= vae for (vae, _), (own, _) in pairs)
 

@@ -11,7 +11,6 @@ the task where that is less.
 
 import argparse
 import os
-import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -175,12 +174,12 @@ def main():
     most, parsed.steps = (20, 100) if parsed.quick else (10_000, 300)
     parsed.candidates = max(3, min(parsed.candidates, most))  # RNN, GRU and LSTM
     parsed.out.mkdir(parents=True, exist_ok=True)
-    ours, begin, spent = [], time.perf_counter(), [0.0]
+    ours, begin, spent = [], os.times().elapsed, [0.0]
     for seed in parsed.seed:
         best, found = search(parsed, seed)
         ours.append(found)
         spent.append(sum(os.times()[:4]) / 60)
-    rate = parsed.candidates * len(ours) * 60 / (time.perf_counter() - begin)
+    rate = parsed.candidates * len(ours) * 60 / (os.times().elapsed - begin)
     minutes = ", ".join(f"{minute:.1f}" for minute in np.diff(spent))
     budget = f"{parsed.candidates} candidates, {minutes} core-minutes"
     print(f"\n{rate:.0f} candidates a minute\n")
@@ -193,6 +192,7 @@ def main():
     model, _ = learn(best, "tags", parsed.steps, parsed.seed[-1])
     xr.save(model.parts, parsed.out / "search.safetensors")
     xr.plot.cell(Tree(best)).savefig(parsed.out / "search.png", dpi=160)
+    print(f"\npicture: {parsed.out / 'search.png'}")
     return not parsed.quick and any(w < 1 for worths in ours for w in worths.values())
 
 

@@ -155,10 +155,9 @@ def print_tables(rows, epochs):
     for name, order, runs, (naive, linear) in rows:
         ours = ", ".join(f"{run[0]:.3f}" for run in runs)
         times = ", ".join(f"{run[2]:.2f}" for run in runs)
-        row = (f"MASE, {name}", f"seasonal naive; AR({order})")
-        row += (f"{naive:.3f}; {linear:.3f}", "-", ours)
-        row += (f"{epochs} epochs, {times} core-minutes", f"< {linear:.3f}")
-        print(f"| {' | '.join(row)} |")
+        row = f"MASE, {name} | seasonal naive; AR({order}) | {naive:.3f}; {linear:.3f}"
+        row += f" | - | {ours} | {epochs} epochs, {times} core-minutes | < {linear:.3f}"
+        print(f"| {row} |")
 
 
 def main():
@@ -191,7 +190,8 @@ def main():
         draw(own, name, task, forecast)
     print_tables(rows, epochs)
     xr.save(parts, parsed.out / "series.safetensors")
-    figure.savefig(parsed.out / "series.png", dpi=66)
+    figure.savefig(picture := parsed.out / "series.png", dpi=66)
+    print(f"\npicture: {picture}")
     missed = any(r[0] >= min(rivals) for *_, runs, rivals in rows for r in runs)
     return not parsed.quick and missed
 

@@ -164,8 +164,7 @@ def main():
     runs = {"VAE": [], "STORN": []}
     for seed in parsed.seed:
         for found, sizes in zip(runs.values(), SIZES, strict=True):
-            model = STORN(*sizes, seed)
-            found.append(learn(model, data, epochs, seed))
+            found.append(learn(model := STORN(*sizes, seed), data, epochs, seed))
     print_table(runs)
     parts = [(n, getattr(p, "parts", {"0": p})) for n, p in model.parts.items()]
     named = {f"{n}-{k}": p for n, own in parts for k, p in own.items() if k != "1"}
@@ -173,6 +172,7 @@ def main():
     picture = np.vstack([np.hstack(images) for images in model.draw(16)])
     picture = picture.repeat(5, axis=0).repeat(5, axis=1)
     image.imsave(parsed.out / "storn.png", picture, cmap="gray_r")
+    print(f"\npicture: {parsed.out / 'storn.png'}")
     pairs = zip(*runs.values(), strict=True)
     return not parsed.quick and any(own >= vae for (vae, _), (own, _) in pairs)
 
