@@ -128,8 +128,8 @@ def docs(session):
 
 @nox.session
 def figures(session):
-    """Draw the diagrams of the cells and of the rooms anew."""
-    for script in ("draw_cells", "draw_rooms"):
+    """Draw the diagrams of the cells, of the rooms and of the README's table anew."""
+    for script in ("draw_cells", "draw_rooms", "draw_speed"):
         session.run("python", f"docs/figures/{script}.py", external=True)
 
 

@@ -40,7 +40,7 @@ suppress_warnings = ["myst.xref_missing"]
 
 exclude_patterns = ["_build"]
 html_theme = "furo"
-html_title = "exactrnn"
+html_title = f"exactrnn {version}"
 html_show_sourcelink = False
 html_static_path = ["_static"]
 html_css_files = ["pages.css"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from time import process_time
 
 import numpy as np
-from scipy.ndimage import affine_transform
+from scipy.ndimage import affine_transform  # pip install '.[examples]'
 from sklearn.datasets import load_digits
 
 import exactrnn as xr
@@ -169,6 +169,7 @@ def main():
     if parsed.quick:
         parsed.epochs, parsed.scenes = min(parsed.epochs, 5), min(parsed.scenes, 8000)
     xr.set_num_threads(parsed.threads)
+    parsed.out.mkdir(parents=True, exist_ok=True)
     scores, minutes = [], []
     for seed in parsed.seed:
         rng, model, begin = np.random.default_rng(seed), Captioner(seed), process_time()
@@ -182,7 +183,6 @@ def main():
         pairs = zip(model.write(test), (right for _, right in test), strict=True)
         wrong = [(own, right) for own, right in pairs if own != right]
         scores.append(100 - 100 * len(wrong) / len(test))
-    parsed.out.mkdir(parents=True, exist_ok=True)
     xr.save(model.parts, parsed.out / "captions.safetensors")
     print("\n| ours | right |\n|---|---|")
     for own, right in wrong[:8]:

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure  # pip install '.[examples]'
 from scipy.ndimage import affine_transform
 from sklearn.datasets import load_digits
 
@@ -161,6 +161,7 @@ def main():
     if parsed.quick:
         parsed.epochs, parsed.lines = min(parsed.epochs, 8), min(parsed.lines, 3000)
     xr.set_num_threads(parsed.threads)
+    parsed.out.mkdir(parents=True, exist_ok=True)
     rates, minutes = [], []
     for seed in parsed.seed:
         learnt, kept = read_digits(seed)
@@ -171,7 +172,6 @@ def main():
         minutes.append(f"{learn(model, lines, parsed.epochs, seed):.1f}")
         rate, wrong = evaluate(model, test)
         rates.append(rate)
-    parsed.out.mkdir(parents=True, exist_ok=True)
     xr.save(model.parts, parsed.out / "handwriting.safetensors")
     budget = f"{parsed.epochs} epochs, {', '.join(minutes)} core-minutes"
     print_tables(rates, budget, wrong)

@@ -11,7 +11,6 @@ the task where that is less.
 
 import argparse
 import os
-import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -19,7 +18,9 @@ from multiprocessing import get_context
 from operator import add, mul
 from pathlib import Path
 
+import matplotlib  # noqa: F401 (for the end; pip install '.[examples]')
 import numpy as np
+import safetensors  # noqa: F401 (for the end, too)
 
 import exactrnn as xr
 from exactrnn import train
@@ -140,9 +141,7 @@ def breed(ranked, seen, rng):
     while True:
         parent, other = (ranked[int(len(ranked) * rng.random() ** 2)] for _ in range(2))
         child = change(parent, other, rng)
-        with suppress(
-            ValueError, AttributeError
-        ):  # too large, or c where there is none
+        with suppress(ValueError, AttributeError):  # too large; c where there is none
             xr.Layer(Tree(child), 2, H)
             if child not in seen:
                 return child
@@ -173,13 +172,14 @@ def main():
     parser.add_argument("--candidates", type=int, default=100)
     parsed = parser.parse_args()
     most, parsed.steps = (20, 100) if parsed.quick else (10_000, 300)
-    parsed.candidates = min(parsed.candidates, most)
-    ours, begin, spent = [], time.perf_counter(), [0.0]
+    parsed.candidates = max(3, min(parsed.candidates, most))  # RNN, GRU and LSTM
+    parsed.out.mkdir(parents=True, exist_ok=True)
+    ours, begin, spent = [], os.times().elapsed, [0.0]
     for seed in parsed.seed:
         best, found = search(parsed, seed)
         ours.append(found)
         spent.append(sum(os.times()[:4]) / 60)
-    rate = parsed.candidates * len(ours) * 60 / (time.perf_counter() - begin)
+    rate = parsed.candidates * len(ours) * 60 / (os.times().elapsed - begin)
     minutes = ", ".join(f"{minute:.1f}" for minute in np.diff(spent))
     budget = f"{parsed.candidates} candidates, {minutes} core-minutes"
     print(f"\n{rate:.0f} candidates a minute\n")
@@ -189,10 +189,10 @@ def main():
         found = ", ".join(f"{worths[name]:.3f}" for worths in ours)
         row = (f"{name}, best beside GRU", PAPER, "1.028", "10,000 candidates", found)
         print(f"| {' | '.join(row)} | {budget} | ≥ 1 |")
-    parsed.out.mkdir(parents=True, exist_ok=True)
     model, _ = learn(best, "tags", parsed.steps, parsed.seed[-1])
     xr.save(model.parts, parsed.out / "search.safetensors")
     xr.plot.cell(Tree(best)).savefig(parsed.out / "search.png", dpi=160)
+    print(f"\npicture: {parsed.out / 'search.png'}")
     return not parsed.quick and any(w < 1 for worths in ours for w in worths.values())
 
 

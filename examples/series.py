@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from matplotlib import pyplot
+from matplotlib import pyplot  # pip install '.[examples]'
 from statsmodels import datasets
 
 import exactrnn as xr
@@ -155,10 +155,9 @@ def print_tables(rows, epochs):
     for name, order, runs, (naive, linear) in rows:
         ours = ", ".join(f"{run[0]:.3f}" for run in runs)
         times = ", ".join(f"{run[2]:.2f}" for run in runs)
-        row = (f"MASE, {name}", f"seasonal naive; AR({order})")
-        row += (f"{naive:.3f}; {linear:.3f}", "-", ours)
-        row += (f"{epochs} epochs, {times} core-minutes", f"< {linear:.3f}")
-        print(f"| {' | '.join(row)} |")
+        row = f"MASE, {name} | seasonal naive; AR({order}) | {naive:.3f}; {linear:.3f}"
+        row += f" | - | {ours} | {epochs} epochs, {times} core-minutes | < {linear:.3f}"
+        print(f"| {row} |")
 
 
 def main():
@@ -170,6 +169,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=20)
     parsed = parser.parse_args()
     xr.set_num_threads(parsed.threads)
+    parsed.out.mkdir(parents=True, exist_ok=True)
     epochs = min(parsed.epochs, 2 if parsed.quick else 10_000)
     figure, axes = pyplot.subplots(3, figsize=(8, 6), layout="constrained")
     rows, parts = [], {}
@@ -189,9 +189,9 @@ def main():
             parts |= {f"{name} {k} gru": gru, f"{name} {k} readout": readout}
         draw(own, name, task, forecast)
     print_tables(rows, epochs)
-    parsed.out.mkdir(parents=True, exist_ok=True)
     xr.save(parts, parsed.out / "series.safetensors")
-    figure.savefig(parsed.out / "series.png", dpi=66)
+    figure.savefig(picture := parsed.out / "series.png", dpi=66)
+    print(f"\npicture: {picture}")
     missed = any(r[0] >= min(rivals) for *_, runs, rivals in rows for r in runs)
     return not parsed.quick and missed
 

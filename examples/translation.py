@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from num2words import num2words
+from num2words import num2words  # pip install '.[examples]'
 
 import exactrnn as xr
 from exactrnn import train
@@ -28,7 +28,7 @@ from exactrnn import train
 HIDDEN = 128
 EDGE = 0  # the symbol before the first letter and after the last
 LETTERS = "\0abcdefghijklmnopqrstuvwxyzàáâãäåæçèéêëìíîïðñòóôõöøùúûüýþßœő' ,-"
-TO_REACH = 99.0
+KNOWN = "ca cy da de en es fi fr fr_BE fr_CH hu id is it nl no pt pt_BR sv tet"
 SHOWN = 79308
 
 
@@ -91,9 +91,8 @@ class Translator(train.Composite):
         memory, places = memory.repeat(width, axis=1), places.repeat(width)
         stream = self.decoder.stream(memory, memory_lengths=places)
         how = {"start": EDGE, "end": EDGE, "beam_width": width, "nbest": width}
-        return train.beam_search(
-            stream, self.target, self.readout, max_length=120, **how
-        )
+        parts = stream, self.target, self.readout
+        return train.beam_search(*parts, max_length=120, **how)
 
 
 def learn(model, pairs, epochs, seed):
@@ -112,9 +111,8 @@ def evaluate(model, pairs):
     wrong = []
     for k in range(0, len(pairs), 250):
         texts, translations = zip(*pairs[k : k + 250], strict=True)
-        for text, right, found in zip(
-            texts, translations, model.translate(texts), strict=True
-        ):
+        triples = zip(texts, translations, model.translate(texts), strict=True)
+        for text, right, found in triples:
             if found[0].labels.tolist() != right:
                 wrong.append((write(text), write(found[0].labels), write(right)))
     return 100 * (1 - len(wrong) / len(pairs)), wrong
@@ -135,11 +133,10 @@ def print_tables(languages, scores, budget, wrong):
 def draw(model, text, path):
     """Draw at which letters the model looks while it writes each of its own."""
     [found] = model.translate([text])
-    written = found[0].labels.tolist()
-    x, _, lengths = make_batch([(text, written)])
+    x, _, lengths = make_batch([(text, written := found[0].labels.tolist())])
     _, (_, _, _, cache, _) = model.forward(x, lengths)
-    names = [*write(written), "end"]
-    figure = xr.plot.attention(cache, source=write(text), target=names)
+    target = [*write(written), "end"]
+    figure = xr.plot.attention(cache, source=write(text), target=target)
     figure.axes[0].set(xlabel="reads", ylabel="writes")
     figure.savefig(path, dpi=80)
     print(f"\n{write(text)}: {write(written)}; picture: {path}")
@@ -160,7 +157,8 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("translation"), metavar="DIR")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--numbers", type=int, default=12_000, help="to learn from")
-    parser.add_argument("--languages", nargs=2, default=["en", "de"])
+    languages = {"nargs": 2, "default": ["en", "de"], "choices": KNOWN.split()}
+    parser.add_argument("--languages", metavar="NAME", **languages)
     parser.add_argument("--say", nargs="*", metavar="TEXT", help="by the saved model")
     parsed = parser.parse_args()
     if parsed.quick:
@@ -168,6 +166,8 @@ def main():
     xr.set_num_threads(parsed.threads)
     saved = parsed.out / "translation.safetensors"
     if parsed.say is not None:
+        if not saved.is_file():
+            parser.error(f"--say: no {saved} yet: train first, without --say")
         model = Translator(seed=0)
         vars(model).update(xr.load(saved))
         return answer(model, parsed.say)
@@ -175,6 +175,7 @@ def main():
     def pair_of(number):
         return [read(num2words(number, lang=name)) for name in parsed.languages]
 
+    parsed.out.mkdir(parents=True, exist_ok=True)
     order = sorted(range(100_000), key=lambda n: (n >= 1000, hash_of(n)))
     known = [n for n in order if hash_of(n) % 100 >= 10][: parsed.numbers]
     held_out = sorted((n for n in order if hash_of(n) % 100 < 10), key=hash_of)
@@ -188,12 +189,11 @@ def main():
         minutes.append(f"{learn(model, pairs, parsed.epochs, seed):.1f}")
         score, wrong = evaluate(model, test)
         scores.append(score)
-    parsed.out.mkdir(parents=True, exist_ok=True)
     xr.save(model.parts, saved)
     budget = f"{parsed.epochs} epochs, {', '.join(minutes)} core-minutes"
     print_tables(parsed.languages, scores, budget, wrong)
     draw(model, pair_of(SHOWN)[0], parsed.out / "translation.png")
-    return not parsed.quick and min(scores) < TO_REACH
+    return not parsed.quick and min(scores) < 99
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure  # pip install '.[examples]'
 
 import exactrnn as xr
 from exactrnn import train
@@ -181,6 +181,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=8)
     parsed = parser.parse_args()
     xr.set_num_threads(parsed.threads)
+    parsed.out.mkdir(parents=True, exist_ok=True)
     heard = [read_utterances(part) for part in ("TRAIN", "TEST")]
     frames = np.concatenate([own for own, _ in heard[0]])
     mean, scale = frames.mean(axis=0), frames.std(axis=0)
@@ -189,7 +190,6 @@ def main():
     runs = [run(seed, epochs, *data) for seed in parsed.seed]
     models, scores, tables, strings, minutes = zip(*runs, strict=True)
     print_table(zip(*scores, strict=True), epochs, zip(*minutes, strict=True))
-    parsed.out.mkdir(parents=True, exist_ok=True)
     parts = [(n + k, p) for n, own in models[-1].items() for k, p in own.parts.items()]
     xr.save(dict(parts), parsed.out / "vowels.safetensors")
     draw(models[-1]["order"], tables[-1], strings[-1], parsed.out / "vowels.png")

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from matplotlib import image
+from matplotlib import image  # pip install '.[examples]'
 from sklearn.datasets import load_digits
 
 import exactrnn as xr
@@ -177,21 +177,21 @@ def main():
     parsed = parser.parse_args()
     epochs = min(parsed.epochs, 20 if parsed.quick else 10_000)
     xr.set_num_threads(parsed.threads)
+    parsed.out.mkdir(parents=True, exist_ok=True)
     order = np.random.default_rng(0).permutation(1797)
     data = np.split(load_digits().data[order].astype(DTYPE) / BLACK, [1200, 1497])
     runs = {"VAE": [], "VRNN": []}
     for seed in parsed.seed:
         for found, sizes in zip(runs.values(), SIZES, strict=True):
-            model = VRNN(*sizes, seed)
-            found.append(learn(model, data, epochs, seed))
+            found.append(learn(model := VRNN(*sizes, seed), data, epochs, seed))
     print_table(runs)
-    parsed.out.mkdir(parents=True, exist_ok=True)
     parts = [(n, getattr(p, "parts", {"0": p})) for n, p in model.parts.items()]
     named = {f"{n}-{k}": p for n, own in parts for k, p in own.items() if k != "1"}
     xr.save(named, parsed.out / "vrnn.safetensors")
     picture = np.vstack([np.hstack(images) for images in model.draw(16)])
     picture = picture.repeat(5, axis=0).repeat(5, axis=1)
     image.imsave(parsed.out / "vrnn.png", picture, cmap="gray_r")
+    print(f"\npicture: {parsed.out / 'vrnn.png'}")
     pairs = zip(*runs.values(), strict=True)
     return not parsed.quick and any(own >= vae for (vae, _), (own, _) in pairs)
 

@@ -14,7 +14,7 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits  # pip install '.[examples]'
 
 import exactrnn as xr
 from exactrnn import train
@@ -54,6 +54,7 @@ def main():
     parser.add_argument("--expect", metavar="SHA-256", help="what the other one has")
     parser.add_argument("--out", type=Path, default=Path("audit.safetensors"))
     parsed = parser.parse_args()
+    parsed.out.parent.mkdir(parents=True, exist_ok=True)
     xr.use_isa(parsed.isa)
     xr.set_num_threads(parsed.threads)
     expected = parsed.expect or (PUBLISHED if parsed.epochs == 5 else None)
@@ -63,7 +64,7 @@ def main():
     print(f"right      {right:.1%} of 300 digits that it has not seen")
     print(f"checkpoint {found}")
     if expected is None:
-        return print("Send this line; the other one passes it with --expect.")
+        return print("Send this SHA-256; the other one passes it with --expect.")
     print("the same bits" if found == expected else f"DIFFERENT: expected {expected}")
     return found != expected
 

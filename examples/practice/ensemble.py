@@ -13,7 +13,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-import statsmodels.api as sm
+import statsmodels.api as sm  # pip install '.[examples]'
+from matplotlib.figure import Figure
 
 import exactrnn as xr
 from exactrnn import train
@@ -72,8 +73,6 @@ def errors_of(forecast, changes, scales, lengths):
 
 
 def draw(names, forecasts, changes, lengths, path):
-    from matplotlib.figure import Figure
-
     figure = Figure((9, 5), layout="constrained")
     for axes, row in zip(
         figure.subplots(2, 2).flat, range(0, len(names), 4), strict=False
@@ -98,6 +97,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--out", type=Path, default=Path("ensemble.png"))
     parsed = parser.parse_args()
+    parsed.out.parent.mkdir(parents=True, exist_ok=True)
     series = read_series()
     changes, scales, lengths = make_batch(series)
     print(f"{len(series)} series, {lengths.min() + 1} to {lengths.max() + 1} values")

@@ -13,7 +13,7 @@ from pathlib import Path
 from pydoc_data.topics import topics
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure  # pip install '.[examples]'
 
 import exactrnn as xr
 from exactrnn.train import LanguageModel
@@ -41,6 +41,7 @@ def choose(gates, text):
     return {
         kind: int(np.argmax(np.abs(gates[at].mean(0) - gates[~at].mean(0)) / spread))
         for kind, at in kinds.items()
+        if 0 < at.mean() < 1
     }
 
 
@@ -68,18 +69,23 @@ def main():
     parser.add_argument("--text", default=TEXT)
     parser.add_argument("--out", type=Path, default=Path("gates.png"))
     parsed = parser.parse_args()
+    parsed.out.parent.mkdir(parents=True, exist_ok=True)
     try:
         model = LanguageModel.load(parsed.model)
     except (OSError, ValueError) as error:
-        parser.error(str(error))
+        parser.error(str(error).removeprefix("path: "))
     if not isinstance(model.recurrent, xr.LSTM):
         parser.error(f"model: expected one of an LSTM, got {model.recurrent!r}")
+    if not parsed.text:
+        parser.error("--text: expected letters, got none")
     unknown = {*parsed.text} - {*model.alphabet}
     if unknown:
         parser.error(f"--text: the model does not know {''.join(sorted(unknown))!r}")
     whole = "".join(topics[name] for name in sorted(topics))
     known = "".join(letter for letter in whole if letter in model.alphabet)[:LOOKED_AT]
     units = choose(gates_along(model, known), known)
+    if not units:
+        parser.error("model: expected one that knows spaces, lines or quotation marks")
     draw(parsed.text, gates_along(model, parsed.text), units, parsed.out)
     print(*(f"unit {unit}: {kind}" for kind, unit in units.items()), sep="\n")
     print(f"picture: {parsed.out}")

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-import statsmodels.api as sm
+import statsmodels.api as sm  # pip install '.[examples]'
+from matplotlib.figure import Figure
 
 import exactrnn as xr
 
@@ -25,6 +26,16 @@ PERCENTILES = (50, 90, 99, 99.9, 100)
 def read_values():
     series = sm.datasets.co2.load_pandas().data["co2"].interpolate().to_numpy()
     return ((series - series.mean()) / series.std()).astype(np.float32)
+
+
+def load_layer(parser, path):
+    try:
+        layer = xr.load(path)
+    except (OSError, ValueError) as error:
+        parser.error(f"--model: {str(error).removeprefix('path: ')}")
+    if not hasattr(layer, "stream") or not hasattr(layer, "input_size"):
+        parser.error(f"--model: expected one layer, got a {type(layer).__name__}")
+    return layer
 
 
 def time_steps(layer, values, steps, pause):
@@ -45,8 +56,6 @@ def time_steps(layer, values, steps, pause):
 
 def draw(found, path):
     """Draw what part of the steps takes longer than a time."""
-    from matplotlib.figure import Figure
-
     figure = Figure((7, 4), layout="constrained")
     axes = figure.subplots()
     for name, times in found.items():
@@ -66,9 +75,10 @@ def main():
     parser.add_argument("--pause", type=float, default=0, metavar="MS", help="between")
     parser.add_argument("--out", type=Path, default=Path("latency.png"))
     parsed = parser.parse_args()
+    parsed.out.parent.mkdir(parents=True, exist_ok=True)
     layers = {f"LSTM {units}": xr.LSTM(1, units, seed=0) for units in parsed.units}
     if parsed.model is not None:
-        layers = {parsed.model.stem: xr.load(parsed.model)}
+        layers = {parsed.model.stem: load_layer(parser, parsed.model)}
     values = read_values()
     found = {
         name: time_steps(layer, values, parsed.steps, parsed.pause)

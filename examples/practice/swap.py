@@ -11,7 +11,7 @@ Epochs of both alternate, so that a busy machine slows both.
 import argparse
 import time
 
-import torch
+import torch  # pip install '.[examples,torch]'
 from sklearn.datasets import load_digits
 from torch import nn
 

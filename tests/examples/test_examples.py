@@ -131,6 +131,7 @@ def test_program_runs_for_a_moment(path, tmp_path):
     assert status == 0
     check_table(printed, seeds=1)
     check_folder(path, tmp_path)
+    assert f"picture: {tmp_path / path.stem}.png\n" in printed
     if path.stem in ASKED:
         say = ["--say", "--out", str(tmp_path)]
         status, printed = run(path, *say, seconds=100, typed=ASKED[path.stem])

@@ -59,7 +59,8 @@ def test_every_program_is_here_and_listed():
 
 def test_audit_gives_one_line_everywhere(tmp_path):
     short = ("--epochs", "1")
-    alone = run("audit", *short, folder=tmp_path)
+    alone = run("audit", *short, "--out", "new/one.safetensors", folder=tmp_path)
+    assert (tmp_path / "new/one.safetensors").is_file()
     other = ("--isa", xr.isas()[-2 if len(xr.isas()) > 2 else 0], "--threads", "2")
     elsewhere = run("audit", *short, *other, folder=tmp_path)
     [line] = re.findall(r"checkpoint (\w{64})", alone)
@@ -77,7 +78,7 @@ def test_audit_gives_what_is_published(isa, tmp_path):
 
 
 def test_latency_of_models_made_and_saved(tmp_path):
-    picture = tmp_path / "picture.png"
+    picture = tmp_path / "new" / "picture.png"
     few = ("--steps", "200", "--out", picture)
     printed = run("latency", "--units", "8", "16", *few, folder=tmp_path)
     assert [row[0] for row in rows_of(printed)] == ["LSTM 8", "LSTM 16"]
@@ -100,11 +101,12 @@ def test_swap_learns_what_stock_learns(tmp_path):
 
 
 def test_ensemble_has_a_row_for_each_series(tmp_path):
-    printed = run("ensemble", "--members", "2", "--epochs", "1", folder=tmp_path)
+    short = ("--members", "2", "--epochs", "1", "--out", "new/ensemble.png")
+    printed = run("ensemble", *short, folder=tmp_path)
     rows = rows_of(printed)
     assert len(rows) == 22
     assert all(0 < float(row[1].strip("*")) < 3 for row in rows)
-    assert (tmp_path / "ensemble.png").is_file()
+    assert (tmp_path / "new/ensemble.png").is_file()
 
 
 def test_gates_of_a_model_along_a_text(tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import draw_cells
 import draw_rooms
+import draw_speed
 import pytest
 from variants import ROOT
 
@@ -173,6 +174,27 @@ def test_link_to_nowhere_is_seen():
     assert missing_targets("![a](figures/none.svg)", DOCS) == ["figures/none.svg"]
 
 
+PRODUCT = re.compile(r"[\w)]\*+[\w(].*")
+"""Markdown takes the stars of two products for those of emphasis."""
+
+
+def products_outside_code(text):
+    """Return what stands from a product on that is neither code nor an equation."""
+    told = r"\$\$.*?\$\$|`[^`]*`|\$[^$]+\$"
+    prose = re.sub(told, "", FENCED.sub("", text), flags=re.DOTALL)
+    return PRODUCT.findall(prose)
+
+
+@pytest.mark.parametrize("path", [*PAGES, *OTHERS], ids=page_name)
+def test_products_are_code(path):
+    assert products_outside_code(path.read_text(encoding="utf-8")) == []
+
+
+def test_product_in_prose_is_seen():
+    assert products_outside_code("`a*b` and $a*b$, **bold**, f * c, x (*y*)") == []
+    assert products_outside_code("is a*b + (1 - a)*c") == ["a*b + (1 - a)*c"]
+
+
 def anchors_of(text):
     """Return the anchors that a page's headings have, by the rule of the sites."""
     headings = re.findall(r"^#+ (.+)$", FENCED.sub("", text), re.MULTILINE)
@@ -209,7 +231,7 @@ def test_link_to_no_heading_is_seen():
 
 
 def drawings():
-    return draw_cells.pictures() | draw_rooms.pictures()
+    return draw_cells.pictures() | draw_rooms.pictures() | draw_speed.pictures()
 
 
 def test_pictures_are_those_that_the_scripts_draw():

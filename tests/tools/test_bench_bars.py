@@ -46,6 +46,19 @@ def painted(text, name):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
+def test_words_fit_the_terminal(width):
+    rows = [row_of(2.0), row_of(0.5), row_of(1.01), row_of(1.1, margin=1.5)]
+    report = report_of(*rows)
+    report["about"] |= {
+        "processor": "A processor of 64 cores and a long name",
+        "seed": 7,
+    }
+    text = bars.format_bars(report, width, plain)
+    assert max(map(len, text.splitlines())) <= max(width, bars.NARROWEST)
+    assert text.count("of the machine's") + text.count("machine's\n") >= len(rows)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 def test_bars_are_as_wide_as_the_terminal(width):
     text = bars.format_bars(report_of(row_of(2.0), row_of(0.5)), width, plain)
     drawn = [line for line in text.splitlines() if bars.BLOCK in line]

@@ -193,6 +193,8 @@ def test_missing_safetensors_is_known_before_training(train, capsys, monkeypatch
     assert "pip install 'exactrnn[lm]'" in last_error(capsys)
 
 
+COMMANDS = ["", "verify", "bench", "doctor", "info", "lm", "lm sample", "completion"]
+
 WRONG = {
     "lm --steps 0": "--steps: expected an integer >= 1, got '0'",
     "lm --steps ten": "--steps: expected an integer >= 1, got 'ten'",
@@ -208,7 +210,17 @@ WRONG = {
     "bench --cell lsmt": "got 'lsmt' (did you mean lstm?)",
     "bench --hidden 0": "--hidden: expected an integer >= 1, got '0'",
     "bench --alone --rivals torch": "--rivals: not allowed with argument --alone",
-    "info --jsn": "unrecognized arguments: --jsn",
+    "info --jsn": "unrecognized arguments: --jsn (did you mean --json?)",
+    "verify --fast": "unrecognized arguments: --fast",
+    "bench lstm --alone": "unrecognized arguments: lstm",
+    "doctor --dtype float32": "unrecognized arguments: --dtype",
+    "completion bash zsh": "unrecognized arguments: zsh",
+    "lm sample model text": "unrecognized arguments: text",
+    "lm --layer 2 --bach 3": "arguments: --bach (did you mean --batch?)",
+    "lm --epochs=3 sample": "unrecognized arguments: --epochs=3",
+    "lm -o model": "unrecognized arguments: -o",
+    "--threads 2 info": "unrecognized arguments: --threads",
+    "--quick": "unrecognized arguments: --quick",
     "completion fish": "SHELL: expected bash, zsh or tcsh, got 'fish'",
     "frobnicate": "COMMAND: expected verify, bench",
     "verfy": "got 'verfy' (did you mean verify?)",
@@ -224,10 +236,17 @@ def test_a_wrong_argument_is_one_line_that_says_what_is_right(
     assert caught.value.code == 2
     [line] = capsys.readouterr().err.splitlines()
     assert expected in line
-    assert re.search(r"^exactrnn[ a-z]*: error: .*; see exactrnn[ a-z]* --help$", line)
+    named = [name for name in COMMANDS if f"{arguments} ".startswith(f"{name} ")]
+    command = f"exactrnn {max(named, default='')}".strip()
+    assert line.startswith(f"{command}: error: ")
+    assert line.endswith(f"; see {command} --help")  # where what it takes is listed
 
 
-COMMANDS = ["", "verify", "bench", "doctor", "info", "lm", "lm sample", "completion"]
+@pytest.mark.parametrize("prompt", ["--- a", "-x y", "-", "a -b", "--prompt it"])
+def test_a_prompt_may_begin_as_an_option_does(prompt, train, capsys):
+    _, model = train("--steps", "1")
+    assert main(["lm", "sample", str(model), "--prompt", prompt]) in (0, 2)
+    assert "arguments" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
@@ -255,7 +274,8 @@ def test_examples_are_the_same_commands_on_a_narrow_terminal(
         monkeypatch.setenv("COLUMNS", str(width))
         with pytest.raises(SystemExit):
             main([*command.split(), "--help"])
-        examples = capsys.readouterr().out.partition("examples:")[2]
+        head, _, examples = capsys.readouterr().out.partition("examples:")
+        assert "\\" not in head  # a table is no command
         found.append(shlex.split(examples.replace("\\\n", "\n")))
     assert found[0] == found[1]
 

@@ -1,6 +1,7 @@
 """``exactrnn doctor``: each reason for slowness is found on a machine that has it."""
 
 import ctypes.util
+import json
 import os
 import sys
 
@@ -181,6 +182,45 @@ def test_modules_are_imported_before(capsys, monkeypatch):
     assert "instructions" in capsys.readouterr().out
     assert main(["doctor", "--with", "no_such_module"]) == 2
     assert "--with: no_such_module: No module named" in capsys.readouterr().err
+
+
+BROKEN = {
+    "": "Empty module name",
+    ".neighbour": "relative import",
+    "raises": "ValueError('odd')",
+    "ends": "SystemExit(3)",
+    "half": "never closed",
+    "asserts": "AssertionError()",
+}
+"""What a module may do when it is imported, and what is said of it."""
+SOURCES = {
+    "raises": "raise ValueError('odd')",
+    "ends": "raise SystemExit(3)",
+    "half": "x = (",
+    "asserts": "assert False",
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_module_that_cannot_be_imported_is_one_line(
+    name, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / f"{name}.py").write_text(SOURCES.get(name, ""))
+    assert main(["doctor", "--with", name]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"exactrnn doctor: error: --with: {name}: ")
+    assert BROKEN[name] in line
+
+
+def test_data_are_data_whatever_a_module_prints(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(tmp_path)
+    name = "talks_on_import"
+    (tmp_path / f"{name}.py").write_text("print('hello')")
+    assert main(["doctor", "--json", "--with", name]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)[0]["name"] == "instructions"
+    assert printed.err == "hello\n"
 
 
 @pytest.mark.skipif(ctypes.util.find_library("gomp") is None, reason="needs libgomp")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -44,7 +45,12 @@ def format_bars(report: Mapping[str, Any], width: int, paint: Paint) -> str:
     head = f"{about['processor']}, {about['isa']}, {about['threads']} thread{plural}"
     room = max(NARROWEST, width)
     rows = [format_row(row, names, room, paint) for row in report["rows"]]
-    return "\n\n".join(["\n".join([head, *circumstances_of(about)]), *rows])
+    told = [
+        line
+        for text in (head, *circumstances_of(about))
+        for line in textwrap.wrap(text, room, break_on_hyphens=False)
+    ]
+    return "\n\n".join(["\n".join(told), *rows])
 
 
 def format_row(row: Measured, names: list[str], width: int, paint: Paint) -> str:
@@ -58,7 +64,13 @@ def format_row(row: Measured, names: list[str], width: int, paint: Paint) -> str
         bar = draw_bar(us / slowest, room)
         shown = paint(bar, "green") if name == OWN else bar
         lines.append(f"  {name:{column}} {format_us(us) + ' µs':>{TIME}} {shown}")
-    lines.append(f"  {judge(row)}")
+    lines += textwrap.wrap(
+        judge(row),
+        width,
+        initial_indent="  ",
+        subsequent_indent="  ",
+        break_on_hyphens=False,
+    )
     return "\n".join(lines)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import itertools
 import json
 import re
+import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
@@ -33,6 +35,9 @@ STANDARD_OUTPUT = Path("-")
 LEAST_WIDTH = 20
 """Of a column of words, however narrow the terminal is."""
 
+OPTION = re.compile(r"(--?[A-Za-z][^=\s]*)(?!\S* )")
+"""What argparse takes for an option's name: text with a space in it is a value."""
+
 
 class CommandError(Exception):
     """What the user gave cannot be used; its text is the one line that they see."""
@@ -46,17 +51,43 @@ class Parser(argparse.ArgumentParser):
         text = shorten(message.removeprefix("argument "))
         self.exit(REFUSED, f"{self.prog}: error: {text}; see {self.prog} --help\n")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Read arguments, all of which this command must know: its help has them."""
+        args = sys.argv[1:] if args is None else [*args]
+        self._check_options(args)
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return parsed, unknown
+
+    def _check_options(self, args: Sequence[str]) -> None:
+        """Refuse an option that is none, before its value is taken for an action."""
+        own = [*self._option_string_actions]
+        places = [action for action in self._actions if not action.option_strings]
+        actions = [name for place in places for name in place.choices or ()]
+        for word in itertools.takewhile(lambda word: word not in actions, args):
+            if word == "--":
+                return
+            name = OPTION.match(word)
+            if name and not any(option.startswith(name[1]) for option in own):
+                self.error(f"unrecognized arguments: {word}{_hint(name[1], own)}")
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Raise for a value that is none of the choices; of commands too."""
         if action.choices is None or value in action.choices:
             return
         choices = [str(choice) for choice in action.choices]
-        similar = difflib.get_close_matches(str(value), choices, 1)
-        hint = f" (did you mean {similar[0]}?)" if similar else ""
+        hint = _hint(str(value), choices)
         expected = " or ".join([", ".join(choices[:-1]), choices[-1]][-len(choices) :])
         raise argparse.ArgumentError(
             action, f"expected {expected}, got {shorten(repr(value))}{hint}"
         )
+
+
+def _hint(value: str, choices: Sequence[str]) -> str:
+    """Return which choice may have been meant; "" if none is like it."""
+    similar = difflib.get_close_matches(value, choices, 1)
+    return f" (did you mean {similar[0]}?)" if similar else ""
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import shutil
+import sys
 import textwrap
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from exactrnn._checks.limits import shorten
 from exactrnn.cli._arguments import (
     CommandError,
     HelpFormatter,
@@ -71,10 +74,7 @@ def run(parsed: argparse.Namespace) -> int:
     apply_engine_options(parsed)
     check_json_option(parsed)
     for name in parsed.modules:
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise CommandError(f"--with: {name}: {error}") from None
+        import_module(name)
     findings = []
     for check in CHECKS:
         finding = check(Machine())
@@ -87,6 +87,16 @@ def run(parsed: argparse.Namespace) -> int:
         advised = sum(bool(finding.advice) for finding in findings)
         say(f"\n{advised} to mend." if advised else "\nNothing to mend.")
     return 0
+
+
+def import_module(name: str) -> None:
+    """Import a module, whatever its own code does; what it prints is not ours."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        reason = str(error) if isinstance(error, ImportError) else repr(error)
+        raise CommandError(f"--with: {shorten(name)}: {reason}") from None
 
 
 def describe(finding: Finding) -> str:

@@ -98,7 +98,7 @@ examples:
   exactrnn lm --hidden 1024 --batch 64 --workers 2
   exactrnn lm --text war-and-peace.txt --hidden 512 --out tolstoy.safetensors
   exactrnn lm sample tolstoy.safetensors --prompt "Well, Prince"
-""".format(costs="\n".join(f"  {k:5}{', '.join(own)}" for k, own in COSTS.items()))
+""".format(costs="\n".join(f"  {k:6}{', '.join(own)}" for k, own in COSTS.items()))
 SAMPLE_HELP = "Let a model that `exactrnn lm` has trained write on from a prompt."
 
 
