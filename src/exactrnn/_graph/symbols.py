@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from exactrnn._checks import check_integer, describe
+from exactrnn._checks import describe
 from exactrnn._checks.limits import quote, shorten
 from exactrnn._graph.definition import (
     BIAS,
@@ -405,7 +405,7 @@ class Cell:
                     f"step: expected to return values of the step, got "
                     f"{describe(result)} ({self._line_of_step()})"
                 )
-        step._end = self._line_of_step()
+        step._end, heads = self._line_of_step(), self.num_heads
         outputs = tuple(map(step._number, results))
         definition = Definition(
             name,
@@ -413,7 +413,7 @@ class Cell:
             tuple(step._nodes),
             outputs,
             tuple(step._lines),
-            check_integer("num_heads", self.num_heads),
+            int(heads) if isinstance(heads, np.integer) else heads,
         )
         check_definition(definition)
         return definition
