@@ -405,7 +405,8 @@ class Cell:
                     f"step: expected to return values of the step, got "
                     f"{describe(result)} ({self._line_of_step()})"
                 )
-        step._end, heads = self._line_of_step(), self.num_heads
+        step._end = self._line_of_step()
+        heads: Any = self.num_heads
         outputs = tuple(map(step._number, results))
         definition = Definition(
             name,
