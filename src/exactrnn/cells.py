@@ -6,7 +6,8 @@ matrices and biases are named by the gate. To change one, copy its `step`.
 
 from __future__ import annotations
 
-from exactrnn._graph.symbols import Cell, Step, Symbol
+from exactrnn._graph.symbols import Cell, Step
+from exactrnn._graph.values import Symbol
 
 __all__ = ["JANET", "MGU", "SLSTM", "SRU", "UGRNN", "IndRNN", "MinGRU", "MinLSTM"]
 

@@ -170,7 +170,40 @@ def scalar_and_vector(self, s):
     return s.scalar("k", 1.0) * s.W("a") * s.v("k")
 
 
+def truth_returned(self, s):
+    return True
+
+
+def huge_returned(self, s):
+    return 1e39
+
+
+def others_returned(self, s):
+    return copy.deepcopy(s.h)
+
+
+def constant_returned(self, s):
+    return 0.5
+
+
+def name_of_no_letter(self, s):
+    return s.W("_a")
+
+
+def many_numbers(self, s):
+    a = s.W("a")
+    for k in range(130):
+        a = s.fma(a, 2.0 * k + 1, 2.0 * k + 2)
+    return a
+
+
 LINES = {
+    truth_returned: ("def truth_returned", "a value of the step, got True"),
+    huge_returned: ("def huge_returned", "finite number of float32"),
+    others_returned: ("def others_returned", "another step"),
+    constant_returned: ("def constant_returned", "a product with x"),
+    name_of_no_letter: ('s.W("_a")', "a letter first, got '_a'"),
+    many_numbers: ("s.fma(a, 2.0", "at most 256 weights of units, scalars and"),
     many_sums: ("a = a * s.W", "at most 12 sums of products"),
     many_vectors: ("a = a * s.v", "at most 20 weights of units"),
     no_product_with_x: ("s.tanh(s.R", "a product with x"),
@@ -215,6 +248,72 @@ def test_message_shows_the_users_line(step):
     assert "test_cells.py, line" in message
 
 
+UNSAID = (
+    *(lambda a: 2**a, lambda a: pow(a, 2, 3), lambda a: a // 2, lambda a: 2 // a),
+    *(lambda a: a % 2, lambda a: 2 % a, lambda a: divmod(a, 2), lambda a: divmod(2, a)),
+    *(lambda a: a << 1, lambda a: 1 << a, lambda a: a >> 1, lambda a: 1 >> a),
+    *(lambda a: ~(a > 0), lambda a: (a > 0) & (a < 1), lambda a: 1 & a),
+    *(lambda a: a | a, lambda a: 1 | a, lambda a: a ^ a, lambda a: 1 ^ a),
+    *(lambda a: [1] @ a, lambda a: a @ a, lambda a: np.ones(4) @ a),
+    *(int, float, complex, round, math.floor, math.ceil, math.trunc, range),
+    *(len, iter, next, reversed, hash, bool, lambda a: {a: 1}, lambda a: 1 in a),
+    *(lambda a: [1, 2][a], lambda a: a[0], lambda a: a(1), lambda a: f"{a:.2f}"),
+    *(lambda a: a.__setitem__(0, 1), lambda a: a.__delitem__(0)),
+    *(lambda a: max(a, 0), lambda a: 0 < a < 1, lambda a: a == 1, lambda a: a != 1),
+    *(np.sin, np.sum, np.mean, lambda a: np.dot(a, a), lambda a: np.where(a, 1, 0)),
+    *(lambda a: np.clip(a, 0, 1), lambda a: np.concatenate([a, a])),
+    *(lambda a: np.ones(4) * a, lambda a: a * np.ones(4), lambda a: np.True_ * a),
+    *(np.add.reduce, lambda a: np.multiply(2, a, dtype=float)),
+)
+
+
+@pytest.mark.parametrize("do", UNSAID)
+def test_what_symbols_cannot_do_is_said_with_the_line(do):
+    def step(_, s):
+        do(simple(s))
+        return simple(s)
+
+    with pytest.raises(TypeError, match=r"^step: .*test_cells\.py, line \d+: "):
+        layer_of(step)
+
+
+def test_functions_of_torch_are_refused_with_the_line():
+    torch = pytest.importorskip("torch", reason="torch, whose functions they are")
+
+    with pytest.raises(TypeError, match=r"torch's tanh.*torch\.tanh\(simple"):
+        layer_of(lambda _, s: torch.tanh(simple(s)))
+
+
+NUMBERS = (
+    2,
+    2.0,
+    np.float64(2),
+    np.float32(2),
+    np.float16(2),
+    np.int64(2),
+    np.uint8(2),
+)
+
+
+@pytest.mark.parametrize("two", NUMBERS, ids=lambda two: type(two).__name__)
+def test_numbers_of_numpy_are_numbers_on_either_side(two):
+    def step(_, s):
+        a = two * simple(s) + two - s.v("v", two) / two
+        return s.where(two < a, two - a, +a) * two, (two <= a) + (two > a), two
+
+    def plain(_, s):
+        a = 2 * simple(s) + 2 - s.v("v", 2) / 2
+        return s.where(a > 2, 2 - a, a) * 2, (a >= 2) + (a < 2), 2
+
+    states = ("h", "c", "k")
+    assert cell_of(step, states).definition == cell_of(plain, states).definition
+
+
+def test_number_of_heads_may_be_one_of_numpy():
+    cell = type("Mine", (cells.MGU,), {"num_heads": np.int64(2)})()
+    assert cell.definition.data["num_heads"] == 2
+
+
 def test_more_than_the_kernels_take_is_said():
     with pytest.raises(ValueError, match="at most 12 sums of products"):
         layer_of(many_sums)
@@ -229,9 +328,27 @@ def test_as_many_new_states_as_names_are_expected():
         xr.Layer(type("Empty", (xr.Cell,), {}), 3, 4)
 
 
-@pytest.mark.parametrize("states", ["h", ("W",), ("h", "h"), (), (1,), ("a b",)])
+@pytest.mark.parametrize("name", ["_Mine", "Größe", "M" * 32, "Mine[int]"])
+def test_a_class_has_a_name_that_files_can_hold(name):
+    cell = type(name, (xr.Cell,), {"step": lambda _, s: simple(s)})
+    with pytest.raises(ValueError, match=r"a class with a name of.*py, line \d+: "):
+        xr.Layer(cell, 3, 4)
+
+
+STATES = {
+    "h": "states: expected a tuple of names",
+    ("W",): "that a step does not have already, got 'W'",
+    ("h", "h"): "different states",
+    (): "1 to 10 different states",
+    (1,): "states: expected names of at most 31 letters",
+    ("a b",): "states: expected names of at most 31 letters",
+    ("_h",): "a letter first, got '_h'",
+}
+
+
+@pytest.mark.parametrize("states", STATES, ids=str)
 def test_states_are_different_names(states):
-    with pytest.raises((TypeError, ValueError), match="states"):
+    with pytest.raises((TypeError, ValueError), match=STATES[states]):
         layer_of(lambda _, s: s.W("a"), states)
 
 

@@ -15,6 +15,7 @@ from variants import DTYPES, ISAS
 
 import exactrnn as xr
 from exactrnn import cells
+from exactrnn._graph.definition import MOST_NODES, inputs_of
 
 LENGTHS = [5, 0, 3]
 
@@ -69,6 +70,75 @@ class MadeAlone(xr.Cell):
 
 def test_products_with_made_values_alone_have_the_bits_of_the_twin():
     assert_kernels_are_the_twin(MadeAlone, "float32", H=70)
+
+
+def long_chain(function, *others, rows):
+    """Return a cell of as many values as there may be, each made of the one before."""
+    nodes = [("prev", "h"), ("W", "a"), ("R", "a", 0), ("add", 1, 2)]
+    nodes += [("const", (1.25).hex())]
+    if rows:
+        nodes += [("moments", 3), ("v", "g"), ("norm", 3, 5, 6)]
+    first = len(nodes)
+    nodes += [(function, 7 if rows else 3, *others)]
+    nodes += [(function, n, *others) for n in range(first, MOST_NODES - 1)]
+    data = {"version": 3, "name": "Long", "states": ["h"], "nodes": nodes}
+    return data | {"outputs": [len(nodes) - 1]}
+
+
+@pytest.mark.parametrize("rows", [False, True])
+@pytest.mark.parametrize(
+    "step", [("neg",), ("mul", 4), ("div", 4), ("sub", 0)], ids=str
+)
+def test_equations_may_be_as_long_as_there_are_nodes(step, rows):
+    assert_kernels_are_the_twin(long_chain(*step, rows=rows), "float64", H=2)
+
+
+class Leaves(xr.Cell):
+    """Each state and each weight of units is read more than once."""
+
+    states = ("h", "c")
+
+    def step(self, s):
+        v, k = s.v("v", 0.5), s.scalar("k", 0.75)
+        a = s.layer_norm(s.W("a") + s.R("a", s.h), "a") + s.v("gain_a", 1.0)
+        c = s.fma(v, s.c, k * s.tanh(a)) + v * k
+        return s.tanh(c * s.h) - s.c * s.h, c
+
+
+def with_leaves_of_their_own(data):
+    """Return equations in which whoever reads a leaf has a node of it."""
+    nodes, place = [], {}
+
+    def own(number):
+        leaf = data["nodes"][number]
+        if leaf[0] not in ("prev", "v", "scalar"):
+            return place[number]
+        nodes.append(leaf)
+        return len(nodes) - 1
+
+    for number, node in enumerate(data["nodes"]):
+        inputs = {k: own(k) for k in inputs_of(tuple(node))}
+        place[number] = len(nodes)
+        nodes.append([node[0], *(inputs.get(a, a) for a in node[1:])])
+    return data | {"nodes": nodes, "outputs": [place[n] for n in data["outputs"]]}
+
+
+def test_a_leaf_in_many_nodes_is_one_value():
+    data = Leaves().definition.data
+    many = with_leaves_of_their_own(data)
+    assert len(many["nodes"]) > len(data["nodes"]) + 5
+    x = np.random.default_rng(0).standard_normal((5, 3, 4)).astype("float32")
+    found = [
+        results(xr.Layer(cell, 4, 19, seed=1), (), x, np.ones((5, 3, 19), "float32"))
+        for cell in (data, many)
+    ]
+    for k, (one, other) in enumerate(zip(*found, strict=True)):
+        assert_same_bits(f"result {k}", one, other)
+    nodes = [node[:2] if node[1] == "v" else node for node in data["nodes"]]
+    nodes += [["v", "v", (2.0).hex()], ["add", len(nodes), data["outputs"][1]]]
+    twice = data | {"nodes": nodes, "outputs": [data["outputs"][0], len(nodes) - 1]}
+    with pytest.raises(ValueError, match="expected one first value of 'v', got an"):
+        xr.Layer(twice, 4, 19)
 
 
 @pytest.mark.deep

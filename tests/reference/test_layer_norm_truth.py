@@ -6,6 +6,7 @@ float64.
 
 import numpy as np
 import pytest
+from definitions import random_cell
 from truth import assert_all_close, assert_close
 
 import exactrnn as xr
@@ -23,6 +24,24 @@ class Scaled(xr.Cell):
         k = s.scalar("k", 0.5)
         c = s.fma(k, s.tanh(u), s.c * (1 - k))
         return s.tanh(s.scalar("q", -0.75) * c + v), c
+
+
+class Partly(xr.Cell):
+    """Of what is normalised together one value is not read, one without gradient."""
+
+    states = ("h", "c")
+
+    def step(self, s):
+        sums = tuple(s.W(k) + s.R(k, s.h) for k in "uv")
+        u, _, c = s.layer_norm((*sums, s.c), ("u", "v", "c"))
+        return s.tanh(u) * s.where(c < 0, 0.5, 1.0), s.mix(0.5, s.c, u)
+
+
+def random_rows(seed):
+    """Return a random cell with rows, without what differences know nothing of."""
+    cell = random_cell(np.random.default_rng(seed), 40, rows=True)
+    nodes = [["neg" if n[0] == "stop" else n[0], *n[1:]] for n in cell["nodes"]]
+    return cell | {"nodes": nodes}
 
 
 def shaken(layer):
@@ -115,9 +134,12 @@ def test_torch_computes_the_same(kind):
     [
         xr.LSTM(I, H, layer_norm=True, dtype="float64", seed=1),
         xr.GRU(I, H, layer_norm=True, dtype="float64", seed=1),
-        xr.Layer(Scaled(), I, H, dtype="float64", seed=1),
+        *(
+            xr.Layer(cell, I, H, dtype="float64", seed=1)
+            for cell in (Scaled(), Partly(), *map(random_rows, (0, 2, 5, 7)))
+        ),
     ],
-    ids=["LSTM", "GRU", "definition"],
+    ids=lambda layer: layer.cell,
 )
 def test_gradients_are_those_of_central_differences(layer):
     layer = shaken(layer)

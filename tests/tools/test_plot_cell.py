@@ -5,6 +5,7 @@ import pytest
 
 import exactrnn as xr
 from exactrnn import cells
+from exactrnn._graph.definition import MOST_GROUP
 from exactrnn._graph.form import form_of
 from exactrnn.plot import _cell
 
@@ -25,6 +26,10 @@ class Ordered(xr.Cell):
         return s.where(b < 0.5, s.h - b, s.v("k")), s.max(0.25, a) - 1, 0.75
 
 
+def boxes_of(cell):
+    return _cell.boxes_of(form_of(cell().definition))
+
+
 def texts(figure):
     """Return what stands in the boxes."""
     return sorted(text.get_text() for text in figure.axes[0].texts)
@@ -37,15 +42,14 @@ LABELS = (
 
 
 def test_every_value_has_a_box():
-    boxes = _cell.boxes_of(form_of(Ordered().definition))
+    boxes = boxes_of(Ordered)
     assert sorted(box.label for box in boxes) == sorted(LABELS.split("; "))
     assert len(texts(xr.plot.cell(Ordered))) == len(boxes)
 
 
 @pytest.mark.parametrize("name", cells.__all__)
 def test_boxes_are_apart_and_lines_go_forwards(name):
-    definition = getattr(cells, name)().definition
-    boxes = _cell.boxes_of(form_of(definition))
+    boxes = boxes_of(getattr(cells, name))
     columns = _cell.arrange(boxes)
     places, _ = _cell.places_of(boxes, columns)
     for column in columns:
@@ -59,7 +63,7 @@ def test_boxes_are_apart_and_lines_go_forwards(name):
 
 
 def test_letters_go_from_top_to_bottom():
-    boxes = _cell.boxes_of(form_of(cells.SRU().definition))
+    boxes = boxes_of(cells.SRU)
     written = [list(box.sources) for box in boxes]
     labels = [box.label for box in boxes]
     _cell.arrange(boxes)
@@ -87,6 +91,18 @@ def test_cells_of_every_kind_are_drawn_into_a_figure_of_the_callers():
     axes = xr.plot.cell(layer).axes[0]
     assert axes.get_title(loc="left") == "SLSTM, 2 heads"
     assert sum(isinstance(p, FancyBboxPatch) for p in axes.patches) == len(axes.texts)
+
+
+def test_as_many_values_as_are_normalised_together_are_drawn():
+    names = tuple("abcdefgh"[:MOST_GROUP])
+
+    class Normed(xr.Cell):
+        def step(self, s):
+            return sum(s.layer_norm(tuple(map(s.W, names)), names))
+
+    (moments,) = (box for box in boxes_of(Normed) if box.label == "mean, scale")
+    assert len(moments.sources) == MOST_GROUP
+    assert "mean, scale" in texts(xr.plot.cell(Normed))
 
 
 @pytest.mark.parametrize("given", [None, 3, xr.LSTM(2, 3), Figure])

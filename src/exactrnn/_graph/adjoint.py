@@ -288,13 +288,21 @@ def _norm(r: _Reverse, n: int, g: Ref) -> None:  # noqa: ARG001 (g is read by _m
 
 
 def _moments(r: _Reverse, n: int, g: Ref) -> None:  # noqa: ARG001 (there is none)
-    """Of a group: dx = ((d - mean(d)) - x * mean(d*x)) * scale, x normalised."""
-    members = [m for m in r.gained if r.form.values[m].inputs[1] == n]
-    graded = [(*r.gained[m], r.ref(m)) for m in members]
+    """Of a group: dx = ((d - mean(d)) - x * mean(d*x)) * scale, x normalised.
+
+    All values of the group have a part in the mean and the scale, those too that nobody
+    reads normalised: their d is 0.
+    """
+    values = r.form.values
+    members = {values[m].inputs[0]: m for m in r.gained if values[m].inputs[1] == n}
+    graded = [(*r.gained[m], r.ref(m)) for m in members.values()]
     slopes = r.op("slopes", r.ref(n), *(ref for each in graded for ref in each))
-    for m in members:
-        d = r.found[m]
-        r.hand(m, 0, r.op("norm_slope", d, r.ref(m), slopes))
+    for value, m in members.items():
+        r.give(value, r.op("norm_slope", r.found[m], r.ref(m), slopes))
+    for value in values[n].inputs:
+        if value not in members and r.depends[value]:
+            normed = r.op("norm", r.ref(value), r.ref(n))
+            r.give(value, r.op("norm_slope", ZERO, normed, slopes))
 
 
 _RULES: Mapping[str, Rule] = {

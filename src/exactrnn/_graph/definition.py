@@ -48,6 +48,8 @@ MOST_STATES = _core.program_limits()["states"]
 LARGEST = float.fromhex("0x1.fffffep+127")
 """Of constants: the largest number of float32."""
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,30}")
+OF_NAMES = "of at most 31 letters (A to Z, a to z), digits and _, a letter first"
+"""What names are, as the end of what was expected."""
 
 FUNCTIONS: Mapping[str, int] = {
     **dict.fromkeys(("neg", "abs", "sqrt", "exp", "expm1", "log", "softplus"), 1),
@@ -185,10 +187,7 @@ def check(definition: Definition) -> None:
     states = definition.states
     for state in states:
         _check_name("state", state)
-    if not 1 <= len(states) <= MOST_STATES or len({*states}) < len(states):
-        raise ValueError(
-            f"cell: expected 1 to {MOST_STATES} different states, got {quote(states)}"
-        )
+    check_states(states)
     heads: object = definition.num_heads
     if type(heads) is not int or not 1 <= heads <= MOST_HEADS:
         raise ValueError(
@@ -210,12 +209,17 @@ def check(definition: Definition) -> None:
             raise ValueError(f"cell: expected a value for a state, got node {output}")
 
 
+def check_states(states: tuple[str, ...]) -> None:
+    """Raise unless there are states, not too many, and each another one."""
+    if not 1 <= len(states) <= MOST_STATES or len({*states}) < len(states):
+        raise ValueError(
+            f"cell: expected 1 to {MOST_STATES} different states, got {quote(states)}"
+        )
+
+
 def _check_name(what: str, name: object) -> None:
     if not isinstance(name, str) or not NAME.fullmatch(name):
-        raise ValueError(
-            f"cell: expected a {what} of at most 31 letters, digits and _, "
-            f"got {quote(name)}"
-        )
+        raise ValueError(f"cell: expected a {what} {OF_NAMES}, got {quote(name)}")
 
 
 def _check_number(what: str, number: object, below: int) -> None:

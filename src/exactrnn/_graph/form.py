@@ -8,6 +8,8 @@ From the nodes of a definition to values that are computed unit by unit:
   0. With anything else, the *operand*, it comes one stage after that is made.
 * Moments of rows come one stage after the last of their values, which has to be there
   for all units, and what is normalised by them with them.
+* A state before the step or a weight of units is one value, though data may have it in
+  several nodes: one place has its gradient.
 * New states and operands are flushed (contract N6) where they are made, and all who
   read them see that.
 """
@@ -26,6 +28,8 @@ from exactrnn._system.locks import cached_property
 LIMITS = _core.program_limits()
 Term: TypeAlias = dict[str, Node]
 """The parts of a sum by kind: W, R and b."""
+LEAVES = ("prev", "v", "scalar")
+"""Nodes that are one value, however often they are written."""
 
 
 class SumForm(NamedTuple):
@@ -172,6 +176,7 @@ class _Builder:
         self.scalars: dict[str, int] = {}
         self.firsts: dict[str, float] = {}
         self.value_of: dict[int, int] = {}
+        self.leaves: dict[Node, int] = {}
         self.operands: dict[int, int] = {}
 
     def _count_uses(self) -> Counter[int]:
@@ -187,8 +192,12 @@ class _Builder:
         for number, node in enumerate(self.definition.nodes):
             if number in terms:
                 self._add_sum(number, terms[number])
+            elif node[:2] in self.leaves:
+                self.value_of[number] = self._again(number, node)
             elif self.uses[number] and number not in self._absorbed:
                 self.value_of[number] = self._add(self._value(node))
+                if node[0] in LEAVES:
+                    self.leaves[node[:2]] = number
                 counted = {"v": "vectors", "scalar": "vectors", "moments": "moments"}
                 if node[0] in counted:
                     self.nodes[counted[node[0]]].append(number)
@@ -334,6 +343,16 @@ class _Builder:
         if kind == "moments":
             stage = self._next_stage(stage, self._line_of("moments"))
         return Value(kind, inputs, stage=stage)
+
+    def _again(self, number: int, node: Node) -> int:
+        """Return the value of a leaf that another node has been before."""
+        first = self.leaves[node[:2]]
+        if self.definition.nodes[first] != node:
+            raise ValueError(
+                f"step: expected one first value of {node[1]!r}, got another"
+                f"{self.definition.line(number)}"
+            )
+        return self.value_of[first]
 
     def _own_value(self, number: int) -> int:
         """Return a value that may be flushed: a copy of what others have made."""

@@ -12,7 +12,8 @@ from __future__ import annotations
 from functools import cache
 
 from exactrnn._graph.program import Compiled, compile_definition
-from exactrnn._graph.symbols import Cell, Step, Symbol
+from exactrnn._graph.symbols import Cell, Step
+from exactrnn._graph.values import Symbol
 
 
 class NormedLSTM(Cell):

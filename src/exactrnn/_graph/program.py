@@ -35,6 +35,8 @@ Wanted: TypeAlias = tuple[
 """Moments or slopes that a stage begins with, as `_core.Program` takes them."""
 
 CODES = {"stop": "copy", "gained": "mul"}
+MOST_ROWS = 256
+"""Of weights of units, scalars and constants together: a place's index is a byte."""
 HIDDEN = "%"
 """What the name of a place begins with whose values are none of the user's."""
 
@@ -351,6 +353,9 @@ class _Compiler:
         what was there before.
         """
         states = range(len(self.adjoint.states))
+        if self.form.moments:
+            for k in range(len(self.adjoint.ops)):  # in order, so that none asks far
+                self.level(("op", k))
         self.early = {*states} if self.form.moments else set()
         while True:
             self.noted, self.notes = {}, len(self.form.sums) + len(self.form.vectors)
@@ -402,12 +407,14 @@ class _Compiler:
             yield f"{HIDDEN}{k}", None, None, 0, 0, ("none", 0)
 
     def _check_rows(self, lists: Any) -> None:
-        """Raise unless moments, places and notes are few enough."""
+        """Raise unless moments, places, notes and constants are few enough."""
         most = max(len(wanted) for stages in lists for wanted, _ in stages)
         places = max(self.notes, len(self.layout.kept))
+        rows = len(self.form.vectors) + len(self.constants)
         for count, limit, what in (
             (most, LIMITS["moments"], "normalisations, forward or back, in a stage"),
             (places, LIMITS["sums"], "sums, weights of units and normalised values"),
+            (rows, MOST_ROWS, "weights of units, scalars and different numbers"),
         ):
             if count > limit:
                 raise ValueError(

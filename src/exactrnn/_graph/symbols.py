@@ -10,13 +10,14 @@ Equal nodes are one node, so that writing `1 - f` twice costs nothing.
 from __future__ import annotations
 
 import linecache
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn, TypeAlias
+from typing import Any, ClassVar
+
+import numpy as np
 
 from exactrnn._checks import describe
-from exactrnn._checks.limits import shorten
+from exactrnn._checks.limits import quote, shorten
 from exactrnn._graph.definition import (
     BIAS,
     GAIN,
@@ -24,133 +25,14 @@ from exactrnn._graph.definition import (
     MOST_GROUP,
     MOST_NODES,
     NAME,
+    OF_NAMES,
     Definition,
     Node,
+    check_states,
     from_data,
 )
 from exactrnn._graph.definition import check as check_definition
-
-Value: TypeAlias = "Symbol | float"
-
-HERE = str(Path(__file__).resolve())
-
-
-def users_line() -> str:
-    """Return the line outside of this file that is being run, and where it stands."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and _is_ours(frame.f_code.co_filename):
-        frame = frame.f_back
-    path, number = frame.f_code.co_filename, frame.f_lineno
-    text = linecache.getline(path, number).strip()
-    where = f"{Path(path).name}, line {number}"
-    return f"{where}: {shorten(text)}" if text else where
-
-
-def _is_ours(path: str) -> bool:
-    return path in (__file__, HERE)
-
-
-class Symbol:
-    """A value of a step that is being written down.
-
-    It is added, subtracted, multiplied, divided and compared with symbols and numbers;
-    a comparison is 1 where it holds, else 0.
-    """
-
-    __slots__ = ("_number", "_step")
-    __hash__ = None  # type: ignore[assignment] # nor may a dict or set
-
-    def __init__(self, step: Step, number: int) -> None:
-        self._step, self._number = step, number
-
-    def __add__(self, other: Value) -> Symbol:
-        return self._step._make("add", self, other)
-
-    def __radd__(self, other: Value) -> Symbol:
-        return self._step._make("add", other, self)
-
-    def __sub__(self, other: Value) -> Symbol:
-        return self._step._make("sub", self, other)
-
-    def __rsub__(self, other: Value) -> Symbol:
-        return self._step._make("sub", other, self)
-
-    def __mul__(self, other: Value) -> Symbol:
-        return self._step._make("mul", self, other)
-
-    def __rmul__(self, other: Value) -> Symbol:
-        return self._step._make("mul", other, self)
-
-    def __truediv__(self, other: Value) -> Symbol:
-        return self._step._make("div", self, other)
-
-    def __rtruediv__(self, other: Value) -> Symbol:
-        return self._step._make("div", other, self)
-
-    def __neg__(self) -> Symbol:
-        return self._step._make("neg", self)
-
-    def __abs__(self) -> Symbol:
-        return self._step._make("abs", self)
-
-    def __lt__(self, other: Value) -> Symbol:
-        return self._step._make("lt", self, other)
-
-    def __le__(self, other: Value) -> Symbol:
-        return self._step._make("le", self, other)
-
-    def __gt__(self, other: Value) -> Symbol:
-        return self._step._make("lt", other, self)
-
-    def __ge__(self, other: Value) -> Symbol:
-        return self._step._make("le", other, self)
-
-    def __eq__(self, other: object) -> Any:
-        _refuse("a symbol has no value yet to compare; s.equal(a, b) is 1 where it is")
-
-    def __ne__(self, other: object) -> Any:
-        _refuse("a symbol has no value yet to compare; use 1 - s.equal(a, b)")
-
-    def __bool__(self) -> bool:  # noqa: PLE0304 (it raises)
-        _refuse(
-            "what a step does cannot depend on its values by if, while, and, or; "
-            "s.where(condition, a, b) chooses unit by unit"
-        )
-
-    def __iter__(self) -> Any:
-        _refuse("a symbol has no elements: it stands for all units")
-
-    def __getitem__(self, _: object) -> Any:
-        _refuse("a symbol has no elements: it stands for all units")
-
-    def __matmul__(self, _: object) -> Any:
-        _refuse("values of a step are multiplied unit by unit; s.R is the matrix")
-
-    def __array_ufunc__(self, ufunc: Any, *_: object, **__: object) -> Any:
-        """Refuse: a NumPy array must not take a symbol for an element either."""
-        _refuse(
-            f"expected a number or a function of the step, as s.tanh, got NumPy's "
-            f"{ufunc.__name__}: a symbol has no value yet"
-        )
-
-    def __float__(self) -> float:
-        _refuse("a symbol has no value yet: use functions of the step, as s.tanh(a)")
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(
-            f"step: a symbol has no {shorten(name)}: it is added, multiplied and given "
-            f"to functions of the step, unit by unit ({users_line()})"
-        )
-
-    def __pow__(self, _: object) -> Any:
-        _refuse("there is no power: write a * a, or s.exp(b * s.log(a))")
-
-    def __repr__(self) -> str:
-        return f"<symbol {self._number} of a step>"
-
-
-def _refuse(why: str) -> NoReturn:
-    raise TypeError(f"step: {why} ({users_line()})")
+from exactrnn._graph.values import REAL, Symbol, Value, refuse, users_line
 
 
 class Step:
@@ -163,6 +45,7 @@ class Step:
         self._states = states
         self._nodes: dict[Node, int] = {}
         self._lines: list[str] = []
+        self._end = ""  # the line of the method, as soon as that has returned
 
     def __getattr__(self, name: str) -> Symbol:
         if name in self.__dict__.get("_states", ()):
@@ -207,7 +90,7 @@ class Step:
             The product.
         """
         if not isinstance(value, Symbol):  # as a number is not
-            _refuse(f"R: expected a value of the step, got {describe(value)}")
+            refuse(f"R: expected a value of the step, got {describe(value)}")
         return self._node(("R", self._name(name), self._number(value)))
 
     def b(self, name: str) -> Symbol:
@@ -275,16 +158,16 @@ class Step:
         own = (values,) if alone else self._several("values", values)
         names = (name,) if isinstance(name, str) else self._several("name", name)
         if len(names) != len(own):
-            _refuse(f"layer_norm: expected a name for each value, got {len(names)}")
+            refuse(f"layer_norm: expected a name for each value, got {len(names)}")
         numbers = []
         for value in own:
             if not isinstance(value, Symbol):  # as a number is not
-                _refuse(
+                refuse(
                     f"layer_norm: expected values of the step, got {describe(value)}"
                 )
             numbers.append(self._number(value))
         if not 1 <= len(numbers) <= MOST_GROUP or len({*numbers}) < len(numbers):
-            _refuse(
+            refuse(
                 f"layer_norm: expected 1 to {MOST_GROUP} different values, "
                 f"got {len(numbers)}"
             )
@@ -297,14 +180,14 @@ class Step:
 
     def _several(self, what: str, given: Any) -> tuple[Any, ...]:
         if not isinstance(given, tuple | list):
-            _refuse(f"layer_norm: expected a tuple of {what}, got {describe(given)}")
+            refuse(f"layer_norm: expected a tuple of {what}, got {describe(given)}")
         return tuple(given)
 
     def _normed(self, number: int, moments: int, name: str, bias: bool) -> Symbol:
         known = [n for n in self._nodes if n[:3] == ("norm", number, moments)]
         gain = self.v(GAIN + name, 1.0)
         if known and known[0][3] != gain._number:
-            _refuse("layer_norm: expected a value to be normalised once by a group")
+            refuse("layer_norm: expected a value to be normalised once by a group")
         normed = self._node(("norm", number, moments, gain._number))
         return normed + self.v(BIAS + name, 0.0) if bias else normed
 
@@ -389,18 +272,20 @@ class Step:
         for node in self._nodes:
             same = node[:2] == (kind, own[0])
             if node[0] in ("v", "scalar") and node[1] == own[0] and not same:
-                _refuse(f"expected one weight {own[0]!r}, got another kind of it")
+                refuse(f"expected one weight {own[0]!r}, got another kind of it")
             if same and node != (kind, *own):
-                _refuse(f"expected one first value of {own[0]!r}, got another")
+                refuse(f"expected one first value of {own[0]!r}, got another")
         return self._node((kind, *own))
 
     def _text(self, name: str, value: object) -> str:
         """Return a number as nodes have it."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            _refuse(f"{name}: expected a number, got {describe(value)}")
-        number = float(min(max(value, -2 * LARGEST), 2 * LARGEST))
+        if isinstance(value, bool) or not isinstance(value, REAL):
+            refuse(f"{name}: expected a number, got {describe(value)}")
+        plain: Any = value.item() if isinstance(value, np.number) else value
+        number = float(min(max(plain, -2 * LARGEST), 2 * LARGEST))
         if not abs(number) <= LARGEST:
-            _refuse(f"expected a finite number of float32, got {shorten(value)}")
+            got = shorten(value)
+            refuse(f"expected a finite number of float32, got {got}", self._end)
         return number.hex()
 
     def _make(self, function: str, *values: Value) -> Symbol:
@@ -413,28 +298,26 @@ class Step:
             if number == MOST_NODES:
                 raise ValueError(
                     f"step: expected at most {MOST_NODES} different values "
-                    f"({users_line()})"
+                    f"({self._end or users_line()})"
                 )
             self._nodes[node] = number
-            self._lines.append(users_line())
+            self._lines.append(self._end or users_line())
         return Symbol(self, number)
 
     def _number(self, value: object) -> int:
         """Return the node of a symbol or number."""
         if isinstance(value, Symbol):
             if value._step is not self:
-                _refuse("a value of another step was used")
+                refuse("a value of another step was used", self._end)
             return value._number
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            _refuse(f"expected a number or a value of the step, got {describe(value)}")
+        if isinstance(value, bool) or not isinstance(value, REAL):
+            got = describe(value)
+            refuse(f"expected a number or a value of the step, got {got}", self._end)
         return self._node(("const", self._text("constant", value)))._number
 
     def _name(self, name: object) -> str:
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            _refuse(
-                "expected a name of at most 31 letters, digits and _, "
-                f"got {describe(name)}"
-            )
+            refuse(f"expected a name {OF_NAMES}, got {describe(name)}")
         return name
 
 
@@ -502,7 +385,12 @@ class Cell:
     @property
     def definition(self) -> Definition:
         """What `step` writes down, as data."""
-        states = self._states()
+        states, name = self._states(), type(self).__name__
+        if not NAME.fullmatch(name):
+            raise ValueError(
+                f"cell: expected a class with a name {OF_NAMES}, got {quote(name)} "
+                f"({self._line_of_step()})"
+            )
         step = Step(states)
         made = self.step(step)
         results = made if isinstance(made, tuple | list) else (made,)
@@ -512,19 +400,21 @@ class Cell:
                 f"{', '.join(states)}, got {len(results)} ({self._line_of_step()})"
             )
         for result in results:
-            if not isinstance(result, Symbol | int | float):
+            if not isinstance(result, Symbol | REAL):
                 raise TypeError(
                     f"step: expected to return values of the step, got "
                     f"{describe(result)} ({self._line_of_step()})"
                 )
+        step._end = self._line_of_step()
+        heads: Any = self.num_heads
         outputs = tuple(map(step._number, results))
         definition = Definition(
-            type(self).__name__,
+            name,
             states,
             tuple(step._nodes),
             outputs,
             tuple(step._lines),
-            self.num_heads,
+            int(heads) if isinstance(heads, np.integer) else heads,
         )
         check_definition(definition)
         return definition
@@ -544,12 +434,16 @@ class Cell:
                 f"states: expected a tuple of names, got {describe(states)}"
             )
         for name in states:
-            taken = not isinstance(name, str) or hasattr(Step, name)
-            if taken or not NAME.fullmatch(name):
+            if not isinstance(name, str) or not NAME.fullmatch(name):
+                raise ValueError(
+                    f"states: expected names {OF_NAMES}, got {quote(name)}"
+                )
+            if hasattr(Step, name):
                 raise ValueError(
                     "states: expected names that a step does not have already, "
-                    f"got {shorten(name)}"
+                    f"got {quote(name)}"
                 )
+        check_states(tuple(states))
         return tuple(states)
 
 

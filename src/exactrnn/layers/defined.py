@@ -76,9 +76,9 @@ class Layer(RecurrentLayer[Any, Any]):
     Weights: `weight_ih_l0` [G*H, I] with a row block for each `s.W`, `weight_hh_l0`
     [G*H, H] for each `s.R`; `bias_ih_l0` with a block for each bias of a sum with a W,
     `bias_hh_l0` for each other one; `weight_unit_l0` [V, H] with a row for each `s.v`;
-    each if there are any. Blocks are in the order in which the sums are written in
-    `step`. With `num_heads` heads `weight_hh_l0` is [G*H, H / num_heads]: the row of a
-    unit sees the units of its head.
+    each if there are any. Blocks are in the order in which the sums are finished in
+    `step`, each where its last part is added. With `num_heads` heads `weight_hh_l0` is
+    [G*H, H / num_heads]: the row of a unit sees the units of its head.
 
     Examples
     --------

@@ -38,6 +38,8 @@ LETTER, ROW, GAP, BOX = 0.075, 0.42, 0.34, 0.26
 """Inches: of a letter's width, from row to row, between columns, of a box's height."""
 SWEEPS = 12
 """How often heights are settled."""
+LETTERS = "abcdefgh"
+"""Of sources: as many as are normalised together."""
 
 SHORT = {"sigmoid": "σ", "moments": "mean, scale", "norm": "normed"}
 TWO = {"add": "+", "mul": "×", "gained": "×"}
@@ -71,7 +73,7 @@ class Box:
     width: float = 0.0
 
     def __post_init__(self) -> None:
-        letters = len(self.label.format(*"abc"))
+        letters = len(self.label.format(*LETTERS))
         self.width = max(BOX, 0.12 + LETTER * letters) if self.drawn else 0.0
 
 
@@ -248,7 +250,7 @@ def name_sources(boxes: list[Box], box: Box) -> None:
     """Call the sources of a box a, b, c from top to bottom, in its label too."""
     heights = [boxes[a].height for a in box.sources]
     order = sorted(range(len(heights)), key=heights.__getitem__)
-    letters = dict(zip(order, "abc", strict=False))
+    letters = dict(zip(order, LETTERS, strict=False))
     box.label = box.label.format(*(letters[k] for k in range(len(heights))))
     box.sources = [box.sources[k] for k in order]
 

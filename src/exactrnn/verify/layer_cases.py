@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any
 
 from exactrnn import _core
-from exactrnn._graph.symbols import Cell, Step, Symbol
+from exactrnn._graph.symbols import Cell, Step
+from exactrnn._graph.values import Symbol
 from exactrnn._spec.record import Network
 from exactrnn.cells import JANET, MGU, SLSTM, SRU, UGRNN, IndRNN, MinGRU, MinLSTM
 from exactrnn.layers import (

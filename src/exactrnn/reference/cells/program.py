@@ -113,9 +113,18 @@ class WayBack:
         self.like = step.prev[self.form.definition.states[0]]
 
     def of(self, ref: Ref) -> Array:
-        """Return what an operation reads; operations stand after their inputs."""
-        if ref not in self.found:
-            self.found[ref] = self._compute(ref)
+        """Return what an operation reads, after computing what that is made of."""
+        waiting = [ref]
+        while waiting:
+            last = waiting[-1]
+            inputs = self.adjoint.ops[last[1]].inputs if last[0] == "op" else ()
+            missing = [a for a in inputs if a not in self.found]
+            if missing and last not in self.found:
+                waiting += missing
+                continue
+            if last not in self.found:
+                self.found[last] = self._compute(last)
+            waiting.pop()
         return self.found[ref]
 
     def _compute(self, ref: Ref) -> Array:
