@@ -51,6 +51,8 @@ assert_type(figure, Figure)
 figure.savefig("gates.png")
 part = Figure().add_subfigure(Figure().add_gridspec()[0])
 assert_type(xr.plot.gates(cache, figure=part), SubFigure)
+for border in (xr.jax.lstm, xr.keras.to_keras, xr.onnx.to_onnx, xr.torch.swap):
+    border  # noqa: B018
 decoder = xr.AttentionDecoder("gru", 3, 4, 5, score="general", output="concat")
 looks = decoder.forward(x, np.zeros((6, 2, 5), np.float32))[-1]
 for drawn in (xr.plot.attention(looks), xr.plot.cell(xr.cells.MGU())):
