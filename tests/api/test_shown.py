@@ -91,3 +91,14 @@ def test_a_schedule_says_how_it_was_made(schedule):
     assert [twin.rate(step) for step in range(12)] == [
         schedule.rate(step) for step in range(12)
     ]
+
+
+CELLS = [xr.cells.SLSTM(forget="exp", num_heads=2), xr.cells.JANET(beta=0.5)]
+CELLS += [getattr(xr.cells, name)() for name in xr.cells.__all__]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=repr)
+def test_a_cell_says_how_it_was_made(cell):
+    twin = eval(repr(cell), vars(xr.cells).copy())
+    assert twin.definition == cell.definition
+    assert repr(twin) == repr(cell)
