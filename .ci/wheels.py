@@ -195,16 +195,19 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         tools = make_tools(work / "tools")
-        sdist = build_sdist(tools, parsed.out)
+        made = work / "made"  # what else lies in `out` is of other versions
+        sdist = build_sdist(tools, made)
         for number, python in enumerate(parsed.python):
             place = work / str(number)
             built = [build_wheel(python, sdist, place / k) for k in ("one", "other")]
             compare_builds(*built)
-            wheel = repair(tools, built[0], parsed.out)
+            wheel = repair(tools, built[0], made)
             check_wheel(wheel, (work, ROOT))
             (place / "trial").mkdir()
             try_wheel(python, wheel, place / "trial", tests)
-        run(tools, "-m", "twine", "check", "--strict", *parsed.out.iterdir())
+        run(tools, "-m", "twine", "check", "--strict", *made.iterdir())
+        for path in made.iterdir():
+            shutil.copy(path, parsed.out)
 
 
 if __name__ == "__main__":

@@ -50,9 +50,10 @@ XR_AT_LOAD(detect)
 const char *xr_isa_at(int index)
 {
     for (int i = 0; i < LINE_COUNT; i++) {
-        if (usable_line[i] && index-- == 0) {
+        if (usable_line[i] && index == 0) {
             return LINES[i].isa;
         }
+        index -= index > 0 && usable_line[i];
     }
     return NULL;
 }

@@ -242,8 +242,8 @@ struct xr_problem {
     ptrdiff_t T, B;
     const int64_t *lengths;                         /* [B], 0..T each, or NULL: all T */
     const int64_t *clock;                           /* [B], steps before, or NULL: 0 */
-    const void *packed[XR_MAX_DIRECTIONS];          /* by xr_pack */
-    const void *packed_backward[XR_MAX_DIRECTIONS]; /* by xr_pack_backward */
+    const void *packed[XR_MAX_DIRECTIONS];          /* by xr_layer_pack; always read */
+    const void *packed_backward[XR_MAX_DIRECTIONS]; /* by xr_layer_pack_backward */
     struct xr_sequence x;                           /* [T, B, I] */
 
     struct xr_sequence y; /* [T, B, D*n*O], of n cells in a unit */

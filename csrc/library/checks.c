@@ -82,6 +82,11 @@ enum xr_status xr_check_memory(const char *name, const void *memory, size_t alig
     return XR_OK;
 }
 
+enum xr_status xr_check_optional(const char *name, const void *memory, size_t alignment)
+{
+    return memory == NULL ? XR_OK : xr_check_memory(name, memory, alignment);
+}
+
 enum xr_status xr_check_range(const char *name, int64_t value, int64_t least,
                               int64_t most)
 {
@@ -95,13 +100,15 @@ enum xr_status xr_check_range(const char *name, int64_t value, int64_t least,
 enum xr_status xr_check_numbers(const char *name, const int64_t *values,
                                 ptrdiff_t count, int64_t most)
 {
-    for (ptrdiff_t i = 0; values != NULL && i < count; i++) {
+    enum xr_status status = xr_check_optional(name, values, sizeof *values);
+    const ptrdiff_t given = values == NULL ? 0 : count;
+    for (ptrdiff_t i = 0; i < given && status == XR_OK; i++) {
         if (values[i] < 0 || values[i] > most) {
-            return xr_refuse(XR_BAD_ARGUMENT, "%s[%td]: expected 0 to %lld, got %lld",
-                             name, i, (long long)most, (long long)values[i]);
+            status = xr_refuse(XR_BAD_ARGUMENT, "%s[%td]: expected 0 to %lld, got %lld",
+                               name, i, (long long)most, (long long)values[i]);
         }
     }
-    return XR_OK;
+    return status;
 }
 
 enum xr_status xr_check_threads(int threads)

@@ -21,8 +21,12 @@ enum xr_status xr_take_struct(const char *name, const void *given, void *own,
 
 enum xr_status xr_check_engine(const struct xr_engine *engine);
 enum xr_status xr_check_memory(const char *name, const void *memory, size_t alignment);
+/* As xr_check_memory; NULL is right too. */
+enum xr_status xr_check_optional(const char *name, const void *memory,
+                                 size_t alignment);
 enum xr_status xr_check_range(const char *name, int64_t value, int64_t least,
                               int64_t most);
+/* Numbers 0..most; NULL is right too. */
 enum xr_status xr_check_numbers(const char *name, const int64_t *values,
                                 ptrdiff_t count, int64_t most);
 enum xr_status xr_check_threads(int threads);

@@ -12,12 +12,6 @@ static enum xr_status check_array(const char *name, const void *array, ptrdiff_t
     return count == 0 ? XR_OK : xr_check_memory(name, array, alignment);
 }
 
-static enum xr_status check_optional(const char *name, const void *array,
-                                     size_t alignment)
-{
-    return array == NULL ? XR_OK : xr_check_memory(name, array, alignment);
-}
-
 /* The engine, a struct of `bytes` and three sizes of which none may be less than its
  * least. */
 struct sizes {
@@ -97,7 +91,7 @@ enum xr_status xr_linear_forward(const struct xr_engine *engine,
         status = check_linear(engine, &own);
     }
     if (status == XR_OK) {
-        status = check_optional("b", own.b, engine->element_bytes);
+        status = xr_check_optional("b", own.b, engine->element_bytes);
     }
     if (status == XR_OK) {
         status = check_array("y", own.y, own.N, engine->element_bytes);
@@ -121,13 +115,13 @@ enum xr_status xr_linear_backward(const struct xr_engine *engine,
         status = check_array("dy", own.dy, own.N, engine->element_bytes);
     }
     if (status == XR_OK) {
-        status = check_optional("dx", own.dx, engine->element_bytes);
+        status = xr_check_optional("dx", own.dx, engine->element_bytes);
     }
     if (status == XR_OK) {
         status = xr_check_memory("dw", own.dw, engine->element_bytes);
     }
     if (status == XR_OK) {
-        status = check_optional("db", own.db, engine->element_bytes);
+        status = xr_check_optional("db", own.db, engine->element_bytes);
     }
     if (status == XR_OK && own.N > 0) {
         engine->dense->linear_backward(&own);
@@ -198,7 +192,7 @@ enum xr_status xr_softmax_loss(const struct xr_engine *engine,
         status = check_array("loss", own.loss, own.N, engine->element_bytes);
     }
     if (status == XR_OK) {
-        status = check_optional("dlogits", own.dlogits, engine->element_bytes);
+        status = xr_check_optional("dlogits", own.dlogits, engine->element_bytes);
     }
     if (status == XR_OK) {
         status = xr_check_memory("scratch", own.scratch, XR_ALIGNMENT);
@@ -299,9 +293,11 @@ static enum xr_status take_ctc(const struct xr_engine *engine,
         const char *name;
         ptrdiff_t value, least, most;
     } sizes[] = {
-        {"T", own->T, 0, PTRDIFF_MAX},        {"B", own->B, 0, PTRDIFF_MAX},
-        {"K", own->K, 1, PTRDIFF_MAX},        {"L", own->L, 0, PTRDIFF_MAX},
-        {"blank", own->blank, 0, own->K - 1},
+        {"T", own->T, 0, PTRDIFF_MAX},
+        {"B", own->B, 0, PTRDIFF_MAX},
+        {"K", own->K, 1, PTRDIFF_MAX},
+        {"L", own->L, 0, PTRDIFF_MAX},
+        {"blank", own->blank, 0, own->K > 0 ? own->K - 1 : 0},
     };
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0] && status == XR_OK; i++) {
         status = xr_check_range(sizes[i].name, sizes[i].value, sizes[i].least,
@@ -363,7 +359,7 @@ enum xr_status xr_ctc_loss(const struct xr_engine *engine, const struct xr_ctc *
         status = check_array("loss", own.loss, own.B, engine->element_bytes);
     }
     if (status == XR_OK) {
-        status = check_optional("dlogits", own.dlogits, engine->element_bytes);
+        status = xr_check_optional("dlogits", own.dlogits, engine->element_bytes);
     }
     if (status == XR_OK) {
         status = xr_check_memory("scratch", own.scratch, XR_ALIGNMENT);
@@ -401,6 +397,9 @@ static enum xr_status take_update(const struct xr_engine *engine,
     }
     if (status == XR_OK) {
         status = check_array("m", own->m, wants & WANTS_M ? own->n : 0, element);
+    }
+    if (status == XR_OK) { /* the velocity, which may be missing */
+        status = xr_check_optional("m", own->m, element);
     }
     if (status == XR_OK) {
         status = check_array("v", own->v, wants & WANTS_V ? own->n : 0, element);

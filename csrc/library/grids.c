@@ -207,7 +207,7 @@ static enum xr_status check_sets(const struct checked *call)
 {
     const struct xr_grid_problem *problem = &call->problem;
     enum xr_status status = xr_check_range("sets", problem->sets, 1, PTRDIFF_MAX / 64);
-    ptrdiff_t left = problem->sets - 1;
+    ptrdiff_t left = status == XR_OK ? problem->sets - 1 : 0;
     for (int k = 0; k < call->block.N && status == XR_OK; k++) {
         const ptrdiff_t points = problem->size[k] - 1;
         const ptrdiff_t most = points > 0 ? left / points : PTRDIFF_MAX;
@@ -291,7 +291,8 @@ enum xr_status xr_grid_scratch(const struct xr_engine *engine,
 static enum xr_status check_lengths(const struct checked *call)
 {
     const struct xr_grid_problem *problem = &call->problem;
-    enum xr_status status = XR_OK;
+    enum xr_status status =
+        xr_check_optional("lengths", problem->lengths, sizeof(int64_t));
     for (ptrdiff_t b = 0; problem->lengths != NULL && b < problem->B; b++) {
         for (int k = 0; k < call->block.N && status == XR_OK; k++) {
             const int64_t length = problem->lengths[b * call->block.N + k];
@@ -313,21 +314,28 @@ static enum xr_status check_pointers(const char *name, const void *const *pointe
     return status;
 }
 
-/* Arrays of which each may be missing; none may be where there is no memory. */
-static enum xr_status check_borders(const struct checked *call, const void *const h[],
-                                    const void *const m[])
+/* Arrays by two names, of which each may be missing; none of the second may be where
+ * there is no memory. */
+struct borders {
+    const char *name[2];
+    const void *const *h, *const *m;
+};
+
+static enum xr_status check_borders(const struct checked *call,
+                                    const struct borders *borders)
 {
     const size_t element = call->engine->element_bytes;
     enum xr_status status = XR_OK;
     for (int k = 0; k < call->block.N && status == XR_OK; k++) {
-        if (h[k] != NULL) {
-            status = xr_check_memory("h", h[k], element);
+        const void *m = borders->m[k];
+        status = xr_check_optional(borders->name[0], borders->h[k], element);
+        if (status == XR_OK && m != NULL && !call->block.memory[k]) {
+            status = xr_refuse(XR_BAD_ARGUMENT,
+                               "%s[%d]: expected NULL, as the dimension has no memory",
+                               borders->name[1], k);
         }
-        if (status == XR_OK && m[k] != NULL) {
-            status = xr_check_range("m, without memory", 1, 1, call->block.memory[k]);
-        }
-        if (status == XR_OK && m[k] != NULL) {
-            status = xr_check_memory("m", m[k], element);
+        if (status == XR_OK) {
+            status = xr_check_optional(borders->name[1], m, element);
         }
     }
     return status;
@@ -360,6 +368,9 @@ static enum xr_status check_sides(const struct checked *call, int backward)
         if (status == XR_OK && backward) {
             status = xr_check_memory("side.dw", side->dw, element);
         }
+        if (status == XR_OK && backward) {
+            status = xr_check_optional("side.db", side->db, element);
+        }
     }
     return status;
 }
@@ -372,7 +383,8 @@ static enum xr_status check_call(const struct checked *call, int backward)
         status = check_pointers("packed", problem->packed, call, XR_ALIGNMENT);
     }
     if (status == XR_OK) {
-        status = check_borders(call, problem->h, problem->m);
+        status =
+            check_borders(call, &(struct borders){{"h", "m"}, problem->h, problem->m});
     }
     if (status == XR_OK) {
         status = check_sides(call, backward);
@@ -392,6 +404,11 @@ enum xr_status xr_grid_forward(const struct xr_engine *engine,
     if (status == XR_OK) {
         status = check_call(&call, 0);
     }
+    if (status == XR_OK) {
+        const void *const *h = (const void *const *)call.problem.h_out;
+        const void *const *m = (const void *const *)call.problem.m_out;
+        status = check_borders(&call, &(struct borders){{"h_out", "m_out"}, h, m});
+    }
     if (status == XR_OK && call.problem.B > 0) {
         engine->grid->forward(&call.problem);
         status = xr_end_of(call.problem.stop);
@@ -409,13 +426,23 @@ static enum xr_status check_backward(const struct checked *call)
                                 XR_ALIGNMENT);
     }
     if (status == XR_OK) {
-        status = check_borders(call, problem->dh, problem->dm);
+        status = check_borders(
+            call, &(struct borders){{"dh", "dm"}, problem->dh, problem->dm});
+    }
+    if (status == XR_OK) {
+        const void *const *h = (const void *const *)problem->dh_out;
+        const void *const *m = (const void *const *)problem->dm_out;
+        status = check_borders(call, &(struct borders){{"dh_out", "dm_out"}, h, m});
     }
     if (status == XR_OK) {
         status = check_pointers("dw", (const void *const *)problem->dw, call, element);
     }
     if (status == XR_OK) {
         status = xr_check_memory("db", problem->db, sizeof(void *));
+    }
+    const ptrdiff_t count = status == XR_OK ? problem->sets * call->block.N : 0;
+    for (ptrdiff_t i = 0; i < count && status == XR_OK; i++) {
+        status = xr_check_optional("db", problem->db[i], element);
     }
     return status;
 }

@@ -364,21 +364,27 @@ int xr_json_integer(const struct json_value *value, int64_t *number)
     return 1;
 }
 
+/* The point of the locale in force, as strtod wants it, may have several bytes. */
 int xr_json_number(const struct json_value *value, double *number)
 {
-    enum { MOST_DIGITS = 400 }; /* Python writes at most 24 */
-    char text[MOST_DIGITS + 1];
-    if (value == NULL || value->kind != JSON_NUMBER || value->bytes > MOST_DIGITS) {
+    enum { MOST_DIGITS = 400, MOST_POINT = 16 }; /* Python writes at most 24 */
+    char text[MOST_DIGITS + MOST_POINT + 1];
+    const char *point = localeconv()->decimal_point;
+    if (value == NULL || value->kind != JSON_NUMBER || value->bytes > MOST_DIGITS ||
+        strlen(point) > MOST_POINT) {
         return 0;
     }
-    memcpy(text, value->text, value->bytes);
-    text[value->bytes] = '\0';
-    char *point = strchr(text, '.');
-    if (point != NULL) {
-        *point = localeconv()->decimal_point[0];
+    char *end = text;
+    for (size_t i = 0; i < value->bytes; i++) {
+        const int is_point = value->text[i] == '.';
+        const size_t bytes = is_point ? strlen(point) : 1;
+        memcpy(end, is_point ? point : value->text + i, bytes);
+        end += bytes;
     }
-    *number = strtod(text, NULL);
-    return *number - *number == 0;
+    *end = '\0';
+    char *read;
+    *number = strtod(text, &read);
+    return read == end && *number - *number == 0;
 }
 
 /* Escapes */

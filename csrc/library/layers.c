@@ -149,7 +149,8 @@ static enum xr_status take_second(struct checked *call)
     if (layer->engine != second->engine || layer->cell != second->cell ||
         layer->I != second->I || layer->H != second->H || layer->O != second->O ||
         layer->clip != second->clip || layer->modules != second->modules ||
-        layer->module != second->module ||
+        layer->module != second->module || layer->zoneout[0] != second->zoneout[0] ||
+        layer->zoneout[1] != second->zoneout[1] ||
         memcmp(&layer->options, &second->options, sizeof layer->options) != 0) {
         return xr_refuse(XR_BAD_ARGUMENT,
                          "second: expected a layer that differs from `layer` in its "
@@ -248,6 +249,18 @@ static enum xr_status check_sequence(const char *name, struct xr_sequence sequen
     return status == XR_OK ? xr_check_volume(name, reach) : status;
 }
 
+/* Arrays of states, of which any may be missing. */
+static enum xr_status check_states(const char *name, const void *const *states,
+                                   const struct checked *call)
+{
+    enum xr_status status = XR_OK;
+    for (int k = 0; k < xr_state_arrays(&call->layer) && status == XR_OK; k++) {
+        status = xr_check_optional(name, states[k], call->element);
+    }
+    return status;
+}
+
+/* What both ways read: backward finds the units of a state in `packed`. */
 static enum xr_status check_rows(const struct checked *call)
 {
     const struct xr_problem *problem = &call->problem;
@@ -256,6 +269,9 @@ static enum xr_status check_rows(const struct checked *call)
         xr_check_numbers("lengths", problem->lengths, problem->B, problem->T);
     if (status == XR_OK) {
         status = xr_check_numbers("clock", problem->clock, problem->B, most_clock);
+    }
+    for (int d = 0; d < problem->directions && status == XR_OK; d++) {
+        status = xr_check_memory("packed", problem->packed[d], XR_ALIGNMENT);
     }
     if (status == XR_OK) {
         status = check_sequence("x", problem->x, call);
@@ -273,17 +289,20 @@ static enum xr_status check_forward(const struct checked *call)
 {
     const struct xr_problem *problem = &call->problem;
     enum xr_status status = check_rows(call);
-    for (int d = 0; d < problem->directions && status == XR_OK; d++) {
-        status = xr_check_memory("packed", problem->packed[d], XR_ALIGNMENT);
-    }
     if (status == XR_OK) {
         status = check_sequence("y", problem->y, call);
+    }
+    if (status == XR_OK) {
+        status = check_states("state", problem->state, call);
+    }
+    if (status == XR_OK) {
+        status = xr_check_optional("upper", problem->upper, call->element);
     }
     for (int k = 0; k < xr_state_arrays(problem->layer) && status == XR_OK; k++) {
         status = xr_check_memory("state_out", problem->state_out[k], call->element);
     }
-    if (status == XR_OK && problem->cache != NULL) {
-        status = xr_check_memory("cache", problem->cache, XR_ALIGNMENT);
+    if (status == XR_OK) {
+        status = xr_check_optional("cache", problem->cache, XR_ALIGNMENT);
     }
     return status;
 }
@@ -323,6 +342,12 @@ static enum xr_status check_backward(const struct checked *call)
     }
     if (status == XR_OK && problem->dx.data != NULL) {
         status = check_sequence("dx", problem->dx, call);
+    }
+    if (status == XR_OK) {
+        status = check_states("dstate", problem->dstate, call);
+    }
+    if (status == XR_OK) {
+        status = xr_check_optional("dupper", problem->dupper, call->element);
     }
     for (int k = 0; k < xr_state_arrays(problem->layer) && status == XR_OK; k++) {
         status = xr_check_memory("dstate_out", problem->dstate_out[k], call->element);

@@ -166,11 +166,9 @@ static enum xr_status check_states(const struct xr_run *run, int states, size_t 
 {
     enum xr_status status = XR_OK;
     for (int k = 0; k < states && status == XR_OK; k++) {
-        if (run->state[k] != NULL) {
-            status = xr_check_memory("state", run->state[k], element);
-        }
-        if (status == XR_OK && run->state_out[k] != NULL) {
-            status = xr_check_memory("state_out", run->state_out[k], element);
+        status = xr_check_optional("state", run->state[k], element);
+        if (status == XR_OK) {
+            status = xr_check_optional("state_out", run->state_out[k], element);
         }
     }
     return status;

@@ -6,6 +6,8 @@ matrices and biases are named by the gate. To change one, copy its `step`.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from exactrnn._graph.symbols import Cell, Step
 from exactrnn._graph.values import Symbol
 
@@ -252,7 +254,9 @@ class SLSTM(Cell):
 
     states = ("h", "c", "n", "m")
 
-    def __init__(self, forget: str = "sigmoid", num_heads: int = 1) -> None:
+    def __init__(
+        self, forget: Literal["sigmoid", "exp"] = "sigmoid", num_heads: int = 1
+    ) -> None:
         if forget not in ("sigmoid", "exp"):
             raise ValueError(f"forget: expected 'sigmoid' or 'exp', got {forget!r}")
         self.forget = forget

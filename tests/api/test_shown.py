@@ -73,3 +73,32 @@ def test_what_is_frozen_is_not_trained():
     layer = xr.LSTM(3, 4, seed=0)
     frozen = train.SGD(layer, 0.5, frozen=["bias_ih_l0", "bias_hh_l0"])
     assert "of 112 parameters" in repr(frozen)
+
+
+SCHEDULES = [
+    train.Constant(0.5),
+    train.StepDecay(0.5, every=3, factor=0.25),
+    train.Cosine(0.5, steps=9, end=0.125),
+    train.Plateau(0.5, patience=2),
+    train.WarmUp(train.Cosine(0.5, steps=9), steps=3),
+]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+def test_a_schedule_says_how_it_was_made(schedule):
+    twin = eval(repr(schedule), vars(train).copy())
+    assert repr(twin) == repr(schedule)
+    assert [twin.rate(step) for step in range(12)] == [
+        schedule.rate(step) for step in range(12)
+    ]
+
+
+CELLS = [xr.cells.SLSTM(forget="exp", num_heads=2), xr.cells.JANET(beta=0.5)]
+CELLS += [getattr(xr.cells, name)() for name in xr.cells.__all__]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=repr)
+def test_a_cell_says_how_it_was_made(cell):
+    twin = eval(repr(cell), vars(xr.cells).copy())
+    assert twin.definition == cell.definition
+    assert repr(twin) == repr(cell)

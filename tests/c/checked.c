@@ -1,6 +1,7 @@
 /* The checked functions: right calls give the bits of unchecked ones, wrong ones a
  * status and a message. Ends with 0 if all is as it should be, else says where not.
  */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,26 @@ static void wrong(enum xr_status status, const char *name)
     if (strncmp(xr_message(), name, strlen(name)) != 0) {
         fail("another argument was blamed");
     }
+}
+
+/* Pointers of a struct that a call follows, by their names. */
+struct place {
+    size_t at;
+    const char *name;
+};
+
+/* None of them may lead beside an element: 1 is neither NULL nor aligned. */
+static void check_crooked(enum xr_status (*call)(const void *), const void *given,
+                          size_t bytes, const struct place *places)
+{
+    const uintptr_t crooked = 1;
+    char *copy = malloc(bytes);
+    for (; places->name != NULL; places++) {
+        memcpy(copy, given, bytes);
+        memcpy(copy + places->at, &crooked, sizeof crooked);
+        wrong(call(copy), places->name);
+    }
+    free(copy);
 }
 
 static void *memory(void)
@@ -200,6 +221,32 @@ static void check_wrong_layers(void)
     XR_AT, wrong(xr_layer_describe(&layer), "layer.O");
 }
 
+#define XR_PLACE(member) offsetof(struct xr_problem, member)
+static const struct place FORWARD[] = {{XR_PLACE(lengths), "lengths"},
+                                       {XR_PLACE(clock), "clock"},
+                                       {XR_PLACE(packed[0]), "packed"},
+                                       {XR_PLACE(x.data), "x"},
+                                       {XR_PLACE(y.data), "y"},
+                                       {XR_PLACE(state[1]), "state"},
+                                       {XR_PLACE(state_out[1]), "state_out"},
+                                       {XR_PLACE(upper), "upper"},
+                                       {XR_PLACE(cache), "cache"},
+                                       {XR_PLACE(scratch), "scratch"},
+                                       {0, NULL}};
+static const struct place BACKWARD[] = {
+    {XR_PLACE(packed[0]), "packed"}, {XR_PLACE(packed_backward[0]), "packed_back"},
+    {XR_PLACE(dy.data), "dy"},       {XR_PLACE(dx.data), "dx"},
+    {XR_PLACE(dstate[1]), "dstate"}, {XR_PLACE(dstate_out[1]), "dstate_out"},
+    {XR_PLACE(dupper), "dupper"},    {XR_PLACE(dw[0].b_hh), "b_hh"},
+    {XR_PLACE(cache), "cache"},      {0, NULL}};
+
+static enum xr_status forward(const void *problem) { return xr_layer_forward(problem); }
+
+static enum xr_status backward(const void *problem)
+{
+    return xr_layer_backward(problem);
+}
+
 static void check_wrong_calls(void)
 {
     struct parts p = make_parts();
@@ -252,12 +299,18 @@ static void check_wrong_calls(void)
     XR_AT, wrong(xr_layer_backward(&problem), "cache");
     problem = p.problem, problem.packed_backward[0] = NULL;
     XR_AT, wrong(xr_layer_backward(&problem), "packed_backward");
+    problem = p.problem, problem.packed[0] = NULL;
+    XR_AT, wrong(xr_layer_backward(&problem), "packed");
     problem = p.problem, problem.dstate_out[0] = NULL;
     XR_AT, wrong(xr_layer_backward(&problem), "dstate_out");
     problem = p.problem, problem.dw[0].w_hh = NULL;
     XR_AT, wrong(xr_layer_backward(&problem), "w_hh");
     problem = p.problem, problem.second = &second, second.H = H + 1, second.O = H + 1;
     XR_AT, wrong(xr_layer_forward(&problem), "second");
+    second = p.layer, second.zoneout[1] = 0.5;
+    XR_AT, wrong(xr_layer_forward(&problem), "second");
+    XR_AT, check_crooked(forward, &p.problem, sizeof p.problem, FORWARD);
+    XR_AT, check_crooked(backward, &p.problem, sizeof p.problem, BACKWARD);
     problem = p.problem, problem.attention = memory();
     XR_AT, wrong(xr_layer_forward(&problem), "attention");
     XR_AT, wrong(xr_set_threads(0), "threads");
@@ -350,6 +403,8 @@ static void check_losses(void)
     XR_AT, right(xr_ctc_loss(engine, &ctc));
     ctc.blank = H;
     XR_AT, wrong(xr_ctc_loss(engine, &ctc), "blank");
+    ctc.K = PTRDIFF_MIN;
+    XR_AT, wrong(xr_ctc_loss(engine, &ctc), "K");
     struct xr_update update = {.struct_size = sizeof update, .n = 3, .p = memory()};
     XR_AT, wrong(xr_update_adam(engine, &update), "g");
     update.g = memory(), update.rate = 0.5;
@@ -362,12 +417,41 @@ static void check_losses(void)
     update.keep = 1.0;
     XR_AT, right(xr_update_adam(engine, &update));
     XR_AT, right(xr_update_rmsprop(engine, &update));
+    update.m = (char *)update.m + 1;
+    XR_AT, wrong(xr_update_sgd(engine, &update), "m");
     float total = 0;
     XR_AT, right(xr_long_sum(engine, update.p, 3, 0, &total, NULL));
     XR_AT, wrong(xr_long_sum(engine, NULL, 3, 0, &total, NULL), "x");
 }
 
 /* Grids */
+
+#define XR_GRID_PLACE(member) offsetof(struct xr_grid_problem, member)
+static const struct place GRID[] = {
+    {XR_GRID_PLACE(lengths), "lengths"}, {XR_GRID_PLACE(packed), "packed"},
+    {XR_GRID_PLACE(h[1]), "h"},          {XR_GRID_PLACE(m[0]), "m"},
+    {XR_GRID_PLACE(h_out[1]), "h_out"},  {XR_GRID_PLACE(m_out[0]), "m_out"},
+    {XR_GRID_PLACE(m_out[1]), "m_out"},  {XR_GRID_PLACE(cache), "cache"},
+    {XR_GRID_PLACE(scratch), "scratch"}, {0, NULL}};
+static const struct place GRID_BACKWARD[] = {
+    {XR_GRID_PLACE(packed_backward), "packed_backward"},
+    {XR_GRID_PLACE(dh[1]), "dh"},
+    {XR_GRID_PLACE(dm[0]), "dm"},
+    {XR_GRID_PLACE(dh_out[1]), "dh_out"},
+    {XR_GRID_PLACE(dm_out[0]), "dm_out"},
+    {XR_GRID_PLACE(dw), "dw"},
+    {XR_GRID_PLACE(db), "db"},
+    {0, NULL}};
+
+static enum xr_status grid_forward(const void *problem)
+{
+    return xr_grid_forward(xr_find_engine("scalar", XR_F32), problem);
+}
+
+static enum xr_status grid_backward(const void *problem)
+{
+    return xr_grid_backward(xr_find_engine("scalar", XR_F32), problem);
+}
 
 static void check_grid(void)
 {
@@ -399,6 +483,13 @@ static void check_grid(void)
     xr_find_grid("scalar", XR_F32)->forward(&other);
     same(ends[0], expected_end, "grid");
     XR_AT, wrong(xr_grid_backward(engine, &problem), "cache");
+    XR_AT, check_crooked(grid_forward, &problem, sizeof problem, GRID);
+    void *gradients[2] = {memory(), memory()};
+    other = problem, other.cache = memory(), other.dw = other.db = gradients;
+    other.packed_backward = other.packed;
+    XR_AT, check_crooked(grid_backward, &other, sizeof other, GRID_BACKWARD);
+    other = problem, other.sets = PTRDIFF_MIN;
+    XR_AT, wrong(xr_grid_forward(engine, &other), "sets");
     problem.set_step[1] = 1;
     XR_AT, wrong(xr_grid_forward(engine, &problem), "set_step");
     problem.set_step[1] = 0, problem.size[1] = 0;
@@ -438,7 +529,8 @@ static void check_models(void)
     xr_model_free(NULL);
     xr_stream_free(NULL);
     if (xr_find_engine("none", XR_F32) != NULL || xr_cell_index("none") != -1 ||
-        xr_find_engine(NULL, XR_DTYPES) != NULL || xr_isa_at(-1) != NULL) {
+        xr_find_engine(NULL, XR_DTYPES) != NULL || xr_isa_at(-1) != NULL ||
+        xr_isa_at(INT_MIN) != NULL) {
         fail("unknown names were found");
     }
 }

@@ -12,6 +12,7 @@
  * in    files, each after its length (uint64)
  * out   for each a line: the status, and the message
  */
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,6 +213,7 @@ static int read_files(void)
 
 int main(int argc, char **argv)
 {
+    setlocale(LC_ALL, ""); /* as programs with a window do */
     if (argc == 8 && strcmp(argv[1], "run") == 0) {
         return run_file(argv);
     }

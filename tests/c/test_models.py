@@ -4,6 +4,8 @@ The program (models.c) and everything below it but the kernels run under gcc's a
 and undefined behaviour sanitizers.
 """
 
+import os
+import shutil
 import subprocess
 
 import numpy as np
@@ -26,7 +28,7 @@ def program():
     return sanitized_program("models")
 
 
-def run_program(program, words, arrays):
+def run_program(program, words, arrays, **environment):
     """Return what the program writes; raise with its message if it fails."""
     done = subprocess.run(
         [str(program), *map(str, words)],
@@ -34,6 +36,7 @@ def run_program(program, words, arrays):
         capture_output=True,
         check=False,
         timeout=60,
+        env={**os.environ, **environment},
     )
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout
@@ -162,3 +165,26 @@ def test_single_cells_stream(program, tmp_path, name):
     compare(
         run_program(program, ["run", path, T, B, 1, 0, 0], [x]), expected, cell.dtype
     )
+
+
+@pytest.mark.parametrize(
+    ("locale", "point"), [("de_DE", b","), ("ps_AF", "\u066b".encode())]
+)
+def test_numbers_of_a_file_are_read_in_every_locale(program, tmp_path, locale, point):
+    if shutil.which("localedef") is None or shutil.which("locale") is None:
+        pytest.skip("needs localedef and locale, of glibc")
+    make = ["localedef", "-i", locale, "-f", "UTF-8", tmp_path / f"{locale}.UTF-8"]
+    subprocess.run(make, check=False, capture_output=True)
+    environment = {"LOCPATH": str(tmp_path), "LC_ALL": f"{locale}.UTF-8"}
+    asked = ("locale", "-k", "decimal_point")
+    said = subprocess.run(
+        asked, env={**os.environ, **environment}, capture_output=True, check=False
+    )
+    if said.stdout != b'decimal_point="' + point + b'"\n':
+        pytest.skip(f"there is no locale {locale} here")
+    layer, path = xr.LeakyRNN(I, H, leak=0.3, clip=2.5, seed=1), tmp_path / "model"
+    xr.save(layer, path)
+    x = np.random.default_rng(2).standard_normal((T, B, I)).astype(layer.dtype)
+    y, h = layer(x)
+    words = ["run", path, T, B, 1, 0, 0]
+    compare(run_program(program, words, [x], **environment), [y, h, y, h], layer.dtype)

@@ -51,6 +51,12 @@ assert_type(figure, Figure)
 figure.savefig("gates.png")
 part = Figure().add_subfigure(Figure().add_gridspec()[0])
 assert_type(xr.plot.gates(cache, figure=part), SubFigure)
+for border in (xr.jax.lstm, xr.keras.to_keras, xr.onnx.to_onnx, xr.torch.swap):
+    border  # noqa: B018
+decoder = xr.AttentionDecoder("gru", 3, 4, 5, score="general", output="concat")
+looks = decoder.forward(x, np.zeros((6, 2, 5), np.float32))[-1]
+for drawn in (xr.plot.attention(looks), xr.plot.cell(xr.cells.MGU())):
+    assert_type(drawn, Figure)
 
 embedding = train.Embedding(10, 3, seed=0)
 assert_type(embedding(np.zeros((2, 3), np.int64)), Array)
@@ -67,6 +73,23 @@ xr.LSTM(3, 4, num_layer=2)  # type: ignore[call-arg]
 xr.LSTM("3", 4)  # type: ignore[arg-type]
 xr.GridLSTM(3, 4, kinds="lstn")  # type: ignore[arg-type]
 xr.TimeDepthGridLSTM(3, 4, priority="deep")  # type: ignore[arg-type]
+xr.AttentionDecoder("gur", 3, 4, 5)  # type: ignore[arg-type]
+xr.AttentionDecoder("gru", 3, 4, 5, score="additve")  # type: ignore[arg-type]
+xr.AttentionDecoder("gru", 3, 4, 5, query="old")  # type: ignore[arg-type]
+xr.AttentionDecoder("gru", 3, 4, 5, output="both")  # type: ignore[arg-type]
+xr.AttentionDecoder("gru", 3, 4, 5, dtype=np.int8)  # type: ignore[arg-type]
+xr.greff_variant("VV", 3, 4)  # type: ignore[arg-type]
+xr.cells.SLSTM(forget="tanh")  # type: ignore[arg-type]
+xr.from_torch("model.pt", kind="LSTMM")  # type: ignore[arg-type]
+xr.from_torch("model.pt", nonlinearity="sigmoid")  # type: ignore[arg-type]
+xr.from_torch("model.pt", dtype="float16")  # type: ignore[arg-type]
+xr.from_onnx("model.onnx", dtype=np.int8)  # type: ignore[arg-type]
+gru.load_state_dict({}, dtype="f4")  # type: ignore[arg-type]
+xr.torch.RNN(3, 4, 1, "rely")  # type: ignore[arg-type]
+xr.sklearn.SequenceRegressor(loss="sqared")  # type: ignore[arg-type]
+xr.sklearn.SequenceClassifier(axis_order="TNI")  # type: ignore[arg-type]
+train.LanguageModel("abc", unit="chars")  # type: ignore[arg-type]
+train.ctc_loss(x, np.zeros((2, 2), int), on_infeasible="nan")  # type: ignore[arg-type]
 xr.nonsense  # type: ignore[attr-defined]  # noqa: B018
 xr.train.nonsense  # type: ignore[attr-defined]  # noqa: B018
 gru(x)[1].nonsense  # type: ignore[attr-defined]  # noqa: B018

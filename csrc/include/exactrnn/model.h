@@ -2,9 +2,10 @@
  * sequences, or a stream of single steps that is fit for a real-time thread.
  *
  * Read are recurrent layers of every class, RNN to DepthGatedLSTM, and RNNCell and its
- * kin; not grids, attention, echo state networks, Linear, Embedding and files of
- * several parts (XR_UNSUPPORTED). A file is checked as exactrnn.load checks it, its
- * checksum included, and may come from anywhere.
+ * kin; not layer_norm, cells from their equations, grids, attention, echo state
+ * networks, Linear, Embedding and files of several parts (XR_UNSUPPORTED). A file is
+ * checked as exactrnn.load checks it, its checksum included, and may come from
+ * anywhere.
  *
  * Letters as in exactrnn.h; L layers. Arrays hold elements of the model's dtype. A
  * model does not change and may be used by any number of threads at once; a stream has

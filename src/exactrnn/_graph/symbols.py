@@ -367,6 +367,11 @@ class Cell:
     states: ClassVar[tuple[str, ...]] = ("h",)
     num_heads: int = 1
 
+    def __repr__(self) -> str:
+        own = vars(self).items()
+        shown = [f"{name}={value!r}" for name, value in own if name[0] != "_"]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
     def step(self, s: Step) -> Any:
         """Return the new states, from what `s` gives: to be defined.
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrnn import _checks
-from exactrnn._checks import Array, ArrayLike, FloatType, naming
+from exactrnn._checks import Array, ArrayLike, DTypeLike, FloatType, naming
 from exactrnn._checks.limits import list_names, shorten
 from exactrnn._numeric import random
 from exactrnn._numeric.rounding import check_target, round_weight
@@ -345,7 +345,7 @@ class Module:
         strict: bool = True,
         *,
         prefix: str = "",
-        dtype: object = None,
+        dtype: DTypeLike | None = None,
     ) -> IncompatibleKeys:
         """Copy weights into the layer.
 

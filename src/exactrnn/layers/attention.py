@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import sqrt
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from exactrnn import _checks
-from exactrnn._checks import Array, Lengths
+from exactrnn._checks import Array, DTypeLike, Lengths
 from exactrnn._checks.arrays import check_floats
 from exactrnn._numeric.random import Seed, symmetric
 from exactrnn._run.attention import (
@@ -275,17 +275,17 @@ class AttentionDecoder(Module):
 
     def __init__(
         self,
-        cell: str,
+        cell: Literal["gru", "gru_before", "lstm"],
         input_size: int,
         hidden_size: int,
         memory_size: int,
         *,
         attention_size: int | None = None,
-        score: str = "additive",
-        query: str = "previous",
+        score: Literal["additive", "general", "dot"] = "additive",
+        query: Literal["previous", "new"] = "previous",
         selector: bool = False,
-        output: str = "state",
-        dtype: Any = "float32",
+        output: Literal["state", "concat"] = "state",
+        dtype: DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
         super().__init__(locals())

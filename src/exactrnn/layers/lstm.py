@@ -229,7 +229,12 @@ class LSTM(LSTMLayer):
         return lstm_fields(given)
 
 
-def greff_variant(name: str, input_size: int, hidden_size: int, **options: Any) -> LSTM:
+def greff_variant(
+    name: Literal["V", "NIG", "NFG", "NOG", "NIAF", "NOAF", "CIFG", "NP", "FGR"],
+    input_size: int,
+    hidden_size: int,
+    **options: Any,
+) -> LSTM:
     """Make a variant of the LSTM by its name in "LSTM: A Search Space Odyssey".
 
     Parameters

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from exactrnn.plot._flow import check_index
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
+    from typing_extensions import TypeVar
+
+    AnyFigure = TypeVar("AnyFigure", bound=Figure | SubFigure, default=Figure)
 
 __all__ = ["attention"]
 
@@ -46,8 +49,8 @@ def attention(
     target: Sequence[object] | None = None,
     image: ArrayLike | None = None,
     grid: tuple[int, int] | None = None,
-    figure: Figure | SubFigure | None = None,
-) -> Figure | SubFigure:
+    figure: AnyFigure | None = None,
+) -> AnyFigure:
     """Draw where an attention decoder looked in one sequence.
 
     Steps run downwards, the places of the memory to the right; a share of 0 is white,
@@ -106,13 +109,14 @@ def attention(
         if grid is not None:
             raise ValueError("grid: expected None without an image")
         with mpl.rc_context(STYLE):
-            drawn = figure or new_figure(mpl, *_size_of(shares))
+            drawn = cast("AnyFigure", figure or new_figure(mpl, *_size_of(shares)))
             _draw_map(drawn, shares, places, steps)
         return drawn
     picture = _check_image(image)
     form = _check_grid(grid, shares.shape[1])
     with mpl.rc_context(STYLE):
-        drawn = figure or new_figure(mpl, *_views_size(picture, len(shares)))
+        size = _views_size(picture, len(shares))
+        drawn = cast("AnyFigure", figure or new_figure(mpl, *size))
         _draw_views(drawn, shares.reshape(-1, *form), picture, steps)
     return drawn
 

@@ -14,7 +14,7 @@ import codecs
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from exactrnn._checks import describe
 from exactrnn._checks.limits import quote
 
 Alphabet: TypeAlias = str | tuple[str, ...]
+Unit: TypeAlias = Literal["characters", "bytes", "words"]
 
 UNITS = ("characters", "bytes", "words")
 TOKEN = re.compile(r" ?\w+|.", re.DOTALL)

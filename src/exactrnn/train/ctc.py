@@ -13,7 +13,7 @@ The bits are defined (contract N9), and a row has those that it has alone.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,7 +42,7 @@ def ctc_loss(
     label_lengths: ArrayLike | None = None,
     *,
     blank: int = 0,
-    on_infeasible: str = "inf",
+    on_infeasible: Literal["inf", "zero", "raise"] = "inf",
 ) -> tuple[Array, Array]:
     """Loss of each row in nats, and its gradient at the logits.
 

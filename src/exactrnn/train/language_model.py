@@ -44,7 +44,7 @@ from exactrnn.train._lm_passes import PARTS, Passes
 from exactrnn.train._lm_training import LN2, Plan, Progress, Training
 from exactrnn.train._model_spec import RECORD, SIZES, ModelSpec
 from exactrnn.train._sharing import Sharing, check_sharing, hand_over
-from exactrnn.train._units import UNITS, Alphabet, find_alphabet
+from exactrnn.train._units import UNITS, Alphabet, Unit, find_alphabet
 from exactrnn.train.bptt import stream_batches
 from exactrnn.train.losses import (
     counted_targets,
@@ -129,7 +129,7 @@ class LanguageModel(Passes):
         self,
         alphabet: Alphabet,
         *,
-        unit: str = "characters",
+        unit: Unit = "characters",
         cell: str = "lstm",
         num_layers: int = 1,
         hidden_size: int = 256,
@@ -188,7 +188,7 @@ class LanguageModel(Passes):
 
     @staticmethod
     def find_alphabet(
-        text: str, unit: str = "characters", most_words: int = 5000
+        text: str, unit: Unit = "characters", most_words: int = 5000
     ) -> Alphabet:
         """Return the symbols that a model of a text needs.
 

@@ -27,6 +27,11 @@ COEFFICIENTS = tuple((-1.0) ** k / math.factorial(2 * k) for k in range(12, -1, 
 class Schedule:
     """What all schedules share: a rate for each step, and what they have observed."""
 
+    def __repr__(self) -> str:
+        own = vars(self).items()
+        shown = [f"{name}={value!r}" for name, value in own if name[0] != "_"]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
     def rate(self, step: int) -> float:
         """Return the learning rate of the step that follows `step` steps.
 

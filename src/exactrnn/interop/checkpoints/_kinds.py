@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from exactrnn._checks.limits import list_names, quote, quote_names, shorten
 from exactrnn.interop.checkpoints._entries import Entry
@@ -26,6 +26,10 @@ RECURRENT = (*GATES.values(), *(f"{kind}Cell" for kind in GATES.values()))
 DENSE = ("Embedding", "Linear")
 MATRIX = "a matrix"
 """What is one or the other."""
+Kind: TypeAlias = (
+    Literal["RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell"]
+    | Literal["Embedding", "Linear"]
+)
 KINDS = (*RECURRENT, *DENSE)
 """Classes that torch.nn has, too."""
 LAYER = re.compile(r"weight_ih_l\d+")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from exactrnn._checks import (
     DTYPES,
+    DTypeLike,
     check_choice,
     check_dtype,
     describe,
@@ -17,7 +18,13 @@ from exactrnn._checks import (
 from exactrnn._checks.limits import shorten
 from exactrnn._numeric.rounding import TAKEN, as_floats, round_array
 from exactrnn.interop.checkpoints._entries import Entry
-from exactrnn.interop.checkpoints._kinds import KINDS, choose, settle_kind, sizes_of
+from exactrnn.interop.checkpoints._kinds import (
+    KINDS,
+    Kind,
+    choose,
+    settle_kind,
+    sizes_of,
+)
 from exactrnn.interop.checkpoints._sources import bad_file, entries_of, is_module
 from exactrnn.io import Source
 from exactrnn.layers import CLASSES
@@ -31,11 +38,11 @@ def from_torch(
     source: Source | Mapping[str, Any] | Any,
     prefix: str | None = None,
     *,
-    kind: str | None = None,
-    nonlinearity: str | None = None,
+    kind: Kind | None = None,
+    nonlinearity: Literal["tanh", "relu"] | None = None,
     batch_first: bool | None = None,
     dropout: float | None = None,
-    dtype: object = None,
+    dtype: DTypeLike | None = None,
 ) -> Any:
     """Make a layer of weights that torch has trained.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from exactrnn._checks import check_dtype
+from exactrnn._checks import DTypeLike, check_dtype
 from exactrnn._checks.limits import list_names, quote
 from exactrnn.interop.onnx._files import (
     Model,
@@ -30,7 +30,7 @@ from exactrnn.interop.onnx._words import OPERATORS, QUANTISED
 
 
 def from_onnx(
-    model: Model, node: str | None = None, *, dtype: object = None
+    model: Model, node: str | None = None, *, dtype: DTypeLike | None = None
 ) -> OnnxLayer:
     """Take a recurrent node out of an ONNX model.
 
@@ -93,7 +93,9 @@ def from_onnx(
         return make_layer(_choose(_find_all(content, folder), node), dtype)
 
 
-def layers_from_onnx(model: Model, *, dtype: object = None) -> dict[str, OnnxLayer]:
+def layers_from_onnx(
+    model: Model, *, dtype: DTypeLike | None = None
+) -> dict[str, OnnxLayer]:
     """Take all recurrent nodes out of an ONNX model, whatever else is in it.
 
     Parameters

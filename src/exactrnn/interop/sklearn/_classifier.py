@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from exactrnn import train
-from exactrnn._checks import Array
+from exactrnn._checks import Array, DTypeLike
 from exactrnn._numeric.random import elementary
 from exactrnn._system.mode import ieee_mode
 from exactrnn.interop.sklearn._base import Answering
@@ -122,8 +122,8 @@ class SequenceClassifier(ClassifierMixin, Answering):
         validation_fraction: float | None = None,
         patience: int | None = None,
         standardize: bool = True,
-        axis_order: str = "NTI",
-        dtype: Any = "float32",
+        axis_order: Literal["NTI", "NIT"] = "NTI",
+        dtype: DTypeLike = "float32",
         n_jobs: int | None = None,
         progress: bool | None = False,
         random_state: Any = None,

@@ -16,10 +16,16 @@ from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
 from exactrnn import train
-from exactrnn._checks import Array, check_flag, check_integer, check_size
+from exactrnn._checks import (
+    Array,
+    DTypeLike,
+    check_flag,
+    check_integer,
+    check_size,
+)
 from exactrnn._checks.numbers import check_real
 from exactrnn.interop.sklearn._base import SequenceEstimator
-from exactrnn.interop.sklearn._regressor import LOSSES, check_loss
+from exactrnn.interop.sklearn._regressor import LOSSES, Loss, check_loss
 from exactrnn.interop.sklearn._scaling import Scaling
 from exactrnn.interop.sklearn._sequences import Examples
 from exactrnn.interop.sklearn._series import (
@@ -131,7 +137,7 @@ class Forecaster(SequenceEstimator):
         bidirectional: bool = False,
         dropout: float = 0.0,
         cell_options: Mapping[str, Any] | None = None,
-        loss: str = "squared",
+        loss: Loss = "squared",
         epochs: int = 50,
         batch_size: int = 32,
         lr: float = 0.01,
@@ -140,7 +146,7 @@ class Forecaster(SequenceEstimator):
         validation_fraction: float | None = None,
         patience: int | None = None,
         standardize: bool = True,
-        dtype: Any = "float32",
+        dtype: DTypeLike = "float32",
         n_jobs: int | None = None,
         progress: bool | None = False,
         random_state: Any = None,

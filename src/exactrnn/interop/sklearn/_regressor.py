@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +12,12 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_array
 
 from exactrnn import train
-from exactrnn._checks import Array, check_choice
+from exactrnn._checks import Array, DTypeLike, check_choice
 from exactrnn.interop.sklearn._base import Answering
 from exactrnn.interop.sklearn._scaling import Scaling
 from exactrnn.interop.sklearn._sequences import Examples
 
+Loss: TypeAlias = Literal["squared", "absolute", "huber"]
 LOSSES = {
     "squared": train.mean_squared_error,
     "absolute": train.mean_absolute_error,
@@ -119,7 +120,7 @@ class SequenceRegressor(RegressorMixin, Answering):
         bidirectional: bool = False,
         dropout: float = 0.0,
         cell_options: Mapping[str, Any] | None = None,
-        loss: str = "squared",
+        loss: Loss = "squared",
         epochs: int = 50,
         batch_size: int = 32,
         lr: float = 0.01,
@@ -128,8 +129,8 @@ class SequenceRegressor(RegressorMixin, Answering):
         validation_fraction: float | None = None,
         patience: int | None = None,
         standardize: bool = True,
-        axis_order: str = "NTI",
-        dtype: Any = "float32",
+        axis_order: Literal["NTI", "NIT"] = "NTI",
+        dtype: DTypeLike = "float32",
         n_jobs: int | None = None,
         progress: bool | None = False,
         random_state: Any = None,

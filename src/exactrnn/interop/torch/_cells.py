@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from exactrnn._spec.activations import ActivationLike
 from exactrnn.interop.torch import _operators
 from exactrnn.interop.torch._direct import step_at_once
 from exactrnn.interop.torch._layers import check_kinship
@@ -231,7 +232,7 @@ class RNNCell(Cell, nn.RNNCell):
         input_size: int,
         hidden_size: int,
         bias: bool = True,
-        nonlinearity: Any = "tanh",
+        nonlinearity: ActivationLike = "tanh",
         device: Any = None,
         dtype: Any = None,
         **options: Any,

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
+from exactrnn._spec.activations import ActivationLike
 from exactrnn.interop.torch._network import Network
 
 SIZES = ("input_size", "hidden_size", "num_layers", "bias", "bidirectional")
@@ -365,7 +366,7 @@ class RNN(Layer):
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
-        nonlinearity: Any = "tanh",
+        nonlinearity: ActivationLike | tuple[ActivationLike, ActivationLike] = "tanh",
         bias: bool = True,
         batch_first: bool = False,
         dropout: float = 0.0,
