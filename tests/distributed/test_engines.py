@@ -205,6 +205,16 @@ def test_a_worker_may_be_killed_as_it_begins(local, tmp_path):
     local.dismiss([worker])
 
 
+def test_an_error_of_an_unknown_class_is_one_of_its_call_alone(local):
+    [worker] = local.place(Calculator, 1)
+    unknown = local.call(worker, "fail_unknown")
+    after = local.call(worker, "add", 2)
+    with pytest.raises(AttributeError, match="UnknownError"):
+        local.fetch(unknown)
+    assert local.fetch(after) == 2
+    local.dismiss([worker])
+
+
 def test_lambdas_are_refused_by_their_name(local):
     with pytest.raises(TypeError, match=r"^make: expected what another process can be"):
         local.place(lambda: 1, 1)

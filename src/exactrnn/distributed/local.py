@@ -350,7 +350,10 @@ class LocalEngine:
         call = worker.sent.popleft()
         worker.wake()
         if answer.error is not None:
-            call.fail(unpack(answer.error))
+            try:
+                call.fail(unpack(answer.error))
+            except Exception as unknown:  # of a class that this process has not
+                call.fail(unknown)
             discard(answer.error, os.getpid())
             return
         for ref, packed in zip(call.refs, answer.values, strict=True):
