@@ -209,9 +209,9 @@ def test_an_error_of_an_unknown_class_is_one_of_its_call_alone(local):
     [worker] = local.place(Calculator, 1)
     unknown = local.call(worker, "fail_unknown")
     after = local.call(worker, "add", 2)
+    assert local.fetch(after) == 2
     with pytest.raises(AttributeError, match="UnknownError"):
         local.fetch(unknown)
-    assert local.fetch(after) == 2
     local.dismiss([worker])
 
 
