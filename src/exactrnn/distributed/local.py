@@ -45,6 +45,8 @@ __all__ = ["LocalEngine"]
 AHEAD = 2
 GRACE = 2.0
 """Seconds that a worker has to end by itself."""
+TRIES = 5
+"""Processes that are begun for a worker if each is killed as it begins."""
 GUARD = (
     "if this is a script, what it does must stand below `if __name__ == '__main__':`, "
     "because each worker reads the file too"
@@ -210,12 +212,8 @@ class LocalEngine:
         try:
             for k in range(count):
                 made.append(self._begin(first + k, packed))
-            for k, worker in enumerate(made):
-                try:
-                    self._greet(worker)
-                except WorkerLost:  # even one that was killed as it began
-                    made[k] = self._begin(worker.number, packed)
-                    self._greet(made[k])
+            for k in range(count):
+                self._greet_one(made, k)
         except BaseException:
             for worker in made:
                 worker.process.kill()  # none has done anything yet
@@ -255,6 +253,17 @@ class LocalEngine:
                 process.start()
             until.pop_all()
             return _Process(number, process, ours, make)
+
+    def _greet_one(self, made: list[_Process], k: int) -> None:
+        """Wait for a worker, or for another one if it was killed as it began."""
+        for left in reversed(range(TRIES)):
+            try:
+                return self._greet(made[k])
+            except WorkerLost:
+                if not left:
+                    raise
+                made[k] = self._begin(made[k].number, made[k].make)
+        return None
 
     def _greet(self, worker: _Process) -> None:
         """Wait until a worker has been made."""
