@@ -1,6 +1,7 @@
 """What test_mpi.py has MPI run: each check prints its name when it holds."""
 
 import itertools
+import sys
 import time
 
 import numpy as np
@@ -11,6 +12,10 @@ import exactrnn as xr
 from exactrnn.distributed import EngineError, MPIEngine, map_sequences
 
 
+class OwnError(Exception):
+    """An error that the program itself defines."""
+
+
 class Own:
     """A worker that the program itself defines."""
 
@@ -19,6 +24,19 @@ class Own:
 
     def next(self, *values):
         return next(self.number), *values
+
+    def refuse(self):
+        raise OwnError("words")
+
+    def refuse_as_a_stranger(self):
+        raise make_known()("words")
+
+
+def make_known():
+    """Define an error that only this process knows."""
+    kind = type("Unknown", (Exception,), {"__module__": __name__})
+    sys.modules[__name__].Unknown = kind
+    return kind
 
 
 def raised(call, *args):
@@ -74,6 +92,11 @@ def workers_come_and_go(engine, two):
     found = engine.call(one, "next", 5, returns=2)
     assert [engine.fetch(ref) for ref in found] == [0, 5]
     assert engine.fetch(engine.call(other, "next")) == (0,)
+    own = raised(engine.fetch, engine.call(one, "refuse"))
+    assert (type(own), str(own)) == (OwnError, "words")
+    unknown = raised(engine.fetch, engine.call(one, "refuse_as_a_stranger"))
+    assert "'Unknown'" in str(unknown)
+    assert engine.fetch(engine.call(one, "next")) == (1,)
     engine.call(other, "next")  # whose end comes when there is another engine
     engine.dismiss([one, other])
 

@@ -304,6 +304,9 @@ WRONG = {
     "workers: expected ": {"workers": -1},
     "shards: expected ": {"shards": 0},
     "threads: expected ": {"workers": 1, "threads": 0},
+    "threads: expected 1..1024, got 1025": {"shards": 2, "threads": 1025},
+    "engine: expected an Engine or its name, got 5": {"shards": 2, "engine": 5},
+    "engine: expected 'inline', .* got 'none'": {"workers": 1, "engine": "none"},
     "workers: expected .*; got unknown 'worker'": {"worker": 1},
 }
 

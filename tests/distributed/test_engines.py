@@ -4,9 +4,12 @@ Those that a plain run asks of processes share one engine, because each process 
 second to begin.
 """
 
+import errno
 import functools
 import gc
+import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -191,14 +194,24 @@ def test_large_values_are_there_once_and_go_with_their_refs(local):
 
 
 def test_a_worker_may_be_killed_as_it_begins(local, tmp_path):
-    make = functools.partial(die_at_first, tmp_path / "deaths", 1)
+    make = functools.partial(die_at_first, tmp_path / "deaths", 2)
     [worker] = local.place(make, 1)
-    (tmp_path / "deaths").unlink()
+    (tmp_path / "deaths").write_text(".", encoding="utf-8")  # one is left
     with pytest.raises(WorkerLost, match="was killed as it began"):
         local.replace(worker)
     assert not local.alive(worker)
     worker = local.replace(worker)
     assert local.fetch(local.call(worker, "add", 1)) == 1
+    local.dismiss([worker])
+
+
+def test_an_error_of_an_unknown_class_is_one_of_its_call_alone(local):
+    [worker] = local.place(Calculator, 1)
+    unknown = local.call(worker, "fail_unknown")
+    after = local.call(worker, "add", 2)
+    assert local.fetch(after) == 2
+    with pytest.raises(AttributeError, match="UnknownError"):
+        local.fetch(unknown)
     local.dismiss([worker])
 
 
@@ -271,6 +284,97 @@ def test_a_script_without_a_guard_is_told(tmp_path):
     ran = subprocess.run(command, check=False, capture_output=True, text=True)
     assert ran.returncode == 1
     assert "if __name__ == '__main__':" in ran.stderr.splitlines()[-1]
+
+
+OWN = """
+from exactrnn.distributed import LocalEngine
+class Own: pass
+if __name__ == "__main__":
+    LocalEngine().place(Own, 1)
+"""
+NO_FILE = {
+    "stdin": "EngineError: workers: expected a program in a file, .* got '<stdin>'",
+    "-c": "TypeError: workers: expected functions .* does not find: .* 'Own'",
+}
+
+
+@pytest.mark.parametrize("how", NO_FILE)
+def test_a_program_in_no_file_is_told(how):
+    command, given = (
+        ([sys.executable, "-"], OWN)
+        if how == "stdin"
+        else ([sys.executable, "-c", OWN], None)
+    )
+    ran = subprocess.run(
+        command, input=given, check=False, capture_output=True, text=True
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.count("Traceback") <= 2
+    assert re.search(NO_FILE[how], ran.stderr.splitlines()[-1])
+
+
+def test_a_daemonic_process_has_no_workers(local, monkeypatch):
+    config = multiprocessing.current_process()._config
+    monkeypatch.setitem(config, "daemon", True)
+    with pytest.raises(EngineError, match=r"^workers: expected a process that may hav"):
+        local.place(Calculator, 1)
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.EMFILE, errno.ENOMEM])
+def test_what_the_system_refuses_is_said(local, monkeypatch, number):
+    def start(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(multiprocessing.context.SpawnProcess, "start", start)
+    message = rf"worker \d+ to begin, but the system refused .*{os.strerror(number)}"
+    with pytest.raises(EngineError, match=message):
+        local.place(Calculator, 1)
+
+
+def test_a_forked_process_takes_nothing_along(local):
+    [worker] = local.place(Calculator, 1)
+    values = local.put(np.ones(50_000))
+    child = os.fork()
+    if not child:
+        try:
+            values._waiters.clear()
+            local.close()
+            del values
+        finally:
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    total = local.call(worker, "add", values)
+    assert local.fetch(total)[-1] == 1
+    assert local.alive(worker)
+    local.dismiss([worker])
+
+
+SLOW_TO_BEGIN = """
+import time
+from exactrnn.distributed import LocalEngine
+if __name__ == "__main__":
+    LocalEngine().place(list, 3)
+print("begun", flush=True)
+time.sleep(60)
+"""
+
+
+def test_ctrl_c_while_workers_begin_is_this_process_alone(tmp_path):
+    script = tmp_path / "slow"
+    script.write_text(SLOW_TO_BEGIN, encoding="utf-8")
+    ran = subprocess.Popen(
+        [sys.executable, script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    for _ in range(3):
+        assert ran.stdout.readline() == "begun\n"
+    os.killpg(ran.pid, signal.SIGINT)  # as a terminal does
+    _, err = ran.communicate(timeout=60)
+    assert err.rstrip().endswith("KeyboardInterrupt")
+    assert err.count("Traceback") == 1
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):

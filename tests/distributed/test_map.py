@@ -519,7 +519,7 @@ REFUSED = {
     "engine name": (
         {"engine": "dask"},
         ValueError,
-        "engine: expected one of 'inline', ",
+        "engine: expected 'inline', ",
     ),
     "engine class": ({"engine": LocalEngine}, TypeError, "engine: expected an Eng"),
     "engine local": ({"engine": "local"}, ValueError, "workers: expected at least 1"),

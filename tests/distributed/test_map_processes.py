@@ -1,6 +1,7 @@
 """`map_sequences` with processes: the bits of one, killed or not; nothing is left."""
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import re
@@ -79,6 +80,15 @@ def test_each_array_of_a_state_has_its_own_place(local):
     found = [one.state for one in map_sequences(layer, SOURCE, **given)]
     for x, state in zip(SOURCE, found, strict=True):
         assert same_bits([*state], [*layer(x)[1]])
+
+
+def test_where_no_memory_can_be_shared_groups_go_by_value(local, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(_crew, "Slots", refused)
+    found = map_sequences(gru(), SOURCE, workers=1, engine=local)
+    assert same_bits([flat_of(one) for one in found], TRUTH)
 
 
 @needs_ray

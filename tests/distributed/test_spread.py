@@ -28,7 +28,7 @@ from spread import (
 
 import exactrnn as xr
 from exactrnn import distributed, train
-from exactrnn.distributed import EngineError, LocalEngine
+from exactrnn.distributed import EngineError, InlineEngine, LocalEngine
 
 pytest.importorskip("safetensors", reason="needs safetensors: extra lm")
 
@@ -145,6 +145,17 @@ def test_a_run_goes_on_with_another_number_of_workers(path, tmp_path):
     assert same_bits(found[1], history)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_resumed_run_needs_no_seed_of_its_model(path, workers):
+    expected, _ = run("language", path, epochs=2)
+    path.unlink()
+    run("language", path, epochs=1)
+    other = language_model()
+    other.seed_parts(7)
+    options = {"model": other, "resume": True, "workers": workers, "engine": "inline"}
+    assert run("language", path, epochs=2, **options)[0] == expected
+
+
 def fresh(options):
     """Return options for a new model of the same kind."""
     model = language_model()
@@ -252,6 +263,10 @@ WRONG = {
         "engine": "dask"
     },
     "engine: expected an Engine or its name, got ": {"engine": 5},
+    "engine: expected an Engine or its name, got type": {"engine": LocalEngine},
+    "engine: expected 'inline', .* got 'none'": {"workers": 0, "engine": "none"},
+    "threads: expected 1..1024, got 1025": {"threads": 1025},
+    "threads: expected 1..1024, got 1026": {"workers": 0, "threads": 1026},
     "axes: expected two integers, got ": {"axes": 1},
     r"axes\[0\]: expected at least 0, got -1": {"axes": (-1, 0)},
     r"axes\[0\]: expected an axis of x ": {"axes": (2, 0)},
@@ -260,6 +275,8 @@ WRONG = {
     "count: expected finite numbers of at least 0, got -1": {
         "count": lambda *_, **__: -1
     },
+    "count: expected a number, got None": {"count": lambda *_, **__: None},
+    "count: expected a number, got 'x'": {"count": lambda *_, **__: "x"},
     "options: expected ": {"worker": 1},
     "epochs: expected ": {"epochs": 0},
 }
@@ -286,6 +303,21 @@ def test_what_cannot_be_sent_is_said():
     optimizer = train.Adam(model.parameters())
     with pytest.raises(TypeError, match=r"^parameters: expected the layer itself"):
         distributed.fit(*parts, optimizer, workers=1, engine="inline")
+
+
+class Interrupted(InlineEngine):
+    """Ctrl-C comes while workers begin."""
+
+    def place(self, *_):
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_while_workers_begin_leaves_what_came_so_far(path):
+    _, before = run("language", path, epochs=1)
+    options = {"workers": 2, "engine": Interrupted(), "resume": True}
+    _, history = run("language", path, epochs=2, **options)
+    assert history.stopped == "interrupt"
+    assert same_bits(history.loss, before.loss)
 
 
 def test_an_empty_batch_is_said():

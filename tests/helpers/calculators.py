@@ -35,6 +35,11 @@ class Calculator:
 
         raise StrangeError("no other process knows it")
 
+    def fail_unknown(self):
+        kind = type("UnknownError", (Exception,), {"__module__": __name__})
+        globals()["UnknownError"] = kind
+        raise kind("only this process knows it")
+
     def sleep(self, seconds):
         time.sleep(seconds)
         return os.getpid()

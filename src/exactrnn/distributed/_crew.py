@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -119,7 +120,8 @@ class Crew:
         self._model = engine.put(frozen)
         self._slots: Slots | None = None
         if isinstance(engine, LocalEngine) and hasattr(os, "memfd_create"):
-            self._slots = Slots(plan.workers * DEPTH, plan.largest)
+            with suppress(OSError):  # where a limit forbids it they go by value
+                self._slots = Slots(plan.workers * DEPTH, plan.largest)
         make = partial(MapWorker, plan.form, plan.wanted, plan.threads)
         self._lanes = [Lane(worker) for worker in engine.place(make, plan.workers)]
         for loaded in [self._load(lane) for lane in self._lanes]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from exactrnn._checks import describe
 from exactrnn._checks.limits import shorten
+from exactrnn.distributed.engine import unpickled
 from exactrnn.layers import _module
 from exactrnn.layers._module import Module
 
@@ -59,7 +60,7 @@ def freeze(model: Any) -> Frozen:
 
 def thaw(frozen: Frozen) -> Any:
     """Return the model that was frozen; its weights are the arrays given, to read."""
-    return pickle.loads(frozen.head, buffers=frozen.arrays)
+    return unpickled(frozen.head, frozen.arrays)
 
 
 class _Freezer(pickle.Pickler):

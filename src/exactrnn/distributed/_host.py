@@ -6,16 +6,18 @@ can remove the files that the two exchanged.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from exactrnn.distributed._store import Packed, Store, unpack
-from exactrnn.distributed.engine import as_tuple, own_versions
+from exactrnn.distributed.engine import as_tuple, own_versions, unpickled
 
 PATIENCE = 5.0
 """Seconds after the end of the pipe in which the other process has ended too, if so."""
@@ -38,23 +40,42 @@ class Answer(NamedTuple):
     error: Packed | None = None
 
 
-def serve(pipe: Connection, folder: Path, make: Callable[[], Any]) -> None:
+@contextlib.contextmanager
+def ctrl_c_held() -> Iterator[None]:
+    """Hold Ctrl-C back in this thread, and until `serve` in a process begun meanwhile.
+
+    A worker that Ctrl-C met as it began would write a traceback of its own.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which lets Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def serve(pipe: Connection, folder: Path, make: bytes) -> None:
     """Be a process that makes a worker and does its calls until the pipe ends."""
     # Ctrl-C goes to all processes of a terminal; what becomes of it the first decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     if not answer(pipe, folder, make):
         parent = multiprocessing.parent_process()
         if parent is not None and wait([parent.sentinel], PATIENCE):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def answer(pipe: Connection, folder: Path, make: Callable[[], Any]) -> bool:
+def answer(pipe: Connection, folder: Path, make: bytes) -> bool:
     """Make a worker and do its calls until the pipe ends; False if it broke."""
     store = Store(folder)
     try:
         pipe.send(tuple(own_versions()))
         try:
-            worker = make()
+            worker = unpickled(make)()
         except Exception as error:
             pipe.send(_failed(store, 0, error))
             return True

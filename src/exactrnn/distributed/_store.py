@@ -17,6 +17,7 @@ import os
 import pickle
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,6 +58,27 @@ def make_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="exactrnn-", dir=place))
 
 
+def pickled(
+    what: str,
+    value: object,
+    buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None,
+) -> bytes:
+    """Return a value as bytes that another process can read.
+
+    Raises
+    ------
+    TypeError
+        If it cannot be pickled; `what` says in the message which value it is.
+    """
+    try:
+        return pickle.dumps(value, 5, buffer_callback=buffer_callback)
+    except (AttributeError, TypeError, pickle.PicklingError) as error:
+        raise TypeError(
+            f"{what}: expected what another process can be sent (functions of a "
+            f"module, no lambda), got {type(value).__name__}: {error}"
+        ) from error
+
+
 def remove_folder(folder: Path, owner: int) -> None:
     """Remove a folder if this process owns it: a forked one does not."""
     if os.getpid() == owner:
@@ -81,13 +103,7 @@ class Store:
             If there is no room for it.
         """
         buffers: list[pickle.PickleBuffer] = []
-        try:
-            head = pickle.dumps(value, 5, buffer_callback=buffers.append)
-        except (AttributeError, TypeError, pickle.PicklingError) as error:
-            raise TypeError(
-                f"{what}: expected what another process can be sent (functions of a "
-                f"module, no lambda), got {type(value).__name__}: {error}"
-            ) from error
+        head = pickled(what, value, buffers.append)
         raw = [buffer.raw() for buffer in buffers]
         if len(head) + sum(part.nbytes for part in raw) <= INLINE:
             return Packed(pickle.dumps(value, 5) if raw else head)
@@ -125,8 +141,8 @@ def unpack(packed: Packed) -> Any:
     return pickle.loads(head, buffers=buffers)
 
 
-def discard(packed: Packed) -> None:
-    """Remove the file; who has read it keeps its memory."""
-    if packed.path is not None:
+def discard(packed: Packed, owner: int) -> None:
+    """Remove the file if this process owns it; who has read it keeps its memory."""
+    if packed.path is not None and os.getpid() == owner:
         with contextlib.suppress(OSError):
             Path(packed.path).unlink(missing_ok=True)

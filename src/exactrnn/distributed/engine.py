@@ -20,7 +20,8 @@ What they have in common:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import pickle
+from collections.abc import Callable, Iterable, Sequence
 from importlib import metadata
 from typing import Any, NamedTuple, Protocol, Self, TypeAlias
 
@@ -148,6 +149,24 @@ def check_versions(number: int, found: Sequence[Any]) -> None:
             f"workers: expected {own}, that of this process, got {given} in worker "
             f"{number}"
         )
+
+
+def unpickled(packed: bytes, buffers: Iterable[Any] | None = None) -> Any:
+    """Return what another process has pickled, or say what this one has not.
+
+    Raises
+    ------
+    TypeError
+        If a function or a class is not found here by its name.
+    """
+    try:
+        return pickle.loads(packed, buffers=buffers)
+    except (AttributeError, ImportError) as error:
+        raise TypeError(
+            "workers: expected functions and classes that a worker finds by their "
+            "names: in a file that it can read, not in a notebook or `python -c`, got "
+            f"one that it does not find: {error}"
+        ) from error
 
 
 def as_tuple(value: object, method: str, returns: int) -> tuple[Any, ...]:

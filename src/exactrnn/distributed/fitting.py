@@ -16,7 +16,9 @@ from typing import Any, NamedTuple, Unpack
 
 from numpy.typing import NDArray
 
+from exactrnn import _core
 from exactrnn._checks import check_integer, check_size, describe
+from exactrnn._checks.limits import quote
 from exactrnn._checks.naming import check_names
 from exactrnn._checks.numbers import check_count
 from exactrnn._system.mode import ieee_mode
@@ -52,6 +54,8 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "mpi": MPIEngine,
     "ray": RayEngine,
 }
+VERBS = ("place", "put", "call", "fetch", "wait", "replace", "dismiss")
+"""What an engine is asked for."""
 SLOW = 1.5
 """From how many times the usual seconds on the bar names a worker."""
 
@@ -170,17 +174,20 @@ def fit(
     own = {name: options[name] for name in SHARING if name in options}  # type: ignore[literal-required]
     rest: Any = {name: v for name, v in options.items() if name not in SHARING}
     workers = own.pop("workers", 0)
-    engine = own.pop("engine", None)
+    engine = check_engine(own.pop("engine", None))
     kind = ShardedRun if workers == 0 else SpreadRun
     run = kind(model, batches, loss, optimizer, rest)
     run.take(**own)
     workers = check_workers(workers, run.shards)
     if run.resume:
         run.load()
-    if isinstance(run, SpreadRun):
+    if not isinstance(run, SpreadRun):
+        return run.to_end()
+    try:
         with run.placed(workers, engine):
             return run.to_end()
-    return run.to_end()
+    except KeyboardInterrupt:  # while workers begin or end
+        return run._history("interrupt")
 
 
 class ShardedRun(Run):
@@ -201,7 +208,7 @@ class ShardedRun(Run):
     ) -> None:
         """Check the options that `fit` of `train` does not have."""
         self.shards = check_size("shards", shards)
-        self.threads = check_size("threads", threads)
+        self.threads = check_threads(threads)
         self.axes = _check_axes(axes, self.batches)
         for name, given in (("count", count), ("watch", watch)):
             if given is not None and not callable(given):
@@ -210,6 +217,11 @@ class ShardedRun(Run):
         self.generators = generator_states(self.model)
         self.place, self.rows = Place(-1, 0), 0
         self.states: States = {} if self.carry else None
+
+    def load(self) -> None:
+        """Go on from the checkpoint, where the generators stand as the run began."""
+        super().load()
+        self.generators = generator_states(self.model)
 
     def _begin_batch(self, batch: Batch, state: Any) -> list[Shard]:
         """Return the shards of a batch, and know which one it is."""
@@ -245,7 +257,7 @@ class SpreadRun(ShardedRun):
 
     team: Team
 
-    def placed(self, workers: int, engine: object) -> ExitStack:
+    def placed(self, workers: int, engine: Engine | str) -> ExitStack:
         """Place the workers; closing ends them, and an engine that is our own."""
         make = partial(Trainer, self.loss, self.threads)
         with ExitStack() as begun:
@@ -291,7 +303,7 @@ class SpreadRun(ShardedRun):
 
 @contextmanager
 def placed(
-    engine: object,
+    engine: Engine | str,
     make: partial[Trainer],
     sizes: tuple[int, int],
     known: Callable[[int], Known],
@@ -302,9 +314,9 @@ def placed(
     """
     count, shards = sizes
     with ExitStack() as begun:
-        own = as_engine(engine)
-        if own is not engine:
-            begun.enter_context(own)
+        own = engine
+        if isinstance(own, str):
+            own = begun.enter_context(ENGINES[own]())
         team = Team(own, make, count, shards, known)
         begun.callback(team.dismiss)
         yield team
@@ -316,6 +328,14 @@ def check_workers(workers: object, shards: int) -> int:
     if count > shards:
         raise ValueError(f"workers: expected at most shards={shards}, got {count}")
     return count
+
+
+def check_threads(threads: object) -> int:
+    """Return how many threads a worker has."""
+    number, limit = check_size("threads", threads), _core.thread_limit()
+    if number > limit:
+        raise ValueError(f"threads: expected 1..{limit}, got {number}")
+    return number
 
 
 def remark_on(seconds: Sequence[float]) -> str:
@@ -338,18 +358,17 @@ def whole(
     return total, layout.as_gradients(vector)
 
 
-def as_engine(engine: Any) -> Engine:
-    """Return the engine of a name, or the one that was given."""
+def check_engine(engine: Any) -> Engine | str:
+    """Return an engine, or the name of one of ours: for None that of processes."""
     name = "local" if engine is None else engine
     if isinstance(name, str):
         if name not in ENGINES:
             expected = ", ".join(map(repr, ENGINES))
-            raise ValueError(f"engine: expected {expected} or an Engine, got {name!r}")
-        return ENGINES[name]()
-    missing = [n for n in ("place", "call", "fetch", "replace") if not hasattr(name, n)]
-    if missing:
+            got = quote(name)
+            raise ValueError(f"engine: expected {expected} or an Engine, got {got}")
+    elif isinstance(name, type) or not all(hasattr(name, verb) for verb in VERBS):
         raise TypeError(f"engine: expected an Engine or its name, got {describe(name)}")
-    given: Engine = name
+    given: Engine | str = name
     return given
 
 

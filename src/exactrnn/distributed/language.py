@@ -9,13 +9,21 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from exactrnn._checks import check_size
 from exactrnn._checks.arrays import Index
 from exactrnn._checks.naming import check_names
 from exactrnn.distributed._team import Team
-from exactrnn.distributed.fitting import check_workers, placed, remark_on, whole
+from exactrnn.distributed.engine import Engine
+from exactrnn.distributed.fitting import (
+    check_engine,
+    check_threads,
+    check_workers,
+    placed,
+    remark_on,
+    whole,
+)
 from exactrnn.distributed.shards import (
     Place,
     Shard,
@@ -34,6 +42,14 @@ from exactrnn.train.bptt import StreamChunk
 OPTIONS = ("workers", "shards", "engine", "threads")
 
 
+class Workers(NamedTuple):
+    """How many there are, by which engine, with how many threads each."""
+
+    number: int
+    engine: Engine | str
+    threads: int
+
+
 def shared_training(
     model: Any, sequence: Index, plan: Plan, **options: Any
 ) -> Training:
@@ -48,9 +64,13 @@ def shared_training(
     """
     check_names("workers", {*OPTIONS, *options}, OPTIONS)
     shards = check_size("shards", options.get("shards", 8))
-    if not check_workers(options.get("workers", 0), shards):
+    threads = check_threads(options.get("threads", 1))
+    engine = check_engine(options.get("engine"))
+    count = check_workers(options.get("workers", 0), shards)
+    if not count:
         return ShardedTraining(model, sequence, plan, shards)
-    return SpreadTraining(model, sequence, plan, shards, options)
+    workers = Workers(count, engine, threads)
+    return SpreadTraining(model, sequence, plan, shards, workers)
 
 
 class ShardedTraining(Training):
@@ -93,13 +113,11 @@ class SpreadTraining(ShardedTraining):
         sequence: Index,
         plan: Plan,
         shards: int,
-        options: dict[str, Any],
+        workers: Workers,
     ) -> None:
         super().__init__(model, sequence, plan, shards)
-        threads = check_size("threads", options.get("threads", 1))
-        self._make = partial(Trainer, softmax_cross_entropy, threads)
-        self._engine = options.get("engine")
-        self._count = options["workers"]
+        self._make = partial(Trainer, softmax_cross_entropy, workers.threads)
+        self._engine, self._count = workers.engine, workers.number
         self._team: Team | None = None
         self._until = ExitStack()
 

@@ -16,21 +16,25 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import sys
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from selectors import EVENT_READ, BaseSelector, DefaultSelector
 from typing import Any, NamedTuple, Self
 
-from exactrnn.distributed._host import Answer, Order, serve
+from exactrnn.distributed._host import Answer, Order, ctrl_c_held, serve
 from exactrnn.distributed._store import (
     Packed,
     Store,
     discard,
     make_folder,
+    pickled,
     remove_folder,
     unpack,
 )
@@ -41,6 +45,8 @@ __all__ = ["LocalEngine"]
 AHEAD = 2
 GRACE = 2.0
 """Seconds that a worker has to end by itself."""
+TRIES = 5
+"""Processes that are begun for a worker if each is killed as it begins."""
 GUARD = (
     "if this is a script, what it does must stand below `if __name__ == '__main__':`, "
     "because each worker reads the file too"
@@ -65,7 +71,7 @@ class _Ref:
         """Keep the value for as long as anybody refers to this."""
         self.packed = packed
         if packed.path is not None:
-            weakref.finalize(self, discard, packed)
+            weakref.finalize(self, discard, packed, os.getpid())
         self._wake()
 
     def fail(self, error: Exception) -> None:
@@ -117,7 +123,7 @@ class _Process:
     """A worker: its process, our end of its pipe, its calls."""
 
     def __init__(
-        self, number: int, process: BaseProcess, pipe: Connection, make: Any
+        self, number: int, process: BaseProcess, pipe: Connection, make: bytes
     ) -> None:
         self.number, self.process, self.pipe, self.make = number, process, pipe, make
         self.waiting: deque[_Call] = deque()
@@ -163,10 +169,10 @@ class _Process:
             with contextlib.suppress(OSError):
                 self.pipe.send(None)
 
-    def end(self) -> None:
-        """End the process, by force if need be."""
+    def end(self, patience: float = GRACE) -> None:
+        """End the process, by force if it has not ended in so many seconds."""
         self.ask_to_end()
-        self.process.join(GRACE)
+        self.process.join(patience)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
@@ -196,21 +202,21 @@ class LocalEngine:
         self._workers: list[_Process] = []
         self._calls = 0
         self._watch = _Watch(DefaultSelector(), deque())
-        self._removed = weakref.finalize(self, remove_folder, self._folder, os.getpid())
+        self._owner = os.getpid()
+        self._removed = weakref.finalize(self, remove_folder, self._folder, self._owner)
 
     def place(self, make: Callable[[], Any], count: int) -> list[Any]:
         """Begin processes that make a worker each, and wait for them."""
         first, made = len(self._workers), list[_Process]()
+        packed = pickled("make", make)
         try:
             for k in range(count):
-                made.append(self._begin(first + k, make))
-            for k, worker in enumerate(made):
-                try:
-                    self._greet(worker)
-                except WorkerLost:  # even one that was killed as it began
-                    made[k] = self._begin(worker.number, make)
-                    self._greet(made[k])
+                made.append(self._begin(first + k, packed))
+            for k in range(count):
+                self._greet_one(made, k)
         except BaseException:
+            for worker in made:
+                worker.process.kill()  # none has done anything yet
             self.dismiss(made)
             raise
         for worker in made:
@@ -218,25 +224,46 @@ class LocalEngine:
         self._workers += made
         return [*made]
 
-    def _begin(self, number: int, make: Callable[[], Any]) -> _Process:
+    def _begin(self, number: int, make: bytes) -> _Process:
         if not self._removed.alive:
             raise EngineError("engine: expected one that is open, got a closed one")
-        self._store.pack("make", make)  # which says what is wrong with it
-        ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=serve,
-            args=(theirs, self._folder, make),
-            name=f"exactrnn-worker-{number}",
-            daemon=True,
-        )
+        _check_program()
         try:
-            process.start()
+            return self._started(number, make)
         except BrokenPipeError:
-            ours.close()
             raise WorkerLost(f"worker {number} was killed as it began") from None
-        finally:
-            theirs.close()
-        return _Process(number, process, ours, make)
+        except OSError as error:
+            raise EngineError(
+                f"workers: expected worker {number} to begin, but the system refused "
+                f"its process: {error}"
+            ) from error
+
+    def _started(self, number: int, make: bytes) -> _Process:
+        """Start a process, and return it as a worker."""
+        with ExitStack() as until, ctrl_c_held():
+            ours, theirs = self._context.Pipe()
+            until.callback(ours.close)
+            process = self._context.Process(
+                target=serve,
+                args=(theirs, self._folder, make),
+                name=f"exactrnn-worker-{number}",
+                daemon=True,
+            )
+            with theirs:
+                process.start()
+            until.pop_all()
+            return _Process(number, process, ours, make)
+
+    def _greet_one(self, made: list[_Process], k: int) -> None:
+        """Wait for a worker, or for another one if it was killed as it began."""
+        for left in reversed(range(TRIES)):
+            try:
+                return self._greet(made[k])
+            except WorkerLost:
+                if not left:
+                    raise
+                made[k] = self._begin(made[k].number, made[k].make)
+        return None
 
     def _greet(self, worker: _Process) -> None:
         """Wait until a worker has been made."""
@@ -332,8 +359,11 @@ class LocalEngine:
         call = worker.sent.popleft()
         worker.wake()
         if answer.error is not None:
-            call.fail(unpack(answer.error))
-            discard(answer.error)
+            try:
+                call.fail(unpack(answer.error))
+            except Exception as unknown:  # of a class that this process has not
+                call.fail(unknown)
+            discard(answer.error, os.getpid())
             return
         for ref, packed in zip(call.refs, answer.values, strict=True):
             ref.settle(packed)
@@ -375,10 +405,13 @@ class LocalEngine:
 
     def dismiss(self, workers: Sequence[Any]) -> None:
         """End these workers."""
+        if os.getpid() != self._owner:  # in a forked process, where they are not its
+            return
         for worker in workers:
             worker.ask_to_end()  # all of them, before the first is waited for
+        until = time.monotonic() + GRACE
         for worker in workers:
-            worker.end()
+            worker.end(max(0.0, until - time.monotonic()))
             if worker in self._workers:
                 self._workers.remove(worker)
 
@@ -393,3 +426,22 @@ class LocalEngine:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _check_program() -> None:
+    """Raise if this process can have no workers, which read the program's file too."""
+    if multiprocessing.current_process().daemon:
+        raise EngineError(
+            "workers: expected a process that may have others, got a daemonic one, as "
+            "those of multiprocessing.Pool are; use workers=0 there"
+        )
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    if file is None or getattr(main, "__spec__", None) is not None:
+        return
+    folder = getattr(multiprocessing.process, "ORIGINAL_DIR", None)
+    if not Path(folder or "", file).exists():
+        raise EngineError(
+            "workers: expected a program in a file, which each worker reads, got "
+            f"{file!r}; write it to a file, or use workers=0"
+        )

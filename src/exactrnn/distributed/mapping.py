@@ -17,12 +17,11 @@ from typing import Any, Literal, NamedTuple, Self, TypedDict, Unpack
 
 from numpy.typing import NDArray
 
-from exactrnn import _core, io
+from exactrnn import io
 from exactrnn._checks import (
     check_choice,
     check_flag,
     check_positive,
-    check_size,
     describe,
 )
 from exactrnn._checks.naming import check_names
@@ -41,7 +40,7 @@ from exactrnn.distributed._sources import (
     size_of,
 )
 from exactrnn.distributed.engine import Engine
-from exactrnn.distributed.fitting import ENGINES
+from exactrnn.distributed.fitting import ENGINES, check_engine, check_threads
 from exactrnn.train import Sequential
 from exactrnn.train._bar import shown
 
@@ -53,8 +52,6 @@ __all__ = [
     "map_sequences",
 ]
 
-VERBS = ("place", "put", "call", "fetch", "wait", "replace", "dismiss")
-"""What an engine is asked for."""
 MEMORY = 1 << 27
 """Bytes of sequences and results that are held unless the caller says otherwise."""
 SPARE = 1 << 12
@@ -231,7 +228,8 @@ shape (2, 4)
         given = Scorer(given)
     skips = check_choice("on_error", on_error, ("raise", "skip")) == "skip"
     held = check_positive("memory", memory)
-    threads = _check_threads(options.get("threads"))
+    given_threads = options.get("threads")
+    threads = None if given_threads is None else check_threads(given_threads)
     shows = options.get("progress")
     if shows is not None:
         check_flag("progress", shows)
@@ -259,15 +257,6 @@ def _check_model(model: Any) -> Any:
     return Sequential(model) if isinstance(model, Mapping) else model
 
 
-def _check_threads(threads: object) -> int | None:
-    if threads is None:
-        return None
-    number, limit = check_size("threads", threads), _core.thread_limit()
-    if number > limit:
-        raise ValueError(f"threads: expected 1..{limit}, got {number}")
-    return number
-
-
 def _check_column(column: object) -> str | None:
     if column is None or isinstance(column, str):
         return column
@@ -278,15 +267,9 @@ def _check_engine(engine: Any, count: int) -> Engine | str:
     """Return the engine, or the name of one of our own."""
     if engine is None:
         return "local" if count else "inline"
-    if isinstance(engine, str):
-        check_choice("engine", engine, tuple(ENGINES))
-    elif isinstance(engine, type) or not all(hasattr(engine, v) for v in VERBS):
-        raise TypeError(
-            f"engine: expected an Engine or its name, got {describe(engine)}"
-        )
+    checked = check_engine(engine)
     if not count:
         raise ValueError("workers: expected at least 1 with an engine, got 0")
-    checked: Engine | str = engine
     return checked
 
 

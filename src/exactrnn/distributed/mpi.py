@@ -34,6 +34,7 @@ from exactrnn.distributed.engine import (
     as_tuple,
     check_versions,
     own_versions,
+    unpickled,
 )
 
 __all__ = ["MPIEngine", "main"]
@@ -252,7 +253,7 @@ class MPIEngine:
         anyone = _import_mpi().ANY_SOURCE
         done: Done | None = _receive(self._world, anyone, ANSWERS, timeout)
         while done is not None:
-            error = None if done.error is None else pickle.loads(done.error)
+            error = None if done.error is None else _unpacked_error(done.error)
             for key in done.keys:
                 ref = self._open.pop(key, None)  # None: of an engine before this one
                 if ref is not None:
@@ -338,7 +339,7 @@ class _Host:
             self._post(0, Done(keys, _packed_error(error)), ANSWERS)
 
     def _make(self, order: Make) -> tuple[None]:
-        self._worker = pickle.loads(order.packed)()
+        self._worker = unpickled(order.packed)()
         return (None,)
 
     def _do(self, order: Do) -> tuple[Any, ...]:
@@ -390,6 +391,15 @@ def _packed_error(error: Exception) -> bytes:
     return packed
 
 
+def _unpacked_error(packed: bytes) -> Exception:
+    """Return an error of another rank, or why this one cannot read it."""
+    try:
+        error: Exception = pickle.loads(packed)
+    except Exception as unknown:
+        return unknown
+    return error
+
+
 def _receive(world: Any, rank: int, tag: int, timeout: float | None = None) -> Any:
     """Return the next message of this tag; None if none comes in time."""
     begin = time.monotonic()
@@ -432,11 +442,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _read_as_main(program)
         _Host(world).serve()
         return
+    sys.modules["__mp_main__"] = _Program("__mp_main__")
     try:
         runpy.run_path(program, run_name="__main__")
     finally:
         for number in range(1, world.size):
             world.send(Stop(), dest=number, tag=ORDERS)
+
+
+class _Program(types.ModuleType):
+    """The program of rank 0 by the name that it has in the other ranks."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.modules["__main__"], name)
 
 
 def _read_as_main(program: str) -> None:

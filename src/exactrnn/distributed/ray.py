@@ -7,7 +7,6 @@ whoever has to teach it must know when there is a new one.
 
 from __future__ import annotations
 
-import pickle
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
@@ -20,6 +19,7 @@ from exactrnn.distributed.engine import (
     as_tuple,
     check_versions,
     own_versions,
+    unpickled,
 )
 
 __all__ = ["RayEngine"]
@@ -39,7 +39,7 @@ class _Host:
 
     def begin(self, make: bytes) -> None:
         """Make the worker; not at once, for versions are compared before."""
-        self._worker = pickle.loads(make)()
+        self._worker = unpickled(make)()
 
     def call(self, method: str, returns: int, *args: object) -> Any:
         found = getattr(self._worker, method)(*args)

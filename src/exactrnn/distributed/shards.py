@@ -168,7 +168,10 @@ def _count(part: Batch, axes: Axes, count: Count | None) -> float:
         return count_targets(part, axes)
     given = {"lengths": part.lengths, "weights": part.weights}
     own = count(read(part.y), **{n: v for n, v in given.items() if v is not None})
-    number = float(own)
+    try:
+        number = float(own)
+    except (TypeError, ValueError):
+        raise TypeError(f"count: expected a number, got {describe(own)}") from None
     if not 0 <= number < math.inf:
         raise ValueError(f"count: expected finite numbers of at least 0, got {own!r}")
     return number

@@ -8,7 +8,6 @@ meant, and a worker that stands elsewhere refuses it.
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrnn import engine
-from exactrnn.distributed.engine import EngineError
+from exactrnn.distributed.engine import EngineError, unpickled
 from exactrnn.distributed.shards import (
     Layout,
     Node,
@@ -87,7 +86,7 @@ class Trainer:
 
         Returns whether all files are here that shards are read from.
         """
-        known: Known = pickle.loads(pickled)
+        known: Known = unpickled(pickled)
         self._known, self._point = known, known.point
         self._states = known.states
         return all_here(known.files)
