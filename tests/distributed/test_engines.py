@@ -316,7 +316,7 @@ def test_a_program_in_no_file_is_told(how):
 def test_a_daemonic_process_has_no_workers(local, monkeypatch):
     config = multiprocessing.current_process()._config
     monkeypatch.setitem(config, "daemon", True)
-    with pytest.raises(EngineError, match=r"^workers: expected a process that may hav"):
+    with pytest.raises(EngineError, match=r"^workers: expected a process that may "):
         local.place(Calculator, 1)
 
 
