@@ -227,7 +227,7 @@ def as_array(name: str, value: object, dtype: FloatType) -> Array:
 
 def as_exported(name: str, value: object) -> NDArray[Any]:
     """Return an array of whatever dtype, or what exports one, as an array."""
-    _check_whole(name, value)
+    check_whole(name, value)
     try:
         if isinstance(value, np.ndarray) or any(
             hasattr(value, name) for name in ARRAY_PROTOCOLS
@@ -245,7 +245,7 @@ def as_exported(name: str, value: object) -> NDArray[Any]:
         ) from error
 
 
-def _check_whole(name: str, value: object) -> None:
+def check_whole(name: str, value: object) -> None:
     """Raise for what looks like an array and is more than one, or a part."""
     if _has_mask(value):
         got = shorten(type(value).__name__)
@@ -274,7 +274,7 @@ def as_any_array(name: str, value: object, expected: str = "an array") -> NDArra
     It is asked for once, is an array object of its own and may view the caller's
     memory.
     """
-    _check_whole(name, value)
+    check_whole(name, value)
     if isinstance(value, Sequence):  # a range may claim any number
         check_memory(name, "numbers", len(value) * BYTES)
     try:

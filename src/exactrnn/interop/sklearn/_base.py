@@ -32,6 +32,7 @@ from exactrnn._checks import (
     check_flag,
     check_integer,
     check_size,
+    check_whole,
 )
 from exactrnn._checks.numbers import check_real
 from exactrnn.interop.sklearn._model import SequenceModel, make_layer
@@ -308,6 +309,7 @@ class Answering(SequenceEstimator):
 
     def _check_weights(self, sample_weight: Any, count: int) -> Array:
         """Return how much each sequence counts, in the dtype of the model."""
+        check_whole("sample_weight", sample_weight)
         given = check_array(
             sample_weight,
             ensure_2d=False,

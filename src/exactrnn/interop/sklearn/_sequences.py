@@ -20,7 +20,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from exactrnn import train
-from exactrnn._checks import Array, FloatType, check_choice
+from exactrnn._checks import Array, FloatType, check_choice, check_whole
 from exactrnn._system.mode import ieee_mode
 
 AXES = ("NTI", "NIT")
@@ -247,6 +247,7 @@ def _of_list(estimator: Any, X: list[Any], axis_order: str) -> Sequences:
 
 def _step_rows(k: int, item: Any, axis_order: str) -> NDArray[Any]:
     """Return one sequence of a list as ``[T, I]``."""
+    check_whole(f"X[{k}]", item)
     array = np.asarray(item)
     if array.ndim == 1:
         array = array[:, None]
@@ -262,6 +263,7 @@ def _step_rows(k: int, item: Any, axis_order: str) -> NDArray[Any]:
 
 
 def _of_array(estimator: Any, X: Any, axis_order: str) -> Sequences:
+    check_whole("X", X)
     array = check_array(
         X, dtype=FLOATS, allow_nd=True, estimator=estimator, input_name="X"
     )
@@ -278,6 +280,7 @@ def _of_array(estimator: Any, X: Any, axis_order: str) -> Sequences:
 
 
 def _of_table(estimator: Any, X: Any, fitted: Sequences | None) -> Sequences:
+    check_whole("X", X)
     if fitted is None or fitted.is_table:
         table = validate_data(
             estimator, X, reset=fitted is None, dtype=FLOATS, ensure_2d=True

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_array
 
+from exactrnn._checks import check_whole
 from exactrnn.interop.sklearn._scaling import Scaling
 from exactrnn.interop.sklearn._sequences import FLOATS, Sequences, starts_of
 
@@ -82,6 +83,8 @@ def read_series(X: Any, least: int, width: int | None, estimator: Any) -> Series
         hasattr(item, "ndim") and np.ndim(item) > 0 for item in X
     )
     named = {f"X[{k}]": item for k, item in enumerate(X)} if several else {"X": X}
+    for name, item in named.items():
+        check_whole(name, item)
     arrays = {
         name: check_array(
             item, dtype=FLOATS, ensure_2d=False, input_name=name, estimator=estimator
