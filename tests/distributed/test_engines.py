@@ -350,11 +350,12 @@ def test_a_forked_process_takes_nothing_along(local):
 
 
 SLOW_TO_BEGIN = """
+import os
 import time
 from exactrnn.distributed import LocalEngine
 if __name__ == "__main__":
     LocalEngine().place(list, 3)
-print("begun", flush=True)
+os.write(1, b"begun\\n")  # at once, whatever the others write
 time.sleep(60)
 """
 
@@ -362,17 +363,20 @@ time.sleep(60)
 def test_ctrl_c_while_workers_begin_is_this_process_alone(tmp_path):
     script = tmp_path / "slow"
     script.write_text(SLOW_TO_BEGIN, encoding="utf-8")
-    ran = subprocess.Popen(
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
         [sys.executable, script],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=pipe,
+        stderr=pipe,
         text=True,
         start_new_session=True,
-    )
-    for _ in range(3):
-        assert ran.stdout.readline() == "begun\n"
-    os.killpg(ran.pid, signal.SIGINT)  # as a terminal does
-    _, err = ran.communicate(timeout=60)
+    ) as ran:
+        try:
+            begun = [ran.stdout.readline() for _ in range(3)]
+        finally:
+            os.killpg(ran.pid, signal.SIGINT)  # as a terminal does
+        _, err = ran.communicate(timeout=60)
+    assert begun == ["begun\n"] * 3
     assert err.rstrip().endswith("KeyboardInterrupt")
     assert err.count("Traceback") == 1
 

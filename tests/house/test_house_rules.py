@@ -127,6 +127,11 @@ def test_file_that_is_not_there_is_found():
     assert missing_files(said, present) == gone
 
 
+def test_nothing_lies_about():
+    at_the_top = {path.name for path in ROOT.iterdir() if path.is_file()}
+    assert {name for name in at_the_top if "." not in name} == {"LICENSE"}
+
+
 @pytest.mark.parametrize(
     "path",
     c_files() + files_under("src", suffixes=CYTHON_SUFFIXES),

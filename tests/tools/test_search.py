@@ -13,6 +13,7 @@ PROGRAM = ROOT / "examples" / "search.py"
 
 @pytest.fixture(scope="module")
 def search():
+    pytest.importorskip("matplotlib", reason="needs matplotlib: extra examples")
     spec = importlib.util.spec_from_file_location("search_example", PROGRAM)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
