@@ -358,7 +358,8 @@ static void place_near_sums(const struct stage *stage, ptrdiff_t rows, ptrdiff_t
     }
 }
 
-/* Does the same for any number of rows. */
+/* Does the same for any number of rows, in parts of whole tiles that are as even as the
+ * tiles are. */
 static void forward_panel(const struct stage *stage, ptrdiff_t p, ptrdiff_t next,
                           const struct forward_step *step,
                           void (*point)(const struct forward_step *step))
@@ -370,10 +371,14 @@ static void forward_panel(const struct stage *stage, ptrdiff_t p, ptrdiff_t next
         forward_tile(stage, p, next, step, 0, point);
         return;
     }
-    for (ptrdiff_t i = 0; i < step->rows; i += ROWS_AT_ONCE) {
-        const ptrdiff_t rows = min_of(ROWS_AT_ONCE, step->rows - i);
+    const struct spread spread = spread_rows(step->rows);
+    const ptrdiff_t parts = ceil_div(spread.tiles, ROWS_AT_ONCE / TILE_ROWS);
+    for (ptrdiff_t q = 0, i = 0; q < parts; q++) {
+        const ptrdiff_t tiles = (q + 1) * spread.tiles / parts;
+        const ptrdiff_t rows = tiles * spread.m + min_of(tiles, spread.wider) - i;
         const struct forward_step part = forward_part(step, i, rows);
         forward_tile(stage, p, next, &part, i, point);
+        i += rows;
     }
 }
 

@@ -12,6 +12,9 @@
  * row all strips of a panel side by side, to hide the fma's latency. Which m and n is
  * used cannot show in the bits.
  *
+ * With 16 registers a strip is two vectors. Four rows would keep eight accumulators a
+ * strip, just as many as the latency asks for, so three strips are halved for them.
+ *
  * Measured on AVX-512 (LSTM, T, B, H = 50, 64, 512, forward and back): panels without
  * strips, of which a tile reads 3 vectors of 8, took 14 % longer. A single row is bound
  * by the L2 from H = 128 on; fetching ahead by hand changed nothing there.
@@ -27,8 +30,10 @@ enum {
     TILE_SUMS = VEC_REGISTERS == 32 ? 24 : 12, /* accumulators of a tile */
     TILE_ROWS = TILE_SUMS / STRIP,
     TILE_STRIPS = PANEL_VECTORS / STRIP,
-    MAX_LEGS = 2, /* products that a tile's chains go through */
-    PAIR_ROWS = 3 /* rows that such tiles have at least: fewer gain nothing by it */
+    MAX_LEGS = 2,  /* products that a tile's chains go through */
+    PAIR_ROWS = 3, /* rows that such tiles have at least: fewer gain nothing by it */
+    HALF = 3,      /* vectors of half of three strips */
+    HALF_ROWS = 4  /* rows of tiles that take them, and one fewer */
 };
 
 /* The left operand of a product: segments of each row, one after the other, so
@@ -206,6 +211,70 @@ XR_INLINE void take_tile(const struct tile *tile, int m, int n, const int legs)
     }
 }
 
+/* The chains of m rows and of half of three strips of two: of both vectors of the first
+ * strip and one of the second, or of the other one and both of the third. */
+XR_INLINE void half_run(const struct tile *t, const int m, int is_second)
+{
+    const struct leg *leg = &t->leg[0];
+    const ptrdiff_t step = STRIP * VEC_LANES;
+    const elem *w = leg->w + leg->operand->k * step;
+    const ptrdiff_t to[HALF] = {0, is_second ? leg->strip - VEC_LANES : VEC_LANES,
+                                leg->strip};
+    vec s[HALF_ROWS][HALF];
+#pragma GCC unroll 4
+    for (int i = 0; i < m; i++) {
+        const elem *start = (t->start ? t->start : t->from[i]) + t->unit;
+#pragma GCC unroll 3
+        for (int j = 0; j < HALF; j++) {
+            s[i][j] = vec_load(start + t->at[j]);
+        }
+    }
+    const elem *ahead = leg->ahead;
+    for (ptrdiff_t g = 0; g < leg->operand->count; g++) {
+        const struct segment segment = leg->operand->segment[g];
+        const elem *a[HALF_ROWS];
+#pragma GCC unroll 4
+        for (int i = 0; i < m; i++) {
+            a[i] = leg->a[i] + segment.at;
+        }
+        for (ptrdiff_t k = 0; k < segment.length; k++) {
+            vec row[HALF];
+            XR_FETCH(ahead);
+            ahead += t->ahead_step;
+#pragma GCC unroll 3
+            for (int j = 0; j < HALF; j++) {
+                row[j] = vec_load(w + to[j]);
+            }
+            w += step;
+#pragma GCC unroll 4
+            for (int i = 0; i < m; i++) {
+                vec left = vec_set(a[i][k]);
+#pragma GCC unroll 3
+                for (int j = 0; j < HALF; j++) {
+                    s[i][j] = vec_fma(left, row[j], s[i][j]);
+                }
+            }
+        }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < m; i++) {
+        elem *c = t->c[i] + t->unit;
+#pragma GCC unroll 3
+        for (int j = 0; j < HALF; j++) {
+            vec_store(c + t->at[j], t->flush ? vec_flush(s[i][j]) : s[i][j]);
+        }
+    }
+}
+
+static void take_half(const struct tile *tile, int m, int is_second)
+{
+    if (m == HALF_ROWS) {
+        half_run(tile, HALF_ROWS, is_second);
+    } else {
+        half_run(tile, HALF_ROWS - 1, is_second);
+    }
+}
+
 /* Says what the legs of a tile with n vectors fetch ahead: the vectors after them, or,
  * if they are the last ones of the panel, the first ones of panel `next`. */
 XR_INLINE void place_ahead(struct tile *tile, const struct product *products,
@@ -219,14 +288,31 @@ XR_INLINE void place_ahead(struct tile *tile, const struct product *products,
     }
 }
 
+/* Rows spread evenly over tiles: the first `wider` of these have one more than `m`. */
+struct spread {
+    ptrdiff_t tiles, wider;
+    int m;
+};
+
+XR_INLINE struct spread spread_rows(ptrdiff_t rows)
+{
+    const ptrdiff_t tiles = ceil_div(rows, TILE_ROWS);
+    return (struct spread){tiles, rows % tiles, (int)(rows / tiles)};
+}
+
+XR_INLINE ptrdiff_t most_rows(const struct spread *spread)
+{
+    return spread->m + (spread->wider > 0);
+}
+
 /* All rows pass a tile with n vectors, and its legs go on to the vectors after them. */
 XR_INLINE void pass_rows(struct tile *tile, const struct product *products,
                          const int legs, const struct product_rows *rows,
-                         ptrdiff_t tiles, ptrdiff_t n)
+                         const struct spread *spread, ptrdiff_t n)
 {
-    for (ptrdiff_t r = 0; r < tiles; r++) {
-        const ptrdiff_t row = r * rows->count / tiles;
-        const int m = (int)((r + 1) * rows->count / tiles - row);
+    ptrdiff_t row = 0;
+    for (ptrdiff_t r = 0; r < spread->tiles; r++) {
+        const int m = spread->m + (r < spread->wider);
         tile->c = rows->c + row;
         tile->from = rows->from + row;
 #pragma GCC unroll 2
@@ -238,12 +324,49 @@ XR_INLINE void pass_rows(struct tile *tile, const struct product *products,
         for (int l = 0; l < legs; l++) {
             tile->leg[l].ahead += tile->ahead_step * products[l].panels->K;
         }
+        row += m;
     }
 #pragma GCC unroll 2
     for (int l = 0; l < legs; l++) {
         tile->leg[l].w += n * products[l].panels->K * VEC_LANES;
     }
     tile->at += n;
+}
+
+/* Tells whether rows take strips by halves of three. */
+XR_INLINE int takes_halves(const struct spread *spread)
+{
+    return STRIP == 2 && most_rows(spread) == HALF_ROWS;
+}
+
+/* All rows pass every three whole strips of `vectors`, by halves. Returns how many
+ * vectors these were; the tile goes on to those after them. */
+XR_INLINE ptrdiff_t pass_halves(struct tile *tile, const struct product *product,
+                                const struct product_rows *rows,
+                                const struct spread *spread, ptrdiff_t vectors,
+                                ptrdiff_t next)
+{
+    const ptrdiff_t K = product->panels->K, both = 2 * HALF;
+    struct leg *leg = &tile->leg[0];
+    tile->ahead_step = HALF * VEC_LANES / spread->tiles;
+    for (ptrdiff_t done = 0; done < vectors / both * both; done += HALF) {
+        const int is_second = done % both != 0, is_last = done + HALF == vectors;
+        leg->ahead = is_last ? product->pack + panel_data(product->panels, next)
+                             : leg->w + HALF * K * VEC_LANES;
+        ptrdiff_t row = 0;
+        for (ptrdiff_t r = 0; r < spread->tiles; r++) {
+            const int m = spread->m + (r < spread->wider);
+            tile->c = rows->c + row;
+            tile->from = rows->from + row;
+            leg->a = rows->a[0] + row;
+            take_half(tile, m, is_second);
+            leg->ahead += tile->ahead_step * K;
+            row += m;
+        }
+        leg->w += leg->strip + (is_second ? leg->strip - VEC_LANES : VEC_LANES);
+        tile->at += HALF;
+    }
+    return vectors / both * both;
 }
 
 /* One panel of products of the same sums, as legs of the same tiles, for some rows. All
@@ -276,14 +399,18 @@ XR_INLINE void take_panel(const struct product *products, const int legs, ptrdif
         take_tile(&tile, 1, (int)vectors, legs);
         return;
     }
-    const ptrdiff_t tiles = ceil_div(rows->count, TILE_ROWS);
-    const ptrdiff_t strips = TILE_SUMS / (ceil_div(rows->count, tiles) * STRIP);
+    const struct spread spread = spread_rows(rows->count);
+    const ptrdiff_t strips = TILE_SUMS / (most_rows(&spread) * STRIP);
     const ptrdiff_t wide = min_of(strips, TILE_STRIPS) * STRIP;
-    tile.ahead_step = wide * VEC_LANES / tiles;
-    for (ptrdiff_t j = 0; j < vectors; j += wide) {
+    ptrdiff_t done = 0;
+    if (legs == 1 && takes_halves(&spread)) {
+        done = pass_halves(&tile, products, rows, &spread, vectors, next);
+    }
+    tile.ahead_step = wide * VEC_LANES / spread.tiles;
+    for (ptrdiff_t j = done; j < vectors; j += wide) {
         const ptrdiff_t n = min_of(wide, vectors - j);
         place_ahead(&tile, products, legs, n, j + n == vectors, next);
-        pass_rows(&tile, products, legs, rows, tiles, n);
+        pass_rows(&tile, products, legs, rows, &spread, n);
     }
 }
 
