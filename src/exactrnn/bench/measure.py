@@ -34,7 +34,7 @@ from exactrnn.bench.rows import Problem, Row, make_problem
 TOLERANCE = 1e-4
 BURST_SECONDS = 0.01
 PROBE_SECONDS = 0.002
-REST_SECONDS = 0.02
+REST_SECONDS = 0.06  # the threads of ONNX Runtime 1.32 spin on for 40 ms
 LEAST_ROUNDS = 5
 PROBE_ROUNDS = 20
 
@@ -214,8 +214,8 @@ def measure(
 
     There is one figure for each round, the mean of its calls, or with `singly` one for
     each call of a library. `seconds` are for each library; probes have theirs besides.
-    Idle workers of the pool used last still spin for some milliseconds: `how.rest` is
-    waited between two libraries.
+    Idle workers of the pool used last still spin for a while: `how.rest` is waited
+    between two libraries.
     """
     calls = {name: choose_calls(run, BURST_SECONDS) for name, run in runs.items()}
     work = {name: probe.run for name, probe in probes.items()} | dict(runs)
