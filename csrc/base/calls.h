@@ -108,6 +108,10 @@ struct xr_worker_delay {
 };
 extern struct xr_worker_delay xr_worker_delay;
 
+/* Whether a worker has woken up on the CPU where its call began (sleepers.h); tests set
+ * it. */
+extern _Atomic int xr_crowded;
+
 /* Multiplications before a call first looks whether it is to end, and nanoseconds
  * between two questions; tests set 0 to have every chance taken. */
 struct xr_stop_pace {

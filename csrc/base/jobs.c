@@ -22,6 +22,7 @@
 #include "base/compiler.h"
 #include "base/doze.h"
 #include "base/processor.h"
+#include "base/sleepers.h"
 #include "base/system.h"
 
 enum {
@@ -53,6 +54,7 @@ struct job {
     _Atomic int64_t first, last; /* turns; the call is over when `last` has gone by */
     _Atomic int64_t handed_from; /* from this turn on items are handed on */
     atomic_int items, team;
+    atomic_int cpu;         /* where the call began */
     _Atomic uint64_t seats; /* the first turn, and how many workers take part in it */
     /* How far it is. */
     _Alignas(CACHE_LINE) _Atomic int64_t turn;
@@ -124,7 +126,7 @@ static void ring(struct job *job)
 {
     if (atomic_load(&job->dozing) > 0) {
         atomic_fetch_add(&job->bell, 1);
-        xr_wake(&job->bell, INT_MAX);
+        xr_wake_sleepers(&job->bell, INT_MAX);
     }
 }
 
@@ -325,7 +327,7 @@ static int64_t doze_until_next(struct job *job, int64_t turn, const struct seat 
             xr_look_idle(watch);
         }
         const int64_t rest = call_for_item(job, seat, begin);
-        xr_doze(&job->bell, seen, min_of(rest, xr_idle_time(watch)));
+        xr_sleep_on(&job->bell, seen, min_of(rest, xr_idle_time(watch)));
     }
     atomic_fetch_sub(&job->dozing, 1);
     if (watch->asks) {
@@ -402,6 +404,7 @@ static int64_t post(struct job *job, const struct xr_work *work, int team,
     atomic_store_explicit(&job->stop, watch->stop, memory_order_relaxed);
     atomic_store_explicit(&job->items, work->items, memory_order_relaxed);
     atomic_store_explicit(&job->team, team, memory_order_relaxed);
+    atomic_store_explicit(&job->cpu, xr_cpu(), memory_order_relaxed);
     atomic_store_explicit(&job->helped, 0, memory_order_relaxed);
     atomic_store_explicit(&job->stalled, 0, memory_order_relaxed);
     job->waited = 0;
@@ -415,7 +418,7 @@ static int64_t post(struct job *job, const struct xr_work *work, int team,
     atomic_store(&job->last, last);
     atomic_fetch_add(&idle.bell, 1);
     if (atomic_load(&idle.sleeping) > 0) {
-        xr_wake(&idle.bell, team - 1);
+        xr_wake_sleepers(&idle.bell, team - 1);
     }
     return last;
 }
@@ -465,6 +468,7 @@ static void serve(struct job *job)
         return;
     }
     delay(xr_worker_delay.before_seat);
+    xr_note_cpus(atomic_load_explicit(&job->cpu, memory_order_relaxed));
     while (has_seat(job, &seats, &last)) {
         if (atomic_compare_exchange_strong(&job->seats, &seats, seats + 1)) {
             const int seat = (int)(seats & ((1u << SEAT_BITS) - 1)) + 1;
@@ -480,7 +484,7 @@ static void sleep_until_rung(uint32_t seen)
 {
     atomic_fetch_add(&idle.sleeping, 1);
     if (atomic_load(&idle.bell) == seen) {
-        xr_doze(&idle.bell, seen, 1000 * 1000 * MILLISECOND);
+        xr_sleep_on(&idle.bell, seen, 1000 * 1000 * MILLISECOND);
     }
     atomic_fetch_sub(&idle.sleeping, 1);
 }
@@ -508,7 +512,7 @@ void xr_dismiss_workers(int dismissed)
 {
     atomic_store(&idle.dismissed, dismissed);
     atomic_fetch_add(&idle.bell, 1);
-    xr_wake(&idle.bell, INT_MAX);
+    xr_wake_sleepers(&idle.bell, INT_MAX);
 }
 
 /* Lets the turn go by, and no other come. */
@@ -550,6 +554,7 @@ void xr_forget_jobs(void)
             atomic_store(&job->owner, NULL);
         }
     }
+    xr_forget_sleepers();
     atomic_store(&idle.sleeping, 0);
     atomic_store(&idle.dismissed, 0);
 }

@@ -23,6 +23,15 @@ struct timespec xr_coarse_clock(void);
 long xr_thread_number(void);
 int xr_is_thread(long number);
 
+/* The CPU on which the calling thread runs, in a few nanoseconds; -1 where the system
+ * does not say, or has no way to keep a thread from one. */
+int xr_cpu(void);
+
+/* Keeps a thread of this process from a CPU on which it may run, if there are others;
+ * returns whether it does. The second function lets it there again. */
+int xr_keep_from(long number, int cpu);
+void xr_let_to(long number, int cpu);
+
 /* Has a function called in every child that is forked. */
 void xr_watch_forks(void (*in_child)(void));
 

@@ -53,6 +53,31 @@ long xr_thread_number(void) { return syscall(SYS_gettid); }
 
 int xr_is_thread(long number) { return syscall(SYS_tgkill, getpid(), number, 0) == 0; }
 
+int xr_cpu(void) { return sched_getcpu(); }
+
+int xr_keep_from(long number, int cpu)
+{
+    cpu_set_t set;
+    if (sched_getaffinity((pid_t)number, sizeof set, &set) != 0) {
+        return 0;
+    }
+    if (!CPU_ISSET((size_t)cpu, &set)) {
+        return 0;
+    }
+    CPU_CLR((size_t)cpu, &set);
+    return CPU_COUNT(&set) > 0 &&
+           sched_setaffinity((pid_t)number, sizeof set, &set) == 0;
+}
+
+void xr_let_to(long number, int cpu)
+{
+    cpu_set_t set;
+    if (sched_getaffinity((pid_t)number, sizeof set, &set) == 0) {
+        CPU_SET((size_t)cpu, &set);
+        sched_setaffinity((pid_t)number, sizeof set, &set);
+    }
+}
+
 void xr_watch_forks(void (*in_child)(void)) { pthread_atfork(NULL, NULL, in_child); }
 
 int xr_offer_pages(void *memory, size_t bytes)

@@ -81,6 +81,16 @@ int xr_is_thread(long number)
     return 0;
 }
 
+int xr_cpu(void) { return -1; }
+
+int xr_keep_from(long number, int cpu)
+{
+    (void)number, (void)cpu;
+    return 0;
+}
+
+void xr_let_to(long number, int cpu) { (void)number, (void)cpu; }
+
 void xr_watch_forks(void (*in_child)(void)) { (void)in_child; }
 
 struct start {

@@ -201,6 +201,7 @@ cdef extern from "base/calls.h" nogil:
     struct xr_worker_delay_of "xr_worker_delay":
         int64_t before_seat, in_item, in_part
     xr_worker_delay_of xr_worker_delay
+    int xr_crowded
 
     struct xr_stop_pace_of "xr_stop_pace":
         ptrdiff_t work

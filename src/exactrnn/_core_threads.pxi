@@ -55,6 +55,15 @@ def worker_delay(delays=None):
     return before
 
 
+def crowded(noted=None):
+    """Tell whether a worker woke up on the CPU where its call began; sets `noted`."""
+    global xr_crowded
+    before = xr_crowded
+    if noted is not None:
+        xr_crowded = noted
+    return bool(before)
+
+
 def thread_work(limits=None):
     """Multiplications (of a call, of a step) worth another thread; sets `limits`."""
     before = (xr_thread_work.call, xr_thread_work.step)
