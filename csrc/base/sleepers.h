@@ -2,11 +2,11 @@
  * own.
  *
  * Some kernels wake a thread on the CPU of whoever wakes it, be others idle, and take
- * milliseconds to think better of it; seen on virtual machines whose CPUs share no cache
- * that the kernel knows of. A call whose worker waits for the caller's CPU is shared with
- * nobody. So once a worker has come to on the CPU where its call began, sleepers are kept
- * from the CPU of whoever wakes them while they are woken. It takes 1.5 µs for each, and
- * their affinity is afterwards what it was.
+ * milliseconds to think better of it; seen on virtual machines of two CPUs. A call
+ * whose worker waits for the caller's CPU is shared with nobody. So once a worker has
+ * come to on the CPU where its call began, sleepers are kept from the CPU of whoever
+ * wakes them while they are woken. It takes some 1.5 µs for each, and their affinity
+ * is afterwards what it was.
  */
 #ifndef XR_SLEEPERS_H
 #define XR_SLEEPERS_H
