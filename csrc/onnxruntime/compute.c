@@ -149,7 +149,8 @@ static void split(struct call *call)
     const ptrdiff_t step =
         call->D * call->kernel->of->family->gates * layer->H * (layer->I + layer->H);
     const int most = (int)min_of(call->kernel->threads, xr_max_threads());
-    const int worth = threads_for(call->T * call->B * step, xr_thread_work.call, most);
+    const int worth =
+        threads_for(work_times(call->T * call->B, step), xr_thread_work.call, most);
     const ptrdiff_t chunks = min_of(ceil_div(worth, call->D), call->B);
     call->rows = ceil_div(call->B, chunks);
     call->items = ceil_div(call->B, call->rows) * call->D;

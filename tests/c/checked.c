@@ -508,6 +508,42 @@ static void check_grid(void)
                  "k");
 }
 
+/* Calls of more multiplications than can be counted, though their arrays can be, are
+ * worth every thread, which wants memory of its own. */
+static void check_long_calls(void)
+{
+    struct parts p = make_parts();
+    size_t alone, shared;
+    p.layer.I = p.layer.H = p.layer.O = 1024;
+    p.problem.layer = &p.layer;
+    p.problem.T = p.problem.B = (ptrdiff_t)1 << 20;
+    for (int backward = 0; backward < 2; backward++) {
+        p.problem.threads = 1;
+        XR_AT, right(xr_layer_scratch(&p.problem, backward, &alone));
+        p.problem.threads = 4;
+        XR_AT, right(xr_layer_scratch(&p.problem, backward, &shared));
+        if (shared <= alone) {
+            fail("a long call of a layer has one thread");
+        }
+    }
+    struct xr_grid_block block = {
+        .struct_size = sizeof block, .N = 2, .memory = {1, 1}, .H = 1024};
+    struct xr_grid_problem grid = {.struct_size = sizeof grid,
+                                   .block = &block,
+                                   .size = {1 << 10, 1 << 10},
+                                   .B = 1 << 19,
+                                   .sets = 1};
+    for (int backward = 0; backward < 2; backward++) {
+        grid.threads = 1;
+        XR_AT, right(xr_grid_scratch(p.engine, &grid, backward, &alone));
+        grid.threads = 4;
+        XR_AT, right(xr_grid_scratch(p.engine, &grid, backward, &shared));
+        if (shared <= alone) {
+            fail("a long call of a grid has one thread");
+        }
+    }
+}
+
 /* Models, but for files: models.c */
 
 static void check_models(void)
@@ -543,6 +579,7 @@ int main(void)
     check_linear();
     check_losses();
     check_grid();
+    check_long_calls();
     check_models();
     return 0;
 }

@@ -63,7 +63,7 @@ static ptrdiff_t grid_block_work(const struct grid_run *run)
     for (int k = 0; k < run->N; k++) {
         gates += grid_gates(run->block, k);
     }
-    return gates * run->H * run->H * run->N;
+    return work_times(gates * run->H, run->H * run->N);
 }
 
 /* Multiplications of all linear maps of inputs. */
@@ -73,7 +73,8 @@ static ptrdiff_t grid_side_work(const struct grid_run *run)
     for (int k = 0; k < run->N; k++) {
         if (run->problem->side[k].x != NULL) {
             const ptrdiff_t rows = (run->block->memory[k] ? 2 : 1) * run->H;
-            work += run->lines[k] * run->B * rows * run->block->inputs[k];
+            work = work_plus(work, work_times(run->lines[k] * run->B,
+                                              work_times(rows, run->block->inputs[k])));
         }
     }
     return work;
@@ -106,7 +107,7 @@ static ptrdiff_t grid_groups(const struct grid_run *run, int team)
 static int grid_members(const struct grid_run *run, int team)
 {
     const ptrdiff_t most = min_of(team / grid_groups(run, team), run->widest);
-    const ptrdiff_t all = run->points * grid_block_work(run);
+    const ptrdiff_t all = work_times(run->points, grid_block_work(run));
     const ptrdiff_t work = run->waves > 0 ? all / run->waves : 0;
     return run->planes ? 1 : threads_for(work, xr_thread_work.step, most);
 }
@@ -136,8 +137,8 @@ static struct grid_run grid_make_run(const struct xr_grid_problem *problem,
         .B = problem->B,
     };
     grid_count_points(&run);
-    const ptrdiff_t points = run.points * run.B * grid_block_work(&run);
-    run.work = points + grid_side_work(&run);
+    const ptrdiff_t points = work_times(run.points * run.B, grid_block_work(&run));
+    run.work = work_plus(points, grid_side_work(&run));
     run.threads = threads_for(run.work, xr_thread_work.call, problem->threads);
     grid_count_waves(&run);
     run.planes = !grid_shares_points(&run);

@@ -376,7 +376,7 @@ static void take_looks_back(const struct lane *lane, ptrdiff_t s, ptrdiff_t aliv
 {
     const struct run *run = lane->run;
     const struct back_space space = back_space_of(lane);
-    const ptrdiff_t work = 2 * look_work(run->attention);
+    const ptrdiff_t work = work_times(2, look_work(run->attention));
     const ptrdiff_t before = run->I - run->attention->form.M;
     for (ptrdiff_t first = 0; first < alive; first += LOOKS_AT_ONCE) {
         const ptrdiff_t rows = min_of(LOOKS_AT_ONCE, alive - first);

@@ -57,7 +57,7 @@ static ptrdiff_t direct_work(const struct xr_step *step)
     const struct xr_layer *layer = step->layer;
     const struct xr_cell_info *info = &layer->info;
     const ptrdiff_t rows = max_of(info->w_blocks, info->r_blocks) * layer->H;
-    return rows * (layer->I + layer->H) * (step->B + MOVE_WORK);
+    return work_times(rows * (layer->I + layer->H), step->B + MOVE_WORK);
 }
 
 /* Places a call into an arena; without memory it only counts. */

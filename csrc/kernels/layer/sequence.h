@@ -293,15 +293,15 @@ static ptrdiff_t look_work(const struct xr_attention *attention)
 {
     const struct xr_attention_form *form = &attention->form;
     const ptrdiff_t key = form->score == XR_ADDITIVE ? TANH_WORK * form->K : form->K;
-    return form->Q * form->H + attention->S * (key + form->M);
+    return work_plus(form->Q * form->H, work_times(attention->S, key + form->M));
 }
 
 static ptrdiff_t work_of_call(const struct run *run)
 {
     const ptrdiff_t seen = per_head(column_blocks(run->info) * run->O, run->heads);
     const ptrdiff_t looks = run->attention ? look_work(run->attention) : 0;
-    const ptrdiff_t step = run->info->w_blocks * run->H * (seen + run->I) + looks;
-    return run->directions * run->T * run->B * step;
+    const ptrdiff_t step = work_times(run->info->w_blocks * run->H, seen + run->I);
+    return work_times(run->directions * run->T * run->B, work_plus(step, looks));
 }
 
 /* Multiplications of a row in a step that lanes of units share: with a context among
@@ -310,7 +310,7 @@ static ptrdiff_t shared_work(const struct run *run)
 {
     const ptrdiff_t seen = per_head(column_blocks(run->info) * run->O, run->heads);
     const ptrdiff_t inputs = looks_before(run) ? run->info->w_blocks * run->I : 0;
-    return run->H * (run->info->r_blocks * seen + inputs);
+    return work_times(run->H, run->info->r_blocks * seen + inputs);
 }
 
 /* Splits a team by rows, then by directions, neither of which ever wait. What is left

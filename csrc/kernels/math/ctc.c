@@ -294,7 +294,9 @@ static void ctc_loss(const struct xr_ctc *p)
 {
     struct xr_ctc problem = *p;
     const ptrdiff_t places = 2 * p->L + 1;
-    const ptrdiff_t work = p->T * p->B * (p->K * EXP_WORK + places * PLACE_WORK);
+    const ptrdiff_t row =
+        work_plus(work_times(p->K, EXP_WORK), work_times(places, PLACE_WORK));
+    const ptrdiff_t work = work_times(p->T * p->B, row);
     problem.threads = xr_team_for(work, (int)max_of(1, min_of(p->threads, p->B)));
     xr_run_phase(problem.threads, work, ctc_body, &problem, p->stop);
 }

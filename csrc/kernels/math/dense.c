@@ -176,7 +176,7 @@ static void linear_forward_body(void *context, ptrdiff_t phase, int item,
 static void linear_forward(const struct xr_linear *p)
 {
     struct xr_linear problem = *p;
-    const ptrdiff_t work = p->N * p->K * p->O;
+    const ptrdiff_t work = work_times(p->N * p->K, p->O);
     problem.threads = xr_team_for(work, p->threads);
     xr_run_phase(problem.threads, work, linear_forward_body, &problem, p->stop);
 }
@@ -263,7 +263,7 @@ static void linear_backward_body(void *context, ptrdiff_t phase, int item,
 static void linear_backward(const struct xr_linear *p)
 {
     struct xr_linear problem = *p;
-    const ptrdiff_t work = p->N * p->K * p->O;
+    const ptrdiff_t work = work_times(p->N * p->K, p->O);
     problem.threads = xr_team_for(work, p->threads);
     xr_run_phase(problem.threads, work, linear_backward_body, &problem, p->stop);
 }
@@ -327,7 +327,7 @@ static void softmax_body(void *context, ptrdiff_t phase, int item,
 static void softmax(const struct xr_softmax *p)
 {
     struct xr_softmax problem = *p;
-    const ptrdiff_t work = p->N * p->V * EXP_WORK;
+    const ptrdiff_t work = work_times(p->N * p->V, EXP_WORK);
     problem.threads = xr_team_for(work, p->threads);
     xr_run_phase(problem.threads, work, softmax_body, &problem, p->stop);
 }
