@@ -80,9 +80,7 @@ def test_bound_workers_stay_bound(call):
         for _ in range(50):
             time.sleep(PAUSE)
             call()
-        assert {w: os.sched_getaffinity(w) for w in workers} == dict.fromkeys(
-            workers, {cpu}
-        )
+        assert all(os.sched_getaffinity(worker) == {cpu} for worker in workers)
     finally:
         for worker in workers:
             os.sched_setaffinity(worker, before[worker])
