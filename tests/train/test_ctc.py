@@ -249,14 +249,19 @@ def test_no_beginning_that_is_allowed_is_no_result():
     assert found[0][0].labels.tolist() == []
 
 
+def wide_beam(logits, lengths=None):
+    return xr.train.ctc_beam_decode(logits, lengths, beam_width=99)
+
+
+@pytest.mark.parametrize("decode", [xr.train.ctc_greedy_decode, wide_beam])
 @pytest.mark.parametrize("time", range(3))
 @pytest.mark.parametrize("given", [math.nan, math.inf, -math.inf])
-def test_outputs_that_rank_nothing_are_named(given, time):
+def test_outputs_that_rank_nothing_are_named(given, time, decode):
     logits = rng.standard_normal((3, 2, 3))
     logits[time, 1] = given
     with pytest.raises(ValueError, match=rf"^logits\[{time}, 1\]: expected a largest"):
-        xr.train.ctc_beam_decode(logits, beam_width=99)
-    xr.train.ctc_beam_decode(logits, [3, time])  # what is past the length is not read
+        decode(logits)
+    decode(logits, [3, time])  # what is past the length is not read
 
 
 @pytest.mark.parametrize("argument", ["beam_width", "nbest"])

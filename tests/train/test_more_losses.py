@@ -4,6 +4,7 @@ Their bits are those of contract N9.
 """
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -242,6 +243,28 @@ def test_a_cosine_has_published_bits():
 def test_warm_up_ends_where_the_other_begins():
     schedule = train.WarmUp(train.StepDecay(1.0, every=2, factor=0.5), steps=1)
     assert [schedule.rate(k) for k in range(6)] == [0.5, 1.0, 1.0, 0.5, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.1, 0.3, 0.9, 0.999, 1.0])
+def test_step_decay_is_the_product_whatever_was_asked_before(factor):
+    lr, rates = 0.7, []
+    for _ in range(3000):
+        rates.append(lr)
+        lr = lr * factor
+    schedule = train.StepDecay(0.7, every=1, factor=factor)
+    asked = [*range(0, 3000, 7), *np.random.default_rng(0).integers(0, 3000, 300)]
+    assert [schedule.rate(int(k)) for k in asked] == [rates[k] for k in asked]
+    schedule.lr = 0.5
+    assert schedule.rate(1) == 0.5 * factor
+
+
+def test_step_decay_takes_no_time_for_the_steps_before():
+    schedule = train.StepDecay(1.0, every=1, factor=1 - 2**-40)
+    schedule.rate(1_000_000)
+    begin = time.perf_counter()
+    for step in range(1_000_000, 1_001_000):
+        schedule.rate(step)
+    assert time.perf_counter() - begin < 5  # 30 s or more if each began anew
 
 
 def test_a_plateau_goes_on_from_its_state():

@@ -74,7 +74,7 @@ def ctc_greedy_decode(
     Raises
     ------
     TypeError, ValueError
-        As `ctc_loss`.
+        As `ctc_loss`; if logits of a row are NaN, infinite or all -inf.
 
     Examples
     --------
@@ -87,10 +87,12 @@ def ctc_greedy_decode(
     ([1, 1, 2], [0, 3, 4])
     """
     values, counts, blank = _check(logits, lengths, blank)
-    return [
-        _greedy_row(log_softmax(values[: counts[b], b]), blank)
-        for b in range(values.shape[1])
-    ]
+    rows = []
+    for b in range(values.shape[1]):
+        outputs = log_softmax(values[: counts[b], b])
+        _check_outputs(outputs, b)
+        rows.append(_greedy_row(outputs, blank))
+    return rows
 
 
 @ieee_mode()

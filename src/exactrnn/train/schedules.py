@@ -101,15 +101,24 @@ class StepDecay(Schedule):
         self.lr = check_real("lr", lr, 0.0)
         self.every = check_size("every", every)
         self.factor = check_real("factor", factor, 0.0, 1.0)
+        self._reached = ((self.lr, self.factor), 0, self.lr)
 
     @ieee_mode()
     def rate(self, step: int) -> float:
-        """Return ``lr`` times the factor once for each change so far."""
-        lr = self.lr
-        for _ in range(_check_step(step) // self.every):
-            lr = lr * self.factor
-            if lr == 0.0:
+        """Return ``lr`` times the factor once for each change so far.
+
+        Each product is rounded, so the changes are taken one by one: from the last step
+        that was asked for on, if this one is not before it.
+        """
+        own, changes = (self.lr, self.factor), _check_step(step) // self.every
+        begun, done, lr = self._reached
+        if begun != own or changes < done:
+            done, lr = 0, self.lr
+        for _ in range(changes - done):
+            if lr * self.factor == lr:
                 break
+            lr = lr * self.factor
+        self._reached = (own, changes, lr)
         return lr
 
 
