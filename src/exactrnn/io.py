@@ -41,12 +41,12 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from io import BytesIO, RawIOBase
+from io import BytesIO, RawIOBase, TextIOBase
 from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 
-from exactrnn._checks import Array
+from exactrnn._checks import Array, describe
 from exactrnn._checks.limits import quote, quote_names, shorten
 from exactrnn._system import files
 from exactrnn.engine import NUMERICS_VERSION
@@ -228,8 +228,11 @@ def write_file(
         raise ImportError(SAFETENSORS_ADVICE) from error
     checked = {**description, CHECKSUM: _digest(arrays, description)}
     content = save(dict(arrays), metadata={ENTRY: _as_text(checked)})
-    if isinstance(path, str | os.PathLike) or not hasattr(path, "write"):
-        files.replace_file(cast(Any, path), content)
+    if isinstance(path, str | os.PathLike):
+        files.replace_file(path, content)
+    elif isinstance(cast(Any, path), TextIOBase) or not hasattr(path, "write"):
+        got = describe(path)
+        raise TypeError(f"path: expected a path or a binary file, got {got}")
     else:
         _write_all(path, content)
 
@@ -291,15 +294,25 @@ def name_of(path: Source) -> str:
 
 def content_of(path: Source) -> bytes:
     """Return the bytes of a file, wherever they are."""
-    if isinstance(path, bytes | bytearray | memoryview):
-        return bytes(path)
-    if isinstance(path, str | os.PathLike) or not hasattr(path, "read"):
-        return files.read_whole(cast(Any, path))
-    content = cast(object, path.read())
+    if isinstance(path, str | os.PathLike):
+        return files.read_whole(path)
+    if not hasattr(path, "read"):
+        return _bytes_of(path)
+    content = cast(Any, path).read()
     if not isinstance(content, bytes):
         got = type(content).__name__
         raise TypeError(f"path: expected a binary file, got one of {got}")
     return content
+
+
+def _bytes_of(buffer: Any) -> bytes:
+    try:
+        return bytes(memoryview(buffer))
+    except TypeError:
+        raise TypeError(
+            "path: expected a path, the content of a file or a binary file, got "
+            f"{describe(buffer)}"
+        ) from None
 
 
 def _entry_of(content: bytes, arrays: Mapping[str, Array]) -> str:

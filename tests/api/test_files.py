@@ -4,10 +4,12 @@ Every door to files is tried: layers, echo states, grids, dense layers and langu
 models.
 """
 
+import array
 import contextlib
 import io
 import os
 import random
+import re
 import socket
 import stat
 import subprocess
@@ -17,9 +19,11 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import exactrnn as xr
+from exactrnn._checks import describe
 from exactrnn._system import files as _files
 from exactrnn.train import LanguageModel
 
@@ -262,6 +266,31 @@ def test_a_file_larger_than_all_memory_is_refused_unread(path):
 # Bytes and open files
 
 
+@pytest.mark.parametrize("wrong", [None, 5, 5.0, [], {}, object])
+def test_what_is_no_file_is_named(wrong):
+    end = rf"a binary file, got {re.escape(describe(wrong))}$"
+    for load in LOADERS.values():
+        with pytest.raises(TypeError, match=r"^path: expected .*" + end):
+            load(wrong)
+    for save in SAVERS.values():
+        with pytest.raises(TypeError, match=r"^path: expected a path or " + end):
+            save(wrong)
+
+
+@each_saver
+def test_a_file_of_text_takes_no_model(save):
+    with pytest.raises(TypeError, match=r"^path: expected a path or a binary file"):
+        save(io.StringIO())
+
+
+def test_any_buffer_is_read():
+    file = io.BytesIO()
+    xr.save(NEW, file)
+    content = np.frombuffer(file.getvalue(), np.uint8)
+    for same in (content, content.repeat(2)[::2], array.array("B", file.getvalue())):
+        assert repr(xr.load(same)) == repr(NEW)
+
+
 def test_bytes_and_files_are_read_and_written():
     file = io.BytesIO()
     xr.save(NEW, file)
@@ -273,11 +302,6 @@ def test_bytes_and_files_are_read_and_written():
         xr.load(file)
     with pytest.raises(TypeError, match="path: expected a binary file, got one of str"):
         xr.load(io.StringIO("text"))
-    for wrong in (None, 5, 5.0, [], object()):
-        with pytest.raises(TypeError):
-            xr.load(wrong)
-        with pytest.raises(TypeError):
-            xr.save(NEW, wrong)
     model = io.BytesIO()
     MODEL.save(model)
     assert LanguageModel.load(model.getvalue()).alphabet == "abc"

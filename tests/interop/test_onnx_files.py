@@ -367,11 +367,13 @@ def test_quantised_weights_are_the_numbers_that_they_stand_for(dtype, columns, D
     drawn = draw_lstm(D=D)
     rng = np.random.default_rng(1)
     shape = (D, 4 * H) if columns else (D,)
-    low = 0 if dtype == "uint8" else -128
+    low, end = (0, 256) if dtype == "uint8" else (-128, 128)
+    if dtype == "int8" and not columns:
+        low, end = -64, 64  # beyond them ONNX Runtime saturates on AVX2 without VNNI
     stored = {"X": drawn.x, "B": drawn.arrays["B"]}
     for letter, width in (("W", I), ("R", H)):
-        q = rng.integers(low, low + 256, (D, width, 4 * H)).astype(dtype)
-        zero = rng.integers(low + 100, low + 140, shape).astype(dtype)
+        q = rng.integers(low, end, (D, width, 4 * H)).astype(dtype)
+        zero = rng.integers(low + 44, low + 84, shape).astype(dtype)
         scale = rng.uniform(0.002, 0.01, shape).astype("f4")
         stored |= {letter: q, f"{letter}_scale": scale, f"{letter}_zero": zero}
         centred = q.astype("i4") - zero.astype("i4").reshape(D, 1, -1)
