@@ -49,18 +49,9 @@ def installed(request, tmp_path_factory):
     # Whoever asks for Python or Cython finds none.
     none = ["-DCMAKE_DISABLE_FIND_PACKAGE_Python=ON", "-DEXACTRNN_WERROR=ON"]
     chosen = ["-DEXACTRNN_ISAS=scalar", f"-DEXACTRNN_OPENMP={request.param}"]
-    run(
-        "cmake",
-        "-S",
-        source,
-        "-B",
-        build,
-        f"-DCMAKE_INSTALL_PREFIX={place}",
-        *none,
-        *chosen,
-    )
+    run("cmake", "-S", source, "-B", build, *none, *chosen)
     run("cmake", "--build", build, "-j", "2")
-    run("cmake", "--install", build)
+    run("cmake", "--install", build, "--prefix", place)
     shutil.rmtree(source)
     return place
 
@@ -98,6 +89,19 @@ def test_a_cmake_project_finds_it(installed, library, tmp_path, target):
     run(
         "cmake", "-S", project, "-B", tmp_path / "b", f"-DCMAKE_PREFIX_PATH={installed}"
     )
+    run("cmake", "--build", tmp_path / "b")
+    check_program(tmp_path / "b" / "stream", tmp_path, library)
+
+
+@pytest.mark.parametrize("package", ["OpenMP", "Threads"])
+def test_who_links_the_shared_library_needs_none_of_its_threads(
+    installed, library, tmp_path, package
+):
+    options = (
+        f"-DCMAKE_PREFIX_PATH={installed}",
+        f"-DCMAKE_DISABLE_FIND_PACKAGE_{package}=ON",
+    )
+    run("cmake", "-S", EXAMPLE, "-B", tmp_path / "b", *options)
     run("cmake", "--build", tmp_path / "b")
     check_program(tmp_path / "b" / "stream", tmp_path, library)
 
