@@ -76,17 +76,20 @@ static void make_repeats(struct run *run, struct arena *arena)
     run->repeats = all;
 }
 
-/* A sum of words times odd numbers, whose upper bits depend on all of them. */
+/* A sum of words times odd numbers, whose upper bits depend on all of them. The lower
+ * bits of a word, which are 0 in ones and other small numbers, are mixed first. Words of
+ * 32 bits are multiplied by the vector, which AVX2 does not do with longer ones. */
 static size_t slot_of(const elem *row, ptrdiff_t columns)
 {
-    const uint64_t golden = 0x9E3779B97F4A7C15;
-    uint64_t sum = 0, factor = golden;
-    for (ptrdiff_t j = 0; j < columns; j++, factor += 2 * golden) {
-        uint64_t word = 0;
-        memcpy(&word, row + j, sizeof(elem));
-        sum += word * factor;
+    const uint32_t golden = 0x9E3779B1;
+    const ptrdiff_t words = columns * (ptrdiff_t)(sizeof(elem) / sizeof golden);
+    uint32_t sum = 0, factor = golden;
+    for (ptrdiff_t j = 0; j < words; j++, factor += 2 * golden) {
+        uint32_t word;
+        memcpy(&word, (const char *)row + j * (ptrdiff_t)sizeof word, sizeof word);
+        sum += (word ^ word >> 15) * factor;
     }
-    return (size_t)((sum * golden) >> (64 - REPEAT_SLOTS_LOG));
+    return (sum * golden) >> (32 - REPEAT_SLOTS_LOG);
 }
 
 /* Returns which distinct row these columns are, a new one if need be; -1 where there
