@@ -60,17 +60,27 @@ set(EXACTRNN_ABI 0)
 set_target_properties(shared PROPERTIES
   EXPORT_NAME exactrnn VERSION ${PROJECT_VERSION} SOVERSION ${EXACTRNN_ABI})
 
-install(TARGETS ${EXACTRNN_LIBRARIES} EXPORT exactrnn)
+# Who links the static library has to find its threads, others not: so the package has
+# the two in files of their own.
+install(TARGETS shared EXPORT exactrnn)
+if(TARGET static)
+  install(TARGETS static EXPORT exactrnn_static)
+endif()
 exactrnn_install_headers(${CMAKE_INSTALL_INCLUDEDIR})
 
 set(EXACTRNN_PACKAGE ${CMAKE_INSTALL_LIBDIR}/cmake/exactrnn)
 install(EXPORT exactrnn NAMESPACE exactrnn:: DESTINATION ${EXACTRNN_PACKAGE}
   FILE exactrnnTargets.cmake)
+if(TARGET static)
+  install(EXPORT exactrnn_static NAMESPACE exactrnn:: DESTINATION ${EXACTRNN_PACKAGE}
+    FILE exactrnnStatic.cmake)
+endif()
 if(uses_openmp)
-  set(EXACTRNN_FIND_THREADS "find_dependency(OpenMP COMPONENTS C)")
+  set(EXACTRNN_NEEDS OpenMP)
+  set(EXACTRNN_PARTS "COMPONENTS C")
   set(EXACTRNN_LINK_THREADS "${OpenMP_C_FLAGS} -pthread")
 else()
-  set(EXACTRNN_FIND_THREADS "find_dependency(Threads)")
+  set(EXACTRNN_NEEDS Threads)
   set(EXACTRNN_LINK_THREADS -pthread)
 endif()
 configure_package_config_file(cmake/exactrnnConfig.cmake.in exactrnnConfig.cmake
@@ -79,6 +89,16 @@ write_basic_package_version_file(exactrnnConfigVersion.cmake
   COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/exactrnnConfig.cmake
   ${PROJECT_BINARY_DIR}/exactrnnConfigVersion.cmake DESTINATION ${EXACTRNN_PACKAGE})
+# The prefix is where the pkg-config file is found: `cmake --install --prefix` may choose
+# another one than this.
+if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}")
+  set(EXACTRNN_PREFIX ${CMAKE_INSTALL_PREFIX})
+  set(EXACTRNN_LIBDIR ${CMAKE_INSTALL_LIBDIR})
+else()
+  file(RELATIVE_PATH up /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+  set(EXACTRNN_PREFIX "\${pcfiledir}/${up}")
+  set(EXACTRNN_LIBDIR "\${prefix}/${CMAKE_INSTALL_LIBDIR}")
+endif()
 configure_file(cmake/exactrnn.pc.in exactrnn.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/exactrnn.pc
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

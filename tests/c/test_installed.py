@@ -130,19 +130,19 @@ def test_a_module_that_cimports_gives_the_bits(library, tmp_path):
     folder = str(library.parent)
     flags = (f"-L{folder}", f"-Wl,-rpath,{folder}", "-lexactrnn")
     path = test_cimport.compile_module(source, *flags)
-    spec = importlib.util.spec_from_file_location("trial", path)
-    trial = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(trial)
+    spec = importlib.util.spec_from_file_location("stranger", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
     layer = xr.GRU(2, 20, seed=1)
     xr.save(layer, tmp_path / "model.safetensors")
     x = np.random.default_rng(0).standard_normal((9, 2)).astype(np.float32)
     y = np.zeros((9, 20), np.float32)
-    name, *sizes = trial.answer(os.fsencode(tmp_path / "model.safetensors"), x, y)
+    name, *sizes = module.answer(os.fsencode(tmp_path / "model.safetensors"), x, y)
     assert (name, sizes) == ("GRU", [20, 20])
     expected, _ = layer(x[:, None])
     assert np.array_equal(y.view(np.uint32), expected[:, 0].view(np.uint32))
     with pytest.raises(ValueError, match="nowhere"):
-        trial.answer(b"nowhere", x, y)
+        module.answer(b"nowhere", x, y)
 
 
 def test_public_functions_alone_are_exported(library):
