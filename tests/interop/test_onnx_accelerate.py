@@ -253,7 +253,7 @@ def test_nodes_within_branches_are_ours():
 def quantise(drawn):
     """Return a node of the runtime's own with weights of integers, and its model.
 
-    They have seven bits: on AVX2 without VNNI the runtime's products saturate with more.
+    They have seven bits: more let the runtime's products saturate on AVX2 without VNNI.
     """
     model = make_model(drawn)
     node, graph = model.graph.node[-1], model.graph
