@@ -70,11 +70,11 @@ def others(bytes content):  # compiled, for its types
 def translate(folder):
     """Return the C file that Cython makes of the program."""
     pytest.importorskip("Cython", reason="needs cython: extra test")
-    (folder / "stranger.pyx").write_text(PROGRAM)
-    made = [sys.executable, "-m", "cython", "-3", "-I", ROOT / "src", "stranger.pyx"]
+    (folder / "none.pyx").write_text(PROGRAM)
+    made = [sys.executable, "-m", "cython", "-3", "-I", ROOT / "src", "none.pyx"]
     done = subprocess.run(made, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return folder / "stranger.c"
+    return folder / "none.c"
 
 
 def compile_module(source, *more):

@@ -130,7 +130,7 @@ def test_a_module_that_cimports_gives_the_bits(library, tmp_path):
     folder = str(library.parent)
     flags = (f"-L{folder}", f"-Wl,-rpath,{folder}", "-lexactrnn")
     path = test_cimport.compile_module(source, *flags)
-    spec = importlib.util.spec_from_file_location("stranger", path)
+    spec = importlib.util.spec_from_file_location("none", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     layer = xr.GRU(2, 20, seed=1)

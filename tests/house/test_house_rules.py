@@ -81,6 +81,7 @@ MADE_BY_COMMANDS = (
     "cmake/exactrnnConfig.cmake",
     "exactrnnConfigVersion.cmake",
     "exactrnnTargets.cmake",
+    "exactrnnStatic.cmake",
     "memory.md",
     "sitecustomize.py",
     "table.md",

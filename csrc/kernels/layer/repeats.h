@@ -77,8 +77,8 @@ static void make_repeats(struct run *run, struct arena *arena)
 }
 
 /* A sum of words times odd numbers, whose upper bits depend on all of them. The lower
- * bits of a word, which are 0 in ones and other small numbers, are mixed first. Words of
- * 32 bits are multiplied by the vector, which AVX2 does not do with longer ones. */
+ * bits of a word, which are 0 in ones and other small numbers, are mixed first. Words
+ * of 32 bits are multiplied by the vector, which AVX2 does not do with longer ones. */
 static size_t slot_of(const elem *row, ptrdiff_t columns)
 {
     const uint32_t golden = 0x9E3779B1;
