@@ -331,6 +331,7 @@ def test_what_the_system_refuses_is_said(local, monkeypatch, number):
         local.place(Calculator, 1)
 
 
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")  # jax, if it is there
 def test_a_forked_process_takes_nothing_along(local):
     [worker] = local.place(Calculator, 1)
     values = local.put(np.ones(50_000))
