@@ -55,12 +55,13 @@ void xr_sleep_on(_Atomic uint32_t *bell, uint32_t seen, int64_t most)
     get_up(bed);
 }
 
-/* Wakes some who sleep on a bell, none of them on a CPU. */
-static void wake_elsewhere(_Atomic uint32_t *bell, int some, int cpu)
+/* Wakes some who sleep on a bell, none of them on the calling thread's CPU. */
+static void wake_elsewhere(_Atomic uint32_t *bell, int some)
 {
     long kept[BEDS];
     int count = 0;
-    for (int i = 0; i < BEDS; i++) {
+    const int cpu = xr_cpu();
+    for (int i = 0; cpu >= 0 && i < BEDS; i++) {
         const long sleeper = atomic_load(&beds[i].sleeper);
         if (atomic_load(&beds[i].bell) == bell && sleeper != 0 &&
             xr_keep_from(sleeper, cpu)) {
@@ -76,13 +77,12 @@ static void wake_elsewhere(_Atomic uint32_t *bell, int some, int cpu)
 void xr_wake_sleepers(_Atomic uint32_t *bell, int some)
 {
     int nobody = 0;
-    const int cpu = xr_cpu();
-    if (cpu < 0 || !atomic_load_explicit(&xr_crowded, memory_order_relaxed) ||
+    if (!atomic_load_explicit(&xr_crowded, memory_order_relaxed) ||
         !atomic_compare_exchange_strong(&is_taken, &nobody, 1)) {
         xr_wake(bell, some);
         return;
     }
-    wake_elsewhere(bell, some, cpu);
+    wake_elsewhere(bell, some);
     atomic_store(&is_taken, 0);
 }
 

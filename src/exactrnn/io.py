@@ -306,8 +306,9 @@ def content_of(path: Source) -> bytes:
 
 
 def _bytes_of(buffer: Any) -> bytes:
+    """Return the content of a buffer, of bytes without a copy."""
     try:
-        return bytes(memoryview(buffer))
+        return buffer if isinstance(buffer, bytes) else bytes(memoryview(buffer))
     except TypeError:
         raise TypeError(
             "path: expected a path, the content of a file or a binary file, got "

@@ -254,8 +254,9 @@ def test_step_decay_is_the_product_whatever_was_asked_before(factor):
     schedule = train.StepDecay(0.7, every=1, factor=factor)
     asked = [*range(0, 3000, 7), *np.random.default_rng(0).integers(0, 3000, 300)]
     assert [schedule.rate(int(k)) for k in asked] == [rates[k] for k in asked]
+    schedule.rate(1)
     schedule.lr = 0.5
-    assert schedule.rate(1) == 0.5 * factor
+    assert schedule.rate(2) == 0.5 * factor * factor
 
 
 def test_step_decay_takes_no_time_for_the_steps_before():

@@ -212,7 +212,8 @@ XR_INLINE void take_tile(const struct tile *tile, int m, int n, const int legs)
 }
 
 /* The chains of m rows and of half of three strips of two: of both vectors of the first
- * strip and one of the second, or of the other one and both of the third. */
+ * strip and one of the second, or of the other one and both of the third. As a case of
+ * tile_run, whose steps from strip to strip are its own, it took 1 to 2 % longer. */
 XR_INLINE void half_run(const struct tile *t, const int m, int is_second)
 {
     const struct leg *leg = &t->leg[0];
