@@ -3,9 +3,9 @@
     python .ci/release.py 0.2.0            every step, one after the other
     python .ci/release.py 0.2.0 --check    what can be seen in the tree, nothing else
 
-What a program can see is checked first, all of it; a fault ends the walk. Commands are
-shown and run once you agree, or answered by `d` where they were done elsewhere. Nothing
-is tagged or published: the last line is the command that does.
+What a program can see is checked first and last, all of it; a fault ends the walk.
+Commands are shown and run once you agree, or answered by `d` where they were done
+elsewhere. Nothing is tagged or published: the last line is the command that does.
 """
 
 import argparse
@@ -77,9 +77,12 @@ def faults_of_bits(root, version, published):
     before = json.loads(published)
     text = sections_of(read(root, "CHANGELOG.md"))
     own = next((t for name, t in text.items() if name.startswith(f"[{version}]")), "")
+    raised = now.pop("numerics_version") > before.pop("numerics_version")
     changed = [k for k, v in leaves(before).items() if leaves(now).get(k) != v]
     if changed and "### Changed bits" not in own:
         yield f"hashes.json: expected {changed[0]} as published, or 'Changed bits'"
+    if changed and not raised:
+        yield f"hashes.json: expected {changed[0]} as published, or a new version"
 
 
 def leaves(tree, path=""):
@@ -95,23 +98,43 @@ def leaves(tree, path=""):
 def git(root, *words):
     """Return what git answers, None where it fails."""
     command = ("git", "-C", root, *words)
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return None
     return done.stdout if done.returncode == 0 else None
+
+
+def last_tag(root):
+    """Return the tag of the last release, None if there was none."""
+    found = git(root, "describe", "--tags", "--abbrev=0", "--match", "v*")
+    return found and found.strip()
+
+
+def numbers_of(version):
+    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 def faults_of_repository(root, version):
     """Yield what is wrong with the state of the repository."""
-    if git(root, "status", "--porcelain"):
-        yield "git: expected a tree without changes, found some"
+    changes = git(root, "status", "--porcelain")
+    if changes is None:
+        yield "git: expected a repository, found none, or no git"
+    elif changes:
+        first = changes.splitlines()[0][3:]
+        yield f"git: expected a tree without changes, found {first}"
     if git(root, "rev-parse", "-q", "--verify", f"refs/tags/v{version}"):
         yield f"git: expected no tag v{version} yet, found one"
+    last = last_tag(root)
+    if last and numbers_of(last) >= numbers_of(version):
+        yield f"git: expected a version after {last}, got {version}"
 
 
 def published_hashes(root):
     """Return hashes.json of the last release, None if there was none."""
-    last = git(root, "describe", "--tags", "--abbrev=0", "--match", "v*")
+    last = last_tag(root)
     name = "src/exactrnn/verify/hashes.json"
-    return last and git(root, "show", f"{last.strip()}:{name}")
+    return last and git(root, "show", f"{last}:{name}")
 
 
 def find_faults(root, version):
@@ -129,10 +152,14 @@ def walk(steps):
     """Go through the commands; return whether all of them were done."""
     for command, purpose in steps.items():
         print(f"\n{purpose}\n  {command}")
-        answer = input("run it now [y], was done [d], stop here [anything else]? ")
+        try:
+            answer = input("run it now [y], was done [d], stop here [anything else]? ")
+        except EOFError:
+            answer = ""
         if answer.strip().lower() == "d":
             continue
         if answer.strip().lower() != "y":
+            print("the walk ends here")
             return False
         if subprocess.run(command, shell=True, cwd=ROOT, check=False).returncode:
             print("it failed: the walk ends here")
@@ -153,7 +180,15 @@ def main():
         return 1
     if parsed.check:
         return 0
-    if not walk(STEPS):
+    try:
+        if not walk(STEPS):
+            return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted: the walk ends here")
+        return 130
+    # tables and pictures have come since
+    if faults := find_faults(ROOT, parsed.version):
+        print("\nall is done, but what is to be tagged is not:", *faults, sep="\n")
         return 1
     tag = f"v{parsed.version}"
     print(f"\nall is done; this publishes:\n  git tag {tag} && git push origin {tag}")

@@ -2,10 +2,11 @@
 
     python .ci/wheels.py                     for this Python, with the whole test suite
     python .ci/wheels.py --python python3.12 python3.13 --tests tests/api
+    python .ci/wheels.py --python all        every Python of pyproject.toml that is here
     python .ci/wheels.py --no-tests          build and look only
 
-The sdist is built from the tree, and a wheel from the sdist in two folders: the bytes
-have to be the same. auditwheel gives it its tag. It is installed in a fresh environment
+The sdist is built from the tree, and a wheel from the sdist in two folders; auditwheel
+gives it its tag: the bytes have to be the same. It is installed in a fresh environment
 without a compiler in reach; there the published hashes are verified and the tests run.
 """
 
@@ -17,6 +18,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import tomllib
 import venv
 import zipfile
 from pathlib import Path
@@ -58,6 +60,46 @@ def read_epoch():
     return answer.stdout.strip() or "1735689600"
 
 
+def supported_versions():
+    """Return the versions of Python that get a wheel, such as "3.12"."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    build = project["tool"]["cibuildwheel"]["build"]
+    return [f"3.{minor}" for minor in re.findall(r"cp3(\d+)-", build)]
+
+
+def fault_of(python, versions):
+    """Return why no wheel can be made and tried with a Python; None if one can."""
+    asks = "import ensurepip, pip, sys, venv; print(*sys.version_info[:2], sep='.')"
+    try:
+        answer = subprocess.run(
+            [python, "-c", asks], capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        return f"{python}: {error.strerror}"
+    if answer.returncode:
+        lines = answer.stderr.strip().splitlines() or [f"status {answer.returncode}"]
+        return f"{python}: {lines[-1 if lines[0].startswith('Traceback') else 0]}"
+    version = answer.stdout.strip()
+    if version in versions:
+        return None
+    return f"{python}: expected a version of {', '.join(versions)}, got {version}"
+
+
+def choose_pythons(named):
+    """Return the Pythons to make wheels for: those named or, for `all`, those here."""
+    versions = supported_versions()
+    everyone = named == ["all"]
+    asked = [f"python{version}" for version in versions] if everyone else named
+    faults = {python: fault_of(python, versions) for python in asked}
+    usable = [python for python, fault in faults.items() if fault is None]
+    wrong = [fault for fault in faults.values() if fault]
+    if wrong and not (everyone and usable):
+        raise SystemExit("\n".join(wrong))
+    for fault in wrong:
+        print(f"left out: {fault}", flush=True)
+    return usable
+
+
 def make_tools(folder):
     """Return the Python of an environment with the tools."""
     venv.create(folder, with_pip=True)
@@ -74,12 +116,18 @@ def build_sdist(tools, folder):
     return sdist
 
 
-def build_wheel(python, sdist, folder):
-    """Return the wheel that a Python makes of the sdist, unpacked in that folder."""
+def unpack(sdist, folder):
+    """Return the tree that an sdist holds, in a new folder."""
     folder.mkdir(parents=True)
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
     [tree] = folder.iterdir()
+    return tree
+
+
+def build_wheel(python, sdist, folder):
+    """Return the wheel that a Python makes of the sdist, unpacked in that folder."""
+    tree = unpack(sdist, folder)
     settings = [f"--config-settings=cmake.define.{k}={v}" for k, v in SETTINGS.items()]
     out = folder / "out"
     run(python, "-m", "pip", "wheel", "-q", "--no-deps", *settings, "-w", out, tree)
@@ -138,6 +186,8 @@ def check_wheel(wheel, folders):
         compiled = [name for name in names if Path(name).suffix == ".so"]
         home = str(Path.home()).encode() + b"/"
         faults += [f"home in {n}" for n in compiled if home in archive.read(n)]
+        symbols = [n for n in compiled if b"\0.symtab\0" in archive.read(n)]
+        faults += [f"symbols for a debugger in {name}" for name in symbols]
     if faults:
         raise SystemExit("\n".join(faults))
     print(f"{wheel.name}: {wheel.stat().st_size:,} bytes")
@@ -158,8 +208,12 @@ def hide_compilers(folder):
     return str(folder)
 
 
-def try_wheel(python, wheel, folder, tests):
-    """Install the wheel where nothing can be compiled, verify it and run the tests."""
+def try_wheel(python, wheel, sdist, folder, tests):
+    """Install the wheel where nothing can be compiled, verify it and run the tests.
+
+    The tests are those of the sdist, in whose tree nothing is built.
+    """
+    folder.mkdir()
     run(python, "-m", "venv", folder / "venv")
     own = folder / "venv" / "bin" / "python"
     environment = {
@@ -170,14 +224,13 @@ def try_wheel(python, wheel, folder, tests):
     for name in ("PYTHONPATH", "PYTEST_ADDOPTS", "VIRTUAL_ENV"):
         environment.pop(name, None)
     install = (own, "-m", "pip", "install", "-q", "--only-binary", ":all:")
-    run(*install, f"{wheel}[test]", env=environment)
-    run(own, "-m", "exactrnn", "info", env=environment, cwd=folder)
-    run(own, "-m", "exactrnn", "verify", env=environment, cwd=folder)
+    run(*install, wheel, env=environment)
+    for command in ("info", "doctor", "verify"):
+        run(own, "-m", "exactrnn", command, env=environment, cwd=folder)
     if tests:
-        tree = folder / "tree"
-        ignored = shutil.ignore_patterns("__pycache__", "build", ".git", "src", ".*")
-        shutil.copytree(ROOT, tree, ignore=ignored)
-        run(own, "-m", "pytest", "-q", *tests, env=environment, cwd=tree)
+        run(*install, f"{wheel}[test]", env=environment)
+        tree = unpack(sdist, folder / "tree")
+        run(own, "-m", "pytest", *tests, env=environment, cwd=tree)
 
 
 def main():
@@ -187,24 +240,26 @@ def main():
     parser.add_argument("--python", nargs="+", default=[sys.executable], metavar="PY")
     parser.add_argument("--tests", nargs="+", default=["tests"], metavar="PATH")
     parser.add_argument("--no-tests", action="store_true", help="do not run the tests")
+    parser.add_argument("--workers", default="2", metavar="N", help="pytest's -n")
     parser.add_argument("--out", type=Path, default=ROOT / "dist", help="for the files")
     parsed = parser.parse_args()
     os.environ.setdefault("SOURCE_DATE_EPOCH", read_epoch())
-    tests = [] if parsed.no_tests else parsed.tests
-    parsed.out.mkdir(exist_ok=True)
+    pythons = choose_pythons(parsed.python)
+    tests = [] if parsed.no_tests else ["-q", "-n", parsed.workers, *parsed.tests]
+    parsed.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         tools = make_tools(work / "tools")
         made = work / "made"  # what else lies in `out` is of other versions
         sdist = build_sdist(tools, made)
-        for number, python in enumerate(parsed.python):
+        for number, python in enumerate(pythons):
             place = work / str(number)
-            built = [build_wheel(python, sdist, place / k) for k in ("one", "other")]
-            compare_builds(*built)
+            one, other = (place / name for name in ("one", "other"))
+            built = [build_wheel(python, sdist, folder) for folder in (one, other)]
             wheel = repair(tools, built[0], made)
+            compare_builds(wheel, repair(tools, built[1], other / "repaired"))
             check_wheel(wheel, (work, ROOT))
-            (place / "trial").mkdir()
-            try_wheel(python, wheel, place / "trial", tests)
+            try_wheel(python, wheel, sdist, place / "trial", tests)
         run(tools, "-m", "twine", "check", "--strict", *made.iterdir())
         for path in made.iterdir():
             shutil.copy(path, parsed.out)

@@ -1,6 +1,7 @@
 """The tree as text, for the tests that check the habits of the house."""
 
 import ast
+import importlib.util
 import re
 
 from variants import ROOT
@@ -47,6 +48,14 @@ def twin_files():
     """Return the files that define the bits in NumPy (numerics.md, "The twin")."""
     twins = sorted((PACKAGE / "reference").rglob("*.py"))
     return [*twins, PACKAGE / "_numeric" / "leak.py"]
+
+
+def load_script(path):
+    """Return a program of the tree as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def relative(path):
