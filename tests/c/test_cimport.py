@@ -3,13 +3,13 @@
 test_installed.py runs the module that is made here.
 """
 
-import os
 import re
 import subprocess
 import sys
 import sysconfig
 
 import pytest
+from builds import chosen_compiler
 from test_abi import INCLUDE, code_of
 from variants import ROOT
 
@@ -83,7 +83,7 @@ def compile_module(source, *more):
     kinds = ("incompatible-pointer-types", "int-conversion")
     strict = (f"-Werror={kind}" for kind in (*kinds, "implicit-function-declaration"))
     flags = [*strict, "-shared", "-fPIC", f"-I{include}", f"-I{xr.get_include()}"]
-    command = [os.environ.get("CC", "gcc"), *flags, source, "-o", out, *more]
+    command = [*chosen_compiler().split(), *flags, source, "-o", out, *more]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return out

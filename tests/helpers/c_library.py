@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from builds import skip_without
 from variants import CSRC, ROOT, TESTS
 
 SOURCES = TESTS / "c"
@@ -95,6 +96,7 @@ def build_program(folder, name, objects, *flags):
 
 def sanitizer_flags(folder):
     """Return the flags of the address sanitizer, none where gcc has no runtime."""
+    skip_without("gcc")
     folder.mkdir(parents=True, exist_ok=True)
     source, program = folder / "trivial.c", folder / "trivial"
     source.write_text("int main(void) { return 0; }\n")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 from bits import assert_same_bits
+from builds import skip_without
 from variants import CELLS, CSRC, DTYPES, ROOT, TESTS, make_layer
 
 from exactrnn._spec.activations import with_parameters
@@ -111,6 +112,7 @@ class Programs:
 
         Calls of the function `wrapped` go to the one of that name in them.
         """
+        skip_without(self.build.compiler.split()[0])
         if self._library is None:
             self._library = compile_library(self.build, self._folder)
         if names not in self._made:

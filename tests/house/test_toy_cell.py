@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from builds import chosen_compiler
 from variants import ISAS, ROOT
 
 STEP = re.compile(
@@ -167,6 +168,7 @@ GENERIC = (
 
 @pytest.mark.slow
 def test_cell_of_the_page_builds_and_has_the_bits_of_its_twin(tmp_path):
+    chosen_compiler()
     folder = tmp_path / "tree"
     target = tmp_path / "installed"
     folder.mkdir()

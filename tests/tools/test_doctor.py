@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from builds import needs_openmp
 
 import exactrnn as xr
 from exactrnn.cli import _checkups, main
@@ -223,6 +224,7 @@ def test_data_are_data_whatever_a_module_prints(tmp_path, monkeypatch, capsys):
     assert printed.err == "hello\n"
 
 
+@needs_openmp
 @pytest.mark.skipif(ctypes.util.find_library("gomp") is None, reason="needs libgomp")
 def test_the_own_runtime_is_seen():
     found = _checkups.check_runtimes(Machine())
