@@ -156,7 +156,7 @@ def use_symbols(s: Step) -> None:
     assert_type(a * s.h, Symbol)
     a.shape  # type: ignore[attr-defined]
     a.shape = 3  # type: ignore[attr-defined]
-    s.tahn(a)  # type: ignore[operator]
+    s.tanhh(a)  # type: ignore[operator]
     a**2  # type: ignore[operator]
     a & a  # type: ignore[operator]
     a @ a  # type: ignore[operator]
