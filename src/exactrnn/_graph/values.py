@@ -6,14 +6,18 @@ do is a `TypeError` that shows the user's own line.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import linecache
 import operator
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
+from exactrnn._checks import describe
 from exactrnn._checks.limits import shorten
 
 Value: TypeAlias = "Symbol | float"
@@ -202,6 +206,48 @@ class Symbol:
 def refuse(why: str, line: str = "") -> NoReturn:
     """Raise with the user's line, by default the one that is being run."""
     raise TypeError(f"step: {why} ({line or users_line()})")
+
+
+Class = TypeVar("Class", bound=type)
+
+
+def checks_calls(kind: Class) -> Class:
+    """Have the methods of a class refuse arguments that they do not take, by a line."""
+    for name, method in [*vars(kind).items()]:
+        if inspect.isfunction(method) and name[0] != "_":
+            setattr(kind, name, _checked(method))
+    return kind
+
+
+def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method whose arguments are counted and named before it is called."""
+    name, signature = method.__name__, inspect.signature(method)
+    taken = ", ".join(_spelled(each) for each in [*signature.parameters.values()][1:])
+
+    @functools.wraps(method)
+    def called(*given: Any, **options: Any) -> Any:
+        try:
+            signature.bind(*given, **options)
+        except TypeError:
+            came = ", ".join(
+                [*map(_described, given[1:])]
+                + [f"{key}={_described(value)}" for key, value in options.items()]
+            )
+            refuse(f"{name}: expected s.{name}({taken}), got s.{name}({came})")
+        return method(*given, **options)
+
+    return called
+
+
+def _spelled(parameter: inspect.Parameter) -> str:
+    """Return how an argument is written in a call, with its default."""
+    if parameter.default is inspect.Parameter.empty:
+        return parameter.name
+    return f"{parameter.name}={parameter.default!r}"
+
+
+def _described(value: object) -> str:
+    return "a value" if isinstance(value, Symbol) else describe(value)
 
 
 def _refuse_function(got: str) -> NoReturn:
