@@ -48,6 +48,13 @@ def test_import_error_of_a_missing_module_is_raised(monkeypatch):
         loading.load_core()
 
 
+def test_build_for_other_processors_is_named(monkeypatch):
+    monkeypatch.setattr(_core, "isas", list)
+    with pytest.raises(ImportError, match="EXACTRNN_ISAS") as found:
+        loading.load_core()
+    assert "`scalar`" in str(found.value)
+
+
 HIDE = """
 set -e
 for library in $(ldconfig -p | sed -n 's/.*libgomp.so.1 .*=> //p'); do

@@ -28,6 +28,12 @@ BROKEN = (
     "inside the sources, leave that directory: its src/exactrnn is not built."
 )
 
+FOREIGN = (
+    "exactrnn's compiled module has no instruction set that this processor runs: it "
+    "was built for others alone, by EXACTRNN_ISAS. Install the package without that "
+    "option, or with `scalar` among its names, which every processor runs."
+)
+
 
 def explain_failure(error: ImportError) -> str:
     """Return what to do when the extension could not be loaded."""
@@ -59,9 +65,11 @@ def load_core() -> None:
     importlib.import_module("numpy")  # its failures speak for themselves
     cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     try:
-        importlib.import_module("exactrnn._core")
+        core = importlib.import_module("exactrnn._core")
     except ImportError as error:
         raise ImportError(explain_failure(error)) from error
+    if not core.isas():
+        raise ImportError(FOREIGN)
     if cpus is not None and os.sched_getaffinity(0) != cpus:
         os.sched_setaffinity(0, cpus)
 
