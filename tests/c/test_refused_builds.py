@@ -183,3 +183,10 @@ def test_old_python_is_refused_in_our_words():
     words = override["messages"]["after-failure"].format(sys=sys)
     assert words.strip().startswith(f"exactrnn needs Python {oldest} or newer, and")
     assert "Python {}.{}:".format(*sys.version_info) in words
+
+
+def test_pip_of_old_pythons_can_read_the_project():
+    """Before 20.1 it reads no dotted keys, and fails before it looks at the Python."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert not re.findall(r"^[\w\"-]+(?:\.[\w-]+)+ *=", text, re.MULTILINE)
+    assert not re.findall(r"\{ *[\w-]+\.[\w-]+ *=", text)
