@@ -35,7 +35,7 @@ function(exactrnn_try_compiler name what source cure)
   include(CheckCSourceCompiles)
   set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY) # nothing is linked
   list(JOIN ARGN " " flags)
-  set(CMAKE_REQUIRED_FLAGS "-std=gnu11 -ffp-contract=off -fno-math-errno ${flags}")
+  set(CMAKE_REQUIRED_FLAGS "-w -std=gnu11 -ffp-contract=off -fno-math-errno ${flags}")
   check_c_source_compiles("${source}" exactrnn_compiles_${name})
   if(NOT exactrnn_compiles_${name})
     unset(exactrnn_compiles_${name} CACHE) # another compiler may come
