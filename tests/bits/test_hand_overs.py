@@ -5,6 +5,9 @@ on with it; each phase begins with other shares (`_core.exchanging`). That they 
 is counted: a call in which nothing changes hands is no test.
 """
 
+import json
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -22,6 +25,7 @@ from exchanging import every_hand_over, exchanged_result, moves_of
 from grids import make_grid, random_borders, random_sides, run_kernel
 from interrupted_calls import GRIDS
 from layer_kinds import KINDS, make_kind
+from variants import HELPERS
 
 import exactrnn as xr
 from exactrnn._run.stack import Wanted
@@ -35,7 +39,7 @@ WAYS = {
     "directions": (7, 1, 37, 2),
     "rows and directions": (6, 2, 37, 2),
     "units": (5, 1, 200, 1),
-    "chunks": (3, 230, 17, 1),
+    "chunks": (3, 230, 17, 2),
 }
 LENGTHS = {"rows": [9, 4, 0, 7, 9], "rows and directions": [3, 6]}
 RUNS = {"f32-2threads": ("float32", 2), "f64-3threads": ("float64", 3)}
@@ -255,3 +259,24 @@ def test_nothing_changes_hands_in_one_thread():
         for call in calls_of(layer, problem).values():
             _, moves = moves_of(call)
             assert moves == (0, 0)
+
+
+STRESS = {"exchanged": 20, "left to chance": 40}
+"""Seconds; where calls are left to chance, few items are handed on."""
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("way", STRESS)
+def test_threads_that_call_and_change_everything_keep_their_bits(way):
+    answer = subprocess.run(
+        [sys.executable, str(HELPERS / "stressed.py"), str(STRESS[way]), way],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+    )
+    assert answer.returncode == 0, answer.stderr
+    calls, taken_over, handed_on = json.loads(answer.stdout)
+    assert calls > 50
+    assert taken_over > 50
+    assert handed_on > (1000 if way == "exchanged" else 0)
