@@ -102,7 +102,7 @@ static void delay(int64_t nanoseconds)
     }
 }
 
-/* Claims an item. Whoever looks at a turn that has gone by may have read what belongs to
+/* Takes an item. Whoever looks at a turn that has gone by may have read what belongs to
  * another call. */
 static int claim_item(struct job *job, int item, int64_t turn, const struct seat *seat,
                       int *goes_on)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from bits import (
     as_tuple,
+    assert_same_bits,
     assert_same_results,
     collect,
     random_array,
@@ -28,6 +29,9 @@ from layer_kinds import KINDS, make_kind
 from variants import HELPERS
 
 import exactrnn as xr
+from exactrnn._run.dropout import NOTHING
+from exactrnn._run.foreign import ForeignStack
+from exactrnn._run.protocol import Call
 from exactrnn._run.stack import Wanted
 
 I, THREADS = 5, 3
@@ -75,11 +79,11 @@ def calls_of(layer, problem):
     def back():
         return collect(y, final, layer.backward(cache, dy, dstate), {})
 
-    def back_to(x, weights):
-        return layer._stack.run_back(cache._run, dy, None, wanted=Wanted(x, weights))
+    stack, run = kept_run(layer, y, **given)
 
     def without(x, weights):
-        return lambda: to_bytes(tuple(map(as_bytes, back_to(x, weights))))
+        wanted = Wanted(x, weights)
+        return lambda: as_bytes(stack.run_back(run, dy, None, wanted=wanted))
 
     return {
         "infer": lambda: to_bytes(tuple(map(as_tuple, layer(**given)))),
@@ -90,10 +94,28 @@ def calls_of(layer, problem):
     }
 
 
-def as_bytes(part):
-    """Return arrays, a tuple or a dict of them as bytes."""
-    parts = part.values() if isinstance(part, dict) else as_tuple(part)
-    return to_bytes(tuple(parts))
+def kept_run(layer, y, x, state, lengths):
+    """Return a stack with a layer's weights and a run that gave y: it goes back to what
+    is wanted of the gradients.
+    """
+    stack = ForeignStack(layer._spec, xr.get_num_threads)
+    with stack.store.edit() as own:
+        for name, weight in layer.state_dict().items():
+            own[name][...] = weight
+    begin, clock = (state[:1], state[1]) if layer.counts_steps else (state, None)
+    again = np.empty_like(y)
+    given = Call(
+        x, as_tuple(begin), np.asarray(lengths or [len(x)] * x.shape[1]), clock
+    )
+    _, run = stack.keep(given, again, NOTHING)
+    assert_same_bits("y", again, y)
+    return stack, run
+
+
+def as_bytes(gradients):
+    """Return those of the input, the states and the weights as bytes."""
+    dx, dstate, dweights = gradients
+    return to_bytes((dx, as_tuple(dstate), tuple(dweights.values())))
 
 
 def same_as(expected):
