@@ -10,7 +10,7 @@ import linecache
 import operator
 import sys
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
 import numpy as np
 
@@ -124,26 +124,6 @@ class Symbol:
             "s.where(condition, a, b) chooses unit by unit"
         )
 
-    def __and__(self, _: object = None) -> Any:
-        refuse("truths are 1 and 0: write a * b, s.max(a, b), 1 - a")
-
-    __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __invert__ = __and__
-
-    def __iter__(self) -> Any:
-        refuse("a symbol has no elements: it stands for all units")
-
-    __next__ = __reversed__ = __len__ = __iter__
-
-    def __getitem__(self, *_: object) -> Any:
-        refuse("a symbol has no elements: it stands for all units")
-
-    __setitem__ = __delitem__ = __contains__ = __getitem__
-
-    def __matmul__(self, _: object) -> Any:
-        refuse("values of a step are multiplied unit by unit; s.R is the matrix")
-
-    __rmatmul__ = __matmul__
-
     def __array_ufunc__(
         self, ufunc: Any, method: str, *inputs: Any, **options: object
     ) -> Any:
@@ -162,39 +142,61 @@ class Symbol:
     def __torch_function__(cls, function: Any, *_: object) -> Any:
         _refuse_function(f"torch's {getattr(function, '__name__', 'function')}")
 
-    def __float__(self) -> float:
-        refuse("a symbol has no value yet: use functions of the step, as s.tanh(a)")
-
-    def __int__(self, *_: object) -> Any:
-        self.__float__()
-
-    __index__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = __int__
-
-    def __format__(self, how: str) -> str:
-        return repr(self) if not how else str(self.__float__())
-
-    def __call__(self, *_: object, **__: object) -> Any:
-        refuse("a symbol is a value, no function: is there a sign missing?")
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(
-            f"step: a symbol has no {shorten(name)}: it is added, multiplied and given "
-            f"to functions of the step, unit by unit ({users_line()})"
-        )
-
-    def __pow__(self, *_: object) -> Any:
-        refuse("there is no power: write a * a, or s.exp(b * s.log(a))")
-
-    __rpow__ = __pow__
-
-    def __floordiv__(self, _: object) -> Any:
-        refuse("there is no rounding, no rest and no shift of a value")
-
-    __rfloordiv__ = __mod__ = __rmod__ = __divmod__ = __rdivmod__ = __floordiv__
-    __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = __floordiv__
-
     def __repr__(self) -> str:
         return f"<symbol {self._number} of a step>"
+
+    if not TYPE_CHECKING:  # which refuses them by itself
+
+        def __and__(self, _: object = None) -> Any:
+            refuse("truths are 1 and 0: write a * b, s.max(a, b), 1 - a")
+
+        __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __invert__ = __and__
+
+        def __iter__(self) -> Any:
+            refuse("a symbol has no elements: it stands for all units")
+
+        __next__ = __reversed__ = __len__ = __iter__
+
+        def __getitem__(self, *_: object) -> Any:
+            refuse("a symbol has no elements: it stands for all units")
+
+        __setitem__ = __delitem__ = __contains__ = __getitem__
+
+        def __matmul__(self, _: object) -> Any:
+            refuse("values of a step are multiplied unit by unit; s.R is the matrix")
+
+        __rmatmul__ = __matmul__
+
+        def __float__(self) -> float:
+            refuse("a symbol has no value yet: use functions of the step, as s.tanh(a)")
+
+        def __int__(self, *_: object) -> Any:
+            self.__float__()
+
+        __index__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = __int__
+
+        def __format__(self, how: str) -> str:
+            return repr(self) if not how else str(self.__float__())
+
+        def __call__(self, *_: object, **__: object) -> Any:
+            refuse("a symbol is a value, no function: is there a sign missing?")
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"step: a symbol has no {shorten(name)}: it is added, multiplied and "
+                f"given to functions of the step, unit by unit ({users_line()})"
+            )
+
+        def __pow__(self, *_: object) -> Any:
+            refuse("there is no power: write a * a, or s.exp(b * s.log(a))")
+
+        __rpow__ = __pow__
+
+        def __floordiv__(self, _: object) -> Any:
+            refuse("there is no rounding, no rest and no shift of a value")
+
+        __rfloordiv__ = __mod__ = __rmod__ = __divmod__ = __rdivmod__ = __floordiv__
+        __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = __floordiv__
 
 
 def refuse(why: str, line: str = "") -> NoReturn:

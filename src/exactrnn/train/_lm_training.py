@@ -109,6 +109,9 @@ class Training:
         self._chunks = _endless_chunks(sequence, plan.batch_size, plan.length)
         self._begin = time.perf_counter()
 
+    def __repr__(self) -> str:
+        return f"<training of {self._model!r}, step {self._step}>"
+
     def __iter__(self) -> Iterator[Progress]:
         return self
 
