@@ -108,6 +108,17 @@ struct xr_worker_delay {
 };
 extern struct xr_worker_delay xr_worker_delay;
 
+/* How often items of shared calls (base/jobs.h) changed hands: begun by a thread whose
+ * share they are not, or gone on with by another than had begun them. */
+struct xr_hand_overs {
+    int64_t taken_over, handed_on;
+};
+struct xr_hand_overs xr_hand_overs(void);
+
+/* Whether threads exchange their items in each phase, and wherever one can be handed
+ * on; tests set it, to see every hand-over. Not to be changed while a call runs. */
+extern _Atomic int xr_exchanging;
+
 /* Whether a worker has woken up on the CPU where its call began (sleepers.h); tests set
  * it. */
 extern _Atomic int xr_crowded;

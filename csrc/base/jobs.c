@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 
 #include "base/busy.h"
+#include "base/claims.h"
 #include "base/clock.h"
 #include "base/compiler.h"
 #include "base/doze.h"
@@ -27,23 +28,16 @@
 
 enum {
     JOBS = 16, /* calls that share their work at once */
-    CACHE_LINE = 64,
     SEAT_BITS = 16,
     /* About 40 µs of waiting for the next phase before one sleeps: far longer than a
      * step that is balanced, far shorter than a time slice. */
     SPINS_IN_JOB = 1000,
-    SPINS_FOR_OTHERS = 25,    /* about 1 µs */
-    SPINS_FOR_A_TAKER = 2500, /* about 100 µs: who sleeps takes 50 to wake */
-    HAND_BITS = 8
+    SPINS_FOR_OTHERS = 25,   /* about 1 µs */
+    SPINS_FOR_A_TAKER = 2500 /* about 100 µs: who sleeps takes 50 to wake */
 };
 
 /* Who waits for less calls for nothing. */
 static const int64_t LEAST_PATIENCE = 40 * MICROSECOND;
-
-/* A turn, and behind it how often the item was laid down and taken. */
-struct claim {
-    _Alignas(CACHE_LINE) _Atomic int64_t value;
-};
 
 struct job {
     /* What the call is: written while nobody takes part. */
@@ -81,10 +75,12 @@ struct items {
 
 /* A thread's part in a job. */
 struct seat {
+    int number;
     struct items own;
-    int others_lag;  /* they have not kept up with the turn before */
-    int64_t longest; /* nanoseconds of this turn's longest item; 0: none yet */
-    int has_given;   /* it has handed one on, and calls for none */
+    struct items first; /* it takes these first: its own, but in some tests */
+    int others_lag;     /* they have not kept up with the turn before */
+    int64_t longest;    /* nanoseconds of this turn's longest item; 0: none yet */
+    int has_given;      /* it has handed one on, and calls for none */
 };
 
 /* Rung when there is a new job: idle workers wait for it. */
@@ -95,6 +91,8 @@ static struct {
 
 struct xr_worker_delay xr_worker_delay;
 
+_Atomic int xr_exchanging;
+
 static void delay(int64_t nanoseconds)
 {
     const int64_t end = nanoseconds > 0 ? now_in_nanoseconds() + nanoseconds : 0;
@@ -104,22 +102,16 @@ static void delay(int64_t nanoseconds)
     }
 }
 
-/* Takes an item of this turn that nobody has begun, or that was laid down: `goes_on`
- * says which. Whoever looks at a turn that has gone by may have read what belongs to
+/* Takes an item. Whoever looks at a turn that has gone by may have read what belongs to
  * another call. */
-static int claim_item(struct job *job, int item, int64_t turn, int *goes_on)
+static int claim_item(struct job *job, int item, int64_t turn, const struct seat *seat,
+                      int *goes_on)
 {
-    const int64_t fresh = turn << HAND_BITS;
-    _Atomic int64_t *claim = &job->claim[item].value;
-    int64_t seen = atomic_load_explicit(claim, memory_order_relaxed);
-    while (seen < fresh || (seen >> HAND_BITS == turn && seen % 2 == 1)) {
-        *goes_on = seen >= fresh;
-        if (atomic_compare_exchange_weak(claim, &seen, *goes_on ? seen + 1 : fresh)) {
-            atomic_fetch_sub(&job->laid_down, *goes_on);
-            return atomic_load(&job->turn) == turn;
-        }
+    if (!take_claim(&job->claim[item], turn, seat->number, goes_on)) {
+        return 0;
     }
-    return 0;
+    atomic_fetch_sub(&job->laid_down, *goes_on);
+    return atomic_load(&job->turn) == turn;
 }
 
 static void ring(struct job *job)
@@ -140,31 +132,50 @@ int xr_is_called(struct xr_watch *watch)
     if (!watch->asks) {
         delay(xr_worker_delay.in_part);
     }
-    watch->hands_on = is_called_since(watch->called, watch->begun);
+    watch->hands_on = exchanges() || is_called_since(watch->called, watch->begun);
     return watch->hands_on;
 }
 
-/* Answers a call, if nobody else has, by laying down an item in hand. Returns whether
- * another thread has taken it. */
-static int hand_on(struct job *job, int item, int64_t turn, int64_t begun)
+/* Whether a call goes on, and workers have come to it, who stay to its end. */
+static int has_workers(struct job *job)
 {
-    _Atomic int64_t *claim = &job->claim[item].value;
+    const uint64_t taken = atomic_load(&job->seats) & ((1u << SEAT_BITS) - 1);
+    return taken > 0 && atomic_load(&job->turn) <= atomic_load(&job->last);
+}
+
+/* Whether an item in hand is to be laid down: somebody calls, whom nobody else has
+ * answered, or tests want it. */
+static int answers_call(struct job *job, int64_t begun)
+{
     int64_t called = atomic_load(&job->called);
-    int64_t own = atomic_load_explicit(claim, memory_order_relaxed);
-    if (called <= begun || (own + 2) >> HAND_BITS != turn ||
-        !atomic_compare_exchange_strong(&job->called, &called, 0)) {
+    if (exchanges()) {
+        return has_workers(job);
+    }
+    return called > begun && atomic_compare_exchange_strong(&job->called, &called, 0);
+}
+
+/* Answers a call by laying down an item in hand. Returns whether another thread has
+ * taken it; where tests have items exchanged, one will. */
+static int hand_on(struct job *job, int item, int64_t turn, const struct seat *seat,
+                   int64_t begun)
+{
+    struct claim *claim = &job->claim[item];
+    if (!can_be_laid_down(claim, turn) || !answers_call(job, begun)) {
         return 0;
     }
-    atomic_store(claim, ++own);
+    int64_t own = lay_down(claim, seat->number);
     atomic_fetch_add(&job->laid_down, 1);
     ring(job);
+    if (exchanges()) {
+        return 1;
+    }
     for (int spins = 0; spins < SPINS_FOR_A_TAKER; spins++) {
         relax();
-        if (atomic_load_explicit(claim, memory_order_relaxed) != own) {
+        if (atomic_load_explicit(&claim->value, memory_order_relaxed) != own) {
             return 1;
         }
     }
-    const int is_back = atomic_compare_exchange_strong(claim, &own, own + 1);
+    const int is_back = atomic_compare_exchange_strong(&claim->value, &own, own + 1);
     atomic_fetch_sub(&job->laid_down, is_back);
     return !is_back;
 }
@@ -213,7 +224,7 @@ static int execute_in_parts(struct job *job, int64_t turn, int item, struct seat
     const int64_t begin = watch->begun = now_in_nanoseconds();
     run_body(job, turn, item, watch);
     while (watch->hands_on) {
-        if (hand_on(job, item, turn, watch->begun)) {
+        if (hand_on(job, item, turn, seat, watch->begun)) {
             seat->has_given = 1;
             return 0;
         }
@@ -257,7 +268,9 @@ static int take_items(struct job *job, int64_t turn, struct items some,
 {
     int taken = 0;
     for (int item = some.begin; item < some.end; item++) {
-        if (claim_item(job, item, turn, &watch->goes_on)) {
+        if (claim_item(job, item, turn, seat, &watch->goes_on)) {
+            const int is_own = item >= seat->own.begin && item < seat->own.end;
+            count_move(&job->claim[item], is_own, watch->goes_on);
             if (!watch->asks) {
                 delay(xr_worker_delay.in_item);
                 note_help(job);
@@ -275,7 +288,8 @@ static int take_from_others(struct job *job, int64_t turn, struct seat *seat,
                             struct xr_watch *watch)
 {
     const int items = atomic_load_explicit(&job->items, memory_order_relaxed);
-    const struct items behind = {seat->own.end, items}, before = {0, seat->own.begin};
+    const struct items behind = {seat->first.end, items};
+    const struct items before = {0, seat->first.begin};
     return take_items(job, turn, behind, seat, watch) +
            take_items(job, turn, before, seat, watch);
 }
@@ -309,6 +323,18 @@ static int64_t call_for_item(struct job *job, const struct seat *seat, int64_t s
     return patience;
 }
 
+/* Whether an item is laid down that this seat may take. */
+static int finds_item(struct job *job, int64_t turn, const struct seat *seat)
+{
+    const int items = atomic_load_explicit(&job->items, memory_order_relaxed);
+    int found = 0;
+    for (int item = 0; exchanges() && item < items; item++) {
+        struct claim *claim = &job->claim[item];
+        found |= is_laid_down(claim, atomic_load(&claim->value), turn, seat->number);
+    }
+    return found || (may_call(seat) && atomic_load(&job->laid_down) > 0);
+}
+
 /* Sleeps until the next turn begins or an item is laid down. The calling thread goes on
  * asking whether the call is to end. */
 static int64_t doze_until_next(struct job *job, int64_t turn, const struct seat *seat,
@@ -320,7 +346,7 @@ static int64_t doze_until_next(struct job *job, int64_t turn, const struct seat 
     for (;;) {
         const uint32_t seen = atomic_load(&job->bell);
         now = atomic_load(&job->turn);
-        if (now != turn || (may_call(seat) && atomic_load(&job->laid_down) > 0)) {
+        if (now != turn || finds_item(job, turn, seat)) {
             break;
         }
         if (watch->asks) {
@@ -352,9 +378,15 @@ static int64_t spin_until_next(struct job *job, int64_t turn, int spins)
 static int64_t take_turn(struct job *job, int64_t turn, struct seat *seat,
                          struct xr_watch *watch)
 {
+    int spins = seat->others_lag ? 0 : SPINS_FOR_OTHERS;
     seat->longest = seat->has_given = 0;
-    take_items(job, turn, seat->own, seat, watch);
-    int64_t now = spin_until_next(job, turn, seat->others_lag ? 0 : SPINS_FOR_OTHERS);
+    if (exchanges()) { /* each turn another's share comes first */
+        const int team = atomic_load_explicit(&job->team, memory_order_relaxed);
+        seat->first = own_items(job, (int)((seat->number + turn) % team));
+        spins = SPINS_FOR_A_TAKER;
+    }
+    take_items(job, turn, seat->first, seat, watch);
+    int64_t now = spin_until_next(job, turn, spins);
     if (now == turn) {
         seat->others_lag = take_from_others(job, turn, seat, watch) > 0;
         now = spin_until_next(job, turn, SPINS_IN_JOB);
@@ -362,7 +394,7 @@ static int64_t take_turn(struct job *job, int64_t turn, struct seat *seat,
     while (now == turn) {
         now = doze_until_next(job, turn, seat, watch);
         if (now == turn) {
-            take_items(job, turn, seat->own, seat, watch);
+            take_items(job, turn, seat->first, seat, watch);
             take_from_others(job, turn, seat, watch);
             now = spin_until_next(job, turn, SPINS_IN_JOB);
         }
@@ -372,8 +404,9 @@ static int64_t take_turn(struct job *job, int64_t turn, struct seat *seat,
 
 static void take_part(struct job *job, int64_t last, int number, struct xr_watch *watch)
 {
-    struct seat seat = {.own = own_items(job, number)};
+    struct seat seat = {.number = number, .own = own_items(job, number)};
     int64_t turn = atomic_load_explicit(&job->turn, memory_order_acquire);
+    seat.first = seat.own;
     while (turn <= last) {
         turn = take_turn(job, turn, &seat, watch);
     }
@@ -439,7 +472,11 @@ int xr_share(const struct xr_work *work, int team, struct xr_watch *watch,
         return 0;
     }
     xr_look_idle(watch); /* this starts the clock of the questions */
-    take_part(job, post(job, work, team, watch), 0, watch);
+    const int64_t last = post(job, work, team, watch);
+    for (int waits = exchanges() ? 100 : 0; waits > 0 && !has_workers(job); waits--) {
+        delay(atomic_load(&job->turn) <= last ? MILLISECOND : 0); /* or all is done */
+    }
+    take_part(job, last, 0, watch);
     sharing->helped = atomic_load_explicit(&job->helped, memory_order_relaxed);
     const int stalled = atomic_load_explicit(&job->stalled, memory_order_relaxed);
     sharing->lost = stalled ? job->waited : 0;
@@ -523,13 +560,6 @@ static void end_turns(struct job *job)
     atomic_store(&job->turn, turn + 1);
 }
 
-/* Whether a call of this thread goes on, and workers have come to it. */
-static int has_workers(struct job *job)
-{
-    const uint64_t taken = atomic_load(&job->seats) & ((1u << SEAT_BITS) - 1);
-    return taken > 0 && atomic_load(&job->turn) <= atomic_load(&job->last);
-}
-
 /* Ends a call of this thread's, forked by who was asked whether it is to end: what its
  * workers had begun nobody ends. Where nobody is asked, nobody forks. */
 static void orphan(struct job *job)
@@ -557,4 +587,13 @@ void xr_forget_jobs(void)
     xr_forget_sleepers();
     atomic_store(&idle.sleeping, 0);
     atomic_store(&idle.dismissed, 0);
+}
+
+struct xr_hand_overs xr_hand_overs(void)
+{
+    struct xr_hand_overs all = {0};
+    for (int i = 0; i < JOBS * XR_MAX_THREADS; i++) {
+        add_moves(&all, &jobs[i / XR_MAX_THREADS].claim[i % XR_MAX_THREADS]);
+    }
+    return all;
 }

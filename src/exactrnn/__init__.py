@@ -25,7 +25,7 @@ from exactrnn.engine import (
 # isort: split
 from exactrnn import layers
 from exactrnn._graph.symbols import Cell
-from exactrnn._system import late
+from exactrnn._system import late, shown
 from exactrnn.io import load, save
 from exactrnn.layers import *  # noqa: F403 (the list of the networks stands there)
 
@@ -99,8 +99,4 @@ late.finds(_import_late)
 if not typing.TYPE_CHECKING:
     __getattr__ = _import_late
 
-
-def __dir__() -> list[str]:
-    special = {name for name in globals() if name.startswith("__")}
-    late = {*_MODULES, *_FUNCTIONS, "__version__"}
-    return sorted({*__all__, *late, *special})
+__dir__ = shown.lists(globals(), *_MODULES, *_FUNCTIONS, "__version__")

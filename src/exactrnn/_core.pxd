@@ -201,6 +201,10 @@ cdef extern from "base/calls.h" nogil:
     struct xr_worker_delay_of "xr_worker_delay":
         int64_t before_seat, in_item, in_part
     xr_worker_delay_of xr_worker_delay
+    struct xr_hand_overs_of "xr_hand_overs":
+        int64_t taken_over, handed_on
+    xr_hand_overs_of xr_hand_overs()
+    int xr_exchanging
     int xr_crowded
 
     struct xr_stop_pace_of "xr_stop_pace":

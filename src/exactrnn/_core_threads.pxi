@@ -55,6 +55,21 @@ def worker_delay(delays=None):
     return before
 
 
+def hand_overs():
+    """How often items changed hands: taken over before they began; handed on after."""
+    cdef xr_hand_overs_of all_calls = xr_hand_overs()
+    return all_calls.taken_over, all_calls.handed_on
+
+
+def exchanging(wanted=None):
+    """Tell whether threads exchange items whenever they can; sets `wanted`."""
+    global xr_exchanging
+    before = xr_exchanging
+    if wanted is not None:
+        xr_exchanging = wanted
+    return bool(before)
+
+
 def crowded(noted=None):
     """Tell whether a worker woke up on the CPU where its call began; sets `noted`."""
     global xr_crowded

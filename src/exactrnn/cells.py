@@ -10,8 +10,10 @@ from typing import Literal
 
 from exactrnn._graph.symbols import Cell, Step
 from exactrnn._graph.values import Symbol
+from exactrnn._system import shown
 
 __all__ = ["JANET", "MGU", "SLSTM", "SRU", "UGRNN", "IndRNN", "MinGRU", "MinLSTM"]
+__dir__ = shown.lists(globals())
 
 
 class MGU(Cell):

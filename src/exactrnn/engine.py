@@ -20,6 +20,7 @@ import numpy as np
 
 import exactrnn._core as _core
 from exactrnn._checks import check_choice, check_integer
+from exactrnn._system import shown
 from exactrnn._system.quota import quota_files
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "threads",
     "use_isa",
 ]
+__dir__ = shown.lists(globals())
 
 NUMERICS_VERSION = 1
 """Version of the numerics contract: results of equal version have equal bits."""
@@ -154,6 +156,9 @@ class use_isa:  # noqa: N801 (a function to its users)
         self._before = [_active]
         self._choose()
         use_isa._latest = self
+
+    def __repr__(self) -> str:
+        return f"use_isa({self._name!r})"
 
     def __enter__(self) -> None:
         # `with use_isa(...)`: the call has chosen a moment ago, and what was in force
@@ -328,6 +333,9 @@ class threads:  # noqa: N801 (a function to its users)
     def __init__(self, n: int) -> None:
         self._n = _check_threads(n)
         self._blocks = _Blocks()
+
+    def __repr__(self) -> str:
+        return f"threads({self._n})"
 
     def __enter__(self) -> None:
         if _own.wish is not _wish:

@@ -48,7 +48,7 @@ import numpy as np
 
 from exactrnn._checks import Array, describe
 from exactrnn._checks.limits import quote, quote_names, shorten
-from exactrnn._system import files
+from exactrnn._system import files, shown
 from exactrnn.engine import NUMERICS_VERSION
 from exactrnn.layers import _described
 from exactrnn.layers._composite import Composite
@@ -64,6 +64,7 @@ __all__ = [
     "save",
     "write_file",
 ]
+__dir__ = shown.lists(globals())
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 """What can be read: a path, a file's content, or a binary file."""

@@ -48,6 +48,34 @@ def test_import_error_of_a_missing_module_is_raised(monkeypatch):
         loading.load_core()
 
 
+def test_build_for_another_python_is_named(monkeypatch, tmp_path):
+    missing = ModuleNotFoundError("No module named 'exactrnn._core'")
+    monkeypatch.setattr(loading, "PACKAGE", tmp_path)
+    assert "missing or broken" in loading.explain_failure(missing)
+    (tmp_path / "_core.cpython-39-x86_64-linux-gnu.so").touch()
+    words = loading.explain_failure(missing)
+    for part in ("cpython-39", "this is Python 3.", f"{sys.executable} -m pip install"):
+        assert part in words
+    broken = ImportError("_core.so: undefined symbol: PyFoo")
+    assert "missing or broken" in loading.explain_failure(broken)
+
+
+def test_old_numpy_is_named(monkeypatch):
+    np = importlib.import_module("numpy")
+    monkeypatch.setattr(np, "__version__", "1.26.4")
+    with pytest.raises(ImportError, match=r"NumPy 2.0 or newer, and found 1\.26\.4"):
+        loading.load_core()
+    for version in ("2.0.0", "2.4.0rc1", "10.1.0.dev0+git"):
+        loading.check_numpy(version)
+
+
+def test_build_for_other_processors_is_named(monkeypatch):
+    monkeypatch.setattr(_core, "isas", list)
+    with pytest.raises(ImportError, match="EXACTRNN_ISAS") as found:
+        loading.load_core()
+    assert "`scalar`" in str(found.value)
+
+
 HIDE = """
 set -e
 for library in $(ldconfig -p | sed -n 's/.*libgomp.so.1 .*=> //p'); do

@@ -7,7 +7,7 @@ import pytest
 from modules import WEIGHTED
 
 import exactrnn as xr
-from exactrnn import train
+from exactrnn import distributed, train
 
 
 @pytest.mark.parametrize("name", WEIGHTED)
@@ -102,3 +102,48 @@ def test_a_cell_says_how_it_was_made(cell):
     twin = eval(repr(cell), vars(xr.cells).copy())
     assert twin.definition == cell.definition
     assert repr(twin) == repr(cell)
+
+
+def made_by_options():
+    """Return objects with what a prompt shows of them."""
+    layer = xr.GRU(2, 3, seed=1)
+    total = train.Accumulator()
+    total.add({"w": np.ones(2)})
+    x, y = np.zeros((5, 4, 2), np.float32), np.zeros(4, np.int64)
+    stretches = train.truncated_bptt(layer, x, length=2)
+    next(stretches)
+    model = train.LanguageModel("ab", hidden_size=4, embedding_size=2)
+    training = model.training("abab" * 9, steps=3, batch_size=2, length=3)
+    next(training)
+    closed = distributed.LocalEngine()
+    closed.close()
+    return {
+        "threads(2)": xr.threads(2),
+        "use_isa('scalar')": xr.use_isa("scalar"),
+        "<Accumulator: count=1>": total,
+        "WeightAverage(GRU(2, 3), decay=0.5)": train.WeightAverage(layer, 0.5),
+        "<Batches of 4 examples, size=3, seed=None>": train.batches(
+            x, y, size=3, axes=(1, 0)
+        ),
+        "<RaggedBatches of 2 examples, size=1, seed=7>": train.ragged_batches(
+            ["a", "bc"], list, 1, 7
+        ),
+        "<chunk of GRU(2, 3), steps 2 to 4>": next(stretches),
+        f"<training of {model!r}, step 1>": training,
+        "InlineEngine()": distributed.InlineEngine(),
+        "<LocalEngine: closed>": closed,
+        "<results of map_sequences, 0 left out>": distributed.map_sequences(layer, [x]),
+    }
+
+
+def test_what_is_made_by_options_says_them():
+    with xr.use_isa(xr.isa()):  # as `use_isa` acts at once
+        shown = {expected: repr(each) for expected, each in made_by_options().items()}
+    assert {*shown} == {*shown.values()}
+
+
+def test_an_engine_says_how_many_workers_it_has():
+    with distributed.LocalEngine() as engine:
+        assert repr(engine) == "<LocalEngine: workers=0>"
+        engine.place(list, 1)
+        assert repr(engine) == "<LocalEngine: workers=1>"

@@ -8,6 +8,8 @@ import pytest
 from bits import assert_same_bits, every_thread_used
 
 from exactrnn import _core
+from exactrnn._numeric import leak
+from exactrnn.reference import arith
 from exactrnn.reference import dense as twin
 
 LINEAR_SIZES = [(1, 1, 1), (5, 3, 17), (7, 33, 100), (600, 70, 37), (256, 1, 130)]
@@ -211,3 +213,17 @@ def test_updates_of_arrays_that_do_not_fit_change_nothing(isa, dtype):
             _core.update("adam", (good, bad), numbers, isa, holder, "after")
         assert holder == ["before"]
         assert_all_same(*zip(good, before, strict=True))
+
+
+@pytest.mark.parametrize("H", [1, 5, 300])
+@pytest.mark.parametrize("leaks", ["one", "each"])
+def test_gradient_of_a_learned_leak_is_that_of_its_logit(isa, dtype, leaks, H):
+    """The kernel and the layers' twin take it from one place: this is another."""
+    logit = np.clip(draw(7, (H if leaks == "each" else 1,), dtype), -5, 5)
+    dalpha = draw(8, (1, H), dtype)
+    alpha, zero = arith.sigmoid(logit), np.zeros((1, 1), dtype)
+    total = arith.long_sum(zero, dalpha.T, np.ones((H, 1), dtype))[0]
+    d = dalpha[0] if logit.size > 1 else total
+    expected = d * (alpha * (1 - alpha))
+    found = _core.leak_gradient(logit, dalpha, isa)
+    assert_all_same((found, expected), (leak.logit_gradient(logit, dalpha), expected))

@@ -82,10 +82,12 @@ static inline size_t element_bytes(const char *name)
     return dtype_of(name) == XR_F32 ? 4 : 8;
 }
 
-/* Calls of any size use all threads they are given. */
-static inline void use_every_thread(void)
+/* Calls of any size use all threads they are given, of which three or more exchange
+ * their items at every chance. */
+static inline void use_every_thread(int threads)
 {
     xr_thread_work = (struct xr_thread_work){.call = 0, .step = 0};
+    xr_exchanging = threads >= 3;
 }
 
 /* The answer of struct xr_stop: `asked` counts down to the 1. */

@@ -204,7 +204,7 @@ int main(int argc, char **argv)
     }
     layer.activation[0].kind = XR_SIGMOID; /* the others are tanh, which is 0 */
     xr_describe(&layer);
-    use_every_thread();
+    use_every_thread((int)word[14]);
     struct xr_problem problem = {.layer = &layer,
                                  .directions = 1,
                                  .threads = (int)word[14],

@@ -155,7 +155,7 @@ int main(int argc, char **argv)
     if (call.kernels == NULL) {
         fail("this machine does not run that instruction set");
     }
-    use_every_thread();
+    use_every_thread(call.threads);
     call.x = read_array(call.N * call.K, call.element);
     call.w = read_array(call.O * call.K, call.element);
     call.b = read_array(call.O, call.element);

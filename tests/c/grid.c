@@ -264,8 +264,8 @@ int main(int argc, char **argv)
     }
     static struct call call;
     struct xr_grid_problem *problem = &call.problem;
-    use_every_thread();
     read_words(&call, argc, argv);
+    use_every_thread(problem->threads);
     if (call.ragged) {
         problem->lengths = read_array(problem->B * call.block.N, sizeof(int64_t));
     }

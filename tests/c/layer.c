@@ -364,7 +364,7 @@ int main(int argc, char **argv)
     if (argc < FIRST_MODULE) {
         fail("arguments are missing: see the head of layer.c");
     }
-    use_every_thread();
+    use_every_thread(atoi(argv[10]));
     const struct xr_layer layer = read_layer(argc, argv);
     struct sizes n = {.T = atoi(argv[4]),
                       .B = atoi(argv[5]),

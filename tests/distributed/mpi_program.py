@@ -148,6 +148,8 @@ def trained(workers, engine):
 def main():
     with MPIEngine() as engine:
         two = engine.place(Calculator, 2)
+        ranks, free = engine._world.size - 1, engine._world.size - 3
+        assert repr(engine) == f"<MPIEngine: ranks={ranks}, free={free}>"
         for check in (
             calls_and_values,
             errors_reach_who_asks,

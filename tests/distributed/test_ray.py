@@ -18,6 +18,8 @@ def test_what_there_is_no_room_for_is_said_with_the_numbers():
             RayEngine("127.0.0.1:1")
         with RayEngine() as other:
             [worker] = other.place(Calculator, 1)
+            shown = "<RayEngine(threads=1, patience=60.0): workers=1>"
+            assert repr(other) == shown
             assert other.fetch(other.call(worker, "add", 3)) == 3
         assert engine.wait([engine.put(1)])
 

@@ -260,6 +260,9 @@ def test_columns_of_ray_are_examples():
         x, y, n = (distributed.RayColumn(dataset, name) for name in "xyn")
         assert (x.shape, x.dtype, len(y)) == ((N, T, I), X.dtype, N)
         assert sum(x.chunks[0]) == N
+        blocks = len(x.chunks[0])
+        shown = f"<RayColumn 'x': {x.shape}, float32, {blocks} blocks>"
+        assert repr(x) == shown
         assert n[np.array([22, 0, 7])].tolist() == [22, 0, 7]
         found = []
         for given in ((np.array(X.swapaxes(0, 1)), Y), (x, y)):

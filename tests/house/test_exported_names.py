@@ -50,6 +50,31 @@ def test_dir_shows_what_is_public_and_nothing_else():
         getattr(xr, name)
 
 
+FRONTS = [
+    f"exactrnn.{module.name}"
+    for module in pkgutil.iter_modules(xr.__path__)
+    if not module.name.startswith("_")
+]
+"""The modules that a user writes behind `exactrnn.`."""
+
+
+@pytest.mark.parametrize("name", FRONTS)
+def test_dir_of_a_module_shows_its_public_names_alone(name):
+    module = import_or_skip(name)
+    shown = [name for name in dir(module) if not name.startswith("__")]
+    assert shown == sorted(module.__all__)
+    for each in dir(module):
+        getattr(module, each)
+
+
+@pytest.mark.parametrize("name", ["exactrnn", *FRONTS])
+def test_no_public_class_shows_an_address(name):
+    module = import_or_skip(name)
+    classes = [m for m in map(vars(module).get, module.__all__) if inspect.isclass(m)]
+    made = [kind for kind in classes if not getattr(kind, "_is_protocol", False)]
+    assert [kind for kind in made if kind.__repr__ is object.__repr__] == []
+
+
 def test_all_names_everything_that_is_public():
     public = {
         name

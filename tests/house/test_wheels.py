@@ -71,7 +71,8 @@ def make_wheel(folder, *, name=NAME, without=None, **added):
         f"exactrnn-1.2.3.dist-info/{name}": b""
         for name in ("licenses/LICENSE", "sboms/exactrnn.cdx.json")
     }
-    files |= {"exactrnn/verify/hashes.json": b"", "exactrnn/include/exactrnn.h": b""}
+    named = ("verify/hashes.json", "include/exactrnn.h")
+    files |= {f"exactrnn/{path}": b"" for path in named}
     files |= {"exactrnn/some.py": b"# /somewhere"} | added
     files.pop(without, None)
     with zipfile.ZipFile(folder / name, "w") as archive:

@@ -211,6 +211,7 @@ def test_last_output_alone_streams_too():
     layers = [keras.Input((None, 3)), L.GRU(4), L.Dense(2, activation="elu")]
     chain = from_keras(give_weights(keras.Sequential(layers)))
     x, stream = inputs(), chain.stream(B)
+    assert repr(stream) == "<stream of KerasModel of 2 steps>"
     for t in range(T):
         assert np.array_equal(stream.step(x[:, t]), chain(x[:, : t + 1]))
 

@@ -9,7 +9,15 @@ import sys
 
 import numpy as np
 import pytest
-from onnx_nodes import SIZES, as_slices, define, draw_lstm, make_model
+from onnx_nodes import (
+    GATES,
+    SIZES,
+    Drawn,
+    as_slices,
+    define,
+    draw_lstm,
+    make_model,
+)
 
 import exactrnn as xr
 
@@ -118,6 +126,53 @@ def test_all_that_is_wrong_with_weights_is_said_at_once():
     model.graph.node[1].input[2] = ""
     with pytest.raises(ValueError, match=r"W is not constant.*R is missing"):
         from_onnx(model)
+
+
+KINDS = {"RNN": (6, 2), "GRU": (6, 2), "LSTM": (8, 3)}
+"""Inputs and outputs that each operator has: ONNX's pages of operators."""
+
+
+def small_model(kind):
+    """Return a model of a node of an operator that takes no more than it needs."""
+    G = GATES[kind]
+    arrays = {
+        name: np.ones(shape, "f4")
+        for name, shape in (
+            ("X", (T, B, I)),
+            ("W", (1, G * H, I)),
+            ("R", (1, G * H, H)),
+        )
+    }
+    return make_model(Drawn(kind, {"hidden_size": H}, arrays))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nodes_have_as_many_inputs_and_outputs_as_their_operator(kind):
+    most, most_outputs = KINDS[kind]
+    given = ["X", "W", "R"]
+    for more in range(most - 2):
+        model = small_model(kind)
+        model.graph.node[0].input[:] = given + [""] * more
+        assert from_onnx(model).layer.hidden_size == H
+    faults = {
+        f"inputs: expected 3 to {most}, got 2": (given[:2], ["Y"]),
+        f"inputs: expected 3 to {most}, got 0": ([], ["Y"]),
+        "inputs: expected X as the first, got ''": (["", "W", "R"], ["Y"]),
+        "outputs: expected 1 to": (given, []),
+        f"outputs: expected 1 to {most_outputs}, got {most_outputs + 1}": (
+            given,
+            [*"abcd"[: most_outputs + 1]],
+        ),
+    }
+    for count in (most + 1, most + 2, 40):
+        padded = ["X"] * (count - 3)
+        faults[f"inputs: expected 3 to {most}, got {count}"] = (given + padded, ["Y"])
+    for says, (inputs, outputs) in faults.items():
+        model = small_model(kind)
+        model.graph.node[0].input[:] = inputs
+        model.graph.node[0].output[:] = outputs
+        with pytest.raises(ValueError, match=f"{kind} 'cell': {says}"):
+            from_onnx(model)
 
 
 @pytest.mark.parametrize("model", [3, None, ["model.onnx"], np.zeros(3)], ids=str)

@@ -87,23 +87,6 @@ def test_weights_are_found_behind_nodes_that_arrange_them(move):
         assert weight.tobytes() == plain[name].tobytes()
 
 
-def test_dequantised_weights_are_found():
-    drawn = draw_lstm()
-    del drawn.arrays["B"]
-    whole = drawn.arrays["W"]
-    stored = np.round(whole / 0.01).astype(np.int8)
-    drawn.arrays["W"] = stored.astype("f4") * np.float32(0.01)
-
-    def move(name, array):
-        if name != "W":
-            return [], [numpy_helper.from_array(array, name)]
-        scale = numpy_helper.from_array(np.float32(0.01), "scale")
-        node = helper.make_node("DequantizeLinear", ["q", "scale"], [name])
-        return [node], [numpy_helper.from_array(stored, "q"), scale]
-
-    assert_defined(make_model(drawn, put=move), drawn)
-
-
 @pytest.mark.parametrize("domain", ["", "ai.onnx"])
 @pytest.mark.parametrize("opset", [7, 9, 10, 11, 12, 13, 18, 21])
 def test_nodes_that_arrange_weights_are_those_of_the_models_opset(opset, domain):
@@ -127,23 +110,6 @@ def test_nodes_that_arrange_weights_are_those_of_the_models_opset(opset, domain)
             inputs = [names[k], *more]
             nodes.append(helper.make_node(kind, inputs, ends, domain=domain, **given))
         return nodes, [numpy_helper.from_array(np.stack([array, array + 1]), names[0])]
-
-    assert_defined(make_model(drawn, put=move), drawn)
-
-
-@pytest.mark.parametrize("opset", [10, 13, 19, 21])
-def test_scales_of_old_opsets_are_applied(opset):
-    drawn = draw_lstm()
-    drawn.opset = opset
-    stored = np.round(drawn.arrays["W"] / 0.01).astype(np.uint8)
-    drawn.arrays["W"] = (stored.astype("f4") - 3) * np.float32(0.01)
-
-    def move(name, array):
-        if name != "W":
-            return [], [numpy_helper.from_array(array, name)]
-        given = {"q": stored, "scale": np.float32(0.01), "zero": np.uint8(3)}
-        node = helper.make_node("DequantizeLinear", [*given], [name])
-        return [node], [numpy_helper.from_array(a, n) for n, a in given.items()]
 
     assert_defined(make_model(drawn, put=move), drawn)
 

@@ -438,6 +438,8 @@ HUGE = [
     ["lm", "--length", "9" * 30],
     ["lm", "--steps", "9" * 30],
     ["lm", "--threads", "99999999999"],
+    ["lm", "--workers", "99999999999"],
+    ["lm", "--shards", "9" * 30],
     ["bench", "--alone", "--hidden", "1000000000"],
     ["bench", "--alone", "--steps", "1000000000000"],
     ["bench", "--alone", "--batch", "1000000000000"],
@@ -455,8 +457,10 @@ def test_absurd_numbers_are_one_line(arguments, tmp_path, monkeypatch, capsys):
     begin = time.monotonic()
     assert main(arguments) == 2
     assert time.monotonic() - begin < 10
-    line = only_line(capsys.readouterr().err)
+    printed = capsys.readouterr()
+    line = only_line(printed.err)
     assert line.startswith(f"exactrnn {arguments[0]}: error: ")
+    assert printed.out == ""  # what is wrong is known before anything is said
     assert list(tmp_path.iterdir()) == []
 
 

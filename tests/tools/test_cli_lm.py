@@ -6,7 +6,7 @@ import signal
 import pytest
 from test_cli import SMALL, TEXT
 
-from exactrnn.cli import _run_file, lm, main
+from exactrnn.cli import _make_parser, _run_file, lm, main
 from exactrnn.cli._progress import PlainReporter
 from exactrnn.distributed import EngineError, LocalEngine
 from exactrnn.train import LanguageModel, Training
@@ -131,15 +131,106 @@ def test_what_cannot_go_on_is_refused(train, interrupt_at, capsys):
     train("--steps", "60")
     interrupt_at(None)
     capsys.readouterr()
-    assert train("--steps", "50", "--resume")[0] == 2
-    assert "--resume: not a run file of this training" in (said := error_of(capsys))
-    assert "steps: expected 50, got 60" in said
     assert train("--seconds", "5", "--resume")[0] == 2
     assert "--resume: expected --steps" in error_of(capsys)
     _, out = train("--steps", "5", out="other")
     out.with_name("other.run").write_bytes(b"nothing")
     assert train("--steps", "5", "--resume", out="other")[0] == 2
     assert "--resume: not a model file" in error_of(capsys)
+
+
+FIXED = {
+    "cell": ("gru", "lstm"),
+    "layers": ("2", "1"),
+    "hidden": ("7", "24"),
+    "embedding": ("5", "8"),
+    "unit": ("bytes", "characters"),
+    "steps": ("50", "60"),
+    "batch": ("3", "4"),
+    "length": ("9", "16"),
+    "lr": ("0.1", "0.005"),
+    "clip": ("2", "1.0"),
+    "seed": ("5", "0"),
+    "shards": ("2", None),
+}
+"""Options that a run file fixes: another value, and that of the run."""
+FREE = {"temperature": "0.7", "threads": "1", "isa": "scalar"}
+"""Options that it does not fix, with a value of each."""
+OF_RUNS = {"text", "words", "resume", "out", "seconds", "workers", "help"}
+"""Options that are tried elsewhere, or are no matter of going on."""
+
+
+@pytest.fixture
+def begun(train, interrupt_at, capsys):
+    """Return a function that goes on with a run of plain options."""
+    interrupt_at(3)
+    assert train("--steps", "60")[0] == 130
+    interrupt_at(None)
+    capsys.readouterr()
+    return lambda *options: train("--steps", "60", *options, "--resume")
+
+
+def test_every_option_is_fixed_by_a_run_or_not():
+    [commands] = _make_parser()._subparsers._group_actions
+    flags = [*commands.choices["lm"]._option_string_actions]
+    options = {flag[2:] for flag in flags if flag.startswith("--")}
+    assert options == {*FIXED, *FREE, *OF_RUNS}
+    assert {*_run_file.OPTIONS.values()} == {
+        f"--{n}" for n in (*FIXED, "text", "words")
+    }
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_an_option_that_a_run_contradicts_is_named_alone(begun, capsys, name):
+    other, own = FIXED[name]
+    before = {"steps": ()}.get(name, ("--steps", "60"))
+    status, out = begun(*before, f"--{name}", other)
+    assert status == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    there = f"no --{name}" if own is None else f"--{name} {own}"
+    given = {"clip": "2.0"}.get(name, other)
+    run = out.with_name("model.run")
+    assert printed.err == (
+        f"exactrnn lm: error: --resume: {run} was begun with {there} instead of "
+        f"{given}\n"
+    )
+
+
+def test_options_that_agree_with_a_run_or_do_not_matter_go_on(begun, capsys):
+    same = [word for n, (_, own) in FIXED.items() if own for word in (f"--{n}", own)]
+    free = [word for name, value in FREE.items() for word in (f"--{name}", value)]
+    assert begun(*same, *free)[0] == 0
+    assert "resumed   at step 3" in capsys.readouterr().out
+
+
+def test_all_that_a_run_contradicts_is_said_at_once(begun, capsys, tmp_path):
+    begun("--seed", "1", "--hidden", "3", "--unit", "words", "--shards", "2")
+    said = error_of(capsys)
+    for words in (
+        "--hidden 24 instead of 3",
+        "--unit characters instead of words",
+        "--seed 0 instead of 1",
+        "no --shards instead of 2",
+    ):
+        assert words in said
+    assert "--words" not in said
+    assert "--text" not in said
+    other = tmp_path / "other.txt"
+    other.write_text(TEXT + TEXT[:50], encoding="utf-8")
+    begun("--text", str(other))
+    assert error_of(capsys).endswith("was begun with another --text\n")
+
+
+def test_a_run_of_words_fixes_how_many(train, interrupt_at, capsys):
+    options = ("--unit", "words", "--steps", "60")
+    interrupt_at(3)
+    train(*options, "--words", "4")
+    interrupt_at(None)
+    capsys.readouterr()
+    assert train(*options, "--words", "3", "--resume")[0] == 2
+    assert error_of(capsys).endswith("was begun with --words 4 instead of 3\n")
+    assert train(*options, "--words", "4", "--resume")[0] == 0
 
 
 def test_help_has_every_cell_and_what_it_costs(capsys):
@@ -182,7 +273,9 @@ def test_an_interrupted_run_goes_on_with_workers(train, interrupt_at, capsys):
 
 def test_what_workers_cannot_do_is_one_line(train, capsys, monkeypatch):
     assert train("--workers", "9")[0] == 2
-    assert "--workers: expected at most shards=8, got 9" in error_of(capsys)
+    printed = capsys.readouterr()
+    assert "--workers: expected at most shards=8, got 9" in printed.err
+    assert printed.out == ""
 
     def place(*_):
         raise EngineError("workers: expected 2 to be placed, got none")

@@ -165,6 +165,34 @@ def test_a_run_of_something_else_changes_nothing(says):
     assert first == next(make_other().training(text, **STEPS | more)).bits
 
 
+def test_only_what_differs_from_a_run_is_named():
+    pytest.importorskip("safetensors")
+    for unit in ("bytes", "words"):
+        other = make(unit)
+        with pytest.raises(ValueError, match="unit: expected") as caught:
+            other.training(TEXT, **STEPS).load(kept_run())
+        reason = f"unit: expected '{unit}', got 'characters'"
+        assert str(caught.value).endswith(f"({reason})")
+    model = make()
+    training = model.training(TEXT, **STEPS)
+    training.fix(seed=5, place="here")
+    next(training)
+    file = io.BytesIO()
+    training.save(file)
+    for said, reason in (
+        ({}, "place: expected None, got 'here'; seed: expected None, got 5"),
+        ({"seed": 5, "place": "there"}, "place: expected 'there', got 'here'"),
+    ):
+        again = make().training(TEXT, **STEPS)
+        again.fix(**said)
+        with pytest.raises(ValueError, match="not a run file") as caught:
+            again.load(file.getvalue())
+        assert str(caught.value).endswith(f"({reason})")
+    again.fix(place="here")
+    again.load(file.getvalue())
+    assert again.step == 1
+
+
 def test_damaged_runs_and_runs_by_the_clock_are_refused():
     pytest.importorskip("safetensors")
     weights, description = xr.io.read_file(kept_run())

@@ -23,8 +23,12 @@ lstm = xr.LSTM(3, 4, num_layers=2, init=("chrono", 10), dtype="float64", seed=0)
 assert_type(lstm(x), tuple[Array, States])
 assert_type(lstm.hidden_size, int)
 assert_type(lstm.weight_hh_l0, Array)
+assert_type(lstm.weight_hh_l3_reverse, Array)
 assert_type(lstm.state_dict(), dict[str, Array])
 y, (h, c) = lstm(x)
+lstm.bias_ih_l0 = h[0]
+lstm.bias_ih_l0[:4] = 0
+lstm.bias_ih_l0 *= 2
 y, state, cache = lstm.forward(x, gates=True)
 assert_type(cache, xr.Cache)
 assert_type(cache.gates, dict[str, Array])
@@ -90,6 +94,11 @@ xr.sklearn.SequenceRegressor(loss="square")  # type: ignore[arg-type]
 xr.sklearn.SequenceClassifier(axis_order="TNI")  # type: ignore[arg-type]
 train.LanguageModel("abc", unit="chars")  # type: ignore[arg-type]
 train.ctc_loss(x, np.zeros((2, 2), int), on_infeasible="nan")  # type: ignore[arg-type]
+gru.wieght_hh_l0  # type: ignore[attr-defined]  # noqa: B018
+gru.wieght_hh_l0 = h  # type: ignore[attr-defined]
+gru.hidden_sise  # type: ignore[attr-defined]  # noqa: B018
+gru.weight_hh_l0 = [1.0]  # type: ignore[assignment]
+xr.EchoState(3, 4).rigde = 0.1  # type: ignore[attr-defined]
 xr.nonsense  # type: ignore[attr-defined]  # noqa: B018
 xr.train.nonsense  # type: ignore[attr-defined]  # noqa: B018
 gru(x)[1].nonsense  # type: ignore[attr-defined]  # noqa: B018

@@ -84,6 +84,28 @@ struct backward_step {
     const struct xr_cell_info *info;
 };
 
+/* The vectors of some rows' units, row by row, as one loop: in a loop over units within
+ * one over rows, which a panel ends after a few vectors, the compiler sets up the
+ * constants of the activations anew for each row. */
+struct vectors {
+    ptrdiff_t b, u; /* the row and the first unit of the vector */
+    ptrdiff_t rows, begin, end;
+};
+
+XR_INLINE struct vectors vectors_of(ptrdiff_t rows, ptrdiff_t begin, ptrdiff_t end)
+{
+    return (struct vectors){begin < end ? 0 : rows, begin, rows, begin, end};
+}
+
+XR_INLINE void next_vector(struct vectors *at)
+{
+    at->u += VEC_LANES;
+    if (at->u >= at->end) {
+        at->u = at->begin;
+        at->b++;
+    }
+}
+
 /* `adapt` edits a copy of the info for a layer's options; NULL where there are none. */
 struct xr_cell {
     struct xr_cell_info info;

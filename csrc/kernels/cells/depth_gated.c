@@ -23,31 +23,31 @@ static void depth_gated_point_forward(const struct forward_step *step)
 {
     const ptrdiff_t Hp = step->Hp;
     const elem *p = step->vectors;
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
         elem *sums = step->sums[b];
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec c_prev = vec_load(step->prev[1][b] + u);
-            vec lower = vec_load(step->lower[b] + u);
-            vec ai = vec_load(sums + I * Hp + u), af = vec_load(sums + F * Hp + u);
-            vec ao = vec_load(sums + O * Hp + u), ad = vec_load(sums + D * Hp + u);
-            vec i = vec_sigmoid(vec_fma(vec_load(p + P_I * Hp + u), c_prev, ai));
-            vec f = vec_sigmoid(vec_fma(vec_load(p + P_F * Hp + u), c_prev, af));
-            vec g = vec_tanh(vec_load(sums + G * Hp + u));
-            ad = vec_fma(vec_load(p + W_CD * Hp + u), c_prev, ad);
-            vec d = vec_sigmoid(vec_fma(vec_load(p + W_LD * Hp + u), lower, ad));
-            vec c = vec_fma(d, lower, vec_fma(f, c_prev, vec_mul(i, g)));
-            c = vec_flush(c);
-            vec o = vec_sigmoid(vec_fma(vec_load(p + P_O * Hp + u), c, ao));
-            vec h = vec_flush(vec_mul(o, vec_tanh(c)));
-            vec_store(step->next[0][b] + u, h);
-            vec_store(step->next[1][b] + u, c);
-            if (step->keep) {
-                vec_store(sums + I * Hp + u, i);
-                vec_store(sums + F * Hp + u, f);
-                vec_store(sums + G * Hp + u, g);
-                vec_store(sums + O * Hp + u, o);
-                vec_store(sums + D * Hp + u, d);
-            }
+        vec c_prev = vec_load(step->prev[1][b] + u);
+        vec lower = vec_load(step->lower[b] + u);
+        vec ai = vec_load(sums + I * Hp + u), af = vec_load(sums + F * Hp + u);
+        vec ao = vec_load(sums + O * Hp + u), ad = vec_load(sums + D * Hp + u);
+        vec i = vec_sigmoid(vec_fma(vec_load(p + P_I * Hp + u), c_prev, ai));
+        vec f = vec_sigmoid(vec_fma(vec_load(p + P_F * Hp + u), c_prev, af));
+        vec g = vec_tanh(vec_load(sums + G * Hp + u));
+        ad = vec_fma(vec_load(p + W_CD * Hp + u), c_prev, ad);
+        vec d = vec_sigmoid(vec_fma(vec_load(p + W_LD * Hp + u), lower, ad));
+        vec c = vec_fma(d, lower, vec_fma(f, c_prev, vec_mul(i, g)));
+        c = vec_flush(c);
+        vec o = vec_sigmoid(vec_fma(vec_load(p + P_O * Hp + u), c, ao));
+        vec h = vec_flush(vec_mul(o, vec_tanh(c)));
+        vec_store(step->next[0][b] + u, h);
+        vec_store(step->next[1][b] + u, c);
+        if (step->keep) {
+            vec_store(sums + I * Hp + u, i);
+            vec_store(sums + F * Hp + u, f);
+            vec_store(sums + G * Hp + u, g);
+            vec_store(sums + O * Hp + u, o);
+            vec_store(sums + D * Hp + u, d);
         }
     }
 }
@@ -63,42 +63,42 @@ static void depth_gated_point_backward(const struct backward_step *step)
 {
     const ptrdiff_t Hp = step->Hp;
     const elem *p = step->vectors;
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
         const elem *sums = step->sums[b];
         elem *da = step->da[b];
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec i = vec_load(sums + I * Hp + u);
-            vec f = vec_load(sums + F * Hp + u);
-            vec g = vec_load(sums + G * Hp + u);
-            vec o = vec_load(sums + O * Hp + u);
-            vec d = vec_load(sums + D * Hp + u);
-            vec c_prev = vec_load(step->prev[1][b] + u);
-            vec lower = vec_load(step->lower[b] + u);
-            vec y = vec_tanh(vec_load(step->next[1][b] + u));
-            vec dh = vec_load(step->dstate[0][b] + u);
-            vec dc = vec_load(step->dstate[1][b] + u);
+        vec i = vec_load(sums + I * Hp + u);
+        vec f = vec_load(sums + F * Hp + u);
+        vec g = vec_load(sums + G * Hp + u);
+        vec o = vec_load(sums + O * Hp + u);
+        vec d = vec_load(sums + D * Hp + u);
+        vec c_prev = vec_load(step->prev[1][b] + u);
+        vec lower = vec_load(step->lower[b] + u);
+        vec y = vec_tanh(vec_load(step->next[1][b] + u));
+        vec dh = vec_load(step->dstate[0][b] + u);
+        vec dc = vec_load(step->dstate[1][b] + u);
 
-            vec dao = vec_flush(vec_mul(vec_mul(dh, y), sigmoid_slope(o)));
-            dc = vec_fma(vec_mul(dh, o), tanh_slope(y), dc);
-            dc = vec_fma(vec_load(p + P_O * Hp + u), dao, dc);
-            vec dai = vec_flush(vec_mul(vec_mul(dc, g), sigmoid_slope(i)));
-            vec daf = vec_flush(vec_mul(vec_mul(dc, c_prev), sigmoid_slope(f)));
-            vec dag = vec_flush(vec_mul(vec_mul(dc, i), tanh_slope(g)));
-            vec dad = vec_flush(vec_mul(vec_mul(dc, lower), sigmoid_slope(d)));
-            vec dc_prev = vec_fma(vec_load(p + P_I * Hp + u), dai, vec_mul(dc, f));
-            dc_prev = vec_fma(vec_load(p + P_F * Hp + u), daf, dc_prev);
-            dc_prev = vec_fma(vec_load(p + W_CD * Hp + u), dad, dc_prev);
-            vec dlower = vec_fma(vec_load(p + W_LD * Hp + u), dad, vec_mul(dc, d));
+        vec dao = vec_flush(vec_mul(vec_mul(dh, y), sigmoid_slope(o)));
+        dc = vec_fma(vec_mul(dh, o), tanh_slope(y), dc);
+        dc = vec_fma(vec_load(p + P_O * Hp + u), dao, dc);
+        vec dai = vec_flush(vec_mul(vec_mul(dc, g), sigmoid_slope(i)));
+        vec daf = vec_flush(vec_mul(vec_mul(dc, c_prev), sigmoid_slope(f)));
+        vec dag = vec_flush(vec_mul(vec_mul(dc, i), tanh_slope(g)));
+        vec dad = vec_flush(vec_mul(vec_mul(dc, lower), sigmoid_slope(d)));
+        vec dc_prev = vec_fma(vec_load(p + P_I * Hp + u), dai, vec_mul(dc, f));
+        dc_prev = vec_fma(vec_load(p + P_F * Hp + u), daf, dc_prev);
+        dc_prev = vec_fma(vec_load(p + W_CD * Hp + u), dad, dc_prev);
+        vec dlower = vec_fma(vec_load(p + W_LD * Hp + u), dad, vec_mul(dc, d));
 
-            vec_store(da + I * Hp + u, dai);
-            vec_store(da + F * Hp + u, daf);
-            vec_store(da + G * Hp + u, dag);
-            vec_store(da + O * Hp + u, dao);
-            vec_store(da + D * Hp + u, dad);
-            vec_store(step->dstate[0][b] + u, vec_zero());
-            vec_store(step->dstate[1][b] + u, vec_flush(dc_prev));
-            vec_store(step->dlower[b] + u, vec_flush(dlower));
-        }
+        vec_store(da + I * Hp + u, dai);
+        vec_store(da + F * Hp + u, daf);
+        vec_store(da + G * Hp + u, dag);
+        vec_store(da + O * Hp + u, dao);
+        vec_store(da + D * Hp + u, dad);
+        vec_store(step->dstate[0][b] + u, vec_zero());
+        vec_store(step->dstate[1][b] + u, vec_flush(dc_prev));
+        vec_store(step->dlower[b] + u, vec_flush(dlower));
     }
 }
 

@@ -22,29 +22,29 @@ XR_INLINE void forward_units(const struct forward_step *step, struct activation 
                              struct activation candidate)
 {
     const ptrdiff_t Hp = step->Hp;
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
         elem *sums = step->sums[b];
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec r = activate(&gate, vec_load(sums + R * Hp + u));
-            vec v = vec_load(sums + V * Hp + u);
-            vec an = vec_fma(r, v, vec_load(sums + N * Hp + u));
-            vec_store(sums + N * Hp + u, an);
-            if (step->keep) vec_store(sums + R * Hp + u, r);
-        }
+        vec r = activate(&gate, vec_load(sums + R * Hp + u));
+        vec v = vec_load(sums + V * Hp + u);
+        vec an = vec_fma(r, v, vec_load(sums + N * Hp + u));
+        vec_store(sums + N * Hp + u, an);
+        if (step->keep) vec_store(sums + R * Hp + u, r);
     }
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
+    here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
         elem *sums = step->sums[b];
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec z = activate(&gate, vec_load(sums + Z * Hp + u));
-            vec n = activate(&candidate, vec_load(sums + N * Hp + u));
-            vec h_prev = vec_load(step->prev[0][b] + u);
-            vec t = vec_sub(vec_set((elem)1), z);
-            vec h = vec_fma(z, h_prev, vec_mul(t, n));
-            vec_store(step->next[0][b] + u, vec_flush(h));
-            if (step->keep) {
-                vec_store(sums + Z * Hp + u, z);
-                vec_store(sums + N * Hp + u, n);
-            }
+        vec z = activate(&gate, vec_load(sums + Z * Hp + u));
+        vec n = activate(&candidate, vec_load(sums + N * Hp + u));
+        vec h_prev = vec_load(step->prev[0][b] + u);
+        vec t = vec_sub(vec_set((elem)1), z);
+        vec h = vec_fma(z, h_prev, vec_mul(t, n));
+        vec_store(step->next[0][b] + u, vec_flush(h));
+        if (step->keep) {
+            vec_store(sums + Z * Hp + u, z);
+            vec_store(sums + N * Hp + u, n);
         }
     }
 }
@@ -69,28 +69,28 @@ XR_INLINE void backward_units(const struct backward_step *step, struct activatio
                               struct activation candidate)
 {
     const ptrdiff_t Hp = step->Hp;
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
         const elem *sums = step->sums[b];
         elem *da = step->da[b];
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec r = vec_load(sums + R * Hp + u);
-            vec z = vec_load(sums + Z * Hp + u);
-            vec n = vec_load(sums + N * Hp + u);
-            vec v = vec_load(sums + V * Hp + u);
-            vec h_prev = vec_load(step->prev[0][b] + u);
-            vec dh = vec_load(step->dstate[0][b] + u);
+        vec r = vec_load(sums + R * Hp + u);
+        vec z = vec_load(sums + Z * Hp + u);
+        vec n = vec_load(sums + N * Hp + u);
+        vec v = vec_load(sums + V * Hp + u);
+        vec h_prev = vec_load(step->prev[0][b] + u);
+        vec dh = vec_load(step->dstate[0][b] + u);
 
-            vec t = vec_sub(vec_set((elem)1), z);
-            vec dan = vec_flush(vec_mul(vec_mul(dh, t), slope(&candidate, n)));
-            vec dar = vec_mul(vec_mul(dan, v), slope(&gate, r));
-            vec daz = vec_mul(vec_mul(dh, vec_sub(h_prev, n)), slope(&gate, z));
+        vec t = vec_sub(vec_set((elem)1), z);
+        vec dan = vec_flush(vec_mul(vec_mul(dh, t), slope(&candidate, n)));
+        vec dar = vec_mul(vec_mul(dan, v), slope(&gate, r));
+        vec daz = vec_mul(vec_mul(dh, vec_sub(h_prev, n)), slope(&gate, z));
 
-            vec_store(da + R * Hp + u, vec_flush(dar));
-            vec_store(da + Z * Hp + u, vec_flush(daz));
-            vec_store(da + N * Hp + u, dan);
-            vec_store(da + V * Hp + u, vec_flush(vec_mul(dan, r)));
-            vec_store(step->dstate[0][b] + u, vec_mul(dh, z));
-        }
+        vec_store(da + R * Hp + u, vec_flush(dar));
+        vec_store(da + Z * Hp + u, vec_flush(daz));
+        vec_store(da + N * Hp + u, dan);
+        vec_store(da + V * Hp + u, vec_flush(vec_mul(dan, r)));
+        vec_store(step->dstate[0][b] + u, vec_mul(dh, z));
     }
 }
 

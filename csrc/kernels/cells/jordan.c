@@ -17,13 +17,13 @@ enum { A, Y, SUMS };
 
 XR_INLINE void forward_units_0(const struct forward_step *step, struct activation act)
 {
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
         elem *sums = step->sums[b];
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec hidden = activate(&act, vec_load(sums + A * step->Hp + u));
-            vec_store(step->operand[0][b] + u, vec_flush(hidden));
-            if (step->keep) vec_store(sums + A * step->Hp + u, hidden);
-        }
+        vec hidden = activate(&act, vec_load(sums + A * step->Hp + u));
+        vec_store(step->operand[0][b] + u, vec_flush(hidden));
+        if (step->keep) vec_store(sums + A * step->Hp + u, hidden);
     }
 }
 
@@ -39,11 +39,11 @@ static void jordan_point_forward_0(const struct forward_step *step)
 
 XR_INLINE void forward_units_1(const struct forward_step *step, struct activation out)
 {
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec a = vec_load(step->sums[b] + Y * step->Hp + u);
-            vec_store(step->next[0][b] + u, vec_flush(activate(&out, a)));
-        }
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
+        vec a = vec_load(step->sums[b] + Y * step->Hp + u);
+        vec_store(step->next[0][b] + u, vec_flush(activate(&out, a)));
     }
 }
 
@@ -58,14 +58,14 @@ static void jordan_point_forward_1(const struct forward_step *step)
 
 XR_INLINE void backward_units_1(const struct backward_step *step, struct activation out)
 {
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec y = vec_load(step->next[0][b] + u);
-            vec dy = vec_load(step->dstate[0][b] + u);
-            vec day = vec_mul(dy, slope(&out, y));
-            vec_store(step->da[b] + Y * step->Hp + u, vec_flush(day));
-            vec_store(step->dstate[0][b] + u, vec_zero());
-        }
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
+        vec y = vec_load(step->next[0][b] + u);
+        vec dy = vec_load(step->dstate[0][b] + u);
+        vec day = vec_mul(dy, slope(&out, y));
+        vec_store(step->da[b] + Y * step->Hp + u, vec_flush(day));
+        vec_store(step->dstate[0][b] + u, vec_zero());
     }
 }
 
@@ -82,13 +82,13 @@ static void jordan_point_backward_1(const struct backward_step *step)
 
 XR_INLINE void backward_units_0(const struct backward_step *step, struct activation act)
 {
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec hidden = vec_load(step->sums[b] + A * step->Hp + u);
-            vec ds = vec_load(step->doperand[0][b] + u);
-            vec da = vec_mul(ds, slope(&act, hidden));
-            vec_store(step->da[b] + A * step->Hp + u, vec_flush(da));
-        }
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
+        vec hidden = vec_load(step->sums[b] + A * step->Hp + u);
+        vec ds = vec_load(step->doperand[0][b] + u);
+        vec da = vec_mul(ds, slope(&act, hidden));
+        vec_store(step->da[b] + A * step->Hp + u, vec_flush(da));
     }
 }
 

@@ -20,17 +20,17 @@ enum { A, L, SUMS };
 XR_INLINE void forward_units(const struct forward_step *step, struct activation act)
 {
     const elem *leak = step->vectors;
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
         elem *sums = step->sums[b];
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec alpha = vec_load(leak + u);
-            vec h_prev = vec_load(step->prev[0][b] + u);
-            vec value = activate(&act, vec_load(sums + A * step->Hp + u));
-            vec stays = vec_mul(vec_sub(vec_set((elem)1), alpha), h_prev);
-            vec h = vec_fma(alpha, value, stays);
-            vec_store(step->next[0][b] + u, vec_flush(h));
-            if (step->keep) vec_store(sums + A * step->Hp + u, value);
-        }
+        vec alpha = vec_load(leak + u);
+        vec h_prev = vec_load(step->prev[0][b] + u);
+        vec value = activate(&act, vec_load(sums + A * step->Hp + u));
+        vec stays = vec_mul(vec_sub(vec_set((elem)1), alpha), h_prev);
+        vec h = vec_fma(alpha, value, stays);
+        vec_store(step->next[0][b] + u, vec_flush(h));
+        if (step->keep) vec_store(sums + A * step->Hp + u, value);
     }
 }
 
@@ -48,22 +48,22 @@ XR_INLINE void backward_units(const struct backward_step *step, struct activatio
 {
     const ptrdiff_t Hp = step->Hp;
     const elem *leak = step->vectors;
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
         elem *da = step->da[b];
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec alpha = vec_load(leak + u);
-            vec h_prev = vec_load(step->prev[0][b] + u);
-            vec value = vec_load(step->sums[b] + A * Hp + u);
-            vec dh = vec_load(step->dstate[0][b] + u);
+        vec alpha = vec_load(leak + u);
+        vec h_prev = vec_load(step->prev[0][b] + u);
+        vec value = vec_load(step->sums[b] + A * Hp + u);
+        vec dh = vec_load(step->dstate[0][b] + u);
 
-            vec dvalue = vec_mul(dh, alpha);
-            vec dl = vec_mul(dh, vec_sub(value, h_prev));
-            vec stays = vec_sub(vec_set((elem)1), alpha);
+        vec dvalue = vec_mul(dh, alpha);
+        vec dl = vec_mul(dh, vec_sub(value, h_prev));
+        vec stays = vec_sub(vec_set((elem)1), alpha);
 
-            vec_store(da + A * Hp + u, vec_flush(vec_mul(dvalue, slope(&act, value))));
-            vec_store(da + L * Hp + u, vec_flush(dl));
-            vec_store(step->dstate[0][b] + u, vec_mul(dh, stays));
-        }
+        vec_store(da + A * Hp + u, vec_flush(vec_mul(dvalue, slope(&act, value))));
+        vec_store(da + L * Hp + u, vec_flush(dl));
+        vec_store(step->dstate[0][b] + u, vec_mul(dh, stays));
     }
 }
 

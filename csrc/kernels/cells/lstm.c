@@ -130,33 +130,33 @@ XR_INLINE void forward_memory(const struct forward_step *step,
 {
     const ptrdiff_t Hp = step->Hp;
     const int is_i = form->has_i || form->coupled, is_f = form->has_f || form->coupled;
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
         elem *sums = step->sums[b];
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec c_prev = vec_load(step->prev[1][b] + u);
-            vec i = vec_zero(), f = vec_zero();
-            if (form->has_i) {
-                i = open_gate(form, vec_load(sums + I * Hp + u), form->p_i, u, c_prev);
-            }
-            if (form->has_f) {
-                f = open_gate(form, vec_load(sums + F * Hp + u), form->p_f, u, c_prev);
-            }
-            vec g = activate(&form->candidate, vec_load(sums + G * Hp + u));
-            couple(form->coupled, &i, &f);
-            vec entry = is_i ? vec_mul(i, g) : g;
-            vec c = is_f ? vec_fma(f, c_prev, entry) : vec_add(c_prev, entry);
-            vec_store(step->next[1][b] + u, vec_flush(c));
-            if (form->state_i) {
-                vec_store(step->next[form->state_i][b] + u, vec_flush(i));
-            }
-            if (form->state_f) {
-                vec_store(step->next[form->state_f][b] + u, vec_flush(f));
-            }
-            if (step->keep) {
-                if (form->has_i) vec_store(sums + I * Hp + u, i);
-                if (form->has_f) vec_store(sums + F * Hp + u, f);
-                vec_store(sums + G * Hp + u, g);
-            }
+        vec c_prev = vec_load(step->prev[1][b] + u);
+        vec i = vec_zero(), f = vec_zero();
+        if (form->has_i) {
+            i = open_gate(form, vec_load(sums + I * Hp + u), form->p_i, u, c_prev);
+        }
+        if (form->has_f) {
+            f = open_gate(form, vec_load(sums + F * Hp + u), form->p_f, u, c_prev);
+        }
+        vec g = activate(&form->candidate, vec_load(sums + G * Hp + u));
+        couple(form->coupled, &i, &f);
+        vec entry = is_i ? vec_mul(i, g) : g;
+        vec c = is_f ? vec_fma(f, c_prev, entry) : vec_add(c_prev, entry);
+        vec_store(step->next[1][b] + u, vec_flush(c));
+        if (form->state_i) {
+            vec_store(step->next[form->state_i][b] + u, vec_flush(i));
+        }
+        if (form->state_f) {
+            vec_store(step->next[form->state_f][b] + u, vec_flush(f));
+        }
+        if (step->keep) {
+            if (form->has_i) vec_store(sums + I * Hp + u, i);
+            if (form->has_f) vec_store(sums + F * Hp + u, f);
+            vec_store(sums + G * Hp + u, g);
         }
     }
 }
@@ -167,21 +167,21 @@ XR_INLINE void forward_output(const struct forward_step *step,
 {
     const ptrdiff_t Hp = step->Hp;
     elem *const *out = form->projects ? step->operand[0] : step->next[0];
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
         elem *ao = step->sums[b] + O * Hp;
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec c = vec_load(step->next[1][b] + u);
-            vec h = activate(&form->output, c);
-            if (form->has_o) {
-                vec o = open_gate(form, vec_load(ao + u), form->p_o, u, c);
-                h = vec_mul(o, h);
-                if (form->state_o) {
-                    vec_store(step->next[form->state_o][b] + u, vec_flush(o));
-                }
-                if (step->keep) vec_store(ao + u, o);
+        vec c = vec_load(step->next[1][b] + u);
+        vec h = activate(&form->output, c);
+        if (form->has_o) {
+            vec o = open_gate(form, vec_load(ao + u), form->p_o, u, c);
+            h = vec_mul(o, h);
+            if (form->state_o) {
+                vec_store(step->next[form->state_o][b] + u, vec_flush(o));
             }
-            vec_store(out[b] + u, vec_flush(h));
+            if (step->keep) vec_store(ao + u, o);
         }
+        vec_store(out[b] + u, vec_flush(h));
     }
 }
 
@@ -223,23 +223,23 @@ static void lstm_point_forward_0(const struct forward_step *step)
 
 static void lstm_point_forward_1(const struct forward_step *step)
 {
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec p = vec_load(step->sums[b] + P * step->Hp + u);
-            vec_store(step->next[0][b] + u, vec_flush(p));
-        }
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
+        vec p = vec_load(step->sums[b] + P * step->Hp + u);
+        vec_store(step->next[0][b] + u, vec_flush(p));
     }
 }
 
 /* h_prev has no elementwise path: dh starts again at 0. */
 static void lstm_point_backward_1(const struct backward_step *step)
 {
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec dh = vec_load(step->dstate[0][b] + u);
-            vec_store(step->da[b] + P * step->Hp + u, vec_flush(dh));
-            vec_store(step->dstate[0][b] + u, vec_zero());
-        }
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
+        vec dh = vec_load(step->dstate[0][b] + u);
+        vec_store(step->da[b] + P * step->Hp + u, vec_flush(dh));
+        vec_store(step->dstate[0][b] + u, vec_zero());
     }
 }
 
@@ -271,55 +271,55 @@ XR_INLINE void backward_units(const struct backward_step *step, struct lstm_form
     const elem *const *dh_rows =
         form.projects ? step->doperand[0] : (const elem *const *)step->dstate[0];
     const int is_whole = !step->truncated;
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
         const elem *sums = step->sums[b];
         elem *da = step->da[b];
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec i = vec_zero(), f = vec_zero(), o = vec_zero();
-            if (form.has_i) i = vec_load(sums + I * Hp + u);
-            if (form.has_f) f = vec_load(sums + F * Hp + u);
-            if (form.has_o) o = vec_load(sums + O * Hp + u);
-            couple(form.coupled, &i, &f);
-            vec g = vec_load(sums + G * Hp + u);
-            vec c_prev = vec_load(step->prev[1][b] + u);
-            vec y = activate(&form.output, vec_load(step->next[1][b] + u));
-            vec dh = vec_load(dh_rows[b] + u);
-            vec dc = vec_load(step->dstate[1][b] + u);
+        vec i = vec_zero(), f = vec_zero(), o = vec_zero();
+        if (form.has_i) i = vec_load(sums + I * Hp + u);
+        if (form.has_f) f = vec_load(sums + F * Hp + u);
+        if (form.has_o) o = vec_load(sums + O * Hp + u);
+        couple(form.coupled, &i, &f);
+        vec g = vec_load(sums + G * Hp + u);
+        vec c_prev = vec_load(step->prev[1][b] + u);
+        vec y = activate(&form.output, vec_load(step->next[1][b] + u));
+        vec dh = vec_load(dh_rows[b] + u);
+        vec dc = vec_load(step->dstate[1][b] + u);
 
-            vec dy = form.has_o ? vec_mul(dh, o) : dh;
-            dc = vec_fma(dy, slope(&form.output, y), dc);
-            if (form.has_o) {
-                vec joined = join(dh, y, gate_gradient(step, form.state_o, b, u));
-                vec dao = close_gate(&form, joined, o);
-                vec_store(da + O * Hp + u, dao);
-                if (form.p_o && is_whole) dc = vec_fma(vec_load(form.p_o + u), dao, dc);
-            }
-            vec dc_prev = is_f ? vec_mul(dc, f) : dc;
-            if (form.has_i) {
-                vec v = form.coupled ? vec_sub(g, c_prev) : g;
-                vec joined = join(dc, v, gate_gradient(step, form.state_i, b, u));
-                vec dai = close_gate(&form, joined, i);
-                vec_store(da + I * Hp + u, dai);
-                if (form.p_i && is_whole) {
-                    dc_prev = vec_fma(vec_load(form.p_i + u), dai, dc_prev);
-                }
-            }
-            if (form.has_f) {
-                vec v = form.coupled ? vec_sub(c_prev, g) : c_prev;
-                vec joined = join(dc, v, gate_gradient(step, form.state_f, b, u));
-                vec daf = close_gate(&form, joined, f);
-                vec_store(da + F * Hp + u, daf);
-                if (form.p_f && is_whole) {
-                    dc_prev = vec_fma(vec_load(form.p_f + u), daf, dc_prev);
-                }
-            }
-            vec dg = is_i ? vec_mul(dc, i) : dc;
-            vec dag = vec_mul(dg, slope(&form.candidate, g));
-
-            vec_store(da + G * Hp + u, vec_flush(dag));
-            if (!form.projects) vec_store(step->dstate[0][b] + u, vec_zero());
-            vec_store(step->dstate[1][b] + u, vec_flush(dc_prev));
+        vec dy = form.has_o ? vec_mul(dh, o) : dh;
+        dc = vec_fma(dy, slope(&form.output, y), dc);
+        if (form.has_o) {
+            vec joined = join(dh, y, gate_gradient(step, form.state_o, b, u));
+            vec dao = close_gate(&form, joined, o);
+            vec_store(da + O * Hp + u, dao);
+            if (form.p_o && is_whole) dc = vec_fma(vec_load(form.p_o + u), dao, dc);
         }
+        vec dc_prev = is_f ? vec_mul(dc, f) : dc;
+        if (form.has_i) {
+            vec v = form.coupled ? vec_sub(g, c_prev) : g;
+            vec joined = join(dc, v, gate_gradient(step, form.state_i, b, u));
+            vec dai = close_gate(&form, joined, i);
+            vec_store(da + I * Hp + u, dai);
+            if (form.p_i && is_whole) {
+                dc_prev = vec_fma(vec_load(form.p_i + u), dai, dc_prev);
+            }
+        }
+        if (form.has_f) {
+            vec v = form.coupled ? vec_sub(c_prev, g) : c_prev;
+            vec joined = join(dc, v, gate_gradient(step, form.state_f, b, u));
+            vec daf = close_gate(&form, joined, f);
+            vec_store(da + F * Hp + u, daf);
+            if (form.p_f && is_whole) {
+                dc_prev = vec_fma(vec_load(form.p_f + u), daf, dc_prev);
+            }
+        }
+        vec dg = is_i ? vec_mul(dc, i) : dc;
+        vec dag = vec_mul(dg, slope(&form.candidate, g));
+
+        vec_store(da + G * Hp + u, vec_flush(dag));
+        if (!form.projects) vec_store(step->dstate[0][b] + u, vec_zero());
+        vec_store(step->dstate[1][b] + u, vec_flush(dc_prev));
     }
 }
 

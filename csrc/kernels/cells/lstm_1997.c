@@ -39,27 +39,27 @@ static void lstm_1997_point_forward(const struct forward_step *step)
     const ptrdiff_t Hp = step->Hp;
     const struct places at = places_of(step->info);
     const vec half = vec_set((elem)0.5), two = vec_set((elem)2);
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
         elem *sums = step->sums[b];
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec i = vec_sigmoid(vec_load(sums + I * Hp + u));
-            vec o = vec_sigmoid(vec_load(sums + O * Hp + u));
-            for (int k = 0; k < at.cells; k++) {
-                elem *sum = sums + (G + k) * Hp + u;
-                vec c_prev = vec_load(step->prev[at.c + k][b] + u);
-                vec g = vec_mul(two, vec_tanh(vec_mul(half, vec_load(sum))));
-                vec c = vec_flush(vec_fma(i, g, c_prev));
-                vec h = vec_mul(o, vec_tanh(vec_mul(half, c)));
-                vec_store(step->next[at.c + k][b] + u, c);
-                vec_store(step->next[k][b] + u, vec_flush(h));
-                if (step->keep) vec_store(sum, g);
-            }
-            vec_store(step->next[at.i][b] + u, vec_flush(i));
-            vec_store(step->next[at.o][b] + u, vec_flush(o));
-            if (step->keep) {
-                vec_store(sums + I * Hp + u, i);
-                vec_store(sums + O * Hp + u, o);
-            }
+        vec i = vec_sigmoid(vec_load(sums + I * Hp + u));
+        vec o = vec_sigmoid(vec_load(sums + O * Hp + u));
+        for (int k = 0; k < at.cells; k++) {
+            elem *sum = sums + (G + k) * Hp + u;
+            vec c_prev = vec_load(step->prev[at.c + k][b] + u);
+            vec g = vec_mul(two, vec_tanh(vec_mul(half, vec_load(sum))));
+            vec c = vec_flush(vec_fma(i, g, c_prev));
+            vec h = vec_mul(o, vec_tanh(vec_mul(half, c)));
+            vec_store(step->next[at.c + k][b] + u, c);
+            vec_store(step->next[k][b] + u, vec_flush(h));
+            if (step->keep) vec_store(sum, g);
+        }
+        vec_store(step->next[at.i][b] + u, vec_flush(i));
+        vec_store(step->next[at.o][b] + u, vec_flush(o));
+        if (step->keep) {
+            vec_store(sums + I * Hp + u, i);
+            vec_store(sums + O * Hp + u, o);
         }
     }
 }
@@ -75,34 +75,34 @@ static void lstm_1997_point_backward(const struct backward_step *step)
     const ptrdiff_t Hp = step->Hp;
     const struct places at = places_of(step->info);
     const vec half = vec_set((elem)0.5);
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
         const elem *sums = step->sums[b];
         elem *da = step->da[b];
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec i = vec_load(sums + I * Hp + u);
-            vec o = vec_load(sums + O * Hp + u);
-            vec di = vec_load(step->dstate[at.i][b] + u);
-            vec dO = vec_load(step->dstate[at.o][b] + u);
-            for (int k = 0; k < at.cells; k++) {
-                elem *dc_row = step->dstate[at.c + k][b] + u;
-                vec g = vec_load(sums + (G + k) * Hp + u);
-                vec c = vec_load(step->next[at.c + k][b] + u);
-                vec y = vec_tanh(vec_mul(half, c));
-                vec dh = vec_load(step->dstate[k][b] + u);
-                vec slope = vec_mul(half, tanh_slope(y));
-                vec dc = vec_fma(vec_mul(dh, o), slope, vec_load(dc_row));
-                dO = vec_fma(dh, y, dO);
-                di = vec_fma(dc, g, di);
-                vec dag = vec_mul(vec_mul(dc, i), tanh_slope(vec_mul(half, g)));
-                vec_store(da + (G + k) * Hp + u, vec_flush(dag));
-                vec_store(dc_row, vec_flush(dc));
-                vec_store(step->dstate[k][b] + u, vec_zero());
-            }
-            vec_store(da + I * Hp + u, vec_flush(vec_mul(di, sigmoid_slope(i))));
-            vec_store(da + O * Hp + u, vec_flush(vec_mul(dO, sigmoid_slope(o))));
-            vec_store(step->dstate[at.i][b] + u, vec_zero());
-            vec_store(step->dstate[at.o][b] + u, vec_zero());
+        vec i = vec_load(sums + I * Hp + u);
+        vec o = vec_load(sums + O * Hp + u);
+        vec di = vec_load(step->dstate[at.i][b] + u);
+        vec dO = vec_load(step->dstate[at.o][b] + u);
+        for (int k = 0; k < at.cells; k++) {
+            elem *dc_row = step->dstate[at.c + k][b] + u;
+            vec g = vec_load(sums + (G + k) * Hp + u);
+            vec c = vec_load(step->next[at.c + k][b] + u);
+            vec y = vec_tanh(vec_mul(half, c));
+            vec dh = vec_load(step->dstate[k][b] + u);
+            vec slope = vec_mul(half, tanh_slope(y));
+            vec dc = vec_fma(vec_mul(dh, o), slope, vec_load(dc_row));
+            dO = vec_fma(dh, y, dO);
+            di = vec_fma(dc, g, di);
+            vec dag = vec_mul(vec_mul(dc, i), tanh_slope(vec_mul(half, g)));
+            vec_store(da + (G + k) * Hp + u, vec_flush(dag));
+            vec_store(dc_row, vec_flush(dc));
+            vec_store(step->dstate[k][b] + u, vec_zero());
         }
+        vec_store(da + I * Hp + u, vec_flush(vec_mul(di, sigmoid_slope(i))));
+        vec_store(da + O * Hp + u, vec_flush(vec_mul(dO, sigmoid_slope(o))));
+        vec_store(step->dstate[at.i][b] + u, vec_zero());
+        vec_store(step->dstate[at.o][b] + u, vec_zero());
     }
 }
 

@@ -18,33 +18,33 @@ enum { R, Z, N, SUMS };
 static void mut2_point_forward_0(const struct forward_step *step)
 {
     const ptrdiff_t Hp = step->Hp;
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
         elem *sums = step->sums[b];
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec r = vec_sigmoid(vec_load(sums + R * Hp + u));
-            vec z = vec_sigmoid(vec_load(sums + Z * Hp + u));
-            vec s = vec_mul(r, vec_load(step->prev[0][b] + u));
-            vec_store(step->operand[0][b] + u, vec_flush(s));
-            vec_store(sums + R * Hp + u, r);
-            vec_store(sums + Z * Hp + u, z);
-        }
+        vec r = vec_sigmoid(vec_load(sums + R * Hp + u));
+        vec z = vec_sigmoid(vec_load(sums + Z * Hp + u));
+        vec s = vec_mul(r, vec_load(step->prev[0][b] + u));
+        vec_store(step->operand[0][b] + u, vec_flush(s));
+        vec_store(sums + R * Hp + u, r);
+        vec_store(sums + Z * Hp + u, z);
     }
 }
 
 static void mut2_point_forward_1(const struct forward_step *step)
 {
     const ptrdiff_t Hp = step->Hp;
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
         elem *sums = step->sums[b];
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec z = vec_load(sums + Z * Hp + u);
-            vec n = vec_tanh(vec_load(sums + N * Hp + u));
-            vec h_prev = vec_load(step->prev[0][b] + u);
-            vec t = vec_sub(vec_set((elem)1), z);
-            vec h = vec_fma(z, n, vec_mul(t, h_prev));
-            vec_store(step->next[0][b] + u, vec_flush(h));
-            if (step->keep) vec_store(sums + N * Hp + u, n);
-        }
+        vec z = vec_load(sums + Z * Hp + u);
+        vec n = vec_tanh(vec_load(sums + N * Hp + u));
+        vec h_prev = vec_load(step->prev[0][b] + u);
+        vec t = vec_sub(vec_set((elem)1), z);
+        vec h = vec_fma(z, n, vec_mul(t, h_prev));
+        vec_store(step->next[0][b] + u, vec_flush(h));
+        if (step->keep) vec_store(sums + N * Hp + u, n);
     }
 }
 
@@ -54,40 +54,40 @@ static void mut2_point_forward_1(const struct forward_step *step)
 static void mut2_point_backward_1(const struct backward_step *step)
 {
     const ptrdiff_t Hp = step->Hp;
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
         const elem *sums = step->sums[b];
         elem *da = step->da[b];
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec z = vec_load(sums + Z * Hp + u);
-            vec n = vec_load(sums + N * Hp + u);
-            vec h_prev = vec_load(step->prev[0][b] + u);
-            vec dh = vec_load(step->dstate[0][b] + u);
+        vec z = vec_load(sums + Z * Hp + u);
+        vec n = vec_load(sums + N * Hp + u);
+        vec h_prev = vec_load(step->prev[0][b] + u);
+        vec dh = vec_load(step->dstate[0][b] + u);
 
-            vec t = vec_sub(vec_set((elem)1), z);
-            vec dan = vec_mul(vec_mul(dh, z), tanh_slope(n));
-            vec daz = vec_mul(vec_mul(dh, vec_sub(n, h_prev)), vec_mul(z, t));
+        vec t = vec_sub(vec_set((elem)1), z);
+        vec dan = vec_mul(vec_mul(dh, z), tanh_slope(n));
+        vec daz = vec_mul(vec_mul(dh, vec_sub(n, h_prev)), vec_mul(z, t));
 
-            vec_store(da + N * Hp + u, vec_flush(dan));
-            vec_store(da + Z * Hp + u, vec_flush(daz));
-            vec_store(step->dstate[0][b] + u, vec_mul(dh, t));
-        }
+        vec_store(da + N * Hp + u, vec_flush(dan));
+        vec_store(da + Z * Hp + u, vec_flush(daz));
+        vec_store(step->dstate[0][b] + u, vec_mul(dh, t));
     }
 }
 
 /*     dar = ds * h_prev * r'              h_prev by s:  ds * r, added to dh * (1-z) */
 static void mut2_point_backward_0(const struct backward_step *step)
 {
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec r = vec_load(step->sums[b] + R * step->Hp + u);
-            vec h_prev = vec_load(step->prev[0][b] + u);
-            vec ds = vec_load(step->doperand[0][b] + u);
-            vec dh = vec_load(step->dstate[0][b] + u);
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
+        vec r = vec_load(step->sums[b] + R * step->Hp + u);
+        vec h_prev = vec_load(step->prev[0][b] + u);
+        vec ds = vec_load(step->doperand[0][b] + u);
+        vec dh = vec_load(step->dstate[0][b] + u);
 
-            vec dar = vec_mul(vec_mul(ds, h_prev), sigmoid_slope(r));
-            vec_store(step->da[b] + R * step->Hp + u, vec_flush(dar));
-            vec_store(step->dstate[0][b] + u, vec_fma(ds, r, dh));
-        }
+        vec dar = vec_mul(vec_mul(ds, h_prev), sigmoid_slope(r));
+        vec_store(step->da[b] + R * step->Hp + u, vec_flush(dar));
+        vec_store(step->dstate[0][b] + u, vec_fma(ds, r, dh));
     }
 }
 

@@ -18,11 +18,11 @@ enum { A, SUMS };
 
 XR_INLINE void forward_units(const struct forward_step *step, struct activation act)
 {
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec a = vec_load(step->sums[b] + A * step->Hp + u);
-            vec_store(step->next[0][b] + u, vec_flush(activate(&act, a)));
-        }
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
+        vec a = vec_load(step->sums[b] + A * step->Hp + u);
+        vec_store(step->next[0][b] + u, vec_flush(activate(&act, a)));
     }
 }
 
@@ -38,20 +38,20 @@ static void rnn_point_forward(const struct forward_step *step)
 
 XR_INLINE void backward_units(const struct backward_step *step, struct activation act)
 {
-    for (ptrdiff_t b = 0; b < step->rows; b++) {
-        for (ptrdiff_t u = step->begin; u < step->end; u += VEC_LANES) {
-            vec h = vec_load(step->next[0][b] + u);
-            vec dh = vec_load(step->dstate[0][b] + u);
-            vec da;
-            if (act.kind == XR_RELU) {
-                vec open = vec_select(vec_lt(vec_zero(), h), dh, vec_zero());
-                da = inside_clip(&act, h, open);
-            } else {
-                da = vec_mul(dh, slope(&act, h));
-            }
-            vec_store(step->da[b] + A * step->Hp + u, vec_flush(da));
-            vec_store(step->dstate[0][b] + u, vec_zero());
+    struct vectors here = vectors_of(step->rows, step->begin, step->end);
+    for (; here.b < here.rows; next_vector(&here)) {
+        const ptrdiff_t b = here.b, u = here.u;
+        vec h = vec_load(step->next[0][b] + u);
+        vec dh = vec_load(step->dstate[0][b] + u);
+        vec da;
+        if (act.kind == XR_RELU) {
+            vec open = vec_select(vec_lt(vec_zero(), h), dh, vec_zero());
+            da = inside_clip(&act, h, open);
+        } else {
+            da = vec_mul(dh, slope(&act, h));
         }
+        vec_store(step->da[b] + A * step->Hp + u, vec_flush(da));
+        vec_store(step->dstate[0][b] + u, vec_zero());
     }
 }
 

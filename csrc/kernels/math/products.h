@@ -51,21 +51,24 @@ struct operand {
 
 /* A part of a tile's chains: rows times a matrix. */
 struct leg {
-    const elem *const *a; /* [m] rows */
+    const elem *const *a; /* [tiles * m] rows */
     const struct operand *operand;
     const elem *w; /* its first strip; others follow `strip` elements apart */
     ptrdiff_t strip;
-    const elem *ahead; /* weights to be had in the L2 soon, `ahead_step` with each k */
+    const elem *ahead;    /* weights to be had in the L2 soon: `ahead_step` … */
+    ptrdiff_t ahead_tile; /* … of them with each k, so many with each tile */
 };
 
+/* A tile, and others below it: so many times m rows, which take the same vectors. */
 struct tile {
     struct leg leg[MAX_LEGS];
     ptrdiff_t ahead_step;
-    elem *const *c;      /* [m] rows */
+    ptrdiff_t tiles;
+    elem *const *c;      /* [tiles * m] rows */
     ptrdiff_t unit;      /* first unit of the panel */
     const ptrdiff_t *at; /* [n] where the vectors lie in a row of c, from `unit` on */
-    const elem *const *from; /* [m] rows that the chains start from, if not from … */
-    const elem *start;       /* … this one, all of them */
+    const elem *const *from; /* [tiles * m] rows that the chains start from, if not … */
+    const elem *start;       /* … from this one, all of them */
     int flush;               /* store by contract N6 */
 };
 
@@ -75,66 +78,92 @@ XR_INLINE ptrdiff_t strip_width(const int n, const int q)
     return n - q * STRIP < STRIP ? n - q * STRIP : STRIP;
 }
 
-/* The chains of m rows and n vectors take `legs` legs, one after the other. */
+/* The chains of m rows and n vectors take `legs` legs, one after the other; then those
+ * of the next m rows do. The tiles are one loop, and nothing is looked up between the
+ * stores of one: what is done between chains, while a processor still works on the last
+ * ones, is 2 to 6 % of the time. */
 XR_INLINE void tile_run(const struct tile *t, const int m, const int n, const int legs)
 {
-    vec s[TILE_ROWS][PANEL_VECTORS];
-#pragma GCC unroll 8
-    for (int i = 0; i < m; i++) {
-        const elem *start = (t->start ? t->start : t->from[i]) + t->unit;
-#pragma GCC unroll 12
-        for (int j = 0; j < n; j++) {
-            s[i][j] = vec_load(start + t->at[j]);
-        }
-    }
+    const int flush = t->flush;
+    const elem *ahead[MAX_LEGS];
 #pragma GCC unroll 2
     for (int l = 0; l < legs; l++) {
-        const struct leg *leg = &t->leg[l];
-        const elem *w[TILE_STRIPS];
-#pragma GCC unroll 6
-        for (int q = 0; q * STRIP < n; q++) {
-            const ptrdiff_t k = leg->operand->k;
-            w[q] = leg->w + q * leg->strip + k * strip_width(n, q) * VEC_LANES;
-        }
-        const elem *ahead = leg->ahead;
-        for (ptrdiff_t g = 0; g < leg->operand->count; g++) {
-            const struct segment segment = leg->operand->segment[g];
-            const elem *a[TILE_ROWS];
+        ahead[l] = t->leg[l].ahead;
+    }
+    for (ptrdiff_t r = 0; r < t->tiles * m; r += m) {
+        vec s[TILE_ROWS][PANEL_VECTORS];
 #pragma GCC unroll 8
-            for (int i = 0; i < m; i++) {
-                a[i] = leg->a[i] + segment.at;
-            }
-            for (ptrdiff_t k = 0; k < segment.length; k++) {
-                vec row[PANEL_VECTORS];
-                if (m > 1) { /* a single row leaves no time for more loads */
-                    XR_FETCH(ahead);
-                    ahead += t->ahead_step;
-                }
+        for (int i = 0; i < m; i++) {
+            const elem *start = (t->start ? t->start : t->from[r + i]) + t->unit;
 #pragma GCC unroll 12
-                for (int j = 0; j < n; j++) {
-                    row[j] = vec_load(w[j / STRIP] + j % STRIP * VEC_LANES);
-                }
+            for (int j = 0; j < n; j++) {
+                s[i][j] = vec_load(start + t->at[j]);
+            }
+        }
+#pragma GCC unroll 2
+        for (int l = 0; l < legs; l++) {
+            const struct leg *leg = &t->leg[l];
+            const elem *w[TILE_STRIPS];
 #pragma GCC unroll 6
-                for (int q = 0; q * STRIP < n; q++) {
-                    w[q] += strip_width(n, q) * VEC_LANES;
-                }
+            for (int q = 0; q * STRIP < n; q++) {
+                const ptrdiff_t k = leg->operand->k;
+                w[q] = leg->w + q * leg->strip + k * strip_width(n, q) * VEC_LANES;
+            }
+            const elem *soon = ahead[l];
+            ahead[l] += leg->ahead_tile;
+            for (ptrdiff_t g = 0; g < leg->operand->count; g++) {
+                const struct segment segment = leg->operand->segment[g];
+                const elem *a[TILE_ROWS];
 #pragma GCC unroll 8
                 for (int i = 0; i < m; i++) {
-                    vec left = vec_set(a[i][k]);
+                    a[i] = leg->a[r + i] + segment.at;
+                }
+                for (ptrdiff_t k = 0; k < segment.length; k++) {
+                    vec row[PANEL_VECTORS];
+                    if (m > 1) { /* a single row leaves no time for more loads */
+                        XR_FETCH(soon);
+                        soon += t->ahead_step;
+                    }
 #pragma GCC unroll 12
                     for (int j = 0; j < n; j++) {
-                        s[i][j] = vec_fma(left, row[j], s[i][j]);
+                        row[j] = vec_load(w[j / STRIP] + j % STRIP * VEC_LANES);
+                    }
+#pragma GCC unroll 6
+                    for (int q = 0; q * STRIP < n; q++) {
+                        w[q] += strip_width(n, q) * VEC_LANES;
+                    }
+#pragma GCC unroll 8
+                    for (int i = 0; i < m; i++) {
+                        vec left = vec_set(a[i][k]);
+#pragma GCC unroll 12
+                        for (int j = 0; j < n; j++) {
+                            s[i][j] = vec_fma(left, row[j], s[i][j]);
+                        }
                     }
                 }
             }
         }
-    }
+        if (flush) {
 #pragma GCC unroll 8
-    for (int i = 0; i < m; i++) {
-        elem *c = t->c[i] + t->unit;
+            for (int i = 0; i < m; i++) {
+#pragma GCC unroll 12
+                for (int j = 0; j < n; j++) {
+                    s[i][j] = vec_flush(s[i][j]);
+                }
+            }
+        }
+        elem *c[TILE_ROWS];
+#pragma GCC unroll 8
+        for (int i = 0; i < m; i++) {
+            c[i] = t->c[r + i] + t->unit;
+        }
 #pragma GCC unroll 12
         for (int j = 0; j < n; j++) {
-            vec_store(c + t->at[j], t->flush ? vec_flush(s[i][j]) : s[i][j]);
+            const ptrdiff_t at = t->at[j];
+#pragma GCC unroll 8
+            for (int i = 0; i < m; i++) {
+                vec_store(c[i] + at, s[i][j]);
+            }
         }
     }
 }
@@ -218,51 +247,61 @@ XR_INLINE void half_run(const struct tile *t, const int m, int is_second)
 {
     const struct leg *leg = &t->leg[0];
     const ptrdiff_t step = STRIP * VEC_LANES;
-    const elem *w = leg->w + leg->operand->k * step;
     const ptrdiff_t to[HALF] = {0, is_second ? leg->strip - VEC_LANES : VEC_LANES,
                                 leg->strip};
-    vec s[HALF_ROWS][HALF];
-#pragma GCC unroll 4
-    for (int i = 0; i < m; i++) {
-        const elem *start = (t->start ? t->start : t->from[i]) + t->unit;
-#pragma GCC unroll 3
-        for (int j = 0; j < HALF; j++) {
-            s[i][j] = vec_load(start + t->at[j]);
-        }
-    }
+    const int flush = t->flush;
     const elem *ahead = leg->ahead;
-    for (ptrdiff_t g = 0; g < leg->operand->count; g++) {
-        const struct segment segment = leg->operand->segment[g];
-        const elem *a[HALF_ROWS];
+    for (ptrdiff_t r = 0; r < t->tiles * m; r += m) {
+        vec s[HALF_ROWS][HALF];
 #pragma GCC unroll 4
         for (int i = 0; i < m; i++) {
-            a[i] = leg->a[i] + segment.at;
-        }
-        for (ptrdiff_t k = 0; k < segment.length; k++) {
-            vec row[HALF];
-            XR_FETCH(ahead);
-            ahead += t->ahead_step;
+            const elem *start = (t->start ? t->start : t->from[r + i]) + t->unit;
 #pragma GCC unroll 3
             for (int j = 0; j < HALF; j++) {
-                row[j] = vec_load(w + to[j]);
+                s[i][j] = vec_load(start + t->at[j]);
             }
-            w += step;
+        }
+        const elem *w = leg->w + leg->operand->k * step;
+        const elem *soon = ahead;
+        ahead += leg->ahead_tile;
+        for (ptrdiff_t g = 0; g < leg->operand->count; g++) {
+            const struct segment segment = leg->operand->segment[g];
+            const elem *a[HALF_ROWS];
 #pragma GCC unroll 4
             for (int i = 0; i < m; i++) {
-                vec left = vec_set(a[i][k]);
+                a[i] = leg->a[r + i] + segment.at;
+            }
+            for (ptrdiff_t k = 0; k < segment.length; k++) {
+                vec row[HALF];
+                XR_FETCH(soon);
+                soon += t->ahead_step;
 #pragma GCC unroll 3
                 for (int j = 0; j < HALF; j++) {
-                    s[i][j] = vec_fma(left, row[j], s[i][j]);
+                    row[j] = vec_load(w + to[j]);
+                }
+                w += step;
+#pragma GCC unroll 4
+                for (int i = 0; i < m; i++) {
+                    vec left = vec_set(a[i][k]);
+#pragma GCC unroll 3
+                    for (int j = 0; j < HALF; j++) {
+                        s[i][j] = vec_fma(left, row[j], s[i][j]);
+                    }
                 }
             }
         }
-    }
+        elem *c[HALF_ROWS];
 #pragma GCC unroll 4
-    for (int i = 0; i < m; i++) {
-        elem *c = t->c[i] + t->unit;
+        for (int i = 0; i < m; i++) {
+            c[i] = t->c[r + i] + t->unit;
+        }
 #pragma GCC unroll 3
         for (int j = 0; j < HALF; j++) {
-            vec_store(c + t->at[j], t->flush ? vec_flush(s[i][j]) : s[i][j]);
+            const ptrdiff_t at = t->at[j];
+#pragma GCC unroll 4
+            for (int i = 0; i < m; i++) {
+                vec_store(c[i] + at, flush ? vec_flush(s[i][j]) : s[i][j]);
+            }
         }
     }
 }
@@ -289,6 +328,17 @@ XR_INLINE void place_ahead(struct tile *tile, const struct product *products,
     }
 }
 
+/* Says how much the legs of a tile fetch ahead with each k. */
+XR_INLINE void step_ahead(struct tile *tile, const struct product *products,
+                          const int legs, ptrdiff_t step)
+{
+    tile->ahead_step = step;
+#pragma GCC unroll 2
+    for (int l = 0; l < legs; l++) {
+        tile->leg[l].ahead_tile = step * products[l].panels->K;
+    }
+}
+
 /* Rows spread evenly over tiles: the first `wider` of these have one more than `m`. */
 struct spread {
     ptrdiff_t tiles, wider;
@@ -306,26 +356,32 @@ XR_INLINE ptrdiff_t most_rows(const struct spread *spread)
     return spread->m + (spread->wider > 0);
 }
 
+/* Places tiles at rows: first the wider ones of a spread, then, with `narrow`, the
+ * others. Returns how many rows each has. */
+XR_INLINE int place_rows(struct tile *tile, const struct product_rows *rows,
+                         const int legs, const struct spread *spread, int narrow)
+{
+    const ptrdiff_t above = narrow ? spread->wider : 0; /* tiles that have passed */
+    const ptrdiff_t row = above * (spread->m + 1);
+    tile->tiles = narrow ? spread->tiles - above : spread->wider;
+    tile->c = rows->c + row;
+    tile->from = rows->from + row;
+#pragma GCC unroll 2
+    for (int l = 0; l < legs; l++) {
+        tile->leg[l].a = rows->a[l] + row;
+        tile->leg[l].ahead += above * tile->leg[l].ahead_tile;
+    }
+    return spread->m + !narrow;
+}
+
 /* All rows pass a tile with n vectors, and its legs go on to the vectors after them. */
 XR_INLINE void pass_rows(struct tile *tile, const struct product *products,
                          const int legs, const struct product_rows *rows,
                          const struct spread *spread, ptrdiff_t n)
 {
-    ptrdiff_t row = 0;
-    for (ptrdiff_t r = 0; r < spread->tiles; r++) {
-        const int m = spread->m + (r < spread->wider);
-        tile->c = rows->c + row;
-        tile->from = rows->from + row;
-#pragma GCC unroll 2
-        for (int l = 0; l < legs; l++) {
-            tile->leg[l].a = rows->a[l] + row;
-        }
-        take_tile(tile, m, (int)n, legs);
-#pragma GCC unroll 2
-        for (int l = 0; l < legs; l++) {
-            tile->leg[l].ahead += tile->ahead_step * products[l].panels->K;
-        }
-        row += m;
+    for (int narrow = 0; narrow < 2; narrow++) {
+        const int m = place_rows(tile, rows, legs, spread, narrow);
+        if (tile->tiles > 0) take_tile(tile, m, (int)n, legs);
     }
 #pragma GCC unroll 2
     for (int l = 0; l < legs; l++) {
@@ -349,20 +405,14 @@ XR_INLINE ptrdiff_t pass_halves(struct tile *tile, const struct product *product
 {
     const ptrdiff_t K = product->panels->K, both = 2 * HALF;
     struct leg *leg = &tile->leg[0];
-    tile->ahead_step = HALF * VEC_LANES / spread->tiles;
+    step_ahead(tile, product, 1, HALF * VEC_LANES / spread->tiles);
     for (ptrdiff_t done = 0; done < vectors / both * both; done += HALF) {
         const int is_second = done % both != 0, is_last = done + HALF == vectors;
         leg->ahead = is_last ? product->pack + panel_data(product->panels, next)
                              : leg->w + HALF * K * VEC_LANES;
-        ptrdiff_t row = 0;
-        for (ptrdiff_t r = 0; r < spread->tiles; r++) {
-            const int m = spread->m + (r < spread->wider);
-            tile->c = rows->c + row;
-            tile->from = rows->from + row;
-            leg->a = rows->a[0] + row;
-            take_half(tile, m, is_second);
-            leg->ahead += tile->ahead_step * K;
-            row += m;
+        for (int narrow = 0; narrow < 2; narrow++) {
+            const int m = place_rows(tile, rows, 1, spread, narrow);
+            if (tile->tiles > 0) take_half(tile, m, is_second);
         }
         leg->w += leg->strip + (is_second ? leg->strip - VEC_LANES : VEC_LANES);
         tile->at += HALF;
@@ -383,6 +433,7 @@ XR_INLINE void take_panel(const struct product *products, const int legs, ptrdif
     struct tile tile = {
         .c = rows->c,
         .from = rows->from,
+        .tiles = 1,
         .unit = panels->unit + first * VEC_LANES,
         .at = panels->at,
         .start = products->start,
@@ -407,7 +458,7 @@ XR_INLINE void take_panel(const struct product *products, const int legs, ptrdif
     if (legs == 1 && takes_halves(&spread)) {
         done = pass_halves(&tile, products, rows, &spread, vectors, next);
     }
-    tile.ahead_step = wide * VEC_LANES / spread.tiles;
+    step_ahead(&tile, products, legs, wide * VEC_LANES / spread.tiles);
     for (ptrdiff_t j = done; j < vectors; j += wide) {
         const ptrdiff_t n = min_of(wide, vectors - j);
         place_ahead(&tile, products, legs, n, j + n == vectors, next);

@@ -9,6 +9,7 @@ Equal nodes are one node, so that writing `1 - f` twice costs nothing.
 
 from __future__ import annotations
 
+import inspect
 import linecache
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,9 +33,17 @@ from exactrnn._graph.definition import (
     from_data,
 )
 from exactrnn._graph.definition import check as check_definition
-from exactrnn._graph.values import REAL, Symbol, Value, refuse, users_line
+from exactrnn._graph.values import (
+    REAL,
+    Symbol,
+    Value,
+    checks_calls,
+    refuse,
+    users_line,
+)
 
 
+@checks_calls
 class Step:
     """What `Cell.step` is given: states before the step, weights, functions.
 
@@ -397,6 +406,7 @@ class Cell:
                 f"({self._line_of_step()})"
             )
         step = Step(states)
+        self._check_arguments()
         made = self.step(step)
         results = made if isinstance(made, tuple | list) else (made,)
         if len(results) != len(states):
@@ -423,6 +433,22 @@ class Cell:
         )
         check_definition(definition)
         return definition
+
+    def _check_arguments(self) -> None:
+        """Raise unless `step` takes the symbols, and needs no more."""
+        method: Any = self.step
+        came = describe(method)
+        if callable(method):
+            signature = inspect.signature(method)
+            try:
+                signature.bind(None)
+            except TypeError:
+                came = f"step({', '.join(['self', *signature.parameters])})"
+            else:
+                return
+        raise TypeError(
+            f"step: expected step(self, s), got {came} ({self._line_of_step()})"
+        )
 
     def _line_of_step(self) -> str:
         code = getattr(self.step, "__code__", None)

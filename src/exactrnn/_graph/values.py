@@ -6,14 +6,18 @@ do is a `TypeError` that shows the user's own line.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import linecache
 import operator
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
+from exactrnn._checks import describe
 from exactrnn._checks.limits import shorten
 
 Value: TypeAlias = "Symbol | float"
@@ -124,26 +128,6 @@ class Symbol:
             "s.where(condition, a, b) chooses unit by unit"
         )
 
-    def __and__(self, _: object = None) -> Any:
-        refuse("truths are 1 and 0: write a * b, s.max(a, b), 1 - a")
-
-    __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __invert__ = __and__
-
-    def __iter__(self) -> Any:
-        refuse("a symbol has no elements: it stands for all units")
-
-    __next__ = __reversed__ = __len__ = __iter__
-
-    def __getitem__(self, *_: object) -> Any:
-        refuse("a symbol has no elements: it stands for all units")
-
-    __setitem__ = __delitem__ = __contains__ = __getitem__
-
-    def __matmul__(self, _: object) -> Any:
-        refuse("values of a step are multiplied unit by unit; s.R is the matrix")
-
-    __rmatmul__ = __matmul__
-
     def __array_ufunc__(
         self, ufunc: Any, method: str, *inputs: Any, **options: object
     ) -> Any:
@@ -162,44 +146,108 @@ class Symbol:
     def __torch_function__(cls, function: Any, *_: object) -> Any:
         _refuse_function(f"torch's {getattr(function, '__name__', 'function')}")
 
-    def __float__(self) -> float:
-        refuse("a symbol has no value yet: use functions of the step, as s.tanh(a)")
-
-    def __int__(self, *_: object) -> Any:
-        self.__float__()
-
-    __index__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = __int__
-
-    def __format__(self, how: str) -> str:
-        return repr(self) if not how else str(self.__float__())
-
-    def __call__(self, *_: object, **__: object) -> Any:
-        refuse("a symbol is a value, no function: is there a sign missing?")
-
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError(
-            f"step: a symbol has no {shorten(name)}: it is added, multiplied and given "
-            f"to functions of the step, unit by unit ({users_line()})"
-        )
-
-    def __pow__(self, *_: object) -> Any:
-        refuse("there is no power: write a * a, or s.exp(b * s.log(a))")
-
-    __rpow__ = __pow__
-
-    def __floordiv__(self, _: object) -> Any:
-        refuse("there is no rounding, no rest and no shift of a value")
-
-    __rfloordiv__ = __mod__ = __rmod__ = __divmod__ = __rdivmod__ = __floordiv__
-    __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = __floordiv__
-
     def __repr__(self) -> str:
         return f"<symbol {self._number} of a step>"
+
+    if not TYPE_CHECKING:  # which refuses them by itself
+
+        def __and__(self, _: object = None) -> Any:
+            refuse("truths are 1 and 0: write a * b, s.max(a, b), 1 - a")
+
+        __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __invert__ = __and__
+
+        def __iter__(self) -> Any:
+            refuse("a symbol has no elements: it stands for all units")
+
+        __next__ = __reversed__ = __len__ = __iter__
+
+        def __getitem__(self, *_: object) -> Any:
+            refuse("a symbol has no elements: it stands for all units")
+
+        __setitem__ = __delitem__ = __contains__ = __getitem__
+
+        def __matmul__(self, _: object) -> Any:
+            refuse("values of a step are multiplied unit by unit; s.R is the matrix")
+
+        __rmatmul__ = __matmul__
+
+        def __float__(self) -> float:
+            refuse("a symbol has no value yet: use functions of the step, as s.tanh(a)")
+
+        def __int__(self, *_: object) -> Any:
+            self.__float__()
+
+        __index__ = __complex__ = __round__ = __trunc__ = __floor__ = __ceil__ = __int__
+
+        def __format__(self, how: str) -> str:
+            return repr(self) if not how else str(self.__float__())
+
+        def __call__(self, *_: object, **__: object) -> Any:
+            refuse("a symbol is a value, no function: is there a sign missing?")
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(
+                f"step: a symbol has no {shorten(name)}: it is added, multiplied and "
+                f"given to functions of the step, unit by unit ({users_line()})"
+            )
+
+        def __pow__(self, *_: object) -> Any:
+            refuse("there is no power: write a * a, or s.exp(b * s.log(a))")
+
+        __rpow__ = __pow__
+
+        def __floordiv__(self, _: object) -> Any:
+            refuse("there is no rounding, no rest and no shift of a value")
+
+        __rfloordiv__ = __mod__ = __rmod__ = __divmod__ = __rdivmod__ = __floordiv__
+        __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = __floordiv__
 
 
 def refuse(why: str, line: str = "") -> NoReturn:
     """Raise with the user's line, by default the one that is being run."""
     raise TypeError(f"step: {why} ({line or users_line()})")
+
+
+Class = TypeVar("Class", bound=type)
+
+
+def checks_calls(kind: Class) -> Class:
+    """Have the methods of a class refuse arguments that they do not take, by a line."""
+    for name, method in [*vars(kind).items()]:
+        if inspect.isfunction(method) and name[0] != "_":
+            setattr(kind, name, _checked(method))
+    return kind
+
+
+def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method whose arguments are counted and named before it is called."""
+    name, signature = method.__name__, inspect.signature(method)
+    taken = ", ".join(_spelled(each) for each in [*signature.parameters.values()][1:])
+
+    @functools.wraps(method)
+    def called(*given: Any, **options: Any) -> Any:
+        try:
+            signature.bind(*given, **options)
+        except TypeError:
+            came = ", ".join(
+                [*map(_described, given[1:])]
+                + [f"{key}={_described(value)}" for key, value in options.items()]
+            )
+            refuse(f"{name}: expected s.{name}({taken}), got s.{name}({came})")
+        return method(*given, **options)
+
+    return called
+
+
+def _spelled(parameter: inspect.Parameter) -> str:
+    """Return how an argument is written in a call, with its default."""
+    if parameter.default is inspect.Parameter.empty:
+        return parameter.name
+    return f"{parameter.name}={parameter.default!r}"
+
+
+def _described(value: object) -> str:
+    return "a value" if isinstance(value, Symbol) else describe(value)
 
 
 def _refuse_function(got: str) -> NoReturn:

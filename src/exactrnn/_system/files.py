@@ -7,7 +7,8 @@
   failure, the target holds its old bytes or its new ones. It keeps what the path names:
   symbolic links are followed, a dangling one too, and mode and owner stay. Other hard
   links go on to name the old file. What a killed process leaves is called
-  `.NAME.<16 hexadecimal digits>.part`.
+  `.NAME.<16 hexadecimal digits>.part`; whoever writes that file next takes it away. One
+  that is being written is locked, which tells it from those of dead processes.
 * FIFOs, devices and sockets could wait for ever, or never end: `stat` tells them before
   anything is opened, and what is opened does not wait.
 """
@@ -18,12 +19,21 @@ import contextlib
 import errno
 import io
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from exactrnn._checks.limits import check_memory, quote, shorten
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    LOCKS: Any = None
+else:
+    LOCKS = fcntl
 
 KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -35,8 +45,13 @@ BYTES = getattr(os, "O_BINARY", 0)
 """Windows would read line ends otherwise."""
 TO_READ = os.O_RDONLY | BYTES | getattr(os, "O_NONBLOCK", 0)
 """How a file is opened that may have become one that keeps its readers waiting."""
+TO_WRITE = os.O_WRONLY | BYTES
+TO_LOCK = TO_WRITE | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+"""How what may be left is opened: some file systems lock what is written alone."""
 NAME_MAX = 255
 """Bytes of a name where the file system does not tell."""
+DIGITS = 16
+"""Of the name under which new content is written."""
 NOT_FLUSHED = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
 """What file systems answer that cannot flush."""
 
@@ -104,11 +119,13 @@ def replace_file(path: str | os.PathLike[str], content: bytes) -> None:
         If the file cannot be written.
     """
     with _new_part(Path(path)) as (file, part, target):
+        _take_away_dead(target, part)
         left = memoryview(content)
         while left:
             left = left[os.write(file.fileno(), left) :]
         _flush(file.fileno())
-        file.close()  # Windows renames no open file
+        if LOCKS is None:
+            file.close()  # Windows renames no open file
         part.replace(target)
     _flush_folder(target.parent)
 
@@ -127,10 +144,8 @@ def _new_part(path: Path) -> Iterator[tuple[io.FileIO, Path, Path]]:
     """
     old = _old_file(path)
     target = path.resolve()
-    part = _part_of(target)
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | BYTES
-        opened = os.open(part, flags, 0o666 if old is None else 0o600)
+        part, opened = _open_part(target, 0o666 if old is None else 0o600)
         try:
             with io.FileIO(opened, "wb") as file:
                 if old is not None and hasattr(os, "fchown"):
@@ -158,15 +173,63 @@ def _old_file(path: Path) -> os.stat_result | None:
     return old
 
 
-def _part_of(target: Path) -> Path:
-    """Return where the new content goes, within the file system's limit of names."""
+def _open_part(target: Path, mode: int) -> tuple[Path, int]:
+    """Make a file beside the target and lock it; return its path, and it open."""
+    begin = _begin_of_parts(target)
+    while True:
+        part = target.with_name(f"{begin}{secrets.token_hex(DIGITS // 2)}.part")
+        opened = os.open(part, TO_WRITE | os.O_CREAT | os.O_EXCL, mode)
+        if _is_kept(opened):
+            return part, opened
+        os.close(opened)
+
+
+def _is_kept(opened: int) -> bool:
+    """Lock a file; tell whether nobody has taken it away in the moment before."""
+    if LOCKS is None:
+        return True
+    try:
+        LOCKS.flock(opened, LOCKS.LOCK_EX | LOCKS.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks, where nobody takes anything away
+        return True
+    return os.fstat(opened).st_nlink > 0
+
+
+def _begin_of_parts(target: Path) -> str:
+    """Return how names of new content begin, within the file system's limit."""
     try:
         longest = os.pathconf(target.parent, "PC_NAME_MAX")
     except (AttributeError, OSError, ValueError):
         longest = NAME_MAX
-    end = f".{secrets.token_hex(8)}.part"
-    begin = os.fsencode(target.name)[: longest - len(end) - 1]
-    return target.with_name(f".{begin.decode(errors='ignore')}{end}")
+    begin = os.fsencode(target.name)[: longest - DIGITS - len("...part")]
+    return f".{begin.decode(errors='ignore')}."
+
+
+def _take_away_dead(target: Path, own: Path) -> None:
+    """Remove what killed processes have left that wrote the target, where possible."""
+    begin = re.escape(_begin_of_parts(target))
+    left = re.compile(f"{begin}[0-9a-f]{{{DIGITS}}}\\.part")
+    with contextlib.suppress(OSError), os.scandir(target.parent) as found:
+        names = {entry.name for entry in found if left.fullmatch(entry.name)}
+        for name in names - {own.name}:
+            with contextlib.suppress(OSError):
+                _remove_unlocked(target.with_name(name))
+
+
+def _remove_unlocked(path: Path) -> None:
+    """Remove a file that nobody writes; raise an OSError where that is not known."""
+    if LOCKS is None:
+        path.unlink()  # Windows removes no open file
+        return
+    opened = os.open(path, TO_LOCK)
+    try:
+        if stat.S_ISREG(os.fstat(opened).st_mode):
+            LOCKS.flock(opened, LOCKS.LOCK_EX | LOCKS.LOCK_NB)
+            path.unlink()
+    finally:
+        os.close(opened)
 
 
 def _keep_owner(opened: int, old: os.stat_result) -> None:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
+from pathlib import Path
 
+PACKAGE = Path(__file__).parents[1]
 SUBINTERPRETER = (
     "exactrnn cannot be used in a subinterpreter: its compiled module and NumPy exist "
     "once in a process, for the main interpreter. Import it there (mod_wsgi: "
@@ -28,11 +31,40 @@ BROKEN = (
     "inside the sources, leave that directory: its src/exactrnn is not built."
 )
 
+OTHER_PYTHON = (
+    "exactrnn was built for another Python: its compiled module here is {found}, and "
+    "this is Python {python}. Install the package with this Python: `{executable} -m "
+    "pip install .` in a copy of the sources."
+)
+OLD_NUMPY = (
+    "exactrnn needs NumPy 2.0 or newer, and found {found}: `pip install --upgrade "
+    "numpy`."
+)
+FOREIGN = (
+    "exactrnn's compiled module has no instruction set that this processor runs: it "
+    "was built for others alone, by EXACTRNN_ISAS. Install the package without that "
+    "option, or with `scalar` among its names, which every processor runs."
+)
+
 
 def explain_failure(error: ImportError) -> str:
     """Return what to do when the extension could not be loaded."""
-    text = LIBGOMP if "libgomp" in str(error) else BROKEN
-    return text.format(error=error)
+    if "libgomp" in str(error):
+        return LIBGOMP.format(error=error)
+    others = sorted(PACKAGE.glob("_core.*.so")) + sorted(PACKAGE.glob("_core.*.pyd"))
+    if isinstance(error, ModuleNotFoundError) and others:
+        return OTHER_PYTHON.format(
+            found=others[0].name,
+            python=".".join(map(str, sys.version_info[:2])),
+            executable=sys.executable,
+        )
+    return BROKEN.format(error=error)
+
+
+def check_numpy(version: str) -> None:
+    """Raise ImportError for a NumPy that is too old; pip warns of it and goes on."""
+    if int(version.partition(".")[0]) < 2:
+        raise ImportError(OLD_NUMPY.format(found=version))
 
 
 def is_main_interpreter() -> bool:
@@ -56,12 +88,15 @@ def load_core() -> None:
     """
     if not is_main_interpreter():
         raise ImportError(SUBINTERPRETER)
-    importlib.import_module("numpy")  # its failures speak for themselves
+    numpy = importlib.import_module("numpy")  # its failures speak for themselves
+    check_numpy(numpy.__version__)
     cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     try:
-        importlib.import_module("exactrnn._core")
+        core = importlib.import_module("exactrnn._core")
     except ImportError as error:
         raise ImportError(explain_failure(error)) from error
+    if not core.isas():
+        raise ImportError(FOREIGN)
     if cpus is not None and os.sched_getaffinity(0) != cpus:
         os.sched_setaffinity(0, cpus)
 

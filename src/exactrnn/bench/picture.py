@@ -6,6 +6,9 @@ of the first. matplotlib is imported when a picture is drawn (extra `plot`).
 
 from __future__ import annotations
 
+import itertools
+import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +27,28 @@ INK, MUTED, TRACK = "#1f2933", "#7b8794", "#eef1f4"
 AHEAD = ("#1b6ca8", "#6fb1dd")  # one colour a run
 BEHIND, EQUAL = "#c2410c", "#9aa5b1"
 ROW_HEIGHT = 0.19  # inches
+WIDTH, LEFT = 8.6, 2.32
+"""Inches: of the figure, and of it what row labels have; more where they are longer."""
+CHARACTER = 0.0098
+"""Inches of a wide character for each point of its size."""
+FONT, SMALL, TINY = 8, 6.5, 6  # points
 TICKS = (0.5, 0.7, 1, 1.5, 2, 3, 5, 10, 20, 50)
+DECADES = [10.0**power for power in range(-6, 7)]
+BESIDE = 12
+"""Points from a stem to its label's end that are no letters."""
+SCALES = (
+    TICKS,
+    sorted(first * decade for decade in DECADES for first in (1, 2, 5)),
+    sorted(first * decade for decade in DECADES for first in (1, 3)),
+    DECADES,
+    DECADES[::2],
+    DECADES[::3],
+)
+"""Ratios that a scale may name, from the finest; all have 1."""
 
 STYLE = {
     "font.family": "DejaVu Sans",
-    "font.size": 8,
+    "font.size": FONT,
     "text.color": INK,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
@@ -88,22 +108,58 @@ def draw_ratios(axes: Axes, lines: Sequence[Line]) -> None:
         color = others.get(str(verdict_of(row)), AHEAD[min(k, 1)])
         axes.plot([1, ratio], [y, y], color=color, linewidth=1.6, zorder=2)
         axes.plot(ratio, y, "o", color=color, markersize=3.6, zorder=4)
-        if k == 0:
-            axes.annotate(
-                f"{ratio:.2f}",
-                (max(ratio, 1), y),
-                xytext=(5, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=6,
-                color=MUTED,
-            )
     low, high = min(ends) / 1.1, max(ends) * 1.35
+    width = axes.bbox.width / axes.figure.dpi
+    for line in lines:
+        ratios = [row["ratio"] for row in line.measured if row and row["ratio"]]
+        if line.measured[0] and line.measured[0]["ratio"]:
+            text, end = spell(ratios[0]), max(1, *ratios)
+            annotate_end(axes, text, end, line.y)
+            room = (BESIDE + len(text) * TINY) * CHARACTER / width
+            high = max(high, low * (end / low) ** (1 / (1 - room)))
     axes.set_xlim(low, high)
-    ticks = [tick for tick in TICKS if low <= tick <= high]
-    axes.set_xticks(ticks, [f"{tick:g}×" for tick in ticks])
+    ticks = choose_ticks(low, high, width)
+    axes.set_xticks([*ticks], [*ticks.values()])
     axes.set_xticks([], minor=True)
     axes.set_title("time of the best rival / exactrnn", fontsize=8, loc="left", pad=22)
+
+
+def annotate_end(axes: Axes, text: str, end: float, y: float) -> None:
+    """Write a ratio behind the stems of a row."""
+    axes.annotate(
+        text,
+        (end, y),
+        xytext=(5, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=TINY,
+        color=MUTED,
+    )
+
+
+def spell(ratio: float) -> str:
+    """Return a ratio with three digits or fewer behind the point."""
+    if ratio < 0.1:
+        return f"{ratio:.1g}"
+    return f"{ratio:,.{2 if ratio < 10 else 1 if ratio < 100 else 0}f}"
+
+
+def choose_ticks(low: float, high: float, width: float) -> dict[float, str]:
+    """Return ratios to name and their names, as many as stand apart on so many inches.
+
+    It is the finest scale that reaches both ends; the coarsest is taken as it is.
+    """
+    for scale in SCALES:
+        named = {tick: f"{tick:g}×" for tick in scale if low <= tick <= high}
+        inches = width / math.log(high / low)
+        apart = all(
+            math.log(b / a) * inches
+            >= (len(named[a]) + len(named[b]) + 1) / 2 * FONT * CHARACTER
+            for a, b in itertools.pairwise(named)
+        )
+        if apart and scale[0] < 2 * low and high < 2 * scale[-1]:
+            break
+    return named
 
 
 def draw_fractions(axes: Axes, lines: Sequence[Line]) -> None:
@@ -148,12 +204,15 @@ def draw(runs: Sequence[Report]) -> Figure:
     lines, headings = arrange_lines(runs)
     bottom = lines[-1].y + 0.8
     above, below = 0.95, 0.55  # inches
-    size = (8.6, above + below + ROW_HEIGHT * (bottom + 0.8))
+    longest = max(len(line.label) for line in lines)
+    left_of = max(LEFT, longest * FONT * CHARACTER + 0.2)
+    wide = WIDTH - LEFT + left_of
+    size = (wide, above + below + ROW_HEIGHT * (bottom + 0.8))
     figure = Figure(figsize=size, dpi=160, facecolor="white")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     figure.subplots_adjust(
-        left=0.27,
-        right=0.975,
+        left=left_of / wide,
+        right=1 - 0.215 / wide,
         wspace=0.06,
         top=1 - above / size[1],
         bottom=below / size[1],
@@ -203,11 +262,13 @@ def annotate(figure: Figure, runs: Sequence[Report], height: float) -> None:
     )
     about = runs[0]["about"]
     libraries = ", ".join(f"{n} {v}" for n, v in about["versions"].items())
+    where = f"T, B, H of each row; {about['processor']}; {libraries}"
+    most = int(figure.get_figwidth() * 0.96 / (SMALL * CHARACTER))
     figure.text(
         0.02,
         0.2 / height,
-        f"T, B, H of each row; {about['processor']}; {libraries}",
-        fontsize=6.5,
+        textwrap.fill(where, most),
+        fontsize=SMALL,
         color=MUTED,
         va="center",
     )

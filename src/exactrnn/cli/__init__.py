@@ -12,6 +12,7 @@ import argparse
 import shutil
 from collections.abc import Sequence
 
+from exactrnn._system import shown
 from exactrnn.cli import bench, completion, doctor, info, lm, verify
 from exactrnn.cli._arguments import (
     INTERRUPTED,
@@ -25,6 +26,7 @@ from exactrnn.cli._output import complain, failure, say, standard_streams
 from exactrnn.engine import version
 
 __all__ = ["main"]
+__dir__ = shown.lists(globals())
 
 DESCRIPTION = "Recurrent cells for the CPU: fast, and the same bits everywhere."
 THREE_THINGS = """

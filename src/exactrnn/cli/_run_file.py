@@ -5,15 +5,34 @@ from __future__ import annotations
 import argparse
 import contextlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
-from exactrnn._checks.limits import shorten
+from exactrnn._checks.limits import quote, shorten
 from exactrnn.cli._arguments import CommandError
 from exactrnn.cli._output import complain, say
 from exactrnn.train import Training
+from exactrnn.train._lm_training import OtherRunError
 
 KEPT_EVERY = 60.0
 """Seconds from one writing of the file to the next."""
+OPTIONS = {
+    "cell": "--cell",
+    "num_layers": "--layers",
+    "hidden_size": "--hidden",
+    "embedding_size": "--embedding",
+    "unit": "--unit",
+    "words": "--words",
+    "text": "--text",
+    "steps": "--steps",
+    "batch_size": "--batch",
+    "length": "--length",
+    "lr": "--lr",
+    "clip": "--clip",
+    "seed": "--seed",
+    "shards": "--shards",
+}
+"""What a run file fixes, by its name there, and the option that says it."""
 
 
 def run_path(out: Path) -> Path:
@@ -27,12 +46,15 @@ class RunFile:
     Parameters
     ----------
     parsed : argparse.Namespace
-        With `out` and `resume`.
+        What the command was told.
     """
 
     def __init__(self, parsed: argparse.Namespace) -> None:
         self._path = run_path(parsed.out)
         self._counted = "seconds" not in parsed
+        self._fixed = {"seed": parsed.seed}
+        if parsed.unit == "words":
+            self._fixed["words"] = parsed.words
         self._training: Training | None = None
         self._next = 0.0
         if parsed.resume and not self._counted:
@@ -41,15 +63,25 @@ class RunFile:
     def begin(self, training: Training, resume: bool) -> None:
         """Go on from the file, if that is wanted and there is one."""
         self._training = training
-        self._next = time.monotonic() + KEPT_EVERY
+        training.fix(**self._fixed)
         if not resume or not self._path.exists():
             return
         try:
             training.load(self._path)
+        except OtherRunError as error:
+            said = _list_options(error.differing)
+            raise CommandError(
+                f"--resume: {self._path} was begun with {said}"
+            ) from None
         except (OSError, ValueError) as error:
             reason = str(error).removeprefix("path: ")
             raise CommandError(f"--resume: {reason}") from None
-        say(f"resumed   at step {training.step}, from {self._path}")
+
+    def say_where(self) -> None:
+        """Say from where the training goes on; now it does."""
+        self._next = time.monotonic() + KEPT_EVERY
+        if self._training is not None and self._training.step:
+            say(f"resumed   at step {self._training.step}, from {self._path}")
 
     def keep_now_and_then(self) -> None:
         """Write the file if that was long ago."""
@@ -76,3 +108,25 @@ class RunFile:
             complain(f"warning: {self._path}: {shorten(error)}")
             return False
         return True
+
+
+def _list_options(differing: Mapping[str, tuple[object, object]]) -> str:
+    """Say what a file has and what was given, by the options of the command."""
+    names = dict(differing)
+    if "unit" in names:
+        names.pop("words", None)
+    if "words" in names:
+        names.pop("text", None)
+    return ", ".join(_in_words(name, *both) for name, both in names.items())
+
+
+def _in_words(name: str, here: object, there: object) -> str:
+    """Say what a file has of an option instead of what was given."""
+    option = OPTIONS.get(name, name)
+    if option == "--text":
+        return "another --text"
+    if there is None:
+        return f"no {option} instead of {shorten(here)}"
+    given = "none" if here is None else shorten(here)
+    came = shorten(there if isinstance(there, str | float | int) else quote(there))
+    return f"{option} {came} instead of {given}"

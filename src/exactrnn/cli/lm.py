@@ -39,7 +39,7 @@ from exactrnn.cli._output import is_read, say
 from exactrnn.cli._progress import make_reporter
 from exactrnn.cli._run_file import RunFile, run_path
 from exactrnn.cli._text import default_text, read_text
-from exactrnn.train import LanguageModel
+from exactrnn.train import LanguageModel, Training
 from exactrnn.train._model_spec import CELLS
 from exactrnn.train._sharing import Sharing
 from exactrnn.train._units import UNITS
@@ -288,10 +288,12 @@ def train(parsed: argparse.Namespace) -> int:
     text, source = read_text(parsed.text) if "text" in parsed else default_text()
     training_text, held_out = split_text(text, source, parsed.batch)
     model = make_model(text, training_text, parsed)
-    describe_run(model, text, source, sharing_of(parsed))
     run = RunFile(parsed)
+    steps = make_training(model, training_text, parsed)
+    run.begin(steps, parsed.resume)
+    describe_run(model, text, source, sharing_of(parsed))
     with note_interrupts() as interrupts:
-        run_training(model, training_text, parsed, interrupts, run)
+        run_training(steps, interrupts, run)
         content = io.BytesIO()
         model.save(content)
         place, complaint = keep(content.getvalue(), parsed.out)
@@ -450,17 +452,13 @@ def counted(count: int, name: str) -> str:
     return f"{count} {name}{'s' if count > 1 else ''}"
 
 
-def run_training(
-    model: LanguageModel,
-    text: str,
-    parsed: argparse.Namespace,
-    interrupts: Interrupts,
-    run: RunFile,
-) -> None:
-    """Train with progress shown, to the end or the first Ctrl-C."""
+def make_training(
+    model: LanguageModel, text: str, parsed: argparse.Namespace
+) -> Training:
+    """Return the steps of a training, or raise for an option."""
     timed = "seconds" in parsed
     try:
-        steps = model.training(
+        return model.training(
             text,
             steps=None if timed else parsed.steps,
             seconds=parsed.seconds if timed else None,
@@ -475,7 +473,11 @@ def run_training(
         if reason.startswith("sequence: "):
             reason = f"text: expected more than {parsed.batch} {model.unit} (--batch)"
         raise CommandError(f"--{reason}") from None
-    run.begin(steps, parsed.resume)
+
+
+def run_training(steps: Training, interrupts: Interrupts, run: RunFile) -> None:
+    """Train with progress shown, to the end or the first Ctrl-C."""
+    run.say_where()
     last = None
     with (
         contextlib.closing(steps),

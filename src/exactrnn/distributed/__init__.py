@@ -6,6 +6,7 @@ processes of this machine, `RayEngine` (extra ``distributed``) those of a cluste
 computed does not depend on it (contract N10).
 """
 
+from exactrnn._system import shown
 from exactrnn.distributed.columns import RayColumn
 from exactrnn.distributed.engine import Engine, EngineError, WorkerLost
 from exactrnn.distributed.fitting import Exchange, Spreading, fit
@@ -40,3 +41,4 @@ __all__ = [
     "fit",
     "map_sequences",
 ]
+__dir__ = shown.lists(globals())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import shutil
 import signal
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
@@ -16,7 +15,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from exactrnn.distributed._store import Packed, Store, unpack
+from exactrnn.distributed._store import Packed, Store, erase, unpack
 from exactrnn.distributed.engine import as_tuple, own_versions, unpickled
 
 PATIENCE = 5.0
@@ -66,7 +65,7 @@ def serve(pipe: Connection, folder: Path, make: bytes) -> None:
     if not answer(pipe, folder, make):
         parent = multiprocessing.parent_process()
         if parent is not None and wait([parent.sentinel], PATIENCE):
-            shutil.rmtree(folder, ignore_errors=True)
+            erase(folder)
 
 
 def answer(pipe: Connection, folder: Path, make: bytes) -> bool:

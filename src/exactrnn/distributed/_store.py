@@ -4,7 +4,8 @@ What is small goes through the pipe itself. What is not is written to a file, in
 where the system has such files, and read where it lies: however many processes want
 it, it is there once. Arrays that were read so cannot be written to.
 
-The folder belongs to one engine and goes with it.
+The folder belongs to one engine and goes with it, as does a second one on the disk,
+for what memory has no room for.
 """
 
 from __future__ import annotations
@@ -21,12 +22,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from exactrnn._checks.limits import spell_bytes
+
 MEMORY = Path("/dev/shm")
 LEAST_FREE = 1 << 28
 """Bytes that the memory's folder must have free to be used."""
 INLINE = 1 << 14
 """Bytes up to which a value goes through the pipe: less than a pipe holds."""
 ALIGNMENT = 64
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+"""What systems answer that have no room."""
 
 
 class Packed(NamedTuple):
@@ -58,6 +63,17 @@ def make_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="exactrnn-", dir=place))
 
 
+def spare_of(folder: Path) -> Path:
+    """Return where values go for which there is no room in an engine's folder."""
+    return Path(tempfile.gettempdir()) / folder.name
+
+
+def erase(folder: Path) -> None:
+    """Remove an engine's folder, and the one on the disk."""
+    for place in {folder, spare_of(folder)}:
+        shutil.rmtree(place, ignore_errors=True)
+
+
 def pickled(
     what: str,
     value: object,
@@ -82,7 +98,7 @@ def pickled(
 def remove_folder(folder: Path, owner: int) -> None:
     """Remove a folder if this process owns it: a forked one does not."""
     if os.getpid() == owner:
-        shutil.rmtree(folder, ignore_errors=True)
+        erase(folder)
 
 
 class Store:
@@ -107,13 +123,21 @@ class Store:
         raw = [buffer.raw() for buffer in buffers]
         if len(head) + sum(part.nbytes for part in raw) <= INLINE:
             return Packed(pickle.dumps(value, 5) if raw else head)
-        try:
-            return self._write(self._folder, [memoryview(head), *raw])
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            # In memory there is no room; the disk may have some.
-            return self._write(Path(tempfile.gettempdir()), [memoryview(head), *raw])
+        parts = [memoryview(head), *raw]
+        places = [*dict.fromkeys((self._folder, spare_of(self._folder)))]
+        for place in places:
+            try:
+                if place != self._folder:
+                    _make_own(place)
+                return self._write(place, parts)
+            except OSError as error:
+                if error.errno not in FULL:
+                    raise
+        size = spell_bytes(sum(part.nbytes for part in parts))
+        where = " or ".join(str(place.parent) for place in places)
+        raise OSError(
+            errno.ENOSPC, f"{what}: expected room for {size} in {where}, got too little"
+        )
 
     def _write(self, folder: Path, parts: list[memoryview]) -> Packed:
         name = f"{self._folder.name}-{os.getpid()}-{next(self._numbers)}"
@@ -129,6 +153,13 @@ class Store:
             path.unlink(missing_ok=True)
             raise
         return Packed(b"", str(path), tuple(spans))
+
+
+def _make_own(folder: Path) -> None:
+    """Make a folder unless it is there, and raise if it is another user's."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if hasattr(os, "getuid") and folder.lstat().st_uid != os.getuid():
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 def unpack(packed: Packed) -> Any:

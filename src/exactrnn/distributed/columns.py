@@ -79,11 +79,16 @@ class RayColumn:
         self.shape: tuple[int, ...] = (sum(sizes), *rest)
         self.ndim = len(self.shape)
         self.chunks = (sizes, *((size,) for size in rest))
+        self._name = name
         self._starts = np.cumsum([0, *sizes])
         own = [blocks[k] for k in kept]
         self._block: Callable[[int], NDArray[Any]] = lru_cache(KEPT)(
             lambda k: np.asarray(ray.get(own[k]))
         )
+
+    def __repr__(self) -> str:
+        form = f"{self.dtype}, {len(self.chunks[0])} blocks"
+        return f"<RayColumn {self._name!r}: {self.shape}, {form}>"
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -47,6 +47,9 @@ class InlineEngine:
     (0, 5)
     """
 
+    def __repr__(self) -> str:
+        return "InlineEngine()"
+
     def place(self, make: Callable[[], Any], count: int) -> list[Any]:
         """Make workers."""
         return [_Here(make) for _ in range(count)]

@@ -205,6 +205,10 @@ class LocalEngine:
         self._owner = os.getpid()
         self._removed = weakref.finalize(self, remove_folder, self._folder, self._owner)
 
+    def __repr__(self) -> str:
+        state = f"workers={len(self._workers)}" if self._removed.alive else "closed"
+        return f"<LocalEngine: {state}>"
+
     def place(self, make: Callable[[], Any], count: int) -> list[Any]:
         """Begin processes that make a worker each, and wait for them."""
         first, made = len(self._workers), list[_Process]()

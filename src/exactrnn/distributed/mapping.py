@@ -112,6 +112,9 @@ class MappedSequences(Iterator[MappedSequence]):
         self._results: Any = results
         self.bad = bad
 
+    def __repr__(self) -> str:
+        return f"<results of map_sequences, {len(self.bad)} left out>"
+
     def __next__(self) -> MappedSequence:
         """Return the next result, or raise what is wrong with its sequence."""
         result: MappedSequence = next(self._results)

@@ -151,6 +151,9 @@ class MPIEngine:
         self._dropped: dict[int, list[int]] = {}
         self._sending: list[Any] = []
 
+    def __repr__(self) -> str:
+        return f"<MPIEngine: ranks={self._world.size - 1}, free={len(self._free)}>"
+
     def _greet(self) -> None:
         """Wait until all ranks have said what they are."""
         if not MPIEngine._greeted:

@@ -98,6 +98,10 @@ class RayEngine:
             )
         self._actors: list[_Actor] = []
 
+    def __repr__(self) -> str:
+        own = f"threads={self._threads}, patience={self._patience}"
+        return f"<RayEngine({own}): workers={len(self._actors)}>"
+
     def _connect(self, address: str | None, options: dict[str, Any]) -> None:
         quiet = {"log_to_driver": False, "include_dashboard": False}
         own = options if address is not None else {**quiet, **options}

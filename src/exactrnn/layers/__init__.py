@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from exactrnn._spec.record import Network
+from exactrnn._system import shown
 from exactrnn.layers._attention_stream import DecoderStream
 from exactrnn.layers._embedding import Embedding
 from exactrnn.layers._linear import Linear
@@ -68,6 +69,7 @@ __all__ = [
     "TimeDepthGridLSTM",
     "greff_variant",
 ]
+__dir__ = shown.lists(globals())
 
 CLASSES: Mapping[str, type[Any]] = {
     kind.__name__: kind

@@ -29,6 +29,7 @@ from exactrnn.layers._dense import (
     ModuleGradients,
     restore_cache,
 )
+from exactrnn.layers._named import Weight
 
 __all__ = ["Embedding"]
 
@@ -98,7 +99,7 @@ class Embedding(DenseModule):
     num_embeddings: int
     embedding_dim: int
     dropout: float
-    weight: Array
+    weight: Weight
 
     _masks: MaskSource
 

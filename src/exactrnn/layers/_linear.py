@@ -20,6 +20,7 @@ from exactrnn._spec.dense import DenseSpec
 from exactrnn._spec.record import Record
 from exactrnn.engine import isa, threads_for_calls
 from exactrnn.layers._dense import DenseModule, ModuleCache, ModuleGradients
+from exactrnn.layers._named import Weight
 
 __all__ = ["Linear"]
 
@@ -67,7 +68,7 @@ class Linear(DenseModule):
 
     in_features: int
     out_features: int
-    weight: Array
+    weight: Weight
     bias: Array | None
 
     def __init__(

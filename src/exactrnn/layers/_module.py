@@ -11,7 +11,17 @@ from __future__ import annotations
 import inspect
 from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    NamedTuple,
+    Protocol,
+    Self,
+    TypeVar,
+    cast,
+)
 
 import numpy as np
 from numpy.typing import NDArray
@@ -202,28 +212,30 @@ class Module:
 
     # Weights as attributes; options cannot be set
 
-    def __getattr__(self, name: str) -> Array:
-        """Return a view of the weight of this name."""
-        # Through __dict__: an object under construction has no store yet.
-        store: ParameterStore | None = self.__dict__.get("_store")
-        if store is None or name not in store:
-            kind = type(self).__name__
-            raise AttributeError(f"{kind!r} object has no attribute {name!r}")
-        return store.show(name)
+    if not TYPE_CHECKING:  # to whom names not in `_named.py` are mistakes
 
-    def __setattr__(self, name: str, value: object) -> None:
-        """Copy `value` into the weight of this name."""
-        names = self._names()
-        if name in names:
-            self._assign({name: value})
-        elif name in self.__dict__.get("_options", ()):
-            kind = type(self).__name__
-            raise AttributeError(f"{name} cannot change: make a new {kind}")
-        elif names and name.startswith(("weight_", "bias_")):
-            listed = list_names(names)
-            raise AttributeError(f"{shorten(name)}: expected one of {listed}")
-        else:
-            super().__setattr__(name, value)
+        def __getattr__(self, name: str) -> Array:
+            """Return a view of the weight of this name."""
+            # Through __dict__: an object under construction has no store yet.
+            store: ParameterStore | None = self.__dict__.get("_store")
+            if store is None or name not in store:
+                kind = type(self).__name__
+                raise AttributeError(f"{kind!r} object has no attribute {name!r}")
+            return store.show(name)
+
+        def __setattr__(self, name: str, value: object) -> None:
+            """Copy `value` into the weight of this name."""
+            names = self._names()
+            if name in names:
+                self._assign({name: value})
+            elif name in self.__dict__.get("_options", ()):
+                kind = type(self).__name__
+                raise AttributeError(f"{name} cannot change: make a new {kind}")
+            elif names and name.startswith(("weight_", "bias_")):
+                listed = list_names(names)
+                raise AttributeError(f"{shorten(name)}: expected one of {listed}")
+            else:
+                super().__setattr__(name, value)
 
     def _names(self) -> Collection[str]:
         """Return the weights that are attributes; none yet under construction."""

@@ -38,6 +38,7 @@ from exactrnn._spec.recurrent import Config
 from exactrnn._weights import first
 from exactrnn.layers._attention_stream import DecoderStream
 from exactrnn.layers._module import Module
+from exactrnn.layers._named import DecoderWeights
 from exactrnn.layers._results import read_only
 from exactrnn.layers.gru import GRU
 from exactrnn.layers.lstm import LSTM
@@ -174,7 +175,7 @@ def _restore_cache(
     return kind(owner, restore_run(owner._decoder.store, described))
 
 
-class AttentionDecoder(Module):
+class AttentionDecoder(DecoderWeights, Module):
     """A recurrent decoder that looks at a memory at each step.
 
     The query h asks each place e_s of a row's memory for a score, the softmax of the

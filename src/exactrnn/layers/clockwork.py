@@ -13,6 +13,7 @@ from exactrnn._spec.options import simple_fields
 from exactrnn._spec.record import Record
 from exactrnn._spec.recurrent import Config
 from exactrnn._spec.rules import InitLike
+from exactrnn.layers._named import TwoBiases
 from exactrnn.layers._recurrent import RecurrentLayer
 from exactrnn.layers._unzoned import without_zoneout
 
@@ -45,7 +46,7 @@ def example_periods(H: int) -> tuple[int, ...]:
     return tuple(2**k for k in range(min(H, max(3, min(8, H // 16)))))
 
 
-class ClockworkRNN(RecurrentLayer[tuple[Array, Lengths], Array]):
+class ClockworkRNN(TwoBiases, RecurrentLayer[tuple[Array, Lengths], Array]):
     """Clockwork RNN: modules of units, each of which takes part in every n-th step.
 
     The hidden units form modules, each with a period. At step t, counted from 0, a

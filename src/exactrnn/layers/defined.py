@@ -11,6 +11,7 @@ from exactrnn._graph.symbols import Cell, definition_of
 from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import InitLike
+from exactrnn.layers._named import DefinedWeights
 from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["Layer"]
@@ -22,7 +23,7 @@ def _check_cell(_: str, value: object, __: Arguments) -> Compiled:
     return compile_definition(definition_of(cast("Cell", value)))
 
 
-class Layer(RecurrentLayer[Any, Any]):
+class Layer(DefinedWeights, RecurrentLayer[Any, Any]):
     """Layers of a cell that is written down as equations, a `Cell`.
 
     It is like the other layers: stacks, directions, lengths, gradients, streams, files;

@@ -6,12 +6,15 @@ from exactrnn._checks import Array, DTypeLike
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import InitLike
 from exactrnn.layers._lstm_layer import MEANINGS
+from exactrnn.layers._named import Peepholes, TwoBiases
 from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["DepthGatedLSTM"]
 
 
-class DepthGatedLSTM(RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]):
+class DepthGatedLSTM(
+    TwoBiases, Peepholes, RecurrentLayer[tuple[Array, ...], tuple[Array, ...]]
+):
     """Depth-gated LSTM: a stack whose depth gates link the cells of its layers.
 
     The first layer is a peephole LSTM. In each layer above it, for each time step, with

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -208,17 +208,19 @@ class EchoState(SequenceFacts):
             _readout=readout,
         )
 
-    def __setattr__(self, name: str, value: object) -> None:
-        """Set an attribute; of the options only those that the next fit reads."""
-        if "_arguments" not in self.__dict__:  # under construction
-            super().__setattr__(name, value)
-        elif name in ("washout", "ridge"):
-            checked = _reservoir.check_arguments({**self._arguments, name: value})
-            self.__dict__.update({name: checked[name]}, _arguments=checked)
-        elif name in self._arguments or name == "output_size":
-            raise AttributeError(f"{name} cannot change: make a new EchoState")
-        else:
-            super().__setattr__(name, value)
+    if not TYPE_CHECKING:  # to whom other names are mistakes
+
+        def __setattr__(self, name: str, value: object) -> None:
+            """Set an attribute; of the options only those that the next fit reads."""
+            if "_arguments" not in self.__dict__:  # under construction
+                super().__setattr__(name, value)
+            elif name in ("washout", "ridge"):
+                checked = _reservoir.check_arguments({**self._arguments, name: value})
+                self.__dict__.update({name: checked[name]}, _arguments=checked)
+            elif name in self._arguments or name == "output_size":
+                raise AttributeError(f"{name} cannot change: make a new EchoState")
+            else:
+                super().__setattr__(name, value)
 
     def _repr_html_(self) -> str:
         return describe_in_html(self)

@@ -23,6 +23,7 @@ from exactrnn._spec.grid_arguments import GRID_CHECKS
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import Init, InitLike
 from exactrnn.layers._module import Module
+from exactrnn.layers._named import GridWeights
 from exactrnn.layers._results import KeptCache, read_only
 from exactrnn.layers._unzoned import without_zoneout
 
@@ -172,7 +173,7 @@ class GridCache(KeptCache["GridLSTM", GridRun]):
         )
 
 
-class GridLSTM(GridModule):
+class GridLSTM(GridWeights, GridModule):
     """Grid LSTM: a block of LSTMs at every point of a grid of N dimensions.
 
     Along each dimension k a block takes `(h_k, m_k)` from the point before, or from the

@@ -10,12 +10,13 @@ from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.options import GRU_CHECKS, gru_fields
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import InitLike
+from exactrnn.layers._named import Normed, TwoBiases
 from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["GRU"]
 
 
-class GRU(RecurrentLayer[Array, Array]):
+class GRU(TwoBiases, Normed, RecurrentLayer[Array, Array]):
     """Gated recurrent unit, with the reset gate after or before the product.
 
     For each time step, with `σ` the logistic function and `*` elementwise::

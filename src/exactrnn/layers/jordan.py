@@ -11,6 +11,7 @@ from exactrnn._spec.arguments import Arguments, as_nonlinearity
 from exactrnn._spec.options import simple_fields
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import InitLike
+from exactrnn.layers._named import OutputLayer
 from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["JordanRNN"]
@@ -20,7 +21,7 @@ def _check_output_size(name: str, value: object, _: Arguments) -> int | None:
     return None if value is None else _checks.check_size(name, value)
 
 
-class JordanRNN(RecurrentLayer[Array, Array]):
+class JordanRNN(OutputLayer, RecurrentLayer[Array, Array]):
     """Jordan's network: the output, not the hidden state, is fed back.
 
     For each time step, with `φ` and `ψ` the two nonlinearities::

@@ -15,6 +15,7 @@ from exactrnn._spec.arguments import Arguments, as_flag
 from exactrnn._spec.options import simple_fields
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import InitLike
+from exactrnn.layers._named import Leak
 from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["LeakyRNN"]
@@ -25,7 +26,7 @@ def _check_leak(_: str, value: object, given: Arguments) -> object:
     return option_checks.check_leak(value, H, dtype, learned)
 
 
-class LeakyRNN(RecurrentLayer[Array, Array]):
+class LeakyRNN(Leak, RecurrentLayer[Array, Array]):
     """Simple recurrent network of leaky units: each goes only a part of the way.
 
     For each time step, with `φ` the nonlinearity and `α` the leak::

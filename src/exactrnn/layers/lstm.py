@@ -14,6 +14,7 @@ from exactrnn._spec.options import LSTM_CHECKS, lstm_fields
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import InitLike
 from exactrnn.layers._lstm_layer import MEANINGS, LSTMLayer
+from exactrnn.layers._named import LSTMWeights
 
 __all__ = ["LSTM", "greff_variant"]
 
@@ -30,7 +31,7 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class LSTM(LSTMLayer):
+class LSTM(LSTMWeights, LSTMLayer):
     """Long short-term memory, plain by default, with every part that can be varied.
 
     For each time step, with `σ` the logistic function, `*` elementwise, and in brackets

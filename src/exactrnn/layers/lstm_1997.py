@@ -10,6 +10,7 @@ from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import InitLike
 from exactrnn.layers._lstm_layer import MEANINGS, LSTMLayer
+from exactrnn.layers._named import OneBias
 from exactrnn.layers._unzoned import without_zoneout
 
 __all__ = ["LSTM1997"]
@@ -19,7 +20,7 @@ def _check_block_size(_: str, value: object, given: Arguments) -> int:
     return option_checks.check_block_size(value, given["hidden_size"])
 
 
-class LSTM1997(LSTMLayer):
+class LSTM1997(OneBias, LSTMLayer):
     """The hidden layer of the paper of 1997: memory blocks, and no forget gate.
 
     A memory block has `block_size` cells, which share its input gate and its output

@@ -5,6 +5,7 @@ from __future__ import annotations
 from exactrnn._checks import Array, DTypeLike
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import InitLike
+from exactrnn.layers._named import TwoBiases
 from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["MUT1", "MUT2", "MUT3"]
@@ -26,7 +27,7 @@ def _record(name: str, **meanings: str) -> Record:
     )
 
 
-class _Mutation(RecurrentLayer[Array, Array]):
+class _Mutation(TwoBiases, RecurrentLayer[Array, Array]):
     """What the three have in common: arguments."""
 
     recurrent_dropout: float

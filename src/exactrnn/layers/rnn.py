@@ -10,12 +10,13 @@ from exactrnn._spec.arguments import Arguments
 from exactrnn._spec.options import simple_fields
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import InitLike
+from exactrnn.layers._named import TwoBiases
 from exactrnn.layers._recurrent import RecurrentLayer
 
 __all__ = ["RNN"]
 
 
-class RNN(RecurrentLayer[Array, Array]):
+class RNN(TwoBiases, RecurrentLayer[Array, Array]):
     """Elman's simple recurrent network.
 
     For each time step, with `φ` the nonlinearity::

@@ -17,6 +17,7 @@ from exactrnn._spec.options import gru_fields, lstm_fields, shared_fields, simpl
 from exactrnn._spec.recurrent import Config
 from exactrnn._spec.rules import InitLike
 from exactrnn.layers._module import RecurrentModule, S
+from exactrnn.layers._named import SingleLSTMWeights, SingleWeights
 from exactrnn.layers._results import Cache, Gradients
 from exactrnn.layers.gru import GRU
 from exactrnn.layers.lstm import LSTM
@@ -124,7 +125,7 @@ class SingleStep(RecurrentModule[S]):
         return Gradients(*_call.step_back(self._stack.spec, run, layout, dstate))
 
 
-class RNNCell(SingleStep[Array]):
+class RNNCell(SingleWeights, SingleStep[Array]):
     """One step of Elman's simple recurrent network; equations as in `RNN`.
 
     Parameters
@@ -187,7 +188,7 @@ class RNNCell(SingleStep[Array]):
         return simple_fields(given, "nonlinearity")
 
 
-class LSTMCell(SingleStep[tuple[Array, ...]]):
+class LSTMCell(SingleLSTMWeights, SingleStep[tuple[Array, ...]]):
     """One step of an LSTM; equations and options as in `LSTM`.
 
     Parameters
@@ -263,7 +264,7 @@ class LSTMCell(SingleStep[tuple[Array, ...]]):
         return lstm_fields(given)
 
 
-class GRUCell(SingleStep[Array]):
+class GRUCell(SingleWeights, SingleStep[Array]):
     """One step of a GRU; equations as in `GRU`.
 
     Parameters

@@ -15,6 +15,7 @@ from exactrnn._spec.grid_arguments import PRIORITIES, TIME_DEPTH_CHECKS, kinds_o
 from exactrnn._spec.record import Record
 from exactrnn._spec.rules import InitLike
 from exactrnn._spec.time_depth import TimeDepthConfig
+from exactrnn.layers._named import TimeDepthWeights
 from exactrnn.layers._recurrent import RecurrentLayer
 from exactrnn.layers._unzoned import without_zoneout
 from exactrnn.layers.grid import MEANINGS, GridModule
@@ -22,7 +23,9 @@ from exactrnn.layers.grid import MEANINGS, GridModule
 __all__ = ["TimeDepthGridLSTM"]
 
 
-class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
+class TimeDepthGridLSTM(
+    TimeDepthWeights, GridModule, RecurrentLayer[tuple[Array, Array], Any]
+):
     """Grid LSTM of time and depth: LSTMs along the time and along the layers.
 
     At time t and layer l stands a block with two transforms, one for each dimension, of
@@ -115,6 +118,7 @@ class TimeDepthGridLSTM(GridModule, RecurrentLayer[tuple[Array, Array], Any]):
     )
 
     depth: Activation
+    priority: str
     output: str
     shared: bool
     tied: bool

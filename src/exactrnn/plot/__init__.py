@@ -7,6 +7,7 @@ cell, or pass a figure of your own, from `matplotlib.pyplot.figure()`, to be dra
 matplotlib is imported when a picture is drawn; `pip install 'exactrnn[plot]'` gets it.
 """
 
+from exactrnn._system import shown
 from exactrnn.plot._attention import attention
 from exactrnn.plot._cell import cell
 from exactrnn.plot._history import history
@@ -21,3 +22,4 @@ __all__ = [
     "grid",
     "history",
 ]
+__dir__ = shown.lists(globals())

@@ -5,6 +5,7 @@
 one layer in one direction. The kernels must give these bits.
 """
 
+from exactrnn._system import shown
 from exactrnn.reference.attention import (
     Attention,
     AttentionWeights,
@@ -39,3 +40,4 @@ __all__ = [
     "step",
     "step_back",
 ]
+__dir__ = shown.lists(globals())

@@ -3,6 +3,7 @@
 Everything here is inside the numerics contract (N9): a training run has defined bits.
 """
 
+from exactrnn._system import shown
 from exactrnn.layers._composite import Composite
 from exactrnn.layers._dense import ModuleCache, ModuleGradients
 from exactrnn.layers._embedding import Embedding
@@ -111,3 +112,4 @@ __all__ = [
     "truncated_bptt",
     "windows",
 ]
+__dir__ = shown.lists(globals())

@@ -26,6 +26,10 @@ class Epochs(Generic[B]):
         self._seed = seed
         self._epoch = 0
 
+    def __repr__(self) -> str:
+        own = f"size={self._size}, seed={self._seed}"
+        return f"<{type(self).__name__} of {self.num_examples} examples, {own}>"
+
     def __len__(self) -> int:
         return (self.num_examples + self._size - 1) // self._size
 

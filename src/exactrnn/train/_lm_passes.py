@@ -20,6 +20,7 @@ from exactrnn.layers._dense import ModuleGradients
 from exactrnn.layers._embedding import Embedding
 from exactrnn.layers._linear import Linear
 from exactrnn.layers._module import Module
+from exactrnn.train._units import Alphabet
 from exactrnn.train.losses import IGNORED, row_losses, softmax_cross_entropy
 
 PARTS = ("embedding", "recurrent", "readout")
@@ -36,6 +37,7 @@ class ModelCache(NamedTuple):
 class Passes(Module):
     """A model of the three parts: its calls."""
 
+    alphabet: Alphabet
     embedding: Embedding
     recurrent: Any
     readout: Linear

@@ -19,11 +19,17 @@ import numpy as np
 
 from exactrnn._checks import Array
 from exactrnn._checks.arrays import Index
-from exactrnn._checks.limits import quote
-from exactrnn._checks.naming import check_names
+from exactrnn._checks.limits import quote, shorten
 from exactrnn._system.mode import ieee_mode
 from exactrnn.engine import NUMERICS_VERSION
-from exactrnn.io import Source, Target, bad_content, read_file, write_file
+from exactrnn.io import (
+    Source,
+    Target,
+    bad_content,
+    name_of,
+    read_file,
+    write_file,
+)
 from exactrnn.train._checkpoint import joined_optimizer, split_optimizer
 from exactrnn.train.bptt import StreamChunk, stream_batches
 from exactrnn.train.clipping import clip_global_norm
@@ -33,6 +39,28 @@ __all__ = ["Progress", "Training"]
 
 LN2 = 0.6931471805599453
 KIND = "language model training"
+RUN_FILE = "a run file of this training"
+
+
+class OtherRunError(ValueError):
+    """A run file of another training than the one that is to go on.
+
+    Parameters
+    ----------
+    path : str, path-like, bytes-like or binary file
+    differing : mapping of str to tuple of two objects
+        What is another, by name: here, and in the file; None where there is no such.
+    """
+
+    def __init__(
+        self, path: Source, differing: Mapping[str, tuple[object, object]]
+    ) -> None:
+        said = "; ".join(
+            f"{name}: expected {quote(here)}, got {quote(there)}"
+            for name, (here, there) in differing.items()
+        )
+        super().__init__(f"path: not {RUN_FILE}: {name_of(path)} ({shorten(said)})")
+        self.differing = differing
 
 
 @dataclass(frozen=True)
@@ -106,8 +134,12 @@ class Training:
         self._step = self._skipped = self._characters = 0
         self._fraction = 0.0
         self._remark = ""
+        self._said: dict[str, str | int | float] = {}
         self._chunks = _endless_chunks(sequence, plan.batch_size, plan.length)
         self._begin = time.perf_counter()
+
+    def __repr__(self) -> str:
+        return f"<training of {self._model!r}, step {self._step}>"
 
     def __iter__(self) -> Iterator[Progress]:
         return self
@@ -184,6 +216,16 @@ class Training:
 
     # The run file
 
+    def fix(self, **options: str | float) -> None:
+        """Say what else must be the same when the run goes on; `save` keeps it.
+
+        Parameters
+        ----------
+        **options : str, int or float
+            As the seed that gave the model its first weights.
+        """
+        self._said.update(options)
+
     def save(self, path: Target) -> None:
         """Keep the run as it stands, completely or not at all.
 
@@ -232,7 +274,8 @@ class Training:
         Raises
         ------
         ValueError
-            If it is no such file, or of another text, model or plan; nothing changes.
+            If it is no such file, or of another text, model or plan, or if something
+            that was given to `fix` differs; nothing changes.
         ImportError
             If the package safetensors is missing.
         OSError
@@ -241,7 +284,11 @@ class Training:
         self._check_counted()
         arrays, description = read_file(path)
         before = self._model.state_dict()
-        with bad_content(path, "a run file of this training"):
+        with bad_content(path, RUN_FILE):
+            differing = self._compare(description)
+        if differing:
+            raise OtherRunError(path, differing)
+        with bad_content(path, RUN_FILE):
             try:
                 self._restore(arrays, description)
             except BaseException:
@@ -259,24 +306,33 @@ class Training:
         """Return what must be the same when the run goes on, as a file gives it."""
         digest = hashlib.sha256(np.ascontiguousarray(self._sequence, "<i8").tobytes())
         plan = {n: v for n, v in self._plan._asdict().items() if n != "seconds"}
-        return {**self._model.config, **plan, "text": digest.hexdigest()}
+        own = {**self._model.config, "unit": self._model.unit, **plan, **self._said}
+        return {**own, "text": digest.hexdigest()}
 
-    def _restore(
-        self, arrays: Mapping[str, Array], description: Mapping[str, Any]
-    ) -> None:
+    def _compare(
+        self, description: Mapping[str, Any]
+    ) -> dict[str, tuple[object, object]]:
+        """Return what is another here than in a file; the text is, where the unit is.
+
+        Raises
+        ------
+        ValueError
+            If the file is of something else.
+        """
         if description["kind"] != KIND:
             raise ValueError(f"it holds a {quote(description['kind'])}")
         if description["numerics"] != NUMERICS_VERSION:
             raise ValueError(f"it is of numerics {quote(description['numerics'])}")
-        own, given = self._fixed(), description["fixed"]
-        shards = [fixed.get("shards") for fixed in (own, given)]
-        if shards[0] != shards[1]:
-            raise ValueError("shards: expected {}, got {}".format(*map(quote, shards)))
-        check_names("fixed", given, own)
-        for name, value in own.items():
-            if given[name] != value:
-                got = quote(given[name])
-                raise ValueError(f"{name}: expected {quote(value)}, got {got}")
+        own, given = self._fixed(), dict(description["fixed"])
+        pairs = {name: (own.get(name), given.get(name)) for name in {**own, **given}}
+        differing = {name: both for name, both in pairs.items() if both[0] != both[1]}
+        if "unit" in differing:
+            differing.pop("text", None)
+        return differing
+
+    def _restore(
+        self, arrays: Mapping[str, Array], description: Mapping[str, Any]
+    ) -> None:
         groups: dict[str, dict[str, Array]] = {
             "model": {},
             "optimizer": {},

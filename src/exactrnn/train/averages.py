@@ -40,6 +40,9 @@ class Accumulator:
         self._total: dict[str, Array] = {}
         self.count = 0
 
+    def __repr__(self) -> str:
+        return f"<Accumulator: count={self.count}>"
+
     @ieee_mode()
     def add(self, gradients: GradientsLike) -> None:
         """Add the gradients of one batch.
@@ -118,6 +121,9 @@ class WeightAverage:
         self._model = check_model("model", model)
         self.decay = check_real("decay", decay, 0.0, 1.0)
         self._mean: dict[str, Array] = dict(model.state_dict())
+
+    def __repr__(self) -> str:
+        return f"WeightAverage({self._model!r}, decay={self.decay})"
 
     @ieee_mode()
     def update(self) -> None:

@@ -117,6 +117,9 @@ class Chunk:
         self.stop = start + output.shape[axis]
         self.y: Array = output
 
+    def __repr__(self) -> str:
+        return f"<chunk of {self._layer!r}, steps {self.start} to {self.stop}>"
+
     def _leave_out(self, steps: int) -> None:
         """Keep the first `steps` of the window for the way back alone."""
         self._skipped = steps

@@ -10,7 +10,10 @@ import json
 from importlib.resources import files
 from typing import cast
 
+from exactrnn._system import shown
+
 __all__ = ["published"]
+__dir__ = shown.lists(globals())
 
 
 def published() -> dict[str, dict[str, str]]:

@@ -15,6 +15,8 @@ except ModuleNotFoundError as error:
     ) from error
 
 # isort: split
+from exactrnn._system import shown
 from exactrnn.interop.jax._functions import gru, lstm, rnn, run
 
 __all__ = ["gru", "lstm", "rnn", "run"]
+__dir__ = shown.lists(globals())

@@ -7,6 +7,7 @@ and `to_keras` gives a layer's weights and options as Keras has them.
 
 from __future__ import annotations
 
+from exactrnn._system import shown
 from exactrnn.interop.keras._export import KerasParts, to_keras
 from exactrnn.interop.keras._layer import KerasLayer
 from exactrnn.interop.keras._load import from_keras, layers_from_keras
@@ -21,3 +22,4 @@ __all__ = [
     "layers_from_keras",
     "to_keras",
 ]
+__dir__ = shown.lists(globals())

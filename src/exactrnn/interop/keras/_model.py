@@ -143,6 +143,9 @@ class KerasStream:
     def __init__(self, steps: Sequence[Callable[[Any], Any]]) -> None:
         self._steps = tuple(steps)
 
+    def __repr__(self) -> str:
+        return f"<stream of KerasModel of {len(self._steps)} steps>"
+
     def step(self, x: Any) -> Any:
         """Go on by one time step.
 

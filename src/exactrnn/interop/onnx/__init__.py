@@ -7,6 +7,7 @@ computed here. Needs the package onnx.
 
 from __future__ import annotations
 
+from exactrnn._system import shown
 from exactrnn.interop.onnx._accelerate import accelerate
 from exactrnn.interop.onnx._export import to_onnx
 from exactrnn.interop.onnx._layer import OnnxLayer
@@ -21,3 +22,4 @@ __all__ = [
     "layers_from_onnx",
     "to_onnx",
 ]
+__dir__ = shown.lists(globals())

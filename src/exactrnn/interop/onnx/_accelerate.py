@@ -21,7 +21,7 @@ REGISTERED = f"{DOMAIN}.registered"
 """An entry of session options that says that they have our operators."""
 FOLDER = "session.model_external_initializers_file_folder_path"
 """Where the runtime looks for files of numbers beside a model given as bytes."""
-_ADVICE = "accelerate needs ONNX Runtime: pip install 'exactrnn[onnx]'"
+_ADVICE = "accelerate needs ONNX Runtime: pip install 'exactrnn[onnx]' onnxruntime"
 
 
 def accelerate(

@@ -1,5 +1,7 @@
 """The attributes of recurrent nodes, each read with its default, checked and refused.
 
+How many inputs and outputs a node has is checked along with them.
+
 An attribute that is not known is refused, whatever its value: it may change numbers.
 Parameters of activations stand in lists of their own, from which each function takes
 those that it has, in the order of the functions. Values that no function takes are
@@ -22,6 +24,9 @@ from exactrnn._spec.activations import PARAMETERS, Activation
 from exactrnn.interop.onnx._graph import Node
 from exactrnn.interop.onnx._words import (
     ACTIVATIONS,
+    FEWEST_INPUTS,
+    MOST_INPUTS,
+    MOST_OUTPUTS,
     OPERATORS,
     WAYS,
     WITHOUT_DEFAULT,
@@ -75,6 +80,7 @@ class Options:
 
 def read_options(node: Node) -> Options:
     """Return a node's options."""
+    _check_ends(node)
     given = _values(node)
     direction = given.get("direction", b"forward").decode("utf-8", "replace")
     if direction not in WAYS:
@@ -89,6 +95,21 @@ def read_options(node: Node) -> Options:
         _activations(node, given, WAYS[direction]),
         bool(flag),
     )
+
+
+def _check_ends(node: Node) -> None:
+    """Raise for more inputs or outputs than the operator has, or fewer than it needs.
+
+    W and R are looked for where weights are read.
+    """
+    kind, op = str(node.op.op_type), node.op
+    inputs, outputs = len(op.input), len(op.output)
+    if not FEWEST_INPUTS <= inputs <= MOST_INPUTS[kind]:
+        raise node.refused("inputs", inputs, f"{FEWEST_INPUTS} to {MOST_INPUTS[kind]}")
+    if not node.has(0):
+        raise node.refused("inputs", "", "X as the first")
+    if not 1 <= outputs <= MOST_OUTPUTS[kind]:
+        raise node.refused("outputs", outputs, f"1 to {MOST_OUTPUTS[kind]}")
 
 
 def _values(node: Node) -> dict[str, Any]:

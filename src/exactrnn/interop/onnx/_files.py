@@ -28,7 +28,7 @@ Model: TypeAlias = str | os.PathLike[str] | bytes | Any
 READ = frozenset(
     {
         *("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16"),
-        *("INT8", "UINT8", "INT32", "INT64"),
+        *("INT8", "UINT8", "INT16", "UINT16", "INT32", "INT64"),
     }
 )
 """Types of tensors that are read."""

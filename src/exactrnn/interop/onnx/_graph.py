@@ -37,6 +37,8 @@ FOLDED = frozenset(
     }
 )
 """Operators that arrange numbers, or change their type."""
+INTEGERS = {"int8": 0, "uint8": 0, "int32": 0, "int16": 21, "uint16": 21}
+"""Types that DequantizeLinear reads, and the opsets that brought them to it."""
 OLDEST_DEFINED = {"DequantizeLinear": 19}
 """Opsets before which the reference implementation lacks an operator.
 
@@ -120,6 +122,8 @@ class Constants:
             raise NotConstantError(f"it is computed by {title(op)}")
         inputs = {n: self.find(owner, n, depth + 1) for n in op.input if n}
         self._charge(op, [*inputs.values()])
+        if op.op_type == "DequantizeLinear":
+            self._check_integers(op, inputs[op.input[0]])
         self._known |= {
             (owner, n): np.asarray(value) for n, value in self._run(op, inputs).items()
         }
@@ -152,6 +156,18 @@ class Constants:
             raise RefusedError(
                 f"{title(op)}: the model makes {self._made} bytes of constants of the "
                 f"{self._source.stored} that it holds"
+            )
+
+    def _check_integers(self, op: Any, given: Array) -> None:
+        """Raise for a type that the operator has not in the model's opset.
+
+        The evaluator has one definition for several opsets.
+        """
+        known = [name for name, first in INTEGERS.items() if self._opset >= first]
+        if given.dtype.name not in known:
+            raise RefusedError(
+                f"{title(op)}: expected {', '.join(known)} in opset {self._opset}, got "
+                f"{given.dtype}"
             )
 
     def _run(self, op: Any, inputs: dict[str, Array]) -> dict[str, Any]:

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exactrnn._checks import DTYPES, Array, FloatType, check_dtype
-from exactrnn._checks.limits import list_names, shorten
+from exactrnn._checks.limits import shorten
+from exactrnn._checks.naming import LONGEST_PROBLEM
 from exactrnn.interop.onnx._attributes import Options
 from exactrnn.interop.onnx._files import RefusedError
 from exactrnn.interop.onnx._graph import Node, NotConstantError
@@ -48,7 +49,8 @@ def read_weights(node: Node, options: Options, dtype: object) -> Weights:
     if not faults:
         faults += _shape_faults(node, options, arrays)
     if faults:
-        raise RefusedError(f"{node.title()}: weights: {list_names(faults)}")
+        said = ", ".join(shorten(fault, LONGEST_PROBLEM) for fault in faults)
+        raise RefusedError(f"{node.title()}: weights: {said}")
     own = choose_dtype(node.title(), arrays, dtype)
     return Weights(arrays, arrays["W"].shape[2], arrays["R"].shape[2], own)
 

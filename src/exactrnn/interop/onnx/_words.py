@@ -27,6 +27,11 @@ CONTRIBUTED = "com.microsoft"
 """The domain of ONNX Runtime's own operators."""
 STANDARD = ("", "ai.onnx")
 """The names of the domain of ONNX's operators."""
+FEWEST_INPUTS = 3
+"""X, W and R."""
+MOST_INPUTS = {"RNN": 6, "GRU": 6, "LSTM": 8, QUANTISED: 12}
+MOST_OUTPUTS = {"RNN": 2, "GRU": 2, "LSTM": 3, QUANTISED: 3}
+"""By operator, in every opset that is known here."""
 WAYS = {"forward": 1, "reverse": 1, "bidirectional": 2}
 """The values of `direction`, and how many directions each has."""
 

@@ -16,8 +16,10 @@ except ModuleNotFoundError as error:
     ) from error
 
 # isort: split
+from exactrnn._system import shown
 from exactrnn.interop.sklearn._classifier import SequenceClassifier
 from exactrnn.interop.sklearn._forecaster import Forecaster
 from exactrnn.interop.sklearn._regressor import SequenceRegressor
 
 __all__ = ["Forecaster", "SequenceClassifier", "SequenceRegressor"]
+__dir__ = shown.lists(globals())

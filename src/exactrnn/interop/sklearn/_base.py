@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils import (
     _safe_indexing,
-    check_array,
     check_consistent_length,
     check_random_state,
 )
@@ -32,9 +31,14 @@ from exactrnn._checks import (
     check_flag,
     check_integer,
     check_size,
-    check_whole,
 )
 from exactrnn._checks.numbers import check_real
+from exactrnn.interop.sklearn._given import (
+    check_held,
+    check_plain,
+    naming,
+    read_array,
+)
 from exactrnn.interop.sklearn._model import SequenceModel, make_layer
 from exactrnn.interop.sklearn._scaling import Scaling
 from exactrnn.interop.sklearn._sequences import (
@@ -295,13 +299,18 @@ class Answering(SequenceEstimator):
                 f"y: {type(self).__name__} requires y to be passed, but the target y "
                 "is None"
             )
-        check_consistent_length(sequences.starts, y)
+        check_plain("y", y)
+        with naming("y", y, f"an answer for each of n={len(sequences)} sequences"):
+            check_consistent_length(sequences.starts, y)
         if sample_weight is None:
             return sequences, y, None
         weights = self._check_weights(sample_weight, len(sequences))
         rows = np.flatnonzero(weights)
         if not rows.size:
-            raise ValueError("sample_weight: expected some above zero, got only zero")
+            raise ValueError(
+                f"sample_weight: expected some above zero in {weights.dtype}, got only "
+                "zero"
+            )
         if len(rows) < len(weights):
             sequences, y = sequences.take(rows).compact(), _safe_indexing(y, rows)
             weights = weights[rows]
@@ -309,22 +318,15 @@ class Answering(SequenceEstimator):
 
     def _check_weights(self, sample_weight: Any, count: int) -> Array:
         """Return how much each sequence counts, in the dtype of the model."""
-        check_whole("sample_weight", sample_weight)
-        given = check_array(
-            sample_weight,
-            ensure_2d=False,
-            dtype=np.float64,
-            input_name="sample_weight",
+        name, expected = "sample_weight", f"numbers [n={count}] of at least 0"
+        given = read_array(
+            name, sample_weight, expected, ensure_2d=False, dtype=np.float64
         )
-        if given.ndim == 0:
-            given = np.full(count, given)
-        if given.shape != (count,) or (given < 0).any():
-            raise ValueError(
-                f"sample_weight: expected [n={count}] of at least 0, got shape "
-                f"{given.shape} with a least of {given.min(initial=0):g}"
-            )
-        weights: Array = given.astype(self._model_dtype())
-        return weights
+        if given.shape != (count,):
+            raise ValueError(f"{name}: expected {expected}, got shape {given.shape}")
+        if (given < 0).any():
+            raise ValueError(f"{name}: expected {expected}, got {given.min():g}")
+        return check_held(name, given, self._model_dtype())
 
     def _examples(
         self, sequences: Sequences, y: Any, weights: Array | None

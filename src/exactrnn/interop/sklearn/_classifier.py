@@ -14,10 +14,18 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
 from exactrnn import train
-from exactrnn._checks import Array, DTypeLike
+from exactrnn._checks import Array, DTypeLike, describe
+from exactrnn._checks.limits import list_names, quote
+from exactrnn._checks.numbers import check_real
 from exactrnn._numeric.random import elementary
 from exactrnn._system.mode import ieee_mode
 from exactrnn.interop.sklearn._base import Answering
+from exactrnn.interop.sklearn._given import (
+    as_listed,
+    check_held,
+    check_plain,
+    naming,
+)
 from exactrnn.interop.sklearn._sequences import Examples, Sequences
 
 
@@ -160,8 +168,15 @@ class SequenceClassifier(ClassifierMixin, Answering):
         if isinstance(self.class_weight, str):
             raise ValueError(
                 "class_weight: expected a dict or None in partial_fit, which does not "
-                f"see all of the data, got {self.class_weight!r}"
+                f"see all of the data, got {quote(self.class_weight)}"
             )
+        if classes is not None and "model_" in vars(self):
+            found = self._read_classes(classes)
+            if not np.array_equal(found, self.classes_):
+                first, came = list_names(self.classes_.tolist()), list_names(found)
+                raise ValueError(
+                    f"classes: expected those of the first call, {first}, got {came}"
+                )
         return self._partial_fit(X, y, classes, sample_weight)
 
     def predict_proba(self, X: Any) -> Array:
@@ -214,13 +229,22 @@ class SequenceClassifier(ClassifierMixin, Answering):
         return train.softmax_cross_entropy(y, target, **given)
 
     def _fit_targets(self, y: Any, classes: Any) -> int:
-        labels = column_or_1d(y, warn=True)
-        check_classification_targets(labels)
-        self.classes_ = np.unique(labels if classes is None else classes)
+        labels = _read_labels("y", y, "a class for each sequence")
+        given = labels if classes is None else self._read_classes(classes)
+        self.classes_ = np.unique(given)
         return len(self.classes_)
 
+    def _read_classes(self, classes: Any) -> NDArray[Any]:
+        """Return the classes that the caller says there will be."""
+        expected = "[V] classes, V at least 1"
+        if not as_listed(classes):
+            got = "none" if as_listed(classes) == [] else describe(classes)
+            raise ValueError(f"classes: expected {expected}, got {got}")
+        return np.unique(_read_labels("classes", classes, expected))
+
     def _encode(self, y: Any) -> NDArray[Any]:
-        labels = column_or_1d(y)
+        with naming("y", y, "a class for each sequence"):
+            labels = column_or_1d(y)
         unknown = np.setdiff1d(labels, self.classes_)
         if unknown.size:
             raise ValueError(
@@ -237,12 +261,35 @@ class SequenceClassifier(ClassifierMixin, Answering):
         examples = super()._examples(sequences, y, weights)
         if self.class_weight is None:
             return examples
-        labels = self.classes_[examples.targets]
-        by_class = compute_class_weight(
-            self.class_weight, classes=self.classes_, y=labels
-        )
-        own: Array = by_class[examples.targets].astype(self._model_dtype())
-        return examples._replace(weights=own if weights is None else own * weights)
+        dtype = self._model_dtype()
+        own = check_held("class_weight", self._weigh(examples.targets), dtype)
+        if weights is not None:
+            with np.errstate(over="ignore"):
+                both = np.multiply(own, weights, dtype=np.float64)
+            own = check_held("class_weight times sample_weight", both, dtype)
+        return examples._replace(weights=own)
+
+    def _weigh(self, targets: NDArray[Any]) -> Array:
+        """Return the weight of the class of each sequence."""
+        given, name = self.class_weight, "class_weight"
+        if isinstance(given, dict):
+            for label, weight in given.items():
+                check_real(f"{name}[{quote(label)}]", weight, 0.0)
+        elif not isinstance(given, str) or given != "balanced":
+            raise ValueError(
+                f"{name}: expected a dict of numbers of at least 0 by class, "
+                f"'balanced' or None, got {describe(given)}"
+            )
+        classes = self.classes_
+        try:
+            by_class = compute_class_weight(given, classes=classes, y=classes[targets])
+        except ValueError as error:
+            known = list_names(classes.tolist())
+            raise ValueError(
+                f"{name}: expected weights of the classes {known}, got {quote(given)}"
+            ) from error
+        weights: Array = by_class[targets]
+        return weights
 
     def _split(
         self, examples: Examples, share: float
@@ -258,6 +305,15 @@ class SequenceClassifier(ClassifierMixin, Answering):
 
     def _metrics(self) -> dict[str, Any]:
         return {"accuracy": train.accuracy}
+
+
+def _read_labels(name: str, labels: Any, expected: str) -> NDArray[Any]:
+    """Return classes as an array of one axis, or raise."""
+    check_plain(name, labels)
+    with naming(name, labels, expected), np.errstate(invalid="ignore"):
+        found: NDArray[Any] = column_or_1d(labels, warn=True)
+        check_classification_targets(found)
+    return found
 
 
 @ieee_mode()

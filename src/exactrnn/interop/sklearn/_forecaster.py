@@ -22,9 +22,12 @@ from exactrnn._checks import (
     check_flag,
     check_integer,
     check_size,
+    describe,
 )
+from exactrnn._checks.limits import quote
 from exactrnn._checks.numbers import check_real
 from exactrnn.interop.sklearn._base import SequenceEstimator
+from exactrnn.interop.sklearn._given import as_listed
 from exactrnn.interop.sklearn._regressor import LOSSES, Loss, check_loss
 from exactrnn.interop.sklearn._scaling import Scaling
 from exactrnn.interop.sklearn._sequences import Examples
@@ -412,10 +415,14 @@ class Forecaster(SequenceEstimator):
         """Return the places of what is foretold."""
         if self.target is None:
             return [*range(width)]
-        given = self.target if isinstance(self.target, list | tuple) else [self.target]
-        columns = [check_integer("target", column) for column in given]
+        given = as_listed(self.target)
+        columns = [
+            check_integer("target", column)
+            for column in ([self.target] if given is None else given)
+        ]
         if not columns or len({*columns}) < len(columns):
-            raise ValueError(f"target: expected different values, got {self.target!r}")
+            got = quote(self.target)
+            raise ValueError(f"target: expected different values, got {got}")
         for column in columns:
             if not 0 <= column < width:
                 raise ValueError(
@@ -427,14 +434,19 @@ class Forecaster(SequenceEstimator):
         """Return the shares of the quantiles; one, not used, of a point forecast."""
         if self.quantiles is None:
             return [0.5]
+        given, expected = as_listed(self.quantiles), "ascending shares between 0 and 1"
+        if given is None:
+            got = describe(self.quantiles)
+            raise TypeError(f"quantiles: expected {expected}, or None, got {got}")
         shares = [
-            check_real(f"quantiles[{k}]", share, 0.0, 1.0, open_below=True)
-            for k, share in enumerate(self.quantiles)
-        ]
-        if not shares or shares != sorted({*shares}) or shares[-1] == 1.0:
-            raise ValueError(
-                f"quantiles: expected ascending shares below 1, got {self.quantiles!r}"
+            check_real(
+                f"quantiles[{k}]", share, 0.0, 1.0, open_below=True, open_above=True
             )
+            for k, share in enumerate(given)
+        ]
+        if not shares or shares != sorted({*shares}):
+            got = quote(self.quantiles)
+            raise ValueError(f"quantiles: expected {expected}, got {got}")
         return shares
 
     def _middle(self) -> int:

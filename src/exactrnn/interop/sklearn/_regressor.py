@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import RegressorMixin
 from sklearn.model_selection import train_test_split
-from sklearn.utils import check_array
 
 from exactrnn import train
-from exactrnn._checks import Array, DTypeLike, check_choice, check_whole
+from exactrnn._checks import Array, DTypeLike, check_choice
 from exactrnn.interop.sklearn._base import Answering
+from exactrnn.interop.sklearn._given import read_array
 from exactrnn.interop.sklearn._scaling import Scaling
 from exactrnn.interop.sklearn._sequences import Examples
 
@@ -203,9 +203,9 @@ class SequenceRegressor(RegressorMixin, Answering):
 
     def _numbers(self, y: Any) -> tuple[NDArray[Any], bool]:
         """Return targets ``[n, O]``, and whether they came as ``[n]``."""
-        check_whole("y", y)
-        given = check_array(
-            y, ensure_2d=False, dtype=np.float64, input_name="y", estimator=self
+        expected = "numbers [n] or [n, O]"
+        given = read_array(
+            "y", y, expected, ensure_2d=False, dtype=np.float64, estimator=self
         )
         return given.reshape(len(given), -1), given.ndim == 1
 

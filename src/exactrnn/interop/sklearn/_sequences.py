@@ -16,17 +16,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
 from exactrnn import train
-from exactrnn._checks import Array, FloatType, check_choice, check_whole
+from exactrnn._checks import Array, FloatType, check_choice, describe
 from exactrnn._system.mode import ieee_mode
+from exactrnn.interop.sklearn._given import check_plain, naming, read_array
 
 AXES = ("NTI", "NIT")
 """Orders of the axes that arrays may have: sequences, steps, values of a step."""
 FLOATS = [np.float64, np.float32]
 """What values are read as; all others become the first."""
+FORMS = "a list of arrays [T_k, I], an array [n, T, I] or a table [n, T]"
+"""What X may be."""
 
 Index = NDArray[np.int64]
 
@@ -228,7 +230,10 @@ def is_list(X: Any) -> bool:
 
 def _axes_of(X: Any) -> int:
     """Return the number of axes of what may not know it itself."""
-    return int(X.ndim) if hasattr(X, "ndim") else np.asarray(X).ndim
+    if hasattr(X, "ndim"):
+        return int(X.ndim)
+    with naming("X", X, FORMS):
+        return np.asarray(X).ndim
 
 
 def _of_list(estimator: Any, X: list[Any], axis_order: str) -> Sequences:
@@ -240,33 +245,34 @@ def _of_list(estimator: Any, X: list[Any], axis_order: str) -> Sequences:
                 f"X[{k}]: expected I={width} values per step, as X[0] has, got "
                 f"{array.shape[1]}"
             )
-    values = _checked(estimator, np.concatenate(arrays))
+    expected = "finite numbers in each sequence"
+    joined = np.concatenate(arrays)
+    values = read_array("X", joined, expected, dtype=FLOATS, estimator=estimator)
     lengths = np.array([len(array) for array in arrays], np.int64)
     return Sequences(values, starts_of(lengths), lengths, width)
 
 
 def _step_rows(k: int, item: Any, axis_order: str) -> NDArray[Any]:
     """Return one sequence of a list as ``[T, I]``."""
-    check_whole(f"X[{k}]", item)
-    array = np.asarray(item)
+    name, expected = f"X[{k}]", "[I, T]" if axis_order == "NIT" else "[T, I]"
+    check_plain(name, item)
+    with naming(name, item, f"{expected} or [T]"):
+        array = np.asarray(item)
     if array.ndim == 1:
         array = array[:, None]
     elif array.ndim == 2 and axis_order == "NIT":
         array = array.T
     if array.ndim != 2 or 0 in array.shape:
-        expected = "[I, T]" if axis_order == "NIT" else "[T, I]"
+        got = f"shape {np.shape(item)}" if array.ndim else describe(item)
         raise ValueError(
-            f"X[{k}]: expected {expected} or [T], with at least one step and one "
-            f"value, got shape {np.shape(item)}"
+            f"{name}: expected {expected} or [T], with at least one step and one "
+            f"value, got {got}"
         )
     return array
 
 
 def _of_array(estimator: Any, X: Any, axis_order: str) -> Sequences:
-    check_whole("X", X)
-    array = check_array(
-        X, dtype=FLOATS, allow_nd=True, estimator=estimator, input_name="X"
-    )
+    array = read_array("X", X, FORMS, dtype=FLOATS, allow_nd=True, estimator=estimator)
     if axis_order == "NIT":
         array = array.transpose(0, 2, 1)
     count, steps, width = array.shape
@@ -280,24 +286,17 @@ def _of_array(estimator: Any, X: Any, axis_order: str) -> Sequences:
 
 
 def _of_table(estimator: Any, X: Any, fitted: Sequences | None) -> Sequences:
-    check_whole("X", X)
     if fitted is None or fitted.is_table:
-        table = validate_data(
-            estimator, X, reset=fitted is None, dtype=FLOATS, ensure_2d=True
-        )
+        check_plain("X", X)
+        with naming("X", X, FORMS):
+            table = validate_data(
+                estimator, X, reset=fitted is None, dtype=FLOATS, ensure_2d=True
+            )
     else:
-        table = check_array(X, dtype=FLOATS, estimator=estimator, input_name="X")
+        table = read_array("X", X, FORMS, dtype=FLOATS, estimator=estimator)
     count, steps = table.shape
     lengths = np.full(count, steps, np.int64)
     return Sequences(table.reshape(-1, 1), starts_of(lengths), lengths, steps, True)
-
-
-def _checked(estimator: Any, values: NDArray[Any]) -> Array:
-    """Return finite numbers, or raise in scikit-learn's words."""
-    checked: Array = check_array(
-        values, dtype=FLOATS, estimator=estimator, input_name="X"
-    )
-    return checked
 
 
 def starts_of(lengths: Index) -> Index:

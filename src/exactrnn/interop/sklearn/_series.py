@@ -7,9 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils import check_array
 
-from exactrnn._checks import check_whole
+from exactrnn.interop.sklearn._given import read_array
 from exactrnn.interop.sklearn._scaling import Scaling
 from exactrnn.interop.sklearn._sequences import FLOATS, Sequences, starts_of
 
@@ -83,11 +82,10 @@ def read_series(X: Any, least: int, width: int | None, estimator: Any) -> Series
         hasattr(item, "ndim") and np.ndim(item) > 0 for item in X
     )
     named = {f"X[{k}]": item for k, item in enumerate(X)} if several else {"X": X}
-    for name, item in named.items():
-        check_whole(name, item)
+    expected = "[S] or [S, I]" if several else "[S], [S, I] or a list of such arrays"
     arrays = {
-        name: check_array(
-            item, dtype=FLOATS, ensure_2d=False, input_name=name, estimator=estimator
+        name: read_array(
+            name, item, expected, dtype=FLOATS, ensure_2d=False, estimator=estimator
         )
         for name, item in named.items()
     }
@@ -98,11 +96,11 @@ def read_series(X: Any, least: int, width: int | None, estimator: Any) -> Series
                 f"{name}: expected [S] or [S, I] with S >= {least}, got {array.shape}"
             )
         parts.append(np.asarray(array.reshape(len(array), -1), np.float64))
-        expected = parts[0].shape[1] if width is None else width
-        if parts[-1].shape[1] != expected:
+        wanted = parts[0].shape[1] if width is None else width
+        if parts[-1].shape[1] != wanted:
             where = "X[0]" if width is None else "fit"
             raise ValueError(
-                f"{name}: expected I={expected} values per step, as in {where}, got "
+                f"{name}: expected I={wanted} values per step, as in {where}, got "
                 f"{parts[-1].shape[1]}"
             )
     flat = all(array.ndim == 1 for array in arrays.values())

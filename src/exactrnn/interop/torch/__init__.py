@@ -17,6 +17,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 # isort: split
+from exactrnn._system import shown
 from exactrnn.interop.torch._cells import GRUCell, LSTMCell, RNNCell
 from exactrnn.interop.torch._export import to_state_dict, to_torch
 from exactrnn.interop.torch._layers import GRU, LSTM, RNN
@@ -55,3 +56,4 @@ __all__ = [
     "to_torch",
     "unswap",
 ]
+__dir__ = shown.lists(globals())
