@@ -318,7 +318,7 @@ def test_a_missing_extension_says_what_to_do():
 def test_an_extension_of_another_version_says_what_to_do():
     code = (
         "import sys, types; "
-        "core = types.SimpleNamespace(numerics_version=lambda: 9); "
+        "core = types.SimpleNamespace(numerics_version=lambda: 9, isas=lambda: ['x']); "
         "sys.modules['exactrnn._core'] = core; import exactrnn"
     )
     done = run_python(code)

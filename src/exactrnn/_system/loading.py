@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
@@ -51,8 +52,10 @@ def explain_failure(error: ImportError) -> str:
     """Return what to do when the extension could not be loaded."""
     if "libgomp" in str(error):
         return LIBGOMP.format(error=error)
-    others = sorted(PACKAGE.glob("_core.*.so")) + sorted(PACKAGE.glob("_core.*.pyd"))
-    if isinstance(error, ModuleNotFoundError) and others:
+    built = sorted(PACKAGE.glob("_core.*.so")) + sorted(PACKAGE.glob("_core.*.pyd"))
+    own = {f"_core{suffix}" for suffix in EXTENSION_SUFFIXES}
+    others = [file for file in built if file.name not in own]
+    if isinstance(error, ModuleNotFoundError) and others and others == built:
         return OTHER_PYTHON.format(
             found=others[0].name,
             python=".".join(map(str, sys.version_info[:2])),
