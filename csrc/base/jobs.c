@@ -147,10 +147,10 @@ static int has_workers(struct job *job)
  * answered, or tests want it. */
 static int answers_call(struct job *job, int64_t begun)
 {
-    int64_t called = atomic_load(&job->called);
     if (exchanges()) {
         return has_workers(job);
     }
+    int64_t called = atomic_load(&job->called);
     return called > begun && atomic_compare_exchange_strong(&job->called, &called, 0);
 }
 

@@ -54,10 +54,10 @@ def explain_failure(error: ImportError) -> str:
         return LIBGOMP.format(error=error)
     built = sorted(PACKAGE.glob("_core.*.so")) + sorted(PACKAGE.glob("_core.*.pyd"))
     own = {f"_core{suffix}" for suffix in EXTENSION_SUFFIXES}
-    others = [file for file in built if file.name not in own]
-    if isinstance(error, ModuleNotFoundError) and others and others == built:
+    is_foreign = bool(built) and own.isdisjoint(file.name for file in built)
+    if isinstance(error, ModuleNotFoundError) and is_foreign:
         return OTHER_PYTHON.format(
-            found=others[0].name,
+            found=built[0].name,
             python=".".join(map(str, sys.version_info[:2])),
             executable=sys.executable,
         )
